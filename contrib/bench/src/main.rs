@@ -1,0 +1,2 @@
+//! contrib/bench
+fn main() {}

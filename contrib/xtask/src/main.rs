@@ -1,0 +1,2 @@
+//! contrib/xtask
+fn main() {}

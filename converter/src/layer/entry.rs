@@ -1,0 +1,187 @@
+//! What a layer says about one name.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A path inside a layer: relative, without empty, `.` and `..` components and without NUL; any other
+/// bytes are allowed. The empty path is the layer's root directory.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct LayerPath(Vec<u8>);
+
+/// Why bytes of a tar are no path inside a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    /// A `..` component, which could lead out of the layer.
+    #[error("`..` in a path")]
+    Parent,
+    /// A NUL byte, which no file system can store.
+    #[error("NUL in a path")]
+    Nul,
+    /// A component over 255 bytes, or a path over 4095 bytes (Linux NAME_MAX and PATH_MAX).
+    #[error("a path or a part of it is too long for Linux")]
+    TooLong,
+}
+
+/// Linux `limits.h`: the longest name and the longest path, without the closing NUL.
+const NAME_MAX: usize = 255;
+const PATH_MAX: usize = 4095;
+
+impl LayerPath {
+    /// The root directory of the layer.
+    pub const ROOT: Self = Self(Vec::new());
+
+    /// Cleans a path of a tar. A leading `/` and `./` say nothing in a layer and are dropped, as all
+    /// container engines do.
+    ///
+    /// # Errors
+    /// If the path could leave the layer or cannot be stored.
+    pub fn clean(raw: &[u8]) -> Result<Self, PathError> {
+        let mut path = Vec::with_capacity(raw.len());
+        for component in raw.split(|&b| b == b'/') {
+            match component {
+                b"" | b"." => continue,
+                b".." => return Err(PathError::Parent),
+                name if name.contains(&0) => return Err(PathError::Nul),
+                name if name.len() > NAME_MAX => return Err(PathError::TooLong),
+                name => {
+                    if !path.is_empty() {
+                        path.push(b'/');
+                    }
+                    path.extend_from_slice(name);
+                }
+            }
+        }
+        if path.len() > PATH_MAX {
+            return Err(PathError::TooLong);
+        }
+        Ok(Self(path))
+    }
+
+    /// The bytes, components joined by `/`.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Whether this is the root directory.
+    pub fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The components from the top.
+    pub fn components(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.split(|&b| b == b'/').filter(|name| !name.is_empty())
+    }
+
+    /// The directory that holds this name, and the name; `None` for the root.
+    pub fn split(&self) -> Option<(Self, &[u8])> {
+        if self.is_root() {
+            return None;
+        }
+        match self.0.iter().rposition(|&b| b == b'/') {
+            Some(at) => Some((Self(self.0[..at].to_vec()), &self.0[at + 1..])),
+            None => Some((Self::ROOT, &self.0)),
+        }
+    }
+
+    /// The path of `name` in this directory. `name` must be a single component of a clean path.
+    pub fn join(&self, name: &[u8]) -> Self {
+        let mut path = self.0.clone();
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+        Self(path)
+    }
+}
+
+impl fmt::Display for LayerPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "/{}", self.0.escape_ascii())
+    }
+}
+
+impl fmt::Debug for LayerPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A point in time: seconds since 1970 UTC (may be negative) and nanoseconds (0 to 999,999,999) after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Timestamp {
+    /// Whole seconds since 1970-01-01T00:00:00Z, rounded towards the past.
+    pub seconds: i64,
+    /// Nanoseconds on top.
+    pub nanoseconds: u32,
+}
+
+/// Extended attributes: full name (for instance `security.capability`) to value.
+pub type Xattrs = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// What a name carries besides its content.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Metadata {
+    /// Permission bits with setuid, setgid and sticky; no type bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Time of the last change of content.
+    pub mtime: Timestamp,
+    /// Extended attributes, without those that belong to overlayfs.
+    pub xattrs: Xattrs,
+}
+
+/// What a name is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory.
+    Directory,
+    /// A regular file; its content follows in the stream.
+    File {
+        /// Size of the content in bytes, holes included.
+        size: u64,
+    },
+    /// A symbolic link; the target is any non-empty text without NUL.
+    Symlink {
+        /// What the link says, uninterpreted.
+        target: Vec<u8>,
+    },
+    /// A further name of a file of this layer or of a lower one.
+    HardLink {
+        /// The other name.
+        target: LayerPath,
+    },
+    /// A character device.
+    CharacterDevice {
+        /// Device number.
+        major: u32,
+        /// Device number.
+        minor: u32,
+    },
+    /// A block device.
+    BlockDevice {
+        /// Device number.
+        major: u32,
+        /// Device number.
+        minor: u32,
+    },
+    /// A named pipe.
+    Fifo,
+    /// The path does not exist from this layer on, unless the layer itself has it.
+    Whiteout,
+    /// The path is a directory in which nothing of the lower layers is seen.
+    Opaque,
+}
+
+/// One entry of a layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Where.
+    pub path: LayerPath,
+    /// What. For [`Kind::Whiteout`] and [`Kind::Opaque`], `path` is the name they act on, not a `.wh.` one.
+    pub kind: Kind,
+    /// Its attributes; without meaning for hard links, whiteouts and opaque marks.
+    pub metadata: Metadata,
+}

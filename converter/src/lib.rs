@@ -1,0 +1,27 @@
+//! The publisher: turns container images into directories of a repository.
+//!
+//! Data flows one way:
+//!
+//! ```text
+//! source ──▶ layer ──▶ tree ──▶ repository
+//! ```
+//!
+//! | room | what it is for |
+//! |---|---|
+//! | [`source`] | where an image comes from: manifests, configurations, verified blobs |
+//! | [`layer`] | a layer tar as a stream of checked entries; no file system |
+//! | [`tree`] | the overlay rule: what is seen where layers lie on each other |
+//! | [`singularity`] | the files that Apptainer and Singularity expect in a root file system |
+//! | [`repository`] | where content goes, and how all of an image appears at once |
+//! | [`convert`] | one image from its source into a repository |
+
+pub mod convert;
+mod error;
+pub mod layer;
+pub mod progress;
+pub mod repository;
+pub mod singularity;
+pub mod source;
+pub mod tree;
+
+pub use error::{Error, Result};

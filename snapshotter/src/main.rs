@@ -1,0 +1,2 @@
+//! snapshotter
+fn main() {}

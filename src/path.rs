@@ -1,0 +1,233 @@
+//! Every path of a repository.
+//!
+//! ```text
+//! .layers/<hh>/<layer digest>/layerfs/                  one layer, unpacked in overlayfs form
+//! .layers/<hh>/<layer digest>/.metadata/origin.json     who brought it (DUCC)
+//! .layers/<hh>/<layer digest>/.metadata/layers.json     its DiffID and size (DUCC)
+//! .layers/<hh>/<layer digest>/.metadata/parent.json     see below
+//! .chains/<hh>/<ChainID>/layer                          relative symlink to the top layer's layerfs
+//! .chains/<hh>/<ChainID>/layerfs/                       see below
+//! .chains/<hh>/<ChainID>/rootfs/                        the chain's merged root file system
+//! .flat/<hh>/<config digest>/                           the same with the Singularity files
+//! .metadata/<public name>/{manifest,config,index}.json  raw bytes, as the source had them
+//! <public name>                                         relative symlink to .flat/…
+//! .ducc/                                                lock and staging area of a running publisher
+//! ```
+//!
+//! `<hh>` is the first two hex digits of what follows; digests are lower-case hex without `sha256:`.
+//!
+//! **Layers that need their parents.** A layer tar can hold a hard link to a file of a lower layer, or
+//! entries below a directory that it does not describe itself. What such names are is known only above a
+//! certain chain. The first publication settles it for `.layers/…/layerfs` and says so in `parent.json`;
+//! above another chain, with another outcome, the layer gets a `layerfs` of its own in `.chains/…`, and
+//! `layer` points there. So a look-up by ChainID is always right, and one by layer digest is right if
+//! there is no `parent.json`.
+
+use std::fmt;
+use std::path::Path;
+
+use crate::{ChainId, ConfigDigest, LayerDigest, PublicName};
+
+/// A path inside a repository: relative, clean, never empty.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RepositoryPath(String);
+
+const LAYERS: &str = ".layers";
+const CHAINS: &str = ".chains";
+const FLAT: &str = ".flat";
+const METADATA: &str = ".metadata";
+
+/// Name of a layer's content directory below its own directory, and of a chain's own variant of a layer.
+const LAYERFS: &str = "layerfs";
+
+impl RepositoryPath {
+    /// The path as text, for instance `.flat/ab/ab…`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The directory that holds this name; `None` if that is the repository's root.
+    pub fn parent(&self) -> Option<Self> {
+        self.0.rsplit_once('/').map(|(parent, _)| Self(parent.to_owned()))
+    }
+
+    /// The target of a relative symlink at `self` that leads to `target`.
+    pub fn link_to(&self, target: &Self) -> String {
+        "../".repeat(self.0.matches('/').count()) + &target.0
+    }
+
+    fn below(&self, name: &str) -> Self {
+        Self(format!("{}/{name}", self.0))
+    }
+}
+
+impl AsRef<Path> for RepositoryPath {
+    fn as_ref(&self) -> &Path {
+        Path::new(&self.0)
+    }
+}
+
+impl fmt::Display for RepositoryPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn sharded(root: &str, hex: &str) -> RepositoryPath {
+    RepositoryPath(format!("{root}/{}/{hex}", &hex[..2]))
+}
+
+/// `.layers/<hh>/<hex>`: everything of one layer. It appears and disappears as a whole.
+pub fn layer(layer: &LayerDigest) -> RepositoryPath {
+    sharded(LAYERS, &layer.hex())
+}
+
+/// `.layers/<hh>/<hex>/layerfs`: the layer's content in overlayfs form.
+pub fn layerfs(digest: &LayerDigest) -> RepositoryPath {
+    layer(digest).below(LAYERFS)
+}
+
+/// A file in a layer's `.metadata` directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LayerMetadata {
+    /// `origin.json`: `{"origin":["sha256:<config digest>",…]}`.
+    Origin,
+    /// `layers.json`: DUCC's array of one object with the layer's DiffID and size.
+    Layers,
+    /// `parent.json`: present if `layerfs` was completed from a parent chain, which it names:
+    /// `{"parent":"<ChainID>"}`. Without it the layer stands for itself.
+    Parent,
+}
+
+/// `.layers/<hh>/<hex>/.metadata/<file>`.
+pub fn layer_metadata(digest: &LayerDigest, file: LayerMetadata) -> RepositoryPath {
+    layer(digest).below(METADATA).below(match file {
+        LayerMetadata::Origin => "origin.json",
+        LayerMetadata::Layers => "layers.json",
+        LayerMetadata::Parent => "parent.json",
+    })
+}
+
+/// `.chains/<hh>/<hex>`: everything of one chain.
+pub fn chain(chain: &ChainId) -> RepositoryPath {
+    sharded(CHAINS, &chain.hex())
+}
+
+/// `.chains/<hh>/<hex>/layer`: symlink to the content of the chain's top layer.
+pub fn chain_layer(id: &ChainId) -> RepositoryPath {
+    chain(id).below("layer")
+}
+
+/// `.chains/<hh>/<hex>/layerfs`: the top layer's content, only if it differs above this chain's parent
+/// from the one in `.layers` (see the module's head).
+pub fn chain_layerfs(id: &ChainId) -> RepositoryPath {
+    chain(id).below(LAYERFS)
+}
+
+/// `.chains/<hh>/<hex>/rootfs`: the merged root file system of the chain.
+pub fn chain_rootfs(id: &ChainId) -> RepositoryPath {
+    chain(id).below("rootfs")
+}
+
+/// `.flat/<hh>/<hex>`: the merged root file system with the Singularity files.
+pub fn flat(config: &ConfigDigest) -> RepositoryPath {
+    sharded(FLAT, &config.hex())
+}
+
+/// A file in an image's metadata directory; the bytes are those of the source, unchanged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImageMetadata {
+    /// `manifest.json`: the manifest of the published platform.
+    Manifest,
+    /// `config.json`: the image configuration.
+    Config,
+    /// `index.json`: the index or manifest list, if the name led to one.
+    Index,
+}
+
+/// `.metadata/<public name>`: what is known of the image behind a public name.
+pub fn image_metadata_directory(name: &PublicName) -> RepositoryPath {
+    RepositoryPath(format!("{METADATA}/{name}"))
+}
+
+/// `.metadata/<public name>/<file>`.
+pub fn image_metadata(name: &PublicName, file: ImageMetadata) -> RepositoryPath {
+    image_metadata_directory(name).below(match file {
+        ImageMetadata::Manifest => "manifest.json",
+        ImageMetadata::Config => "config.json",
+        ImageMetadata::Index => "index.json",
+    })
+}
+
+/// `<public name>`: the symlink that people type.
+pub fn public_link(name: &PublicName) -> RepositoryPath {
+    RepositoryPath(name.to_string())
+}
+
+/// `.ducc`: the publisher's own directory, there only while one runs or after one was killed.
+pub fn publisher() -> RepositoryPath {
+    RepositoryPath(".ducc".to_owned())
+}
+
+/// `.ducc/lock`: held by the one publisher that may change the repository.
+pub fn publisher_lock() -> RepositoryPath {
+    publisher().below("lock")
+}
+
+/// `.ducc/staging`: what is being built. Nothing in it is published.
+pub fn publisher_staging() -> RepositoryPath {
+    publisher().below("staging")
+}
+
+/// `.ducc/journal.json`: what a publisher had begun to move into place. Its moves are finished by the
+/// next one.
+pub fn publisher_journal() -> RepositoryPath {
+    publisher().below("journal.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Digest;
+
+    #[test]
+    fn paths_are_those_of_the_design() {
+        let digest = Digest::of(b"");
+        let hex = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        let (l, c, i) = (digest.into(), digest.into(), digest.into());
+        let name: PublicName = "r.io:5000/a/b:1".parse().unwrap();
+        for (path, expected) in [
+            (layerfs(&l), format!(".layers/e3/{hex}/layerfs")),
+            (
+                layer_metadata(&l, LayerMetadata::Layers),
+                format!(".layers/e3/{hex}/.metadata/layers.json"),
+            ),
+            (chain_layer(&c), format!(".chains/e3/{hex}/layer")),
+            (chain_rootfs(&c), format!(".chains/e3/{hex}/rootfs")),
+            (flat(&i), format!(".flat/e3/{hex}")),
+            (
+                image_metadata(&name, ImageMetadata::Manifest),
+                ".metadata/r.io:5000/a/b:1/manifest.json".to_owned(),
+            ),
+            (public_link(&name), "r.io:5000/a/b:1".to_owned()),
+        ] {
+            assert_eq!(path.as_str(), expected);
+        }
+    }
+
+    #[test]
+    fn links_are_relative() {
+        let digest = Digest::of(b"");
+        let name: PublicName = "r.io/a/b:1".parse().unwrap();
+        let hex = digest.hex();
+        let (layer, chain) = (digest.into(), digest.into());
+        assert_eq!(
+            public_link(&name).link_to(&flat(&digest.into())),
+            format!("../../.flat/e3/{hex}")
+        );
+        assert_eq!(
+            chain_layer(&chain).link_to(&layerfs(&layer)),
+            format!("../../../.layers/e3/{hex}/layerfs")
+        );
+    }
+}
