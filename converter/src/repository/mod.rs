@@ -1,0 +1,175 @@
+//! Where content and trees go.
+//!
+//! A [`Transaction`] is the only way to change a repository: it prepares layers, merged trees, small files
+//! and links out of everybody's sight, and [`Transaction::commit`] makes all of it visible, or nothing.
+//! Paths are [`RepositoryPath`]s; content of untrusted layers is resolved strictly beneath its own layer.
+
+pub mod directory;
+mod error;
+
+use std::path::Path;
+
+use layer_layout::RepositoryPath;
+
+pub use directory::Directory;
+pub use error::{Error, Result};
+
+use crate::layer::{Entry, LayerPath, Segment};
+
+/// A repository that can be published into.
+pub trait Repository: Send + Sync {
+    /// What the repository is called in URLs and labels: a fully qualified repository name.
+    fn name(&self) -> &str;
+
+    /// Begins a change. Waits until no other publisher is at work (`waiting` is called once if so, with a
+    /// text for people), finishes or removes what a killed one has left.
+    ///
+    /// # Errors
+    /// If the repository cannot be written.
+    fn begin(&self, waiting: &mut dyn FnMut(&str)) -> Result<Box<dyn Transaction>>;
+
+    /// Reads a published small file; `None` if there is none.
+    ///
+    /// # Errors
+    /// If it is there and cannot be read.
+    fn read(&self, path: &RepositoryPath) -> Result<Option<Vec<u8>>>;
+
+    /// What is published at `path`, without following a symlink there.
+    ///
+    /// # Errors
+    /// If that cannot be found out.
+    fn lookup(&self, path: &RepositoryPath) -> Result<Option<Published>>;
+}
+
+/// What a repository has at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Published {
+    /// A directory.
+    Directory,
+    /// A symbolic link with its target.
+    Symlink(String),
+    /// A regular file or anything else.
+    Other,
+}
+
+/// A change of a repository that nobody sees yet. Dropping it undoes everything.
+///
+/// A path that is read (`parents`, `layers`) may be published already or prepared by this transaction.
+pub trait Transaction: Send + Sync {
+    /// Begins to unpack a layer; it will stand at `path` (a `layerfs`). Several may be open at once, each
+    /// in its own thread.
+    ///
+    /// # Errors
+    /// If the place cannot be prepared.
+    fn layer_writer(&self, path: &RepositoryPath) -> Result<Box<dyn LayerWriter>>;
+
+    /// Completes a layer at `path` that says nothing of some directories or links to files of lower
+    /// layers, from the stack of layers it lies on (`parents`, topmost first).
+    ///
+    /// # Errors
+    /// If a link's target is in no layer.
+    fn complete_layer(
+        &self,
+        path: &RepositoryPath,
+        open_ends: &OpenEnds,
+        parents: &[RepositoryPath],
+    ) -> Result<()>;
+
+    /// Puts what is seen of `layers` (topmost first) at `path`, without copying content.
+    ///
+    /// # Errors
+    /// If a layer cannot be read or the tree not be written.
+    fn merge(&self, path: &RepositoryPath, layers: &[RepositoryPath]) -> Result<()>;
+
+    /// Puts the tree at `source` (prepared or published) at `path`, too, without copying content, and gives
+    /// a handle to add files to it (the Singularity files of a flat image).
+    ///
+    /// # Errors
+    /// If the tree cannot be read or written.
+    fn share(&self, path: &RepositoryPath, source: &RepositoryPath) -> Result<Box<dyn TreeEditor>>;
+
+    /// Puts a small file at `path`, in place of what is there.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    fn write_file(&self, path: &RepositoryPath, content: &[u8]) -> Result<()>;
+
+    /// Puts a symlink at `path`, in place of a file or symlink that is there.
+    ///
+    /// # Errors
+    /// If it cannot be written, or a directory is there.
+    fn symlink(&self, path: &RepositoryPath, target: &str) -> Result<()>;
+
+    /// Makes everything visible: content first, names last, in the order in which the calls were made.
+    ///
+    /// # Errors
+    /// If something cannot be moved into place; the next [`Repository::begin`] then finishes it.
+    fn commit(self: Box<Self>) -> Result<()>;
+}
+
+/// Takes the entries of one layer in the order of its tar.
+pub trait LayerWriter: Send {
+    /// Applies one entry. `content` holds what a [`Kind::File`](crate::layer::Kind::File) contains, and is
+    /// empty for others; `segments` says where it has data, the rest are holes.
+    ///
+    /// # Errors
+    /// If the entry contradicts earlier ones, would leave the layer, or cannot be written.
+    fn apply(
+        &mut self,
+        entry: &Entry,
+        segments: &[Segment],
+        content: &mut dyn std::io::Read,
+    ) -> Result<()>;
+
+    /// Ends the layer: sets what had to wait (directory times, whiteouts, opaque marks).
+    ///
+    /// # Errors
+    /// If something cannot be written.
+    fn finish(self: Box<Self>) -> Result<OpenEnds>;
+}
+
+/// What a layer leaves to the layers below it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OpenEnds {
+    /// Directories that hold entries of the layer but have none themselves, parents before children. They
+    /// have mode 0755, owner 0:0 and time 0 until [`Transaction::complete_layer`] gives them the
+    /// attributes of the lower directory.
+    pub implied_directories: Vec<LayerPath>,
+    /// Hard links whose target the layer does not have: name and target.
+    pub lower_links: Vec<(LayerPath, LayerPath)>,
+}
+
+impl OpenEnds {
+    /// Whether the layer stands for itself.
+    pub fn is_empty(&self) -> bool {
+        self.implied_directories.is_empty() && self.lower_links.is_empty()
+    }
+}
+
+/// Adds to a tree that a transaction prepares. Paths are resolved beneath the tree's root; a symlink in
+/// the tree is followed as if the root were `/`, as it will be in a container.
+pub trait TreeEditor {
+    /// Makes a directory (0755, owner 0:0) unless something resolvable is there.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    fn ensure_directory(&mut self, path: &Path) -> Result<()>;
+
+    /// Puts a file (owner 0:0) in place of what is there. A file shared with other trees is left alone.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    fn write_file(&mut self, path: &Path, mode: u32, content: &[u8]) -> Result<()>;
+
+    /// Puts a symlink unless something resolvable is there.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    fn ensure_symlink(&mut self, path: &Path, target: &str) -> Result<()>;
+
+    /// Sets the owner's write permission on the root directory.
+    ///
+    /// # Errors
+    /// If it cannot be set.
+    fn make_root_writable(&mut self) -> Result<()>;
+}
