@@ -17,6 +17,7 @@
 
 pub mod convert;
 mod error;
+pub mod image_config;
 pub mod layer;
 pub mod progress;
 pub mod repository;

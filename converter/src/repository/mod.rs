@@ -161,6 +161,12 @@ pub trait TreeEditor {
     /// If it cannot be written.
     fn write_file(&mut self, path: &Path, mode: u32, content: &[u8]) -> Result<()>;
 
+    /// Puts an empty file (owner 0:0) unless something resolvable is there.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    fn ensure_file(&mut self, path: &Path, mode: u32) -> Result<()>;
+
     /// Puts a symlink unless something resolvable is there.
     ///
     /// # Errors

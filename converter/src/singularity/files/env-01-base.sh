@@ -1,0 +1,2 @@
+#!/bin/sh
+# The base environment is that of the runtime.

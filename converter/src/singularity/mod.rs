@@ -1,0 +1,80 @@
+//! The files that Apptainer and Singularity look for in a root file system.
+//!
+//! Contract: present runtimes source `/.singularity.d/env/*.sh` in order, treat `10-docker2singularity.sh`,
+//! `90-environment.sh` and `99-base.sh` by name, and run `/.singularity.d/runscript`, `startscript` or
+//! `test`; older ones run `/.singularity.d/actions/*`. The set of names is that of DUCC. What differs from
+//! DUCC is the quoting: values of the image stay literal, whatever they hold, and arguments are never
+//! evaluated.
+
+mod labels;
+mod quote;
+mod scripts;
+
+use std::path::Path;
+
+use crate::repository::{Result, TreeEditor};
+use crate::image_config::ImageConfig;
+
+/// Mount points and directories that the runtimes need in a read-only root.
+const DIRECTORIES: [&str; 11] = [
+    ".singularity.d/libs",
+    ".singularity.d/actions",
+    ".singularity.d/env",
+    "dev",
+    "proc",
+    "root",
+    "var/tmp",
+    "tmp",
+    "etc",
+    "sys",
+    "home",
+];
+
+/// Files that the runtimes mount over: they have to exist.
+const MOUNT_POINTS: [&str; 2] = ["etc/hosts", "etc/resolv.conf"];
+
+/// Links that older versions and users expect, each only where nothing else is.
+const LINKS: [(&str, &str); 6] = [
+    ("singularity", ".singularity.d/runscript"),
+    (".run", ".singularity.d/actions/run"),
+    (".exec", ".singularity.d/actions/exec"),
+    (".test", ".singularity.d/actions/test"),
+    (".shell", ".singularity.d/actions/shell"),
+    ("environment", ".singularity.d/env/90-environment.sh"),
+];
+
+const SCRIPT_MODE: u32 = 0o755;
+const DATA_MODE: u32 = 0o644;
+
+/// Adds the files for an image with this configuration to the tree of its flat root.
+///
+/// Returns remarks for the report: names of environment variables that no shell can set.
+///
+/// # Errors
+/// If the tree cannot be written.
+pub fn add_files(tree: &mut dyn TreeEditor, image: &ImageConfig) -> Result<Vec<String>> {
+    tree.make_root_writable()?;
+    for directory in DIRECTORIES {
+        tree.ensure_directory(Path::new(directory))?;
+    }
+    for (name, content) in scripts::FIXED {
+        let path = Path::new(".singularity.d").join(name);
+        tree.write_file(&path, SCRIPT_MODE, content.as_bytes())?;
+    }
+    let environment = scripts::environment(&image.env);
+    let generated = [
+        ("env/10-docker2singularity.sh", SCRIPT_MODE, environment.script),
+        ("runscript", SCRIPT_MODE, scripts::runscript(&image.entrypoint, &image.cmd)),
+        ("labels.json", DATA_MODE, labels::json(&image.labels)),
+    ];
+    for (name, mode, content) in generated {
+        tree.write_file(&Path::new(".singularity.d").join(name), mode, content.as_bytes())?;
+    }
+    for path in MOUNT_POINTS {
+        tree.ensure_file(Path::new(path), DATA_MODE)?;
+    }
+    for (path, target) in LINKS {
+        tree.ensure_symlink(Path::new(path), target)?;
+    }
+    Ok(environment.remarks)
+}
