@@ -1,12 +1,218 @@
 //! What can be wrong with a layer's content.
 
+use std::fmt;
+use std::io;
+
+use super::blob::Compression;
+use super::entry::PathError;
+
 /// The result of this room's fallible functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A layer that cannot or must not be unpacked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The stream ended early or could not be read or decompressed.
-    #[error("cannot read the layer's tar")]
-    Read(#[from] std::io::Error),
+    /// The blob could not be read. The cause is what its reader said, unchanged.
+    #[error("cannot read the layer's blob")]
+    Read(#[source] io::Error),
+    /// The blob's compressed data is broken, ends early or is followed by something else.
+    #[error("the layer's {compression} data is broken; publish the image anew")]
+    Decompress {
+        /// The format that the blob's first bytes announce.
+        compression: Compression,
+        /// What the decompressor says.
+        #[source]
+        cause: io::Error,
+    },
+    /// The blob has a compression that image layers do not have.
+    #[error(
+        "the layer is compressed with {name}; a layer is gzip, zstd or plain tar: build the image anew"
+    )]
+    Compression {
+        /// The compression that the blob's first bytes announce.
+        name: &'static str,
+    },
+    /// The tar ends in the middle of something.
+    #[error("the layer's tar ends early, {within}")]
+    Truncated {
+        /// In the middle of what.
+        within: Within,
+    },
+    /// A header is not a tar header: its checksum does not fit its bytes.
+    #[error("no tar header at byte {offset}, {within}: its checksum is wrong")]
+    Checksum {
+        /// Where in the uncompressed layer.
+        offset: u64,
+        /// Near what.
+        within: Within,
+    },
+    /// A header field or PAX record has a value that makes no sense.
+    #[error("entry {entry}: its {field} is {value:?}: {reason}")]
+    Field {
+        /// Whose.
+        entry: EntryName,
+        /// Name of the header field, or keyword of the PAX record.
+        field: &'static str,
+        /// What it says.
+        value: EntryName,
+        /// Why that is not accepted.
+        reason: &'static str,
+    },
+    /// A PAX header is not a sequence of `<length> <keyword>=<value>` records.
+    #[error("the PAX header at byte {offset} is broken at its byte {position}: {reason}")]
+    Pax {
+        /// Where the header's content begins in the uncompressed layer.
+        offset: u64,
+        /// Where in the header's content.
+        position: usize,
+        /// What is wrong there.
+        reason: &'static str,
+    },
+    /// A name is no path inside the layer.
+    #[error("entry {entry}: {cause}")]
+    Path {
+        /// The name.
+        entry: EntryName,
+        /// Why.
+        cause: PathError,
+    },
+    /// The layer's root would become something other than a directory.
+    #[error("entry {entry}: names the layer's root, which must be a directory")]
+    Root {
+        /// The name.
+        entry: EntryName,
+    },
+    /// A name that begins with `.wh.` removes nothing that can be named.
+    #[error("entry {entry}: {reason}")]
+    Whiteout {
+        /// The name.
+        entry: EntryName,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A link leads nowhere.
+    #[error("entry {entry}: links to {target:?}: {reason}")]
+    Link {
+        /// The name.
+        entry: EntryName,
+        /// What it links to.
+        target: EntryName,
+        /// Why that is not accepted.
+        reason: LinkError,
+    },
+    /// A type flag that has no meaning in an image.
+    #[error("entry {entry}: unknown tar entry type {:?}", char::from(*flag))]
+    Type {
+        /// The name.
+        entry: EntryName,
+        /// The flag.
+        flag: u8,
+    },
+    /// The map of a sparse file contradicts the file or itself.
+    #[error("entry {entry}: broken map of a sparse file: {reason}")]
+    Sparse {
+        /// The name.
+        entry: EntryName,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// The layer asks for more than [`Limits`](super::Limits) allow.
+    #[error(
+        "{within}: {what} exceeds the limit of {limit}; raise the limit if the image is to be trusted"
+    )]
+    Limit {
+        /// Where.
+        within: Within,
+        /// Of what there is too much, with its unit.
+        what: &'static str,
+        /// The limit.
+        limit: u64,
+    },
+    /// Reading went on after an error. What would follow cannot be trusted.
+    #[error("the layer was read on after an error")]
+    Failed,
+}
+
+impl From<Error> for io::Error {
+    /// What a content's reader says: errors of the blob's reader unchanged, others as invalid data with the
+    /// [`Error`] inside.
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Read(cause) => cause,
+            other => Self::new(io::ErrorKind::InvalidData, other),
+        }
+    }
+}
+
+/// Why a link's target is not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// The target is empty.
+    #[error("the target is empty")]
+    Empty,
+    /// A hard link to its own name.
+    #[error("a file cannot be a hard link to itself")]
+    Itself,
+    /// A hard link to the layer's root.
+    #[error("a hard link to a directory")]
+    Root,
+    /// A hard link to a `.wh.` name, which is no file.
+    #[error("the target is a whiteout or AUFS bookkeeping, not a file")]
+    Whiteout,
+    /// A hard link to something outside of the layer, or any link to what Linux cannot store.
+    #[error(transparent)]
+    Path(#[from] PathError),
+}
+
+/// The place of an error, as far as it is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Within {
+    /// In all of it.
+    Layer,
+    /// Before the first entry.
+    Start,
+    /// In or at an entry: its header, its content, what is attached to it.
+    Entry(EntryName),
+    /// Between this entry and the next one.
+    After(EntryName),
+}
+
+impl fmt::Display for Within {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Layer => f.write_str("in the whole layer"),
+            Self::Start => f.write_str("before the first entry"),
+            Self::Entry(name) => write!(f, "in entry {name}"),
+            Self::After(name) => write!(f, "after entry {name}"),
+        }
+    }
+}
+
+/// Bytes of a tar for a message: escaped, and cut if they are long. Not a path to be used.
+#[derive(Clone, PartialEq, Eq)]
+pub struct EntryName(Vec<u8>);
+
+impl EntryName {
+    /// Enough to recognize a name.
+    const SHOWN: usize = 256;
+
+    /// Bytes as they stand in the tar.
+    pub(super) fn new(bytes: &[u8]) -> Self {
+        // One byte more tells that something was cut.
+        Self(bytes[..bytes.len().min(Self::SHOWN + 1)].to_vec())
+    }
+}
+
+impl fmt::Display for EntryName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = &self.0[..self.0.len().min(Self::SHOWN)];
+        let cut = if self.0.len() > Self::SHOWN { "…" } else { "" };
+        write!(f, "{}{cut}", shown.escape_ascii())
+    }
+}
+
+impl fmt::Debug for EntryName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
 }

@@ -2,9 +2,30 @@
 //!
 //! Input is an untrusted byte stream (OCI image-spec, `layer.md`): gzip, zstd or plain. Output is a
 //! sequence of [`Entry`]s with clean relative paths. Nothing here touches a file system.
+//!
+//! ```text
+//! blob ──▶ stream ──▶ header, pax, sparse ──▶ reader ──▶ Entry, content
+//! ```
+//!
+//! Where the tar formats leave something open, layers are read as Go's `archive/tar` and containerd read
+//! them, because one DiffID must give the same files on every node, whoever unpacks it.
 
+mod blob;
 mod entry;
 mod error;
+mod header;
+mod limits;
+mod member;
+mod number;
+mod pax;
+mod reader;
+mod sparse;
+mod stream;
+mod whiteout;
 
-pub use entry::{Entry, Kind, LayerPath, Metadata, Timestamp, Xattrs};
-pub use error::{Error, Result};
+pub use blob::Compression;
+pub use entry::{Entry, Kind, LayerPath, Metadata, PathError, Timestamp, Xattrs};
+pub use error::{EntryName, Error, LinkError, Result, Within};
+pub use limits::Limits;
+pub use reader::{Content, LayerReader, Summary};
+pub use sparse::Segment;

@@ -1,0 +1,96 @@
+//! Names that begin with `.wh.`.
+//!
+//! Rule: OCI image-spec, `layer.md`, "Whiteouts" and "Opaque Whiteout"; other `.wh..wh.` names are what AUFS
+//! kept for itself, and old layers may still hold them. The type of such an entry does not matter: AUFS
+//! made them hard links, others make them empty files.
+
+use layer_layout::overlay::{AUFS_PREFIX, OPAQUE_WHITEOUT, WHITEOUT_PREFIX};
+
+use super::entry::LayerPath;
+
+/// What a clean path of a tar stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// The path itself.
+    Name,
+    /// This path does not exist from here on.
+    Whiteout(LayerPath),
+    /// This directory hides what the layers below have in it.
+    Opaque(LayerPath),
+    /// Nothing: AUFS bookkeeping, or what lies in such a directory.
+    Bookkeeping,
+}
+
+/// Finds out what a path stands for.
+///
+/// # Errors
+/// A reason, if it looks like a whiteout and cannot be one.
+pub(super) fn meaning(path: &LayerPath) -> Result<Meaning, &'static str> {
+    let Some((directory, name)) = path.split() else {
+        return Ok(Meaning::Name);
+    };
+    for component in directory.components() {
+        if component.starts_with(AUFS_PREFIX) {
+            return Ok(Meaning::Bookkeeping);
+        }
+        if component.starts_with(WHITEOUT_PREFIX) {
+            return Err("a whiteout cannot hold other names");
+        }
+    }
+    if name == OPAQUE_WHITEOUT {
+        return Ok(Meaning::Opaque(directory));
+    }
+    if name.starts_with(AUFS_PREFIX) {
+        return Ok(Meaning::Bookkeeping);
+    }
+    match name.strip_prefix(WHITEOUT_PREFIX) {
+        None => Ok(Meaning::Name),
+        Some(b"" | b"." | b"..") => Err("the whiteout names nothing that it could remove"),
+        Some(removed) => Ok(Meaning::Whiteout(directory.join(removed))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        let path = |text: &str| LayerPath::clean(text.as_bytes()).unwrap();
+        let whiteout = |text| Ok(Meaning::Whiteout(path(text)));
+        let opaque = |text| Ok(Meaning::Opaque(path(text)));
+        let holds = Err("a whiteout cannot hold other names");
+        let nothing = Err("the whiteout names nothing that it could remove");
+        let cases = [
+            ("", Ok(Meaning::Name)),
+            ("etc/passwd", Ok(Meaning::Name)),
+            ("a.wh.b", Ok(Meaning::Name)),
+            (".wh", Ok(Meaning::Name)),
+            (".WH.a", Ok(Meaning::Name)),
+            (".wh.a", whiteout("a")),
+            ("etc/.wh.passwd", whiteout("etc/passwd")),
+            ("./etc//.wh.passwd/", whiteout("etc/passwd")),
+            (".wh.wh.a", whiteout("wh.a")),
+            (".wh....", whiteout("...")),
+            (".wh..a", whiteout(".a")),
+            (".wh..wh..opq", opaque("")),
+            ("etc/.wh..wh..opq", opaque("etc")),
+            (".wh..wh.aufs", Ok(Meaning::Bookkeeping)),
+            (".wh..wh.", Ok(Meaning::Bookkeeping)),
+            (".wh..wh..opq2", Ok(Meaning::Bookkeeping)),
+            ("a/.wh..wh.orph", Ok(Meaning::Bookkeeping)),
+            (".wh..wh.plnk/23.45", Ok(Meaning::Bookkeeping)),
+            (".wh..wh.plnk/.wh.a/b", Ok(Meaning::Bookkeeping)),
+            (".wh.", nothing.clone()),
+            ("a/.wh.", nothing.clone()),
+            (".wh..", nothing.clone()),
+            (".wh...", nothing),
+            (".wh.a/b", holds.clone()),
+            ("a/.wh.b/c/d", holds.clone()),
+            (".wh.a/.wh..wh.plnk", holds),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(meaning(&path(text)), expected, "{text}");
+        }
+    }
+}
