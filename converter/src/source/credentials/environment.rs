@@ -1,0 +1,93 @@
+//! DUCC's variables: `DUCC_AUTH_REGISTRIES` is a comma-separated list of labels, and for each label `N`
+//! there are `DUCC_<N>_IDENT` (the registry, `host[:port]`), `DUCC_<N>_USER` and `DUCC_<N>_PASS`, or
+//! `DUCC_<N>_PROXY` (`host[:port][/path]` of a pull-through registry, which is used without credentials).
+//!
+//! Difference to DUCC: `IDENT` is a whole host name, not a part of the URL. A scheme in front of it and
+//! slashes after it are dropped.
+
+use std::ffi::OsString;
+
+use super::{Credential, Error, Found, Result, Secret, same_registry};
+
+/// A registry that serves what another one has, below a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirror {
+    /// Host name and port.
+    pub host: String,
+    /// What stands in front of the repository, without slashes at its ends; may be empty.
+    pub path: String,
+}
+
+/// What the variables say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Registries(Vec<(String, Use)>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Use {
+    Login(Found),
+    Mirror(Mirror),
+}
+
+impl Registries {
+    /// Reads the variables through `variable`.
+    pub(super) fn read(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self> {
+        let read = |name: &str| match variable(name).map(OsString::into_string) {
+            None => Ok(None),
+            Some(Ok(text)) => Ok(Some(text).filter(|text| !text.is_empty())),
+            Some(Err(_)) => Err(error(name, "is not UTF-8")),
+        };
+        let labels = read("DUCC_AUTH_REGISTRIES")?.unwrap_or_default();
+        let mut registries = Vec::new();
+        for label in labels.split(',').map(str::trim).filter(|label| !label.is_empty()) {
+            let name = |what: &str| format!("DUCC_{label}_{what}");
+            let need = |what: &str| {
+                let missing = "is missing, but DUCC_AUTH_REGISTRIES names its label";
+                read(&name(what))?.ok_or_else(|| error(&name(what), missing))
+            };
+            let registry = host(&need("IDENT")?).to_owned();
+            let usage = match read(&name("PROXY"))? {
+                Some(proxy) => {
+                    let (host, path) = host(&proxy).split_once('/').unwrap_or((host(&proxy), ""));
+                    let path = path.trim_matches('/').to_owned();
+                    Use::Mirror(Mirror { host: host.to_owned(), path })
+                }
+                None => Use::Login(Found {
+                    credential: Credential::Password {
+                        username: need("USER")?,
+                        password: Secret(need("PASS")?),
+                    },
+                    origin: name("USER"),
+                }),
+            };
+            registries.push((registry, usage));
+        }
+        Ok(Self(registries))
+    }
+
+    fn of(&self, registry: &str) -> Option<&Use> {
+        self.0.iter().find(|(host, _)| same_registry(host, registry)).map(|(_, usage)| usage)
+    }
+
+    pub(super) fn login(&self, registry: &str) -> Option<&Found> {
+        match self.of(registry)? {
+            Use::Login(found) => Some(found),
+            Use::Mirror(_) => None,
+        }
+    }
+
+    pub(super) fn mirror(&self, registry: &str) -> Option<&Mirror> {
+        match self.of(registry)? {
+            Use::Login(_) => None,
+            Use::Mirror(mirror) => Some(mirror),
+        }
+    }
+}
+
+/// Without a scheme and slashes at the end.
+fn host(text: &str) -> &str {
+    text.split_once("://").map_or(text, |(_, rest)| rest).trim_end_matches('/')
+}
+
+fn error(variable: &str, reason: &'static str) -> Error {
+    Error::Environment { variable: variable.to_owned(), reason }
+}

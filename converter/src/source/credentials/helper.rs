@@ -1,0 +1,88 @@
+//! Credential helpers: programs `docker-credential-<name>` that keep logins outside of files.
+//!
+//! Protocol (`docker/docker-credential-helpers`): called with `get`, the registry on standard input, a JSON
+//! object with `Username` and `Secret` on standard output; a non-zero status with a known sentence if there
+//! is none.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+
+use super::Error;
+
+/// A helper that asks for something on a terminal would hang a publisher for ever.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How helpers say that they hold nothing for a registry.
+const NOT_FOUND: &str = "credentials not found";
+
+/// What a helper says of a login.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Answer {
+    pub(super) username: String,
+    pub(super) secret: String,
+}
+
+/// Why a helper gave nothing.
+pub(super) enum Failure {
+    /// There is no such program.
+    NotInstalled(Error),
+    /// It did not do as it should.
+    Failed(Error),
+}
+
+/// Asks the helper `name`, which the auth file `path` names, for the login to `registry`.
+pub(super) async fn get(
+    name: &str,
+    path: &Path,
+    registry: &str,
+) -> Result<Option<Answer>, Failure> {
+    let program = format!("docker-credential-{name}");
+    let error = |reason: String| Error::Helper {
+        program: program.clone(),
+        path: path.to_owned(),
+        registry: registry.to_owned(),
+        reason,
+    };
+    let failed = |reason: String| Failure::Failed(error(reason));
+    if name.contains('/') {
+        return Err(failed("a helper is named without a path".to_owned()));
+    }
+    let mut child = Command::new(&program)
+        .arg("get")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|cause| match cause.kind() {
+            ErrorKind::NotFound => Failure::NotInstalled(error("it is not installed".to_owned())),
+            _ => failed(cause.to_string()),
+        })?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A helper that needs no input may have closed it already.
+        let _closed_early = stdin.write_all(registry.as_bytes()).await;
+    }
+    let output = tokio::time::timeout(DEADLINE, child.wait_with_output())
+        .await
+        .map_err(|_| failed(format!("no answer within {} seconds", DEADLINE.as_secs())))?
+        .map_err(|cause| failed(cause.to_string()))?;
+    if output.status.success() {
+        // The message of a parser may quote the secret.
+        let answer: Answer = serde_json::from_slice(&output.stdout)
+            .map_err(|_| failed("its answer is not the JSON of a login".to_owned()))?;
+        return Ok(Some(answer).filter(|answer| !answer.secret.is_empty()));
+    }
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    if said.contains(NOT_FOUND) {
+        return Ok(None);
+    }
+    let said = said.lines().next().unwrap_or_default();
+    Err(failed(format!("{}: {said}", output.status)))
+}

@@ -1,0 +1,185 @@
+//! A tar whose members are read in place.
+//!
+//! One pass over the headers gives name, offset and size of each member; contents are read with `pread`, by
+//! many threads at once. Links are names of other members, in the archive and nowhere else: old `docker save`
+//! links equal layers to each other.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tar::EntryType;
+
+use super::store::Section;
+use crate::source::error::{Error, Result};
+
+/// An image has some three members per layer; this many are an attack on our memory.
+const MAX_MEMBERS: usize = 100_000;
+
+/// How many links may lead to one member.
+const MAX_LINKS: usize = 16;
+
+/// How compressed files begin, and what unpacks them.
+const COMPRESSED: [(&[u8], &str); 4] = [
+    (b"\x1f\x8b", "gunzip"),
+    (b"\x28\xb5\x2f\xfd", "unzstd"),
+    (b"BZh", "bunzip2"),
+    (b"\xfd7zXZ\0", "unxz"),
+];
+
+/// An open tar with its table of contents.
+#[derive(Debug)]
+pub(super) struct Archive {
+    path: PathBuf,
+    file: Arc<File>,
+    members: HashMap<String, Member>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Member {
+    File {
+        offset: u64,
+        size: u64,
+    },
+    /// Name of another member.
+    Link(String),
+    /// What has no content, or none in one piece.
+    Other,
+}
+
+impl Archive {
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let failed = |cause| Error::File { path: path.to_owned(), cause };
+        let file = File::open(path).map_err(failed)?;
+        if !file.metadata().map_err(failed)?.is_file() {
+            let reason = "not a regular file; an archive is read at several places at once, so save it first";
+            return Err(failed(io::Error::other(reason)));
+        }
+        let mut magic = [0; 6];
+        let read = read_at_most(&file, &mut magic).map_err(failed)?;
+        let tool = COMPRESSED.iter().find(|(bytes, _)| magic[..read].starts_with(bytes));
+        if let Some((_, tool)) = tool {
+            let reason = format!("the archive is compressed; unpack it first with {tool}");
+            return Err(failed(io::Error::other(reason)));
+        }
+        let members = members(&file).map_err(failed)?;
+        Ok(Self { path: path.to_owned(), file: Arc::new(file), members })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The content of a member; `None` if there is no such file.
+    pub(super) fn find(&self, name: &str) -> Result<Option<Section>> {
+        let mut next = clean(name);
+        for _ in 0..MAX_LINKS {
+            match next.as_ref().and_then(|name| self.members.get(name)) {
+                Some(Member::File { offset, size }) => {
+                    let file = Arc::clone(&self.file);
+                    let reader = Box::new(Window { file, offset: *offset, left: *size });
+                    return Ok(Some(Section { reader, size: *size }));
+                }
+                Some(Member::Link(target)) => next = Some(target.clone()),
+                Some(Member::Other) | None => return Ok(None),
+            }
+        }
+        let cause = io::Error::other(format!("{name}: too many links"));
+        Err(Error::File { path: self.path.clone(), cause })
+    }
+}
+
+/// The table of contents. Of equal names the last counts, as when unpacking.
+fn members(file: &File) -> io::Result<HashMap<String, Member>> {
+    let mut members = HashMap::new();
+    let mut archive = tar::Archive::new(file);
+    for entry in archive.entries_with_seek()? {
+        let entry = entry?;
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let Some(name) = clean(&name) else { continue };
+        let target = entry.link_name_bytes();
+        let target = target.map(|target| String::from_utf8_lossy(&target).into_owned());
+        let member = match (entry.header().entry_type(), target) {
+            (EntryType::Regular | EntryType::Continuous, _) => {
+                Member::File { offset: entry.raw_file_position(), size: entry.size() }
+            }
+            (EntryType::Link, Some(target)) => clean(&target).map_or(Member::Other, Member::Link),
+            (EntryType::Symlink, Some(target)) if !target.starts_with('/') => {
+                let directory = name.rsplit_once('/').map_or("", |(directory, _)| directory);
+                clean(&format!("{directory}/{target}")).map_or(Member::Other, Member::Link)
+            }
+            _ => Member::Other,
+        };
+        members.insert(name, member);
+        if members.len() > MAX_MEMBERS {
+            return Err(io::Error::other(format!("more than {MAX_MEMBERS} members")));
+        }
+    }
+    Ok(members)
+}
+
+/// A name without `.`, `..` and needless slashes; `None` for one that leads out of the archive.
+fn clean(name: &str) -> Option<String> {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in name.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop()?;
+            }
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
+}
+
+fn read_at_most(file: &File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut read = 0;
+    while read < buffer.len() {
+        match file.read_at(&mut buffer[read..], read as u64)? {
+            0 => break,
+            count => read += count,
+        }
+    }
+    Ok(read)
+}
+
+/// A part of a file.
+struct Window {
+    file: Arc<File>,
+    offset: u64,
+    left: u64,
+}
+
+impl Read for Window {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        let count = self.file.read_at(&mut buffer[..length], self.offset)?;
+        self.offset += count as u64;
+        self.left -= count as u64;
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_in_the_archive() {
+        for (name, cleaned) in [
+            ("a/b", Some("a/b")),
+            ("./a//b/", Some("a/b")),
+            ("/a", Some("a")),
+            ("a/../b", Some("b")),
+            ("a/./../../b", None),
+            ("..", None),
+            ("", Some("")),
+        ] {
+            assert_eq!(clean(name).as_deref(), cleaned, "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The media types of images, and what each is.
+//!
+//! OCI image-spec, `media-types.md`, with its table of compatible Docker types (Docker image manifest
+//! version 2, schema 2). `application/vnd.docker.image.rootfs.diff.tar.zstd` is in neither, but is what
+//! BuildKit and containerd write into Docker manifests of zstd images.
+
+pub(super) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(super) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(super) const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+pub(super) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+
+pub(super) const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+pub(super) const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+
+pub(super) const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
+pub(super) const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+pub(super) const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.diff.tar.zstd";
+
+const DOCKER_SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+json";
+const DOCKER_SCHEMA_1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+
+/// All kinds of manifests, for the `Accept` header: a registry converts what is not listed, or refuses.
+pub(super) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
+     application/vnd.oci.image.manifest.v1+json, \
+     application/vnd.docker.distribution.manifest.list.v2+json, \
+     application/vnd.docker.distribution.manifest.v2+json";
+
+/// What a document of a registry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DocumentKind {
+    /// Several manifests, by platform.
+    Index,
+    /// One image.
+    Manifest,
+    /// Docker's first format, which has neither a configuration nor sizes.
+    Schema1,
+}
+
+impl DocumentKind {
+    /// The kind of a media type; `None` for what is no manifest.
+    pub(super) fn of(media_type: &str) -> Option<Self> {
+        match media_type {
+            OCI_INDEX | DOCKER_LIST => Some(Self::Index),
+            OCI_MANIFEST | DOCKER_MANIFEST => Some(Self::Manifest),
+            DOCKER_SCHEMA_1 | DOCKER_SCHEMA_1_SIGNED => Some(Self::Schema1),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a descriptor of this type leads to an image's configuration.
+pub(super) fn is_image_config(media_type: &str) -> bool {
+    matches!(media_type, OCI_CONFIG | DOCKER_CONFIG)
+}
+
+/// Why a layer of this type cannot be used; `None` if it can.
+pub(super) fn layer_refusal(media_type: &str) -> Option<&'static str> {
+    match media_type {
+        "application/vnd.oci.image.layer.v1.tar"
+        | "application/vnd.oci.image.layer.v1.tar+gzip"
+        | "application/vnd.oci.image.layer.v1.tar+zstd"
+        | DOCKER_LAYER
+        | DOCKER_LAYER_GZIP
+        | DOCKER_LAYER_ZSTD => None,
+        "application/vnd.docker.image.rootfs.foreign.diff.tar"
+        | "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+        | "application/vnd.oci.image.layer.nondistributable.v1.tar"
+        | "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
+        | "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd" => Some(
+            "a foreign layer is not in the registry and may not be redistributed (usual for Windows \
+             images); push a copy of the image that contains it",
+        ),
+        _ => Some("not a tar layer of OCI or Docker, so this is not a container image"),
+    }
+}

@@ -1,0 +1,265 @@
+//! Authentication towards one repository: Basic, and the distribution project's Bearer tokens.
+//!
+//! Nothing is sent before a registry asks for it with a 401, so a password reaches only a host that wants
+//! one. A token is kept until it expires, and fetched anew when it has (known from `expires_in`) or when the
+//! registry refuses it in the midst of a conversion. All requests share one token, and only one of them
+//! fetches a new one.
+//!
+//! The token server's host may differ from the registry's (`auth.docker.io`), that is how tokens are meant.
+//! But credentials that a registry got over HTTPS are not given to a token server over plain HTTP.
+
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use serde::Deserialize;
+use tokio::sync::Mutex;
+use url::{Url, form_urlencoded};
+
+use super::challenge::{Bearer, Challenge, Scope};
+use super::failure::{Failure, show};
+use super::http::{Http, is_loopback};
+use crate::source::credentials::{Credential, Credentials, Found};
+
+/// How this program names itself to OAuth 2 token servers.
+const CLIENT_ID: &str = "ducc";
+
+/// Lifetime of a token that does not tell (token specification of the distribution project).
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
+
+/// The largest answer of a token server that is read, in bytes. Tokens have kilobytes.
+const TOKEN_LIMIT: usize = 1 << 20;
+
+/// Who we are towards one repository of one registry.
+#[derive(Debug)]
+pub(super) struct Authenticator {
+    registry: String,
+    scope: Scope,
+    credentials: Credentials,
+    http: Http,
+    deadline: Duration,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    header: Option<HeaderValue>,
+    /// Where the header's origin is told, for messages.
+    origin: Option<String>,
+    /// When the header should no longer be used, and how to get a new one.
+    expires: Option<(Instant, Bearer)>,
+}
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    token: Option<String>,
+    access_token: Option<String>,
+    expires_in: Option<u64>,
+}
+
+impl Authenticator {
+    /// `deadline` limits each wait for a token server.
+    pub(super) fn new(
+        registry: &str,
+        scope: Scope,
+        credentials: Credentials,
+        http: Http,
+        deadline: Duration,
+    ) -> Self {
+        let held = Mutex::default();
+        Self { registry: registry.to_owned(), scope, credentials, http, deadline, held }
+    }
+
+    /// What to send with a request to `url`, if the registry has asked for something yet.
+    pub(super) async fn header(&self, url: &Url) -> Result<Option<HeaderValue>, Failure> {
+        let mut held = self.held.lock().await;
+        if let Some((expires, bearer)) = &held.expires
+            && *expires <= Instant::now()
+        {
+            let bearer = bearer.clone();
+            self.fetch(&mut held, url, bearer).await?;
+        }
+        Ok(held.header.clone())
+    }
+
+    /// Takes up the challenge of a 401 from `url`, to a request that had carried `used`. Afterwards
+    /// [`Self::header`] gives something else, unless this fails.
+    pub(super) async fn answer(
+        &self,
+        url: &Url,
+        headers: &HeaderMap,
+        used: Option<&HeaderValue>,
+    ) -> Result<(), Failure> {
+        let mut held = self.held.lock().await;
+        if held.header.as_ref() != used {
+            // Another request was faster.
+            return Ok(());
+        }
+        match Challenge::choose(headers) {
+            Ok(Challenge::Bearer(bearer)) => self.fetch(&mut held, url, bearer).await,
+            Ok(Challenge::Basic) => {
+                let denied = |message: &str, hint: String| {
+                    Err(Failure::Denied { url: show(url), message: message.to_owned(), hint })
+                };
+                let found = self.find().await?;
+                let Some(Found { credential, origin }) = found else {
+                    return denied("a login is needed", self.hint(None));
+                };
+                let Credential::Password { username, password } = credential else {
+                    let hint = format!("{origin} holds an identity token, log in with a password");
+                    return denied("the registry wants user name and password", hint);
+                };
+                let header = basic(&username, password.expose());
+                if used == Some(&header) {
+                    return denied("wrong user name or password", self.hint(Some(&origin)));
+                }
+                *held = Held { header: Some(header), origin: Some(origin), expires: None };
+                Ok(())
+            }
+            Err(offered) => Err(Failure::Denied {
+                url: show(url),
+                message: format!("the registry wants an unknown authentication ({offered})"),
+                hint: "only Basic and Bearer tokens are supported".to_owned(),
+            }),
+        }
+    }
+
+    /// What to do about a refusal.
+    pub(super) async fn hint_now(&self) -> String {
+        let held = self.held.lock().await;
+        self.hint(held.origin.as_deref())
+    }
+
+    fn hint(&self, origin: Option<&str>) -> String {
+        match origin {
+            Some(origin) => format!(
+                "the login for {} came from {origin}; check it and its rights, and the image's name",
+                self.registry
+            ),
+            None => format!(
+                "no login for {} in {}; log in with `docker login` or `podman login`, and check the image's name",
+                self.registry,
+                self.credentials.places()
+            ),
+        }
+    }
+
+    async fn find(&self) -> Result<Option<Found>, Failure> {
+        Ok(self.credentials.find(&self.registry, &self.scope.repository).await?)
+    }
+
+    /// Fetches a token.
+    async fn fetch(&self, held: &mut Held, url: &Url, bearer: Bearer) -> Result<(), Failure> {
+        let bad_realm = |reason: &str| {
+            Failure::protocol(url, format!("token server {:?}: {reason}", bearer.realm))
+        };
+        let mut realm: Url = bearer.realm.parse().map_err(|_| bad_realm("not a URL"))?;
+        if !matches!(realm.scheme(), "https" | "http") || !realm.has_host() {
+            return Err(bad_realm("not an HTTP URL"));
+        }
+        let found = self.find().await?;
+        let downgrade = url.scheme() == "https" && realm.scheme() == "http" && !is_loopback(&realm);
+        if found.is_some() && downgrade {
+            return Err(bad_realm("credentials do not go from HTTPS to plain HTTP"));
+        }
+
+        let scopes = bearer.scopes_with(&self.scope);
+        let client = self.http.client(&realm);
+        let request = match found.as_ref().map(|found| &found.credential) {
+            Some(Credential::IdentityToken(token)) => {
+                let mut form = form_urlencoded::Serializer::new(String::new());
+                form.append_pair("grant_type", "refresh_token");
+                form.append_pair("refresh_token", token.expose());
+                form.append_pair("client_id", CLIENT_ID);
+                form.append_pair("scope", &scopes.join(" "));
+                if let Some(service) = &bearer.service {
+                    form.append_pair("service", service);
+                }
+                client
+                    .post(realm.clone())
+                    .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+                    .body(form.finish())
+            }
+            other => {
+                let mut query = realm.query_pairs_mut();
+                if let Some(service) = &bearer.service {
+                    query.append_pair("service", service);
+                }
+                for scope in &scopes {
+                    query.append_pair("scope", scope);
+                }
+                drop(query);
+                let request = client.get(realm.clone());
+                match other {
+                    Some(Credential::Password { username, password }) => {
+                        request.header(AUTHORIZATION, basic(username, password.expose()))
+                    }
+                    _ => request,
+                }
+            }
+        };
+        let origin = found.map(|found| found.origin);
+        let answer = self.token(&realm, request, origin.as_deref()).await?;
+        let token =
+            answer.token.or(answer.access_token).filter(|token| !token.is_empty()).ok_or_else(
+                || Failure::protocol(&realm, "the token server's answer has no token"),
+            )?;
+        let mut header = HeaderValue::from_str(&format!("Bearer {token}"))
+            .map_err(|_| Failure::protocol(&realm, "the token holds control characters"))?;
+        header.set_sensitive(true);
+        let lifetime = answer.expires_in.map_or(DEFAULT_LIFETIME, Duration::from_secs);
+        // A tenth early, so that it does not expire on its way. An absurd lifetime is as good as none.
+        let expires = Instant::now().checked_add(lifetime - lifetime / 10);
+        let expires = expires.map(|expires| (expires, bearer));
+        *held = Held { header: Some(header), origin, expires };
+        Ok(())
+    }
+
+    async fn token(
+        &self,
+        realm: &Url,
+        request: reqwest::RequestBuilder,
+        origin: Option<&str>,
+    ) -> Result<TokenAnswer, Failure> {
+        let stalled = |_| Failure::Stalled { url: show(realm), after: self.deadline };
+        let broken = |error| Failure::transport(realm, error);
+        let limited = |future| tokio::time::timeout(self.deadline, future);
+        let mut response = limited(request.send()).await.map_err(stalled)?.map_err(broken)?;
+        if !response.status().is_success() {
+            let refused = matches!(response.status().as_u16(), 400 | 401 | 403);
+            let failure = Failure::status(response, self.deadline).await;
+            return Err(match failure {
+                Failure::Status { url, message, .. } if refused => {
+                    Failure::Denied { url, message, hint: self.hint(origin) }
+                }
+                other => other,
+            });
+        }
+        let mut body = Vec::new();
+        let chunk = tokio::time::timeout(self.deadline, async {
+            while let Some(chunk) = response.chunk().await? {
+                body.extend_from_slice(&chunk);
+                if body.len() > TOKEN_LIMIT {
+                    break;
+                }
+            }
+            Ok(())
+        });
+        chunk.await.map_err(stalled)?.map_err(broken)?;
+        // The message of a parser may quote the token.
+        serde_json::from_slice(&body).map_err(|_| {
+            Failure::protocol(realm, "the token server's answer is not the JSON of a token")
+        })
+    }
+}
+
+/// RFC 7617.
+fn basic(username: &str, password: &str) -> HeaderValue {
+    let encoded = STANDARD.encode(format!("{username}:{password}"));
+    // Base64 has no character that a header cannot hold.
+    let mut header = HeaderValue::try_from(format!("Basic {encoded}"))
+        .unwrap_or_else(|_| HeaderValue::from_static(""));
+    header.set_sensitive(true);
+    header
+}

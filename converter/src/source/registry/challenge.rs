@@ -1,0 +1,206 @@
+//! What a registry asks for when it answers 401: `WWW-Authenticate` (RFC 9110, section 11.6.1).
+//!
+//! The grammar is ambiguous enough (commas separate challenges, parameters and, inside of quotes, actions)
+//! to leave it to `http-auth`. Bearer is that of the distribution project's token specification: a realm to
+//! fetch a token from, a service, and scopes.
+
+use http::HeaderMap;
+use http::header::WWW_AUTHENTICATE;
+use http_auth::ChallengeRef;
+use http_auth::parser::ChallengeParser;
+
+/// The way of authentication that a registry wants, of those that are spoken here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Challenge {
+    /// A token from a token server.
+    Bearer(Bearer),
+    /// User name and password with every request.
+    Basic,
+}
+
+/// Where and for what a token is to be fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Bearer {
+    pub(super) realm: String,
+    pub(super) service: Option<String>,
+    /// `repository:<name>:<actions>`, none or more.
+    pub(super) scopes: Vec<String>,
+}
+
+impl Challenge {
+    /// The best of all challenges of an answer: Bearer before Basic. `Err` holds what was offered instead,
+    /// for a message.
+    pub(super) fn choose(headers: &HeaderMap) -> Result<Self, String> {
+        let mut challenges = Vec::new();
+        let mut others = Vec::new();
+        for value in headers.get_all(WWW_AUTHENTICATE) {
+            let Ok(text) = value.to_str() else { continue };
+            // A broken challenge ends its own header, the ones before it are good.
+            for challenge in ChallengeParser::new(text).map_while(Result::ok) {
+                match Self::of(&challenge) {
+                    Some(challenge) => challenges.push(challenge),
+                    None => others.push(challenge.scheme.to_owned()),
+                }
+            }
+            if challenges.is_empty() && others.is_empty() {
+                others.push(format!("{text:?}"));
+            }
+        }
+        let bearer = challenges.iter().position(|challenge| matches!(challenge, Self::Bearer(_)));
+        match (bearer, challenges.is_empty()) {
+            (Some(at), _) => Ok(challenges.swap_remove(at)),
+            (None, false) => Ok(Self::Basic),
+            (None, true) => Err(others.join(", ")),
+        }
+    }
+
+    fn of(challenge: &ChallengeRef<'_>) -> Option<Self> {
+        let parameter = |name: &str| {
+            let mut parameters = challenge.params.iter();
+            let value = parameters.find(|(key, _)| key.eq_ignore_ascii_case(name));
+            value.map(|(_, value)| value.to_unescaped())
+        };
+        if challenge.scheme.eq_ignore_ascii_case("basic") {
+            return Some(Self::Basic);
+        }
+        if !challenge.scheme.eq_ignore_ascii_case("bearer") {
+            return None;
+        }
+        Some(Self::Bearer(Bearer {
+            realm: parameter("realm")?,
+            service: parameter("service"),
+            scopes: parameter("scope")
+                .map(|scopes| scopes.split_whitespace().map(str::to_owned).collect())
+                .unwrap_or_default(),
+        }))
+    }
+}
+
+impl Bearer {
+    /// The scopes to ask for: those of the challenge, and `own` unless one of them says as much. So a token
+    /// that was first needed for reading is good for writing, too.
+    pub(super) fn scopes_with(&self, own: &Scope) -> Vec<String> {
+        let own = own.to_string();
+        let mut scopes: Vec<String> =
+            self.scopes.iter().filter(|scope| !covers(&own, scope)).cloned().collect();
+        if !scopes.iter().any(|scope| covers(scope, &own)) {
+            scopes.insert(0, own);
+        }
+        scopes
+    }
+}
+
+/// What is to be done with a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Scope {
+    pub(super) repository: String,
+    /// Comma-separated, for instance `pull,push`.
+    pub(super) actions: &'static str,
+}
+
+impl std::fmt::Display for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "repository:{}:{}", self.repository, self.actions)
+    }
+}
+
+/// Whether scope `a` allows all that `b` allows.
+fn covers(a: &str, b: &str) -> bool {
+    let (Some((a_name, a_actions)), Some((b_name, b_actions))) =
+        (a.rsplit_once(':'), b.rsplit_once(':'))
+    else {
+        return a == b;
+    };
+    let allowed: Vec<&str> = a_actions.split(',').collect();
+    a_name == b_name && b_actions.split(',').all(|action| allowed.contains(&action))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bearer(realm: &str, service: Option<&str>, scopes: &[&str]) -> Result<Challenge, String> {
+        Ok(Challenge::Bearer(Bearer {
+            realm: realm.to_owned(),
+            service: service.map(str::to_owned),
+            scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
+        }))
+    }
+
+    #[test]
+    fn challenges() {
+        let r = "https://auth.example/token";
+        for (headers, expected) in [
+            (vec![r#"Basic realm="a registry""#], Ok(Challenge::Basic)),
+            (vec!["basic"], Ok(Challenge::Basic)),
+            (
+                vec![
+                    r#"Bearer realm="https://auth.example/token",service="s",scope="repository:a/b:pull,push""#,
+                ],
+                bearer(r, Some("s"), &["repository:a/b:pull,push"]),
+            ),
+            (
+                vec![
+                    r#"bearer Realm="https://auth.example/token" , scope="repository:a:pull repository:b:pull,push registry:catalog:*""#,
+                ],
+                bearer(
+                    r,
+                    None,
+                    &["repository:a:pull", "repository:b:pull,push", "registry:catalog:*"],
+                ),
+            ),
+            (
+                vec![
+                    r#"Bearer realm="https://auth.example/token",error="insufficient_scope, \"x\" = 1""#,
+                ],
+                bearer(r, None, &[]),
+            ),
+            (
+                vec![r#"Bearer realm="https://a.example/?a=b,c\"d\\",service=plain"#],
+                bearer(r#"https://a.example/?a=b,c"d\"#, Some("plain"), &[]),
+            ),
+            // Several challenges, in one header or in several.
+            (
+                vec![r#"Basic realm="x", Bearer realm="https://auth.example/token""#],
+                bearer(r, None, &[]),
+            ),
+            (
+                vec![r#"Basic realm="x""#, r#"Bearer realm="https://auth.example/token""#],
+                bearer(r, None, &[]),
+            ),
+            (vec!["Negotiate", r#"Basic realm="x""#], Ok(Challenge::Basic)),
+            (vec![r#"Basic realm="x", ###"#], Ok(Challenge::Basic)),
+            // Nothing that could be answered.
+            (vec![], Err(String::new())),
+            (
+                vec!["Negotiate", r#"Digest realm="x", nonce="y""#],
+                Err("Negotiate, Digest".to_owned()),
+            ),
+            (vec![r#"Bearer service="no realm""#], Err("Bearer".to_owned())),
+            (vec!["=="], Err(r#""==""#.to_owned())),
+        ] {
+            let mut map = HeaderMap::new();
+            for header in &headers {
+                map.append(WWW_AUTHENTICATE, header.parse().unwrap());
+            }
+            assert_eq!(Challenge::choose(&map), expected, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn scopes() {
+        let own = Scope { repository: "a/b".to_owned(), actions: "pull,push" };
+        for (challenge, asked) in [
+            (vec![], vec!["repository:a/b:pull,push"]),
+            (vec!["repository:a/b:pull"], vec!["repository:a/b:pull,push"]),
+            (vec!["repository:a/b:push,pull"], vec!["repository:a/b:pull,push"]),
+            (vec!["repository:a/b:pull,push,delete"], vec!["repository:a/b:pull,push,delete"]),
+            (vec!["repository:c:pull"], vec!["repository:a/b:pull,push", "repository:c:pull"]),
+            (vec!["odd"], vec!["repository:a/b:pull,push", "odd"]),
+        ] {
+            let scopes = challenge.iter().map(|&scope| scope.to_owned()).collect();
+            let bearer = Bearer { realm: String::new(), service: None, scopes };
+            assert_eq!(bearer.scopes_with(&own), asked, "{challenge:?}");
+        }
+    }
+}

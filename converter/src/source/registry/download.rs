@@ -1,0 +1,221 @@
+//! A blob as a stream that survives broken connections (OCI distribution-spec, "Pulling blobs").
+//!
+//! A task per blob receives, a channel of bounded size hands on to the thread that unpacks. A reader that is
+//! slow makes the task wait, which is not a stall: only silence of the peer counts. After a break the rest is
+//! asked for with `Range`; a server that ignores it and begins anew is read past what is there already. That
+//! the pieces belong together is for the digest to tell.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+use http::header::{CONTENT_RANGE, HeaderValue, RANGE};
+use http::{Method, StatusCode};
+use reqwest::Response;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::task::AbortHandle;
+
+use super::content_range::ContentRange;
+use super::failure::{Failure, show};
+use super::session::{Request, Session};
+use crate::source::blob::{BlobReader, Expected, OnBytes};
+use crate::source::error::Error;
+
+/// Pieces between network and reader. The HTTP client hands on at most some 400 KiB at a time, so a download
+/// holds no more than about 4 MiB.
+const PIECES: usize = 8;
+
+/// An attempt that got so many bytes was no failure worth counting: a big layer over a bad line may break
+/// often.
+const PROGRESS: u64 = 1 << 20;
+
+type Piece = Result<Bytes, Error>;
+
+/// Begins to download a blob. `permit` is given back when all has come in or nobody wants it any more.
+pub(super) fn start(
+    session: Arc<Session>,
+    expected: Expected,
+    on_bytes: OnBytes,
+    permit: OwnedSemaphorePermit,
+) -> BlobReader {
+    let (sender, receiver) = mpsc::channel(PIECES);
+    let download = Download { session, expected: expected.clone(), on_bytes, sender, done: 0 };
+    let task = tokio::spawn(async move {
+        download.run().await;
+        drop(permit);
+    });
+    let inner = ChannelReader {
+        receiver,
+        task: task.abort_handle(),
+        expected: expected.clone(),
+        left: expected.size,
+        piece: Bytes::new(),
+    };
+    BlobReader::new(inner, expected)
+}
+
+struct Download {
+    session: Arc<Session>,
+    expected: Expected,
+    on_bytes: OnBytes,
+    sender: mpsc::Sender<Piece>,
+    /// Bytes handed on.
+    done: u64,
+}
+
+/// Why an attempt did not bring a blob to its end.
+enum Stop {
+    /// Nobody reads any more.
+    Unwanted,
+    /// Perhaps only for now.
+    Failure(Failure),
+    /// For good.
+    Error(Error),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl Download {
+    async fn run(mut self) {
+        let mut failures = 0;
+        loop {
+            let before = self.done;
+            let failure = match self.attempt().await {
+                Ok(()) | Err(Stop::Unwanted) => return,
+                Err(Stop::Error(error)) => return self.fail(error).await,
+                Err(Stop::Failure(failure)) => failure,
+            };
+            if self.done - before >= PROGRESS {
+                failures = 0;
+            }
+            let Expected { image, part, .. } = &self.expected;
+            tracing::debug!(%image, %part, done = self.done, %failure, "download interrupted");
+            if let Err(cause) = self.session.pause(&mut failures, failure).await {
+                let (image, part) = (image.to_string(), *part);
+                return self.fail(Error::Fetch { image, part, cause: Box::new(cause) }).await;
+            }
+        }
+    }
+
+    async fn fail(self, error: Error) {
+        // If nobody reads any more, nobody wants to know.
+        let _unwanted = self.sender.send(Err(error)).await;
+    }
+
+    async fn attempt(&mut self) -> Result<(), Stop> {
+        let target = format!("blobs/{}", self.expected.digest);
+        let mut request = Request::new(Method::GET, &target);
+        if self.done > 0 {
+            // Digits and punctuation fit into any header.
+            let range = HeaderValue::try_from(format!("bytes={}-", self.done)).ok();
+            request.headers.extend(range.map(|range| (RANGE, range)));
+        }
+        let mut response = match self.session.send(&request).await {
+            // There is nothing behind what we have, so the blob is shorter than promised.
+            Err(failure)
+                if failure.is_status(StatusCode::RANGE_NOT_SATISFIABLE) && self.done > 0 =>
+            {
+                return Err(Stop::Error(self.expected.size_mismatch(self.done)));
+            }
+            other => other?,
+        };
+        let mut skip = self.check_begin(&response)?;
+        loop {
+            let piece = match self.session.chunk(&mut response).await {
+                Ok(piece) => piece,
+                // What the peer owes us now is only the mark of the end.
+                Err(_) if self.done == self.expected.size => return Ok(()),
+                Err(failure) => return Err(failure.into()),
+            };
+            let Some(mut piece) = piece else { break };
+            let known = skip.min(piece.len() as u64);
+            skip -= known;
+            // No more than the length of the piece.
+            piece.advance(known as usize);
+            if !piece.is_empty() {
+                self.hand_on(piece).await?;
+            }
+        }
+        if self.done == self.expected.size {
+            return Ok(());
+        }
+        let (got, expected) = (self.done, self.expected.size);
+        Err(Failure::Truncated { url: show(response.url()), got, expected }.into())
+    }
+
+    /// How much of an answer has to be skipped.
+    fn check_begin(&self, response: &Response) -> Result<u64, Stop> {
+        let protocol = |reason: String| Stop::Failure(Failure::protocol(response.url(), reason));
+        match response.status() {
+            StatusCode::OK => match response.content_length() {
+                Some(length) if length != self.expected.size => {
+                    Err(Stop::Error(self.expected.size_mismatch(length)))
+                }
+                _ => Ok(self.done),
+            },
+            StatusCode::PARTIAL_CONTENT if self.done > 0 => {
+                let header = response.headers().get(CONTENT_RANGE);
+                let text = header.and_then(|value| value.to_str().ok()).unwrap_or_default();
+                match ContentRange::parse(text) {
+                    Some(range) if range.is_rest(self.done, self.expected.size) => Ok(0),
+                    _ => Err(protocol(format!(
+                        "asked for the rest from byte {} of {}, got Content-Range {text:?}",
+                        self.done, self.expected.size
+                    ))),
+                }
+            }
+            other => Err(protocol(format!("unexpected answer {other}"))),
+        }
+    }
+
+    async fn hand_on(&mut self, piece: Bytes) -> Result<(), Stop> {
+        let length = piece.len() as u64;
+        if self.done + length > self.expected.size {
+            return Err(Stop::Error(self.expected.size_mismatch(self.done + length)));
+        }
+        (self.on_bytes)(length);
+        self.sender.send(Ok(piece)).await.map_err(|_| Stop::Unwanted)?;
+        self.done += length;
+        Ok(())
+    }
+}
+
+/// The reading end, on a blocking thread.
+struct ChannelReader {
+    receiver: mpsc::Receiver<Piece>,
+    task: AbortHandle,
+    expected: Expected,
+    /// Bytes that are still to come.
+    left: u64,
+    piece: Bytes,
+}
+
+impl Read for ChannelReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.piece.is_empty() {
+            self.piece = match self.receiver.blocking_recv() {
+                Some(piece) => piece.map_err(io::Error::from)?,
+                None if self.left == 0 => return Ok(0),
+                // Only a runtime that shuts down ends a task in the midst.
+                None => {
+                    let Expected { image, part, .. } = &self.expected;
+                    return Err(Error::Interrupted { image: image.to_string(), part: *part }.into());
+                }
+            };
+            self.left = self.left.saturating_sub(self.piece.len() as u64);
+        }
+        let count = buffer.len().min(self.piece.len());
+        self.piece.copy_to_slice(&mut buffer[..count]);
+        Ok(count)
+    }
+}
+
+impl Drop for ChannelReader {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

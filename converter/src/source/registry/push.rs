@@ -1,0 +1,143 @@
+//! A thin image into a registry (OCI distribution-spec, "Push").
+//!
+//! All of it is a few kilobytes, so each blob goes in one piece (`POST`, then `PUT`), and one that fails is
+//! begun anew. What the registry has already is not sent again. In the end the manifest is read back: only
+//! what comes out counts.
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, LOCATION};
+use http::{Method, StatusCode};
+use layer_layout::thin::{Blob, ThinImage};
+use layer_layout::{Digest, RegistryReference};
+
+use super::session::{Request, Session};
+use super::{Failure, content_digest, fetch_once};
+use crate::source::error::{Error, Part, Result};
+use crate::source::manifest::MANIFEST_LIMIT;
+use crate::source::media_type;
+use crate::source::options::Options;
+
+/// What a push did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pushed {
+    /// The manifest's digest, by which the image can be had from now on.
+    pub digest: Digest,
+    /// Whether all was there before, under this tag. Then nothing was sent.
+    pub unchanged: bool,
+    /// Blobs that were sent. The others were there.
+    pub blobs: usize,
+    /// Bytes that were sent, the manifest's included.
+    pub bytes: u64,
+}
+
+/// Pushes a thin image. `options` tells the credentials, attempts and time limits; see
+/// [`super::super::Credentials::with_login`] for a user name from the command line.
+///
+/// # Errors
+/// If the registry does not take it, or `reference` names no single image or another digest than this
+/// image's.
+pub async fn push_thin(
+    reference: &RegistryReference,
+    image: &ThinImage,
+    options: &Options,
+) -> Result<Pushed> {
+    let wrong = |reason: String| Err(Error::Reference { image: reference.to_string(), reason });
+    if reference.is_wildcard() {
+        return wrong("a wildcard cannot be pushed to; name one tag".to_owned());
+    }
+    let digest = image.manifest.digest;
+    if let Some(named) = reference.digest().filter(|named| **named != digest) {
+        return wrong(format!(
+            "the thin image has digest {digest}, not {named}; name a tag instead"
+        ));
+    }
+    let session = Session::open(reference, "pull,push", options)?;
+    let failed = |part: Part| {
+        move |cause: Failure| Error::Push {
+            image: reference.to_string(),
+            part,
+            cause: Box::new(cause),
+        }
+    };
+    // Under a tag if there is one, the digest follows from the content.
+    let target = match reference.tag() {
+        Some(tag) => format!("manifests/{tag}"),
+        None => format!("manifests/{digest}"),
+    };
+    let mut pushed = Pushed { digest, unchanged: false, blobs: 0, bytes: 0 };
+    let there = session.repeat(|| current(&session, &target)).await;
+    if there.map_err(failed(Part::Manifest))? == Some(digest) {
+        pushed.unchanged = true;
+        return Ok(pushed);
+    }
+    for blob in &image.blobs {
+        let sent = session.repeat(|| push_blob(&session, blob)).await;
+        if sent.map_err(failed(Part::Blob(blob.digest)))? {
+            pushed.blobs += 1;
+            pushed.bytes += blob.bytes.len() as u64;
+        }
+    }
+    let put = session.repeat(|| push_manifest(&session, &target, image)).await;
+    put.map_err(failed(Part::Manifest))?;
+    pushed.bytes += image.manifest.bytes.len() as u64;
+    Ok(pushed)
+}
+
+/// The digest of the manifest that is there now.
+async fn current(session: &Session, target: &str) -> Result<Option<Digest>, Failure> {
+    let request = Request::new(Method::HEAD, target).header(ACCEPT, accept());
+    match session.send(&request).await {
+        Ok(response) => Ok(content_digest(response.headers())),
+        Err(failure) if failure.is_status(StatusCode::NOT_FOUND) => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Sends a blob if it is not there yet; tells whether it was sent.
+async fn push_blob(session: &Session, blob: &Blob) -> Result<bool, Failure> {
+    let target = format!("blobs/{}", blob.digest);
+    match session.send(&Request::new(Method::HEAD, &target)).await {
+        Ok(_) => return Ok(false),
+        Err(failure) if failure.is_status(StatusCode::NOT_FOUND) => {}
+        Err(failure) => return Err(failure),
+    }
+    let begin = Request::new(Method::POST, "blobs/uploads/").body(Bytes::new());
+    let response = session.send(&begin).await?;
+    let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+    let bad = |reason: &str| Failure::protocol(response.url(), reason);
+    let location = location.ok_or_else(|| bad("no Location for the upload"))?;
+    // Relative to where the answer came from, with a query of its own that has to stay.
+    let mut location =
+        response.url().join(location).map_err(|_| bad("the Location for the upload is no URL"))?;
+    location.query_pairs_mut().append_pair("digest", &blob.digest.to_string());
+    let upload = Request::new(Method::PUT, location.as_str())
+        .header(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))
+        .body(Bytes::copy_from_slice(&blob.bytes));
+    session.send(&upload).await?;
+    Ok(true)
+}
+
+/// Sends the manifest, and looks whether it is what comes back.
+async fn push_manifest(session: &Session, target: &str, image: &ThinImage) -> Result<(), Failure> {
+    let expected = image.manifest.digest;
+    let lies = |url, got: Digest| {
+        Failure::protocol(url, format!("the registry stored manifest {got} instead of {expected}"))
+    };
+    let put = Request::new(Method::PUT, target)
+        .header(CONTENT_TYPE, HeaderValue::from_static(image.media_type))
+        .body(Bytes::copy_from_slice(&image.manifest.bytes));
+    let response = session.send(&put).await?;
+    if let Some(got) = content_digest(response.headers()).filter(|got| *got != expected) {
+        return Err(lies(response.url(), got));
+    }
+    let get = Request::new(Method::GET, target).header(ACCEPT, accept());
+    let got = match fetch_once(session, &get, MANIFEST_LIMIT).await? {
+        Some((_, bytes)) => Digest::of(&bytes),
+        None => Digest::of(b""),
+    };
+    if got == expected { Ok(()) } else { Err(lies(&session.url(target)?, got)) }
+}
+
+fn accept() -> HeaderValue {
+    HeaderValue::from_static(media_type::ACCEPT)
+}

@@ -1,0 +1,81 @@
+//! When something is tried again, and after which pause.
+
+use std::time::{Duration, SystemTime};
+
+/// How often and how patiently to try.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Retry {
+    /// Attempts in all; at least 1.
+    pub(super) attempts: u32,
+    /// The pause after the first failure; it doubles with each further one.
+    pub(super) first: Duration,
+    /// The longest pause.
+    pub(super) longest: Duration,
+}
+
+impl Retry {
+    /// The pause after `failures` failures in a row, the last of which came with the peer's wish to wait for
+    /// `asked`. Up to half of an own pause is random, so that many clients of a broken registry do not come
+    /// back all at once; a pause that was asked for is never shortened, only capped.
+    pub(super) fn pause(&self, failures: u32, asked: Option<Duration>) -> Duration {
+        let doubled = 2_u32.saturating_pow(failures.saturating_sub(1));
+        let own = self.first.saturating_mul(doubled).min(self.longest);
+        let own = own.mul_f64(0.5 + fastrand::f64() / 2.0);
+        asked.map_or(own, |asked| asked.min(self.longest).max(own))
+    }
+}
+
+/// Reads a `Retry-After` header (RFC 9110, section 10.2.3): seconds, or a date, of which those in the past
+/// mean now.
+pub(super) fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    Some(date.duration_since(now).unwrap_or(Duration::ZERO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        for (text, seconds) in [
+            ("0", Some(0)),
+            (" 120 ", Some(120)),
+            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
+            ("Sunday, 06-Nov-94 08:49:38 GMT", Some(1)),
+            ("Sun Nov  6 08:49:39 1994", Some(2)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("-1", None),
+            ("1.5", None),
+            ("soon", None),
+            ("", None),
+            ("99999999999999999999999", None),
+        ] {
+            assert_eq!(retry_after(text, now), seconds.map(Duration::from_secs), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn pauses_grow_to_a_limit() {
+        let seconds = Duration::from_secs;
+        let retry = Retry { attempts: 9, first: seconds(1), longest: seconds(60) };
+        for (failures, asked, from, to) in [
+            (1, None, 0.5, 1.0),
+            (2, None, 1.0, 2.0),
+            (6, None, 16.0, 32.0),
+            (7, None, 30.0, 60.0),
+            (u32::MAX, None, 30.0, 60.0),
+            (1, Some(10), 10.0, 10.0),
+            (1, Some(3600), 60.0, 60.0),
+            (6, Some(0), 16.0, 32.0),
+        ] {
+            let pause = retry.pause(failures, asked.map(seconds)).as_secs_f64();
+            assert!((from..=to).contains(&pause), "{failures} {asked:?}: {pause}");
+        }
+    }
+}
