@@ -11,16 +11,18 @@
 
 pub mod access_log;
 pub mod apptainer;
+pub mod busybox;
 pub mod cgroup;
+pub mod cold_start;
 pub mod containerd;
 pub mod cri;
 pub mod debian;
 pub mod docker;
 pub mod ducc;
+pub mod faulty_registry;
 pub mod image;
 pub mod node;
 pub mod overlay;
-pub mod pause;
 pub mod podman;
 pub mod process;
 pub mod registry;

@@ -1,0 +1,90 @@
+//! containerd's own client and stargz's, which asks the snapshotter before it downloads on every generation.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::{Containerd, Version};
+use crate::process::{Output, run};
+use crate::registry::{PASSWORD, USER};
+use crate::tools;
+
+/// Which program pulls an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Client {
+    /// `ctr image pull`: lazy with 2.1 only.
+    Ctr,
+    /// `ctr-remote image rpull`: lazy with all.
+    CtrRemote,
+}
+
+impl Containerd {
+    /// `ctr` at this daemon's socket.
+    pub(super) fn ctr_command(&self) -> Result<Command> {
+        let mut command = self.program(&self.bin.join("ctr"))?;
+        command.arg("--address").arg(self.socket());
+        Ok(command)
+    }
+
+    /// Runs `ctr` in the node's own namespace; any exit status but 0 is an error.
+    pub fn ctr(&self, args: &[&str]) -> Result<Output> {
+        let mut command = self.ctr_command()?;
+        command.args(["--namespace", self.node.name()]).args(args);
+        run(&mut command)
+    }
+
+    /// Runs stargz's `ctr-remote`, like [`Containerd::ctr`].
+    pub fn ctr_remote(&self, args: &[&str]) -> Result<Output> {
+        let mut command = self.program(&tools::runtime("stargz")?.join("usr/bin/ctr-remote"))?;
+        command
+            .arg("--address")
+            .arg(self.socket())
+            .args(["--namespace", self.node.name()])
+            .args(args);
+        run(&mut command)
+    }
+
+    /// Pulls `reference` for the configured snapshotter.
+    pub fn pull(&self, client: Client, reference: &str) -> Result<Output> {
+        let snapshotter = self.snapshotter();
+        match client {
+            Client::Ctr => {
+                let hosts = self.hosts_dir();
+                let hosts = hosts.to_string_lossy();
+                let mut args =
+                    vec!["image", "pull", "--snapshotter", snapshotter, "--hosts-dir", &*hosts];
+                let user = format!("{USER}:{PASSWORD}");
+                args.extend(["--user", user.as_str(), reference]);
+                self.ctr(&args)
+            }
+            Client::CtrRemote => {
+                // It has no directory of hosts, but takes loopback for plain HTTP.
+                self.ctr_remote(&[
+                    "image",
+                    "rpull",
+                    "--snapshotter",
+                    snapshotter,
+                    "--plain-http",
+                    reference,
+                ])
+            }
+        }
+    }
+
+    /// Runs a container of a pulled image to its end and returns what it printed.
+    pub fn run(&self, reference: &str, id: &str, command: &[&str]) -> Result<Output> {
+        let mut args = vec!["run", "--rm", "--snapshotter", self.snapshotter()];
+        let cgroup = format!("/{}/{id}", self.node.name());
+        args.extend(["--cgroup", cgroup.as_str()]);
+        args.extend([reference, id]);
+        args.extend(command);
+        self.ctr(&args)
+    }
+}
+
+impl Version {
+    /// Whether `client` asks the snapshotter before it downloads a layer.
+    pub fn is_lazy_with(self, client: Client) -> bool {
+        client == Client::CtrRemote || self == Self::V2_1
+    }
+}

@@ -1,0 +1,174 @@
+//! containerd 1.6, 1.7 and 2.1 with the CRI plugin, on a [`Node`] of their own.
+
+mod config;
+mod ctr;
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::rc::Rc;
+
+use anyhow::{Context, Result};
+use rustix::process::Signal;
+
+pub use config::{Plugin, Settings, write_hosts};
+pub use ctr::Client;
+
+use crate::cri::Cri;
+use crate::node::{Node, NodeDaemon};
+use crate::process::run;
+use crate::tools;
+
+/// A generation of containerd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Version {
+    /// 1.6, as Debian 12 has it.
+    V1_6,
+    /// 1.7, as Debian 13 has it.
+    V1_7,
+    /// 2.1.
+    V2_1,
+}
+
+impl Version {
+    /// All that are tested.
+    pub const ALL: [Self; 3] = [Self::V1_6, Self::V1_7, Self::V2_1];
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V1_6 => "1.6",
+            Self::V1_7 => "1.7",
+            Self::V2_1 => "2.1",
+        })
+    }
+}
+
+/// A running containerd.
+#[derive(Debug)]
+pub struct Containerd {
+    daemon: Option<NodeDaemon>,
+    /// containerd's own programs.
+    bin: PathBuf,
+    dir: PathBuf,
+    settings: Settings,
+    node: Rc<Node>,
+}
+
+impl Containerd {
+    /// Starts one on `node`.
+    pub fn start(node: &Rc<Node>, settings: Settings) -> Result<Self> {
+        let dir = node.make_dir(&format!("containerd-{}", settings.version))?;
+        let bin = tools::runtime(&format!("containerd-{}", settings.version))?.join("usr/bin");
+        fs::create_dir_all(dir.join("certs.d"))?;
+        for (host, authority, url) in &settings.registries {
+            write_hosts(&dir.join("certs.d"), host, url, authority.as_deref())?;
+        }
+        fs::write(dir.join("config.toml"), settings.render(&dir))?;
+        let mut containerd = Self { daemon: None, bin, dir, settings, node: Rc::clone(node) };
+        containerd.launch()?;
+        if let Some(sandbox) = containerd.settings.sandbox.clone() {
+            containerd.cri()?.pull(&sandbox, None).context("pulling the sandbox image")?;
+        }
+        Ok(containerd)
+    }
+
+    fn launch(&mut self) -> Result<()> {
+        let mut command = self.node.command(self.bin.join("containerd"))?;
+        command.arg("--config").arg(self.dir.join("config.toml")).env("PATH", self.path()?);
+        let name = format!("containerd-{}", self.settings.version);
+        let mut daemon = self.node.spawn(&name, &command)?;
+        // Answers only when all plugins are there.
+        let mut probe = self.ctr_command()?;
+        probe.args(["--connect-timeout", "1s", "version"]);
+        daemon.wait_until("serving", || {
+            self.dir.join("containerd.sock").exists() && run(&mut probe).is_ok()
+        })?;
+        self.daemon = Some(daemon);
+        Ok(())
+    }
+
+    /// Kills it (SIGKILL); its containers go on.
+    pub fn kill(&mut self) -> Result<()> {
+        if let Some(mut daemon) = self.daemon.take() {
+            daemon.end(Signal::KILL)?;
+        }
+        Ok(())
+    }
+
+    /// Stops it (SIGTERM) if it runs, and starts it anew with the same state.
+    pub fn restart(&mut self) -> Result<()> {
+        if let Some(mut daemon) = self.daemon.take() {
+            daemon.end(Signal::TERM)?;
+        }
+        self.launch()
+    }
+
+    /// `PATH` with this containerd's shim first.
+    fn path(&self) -> Result<std::ffi::OsString> {
+        let host = tools::search_path();
+        let paths = std::iter::once(self.bin.clone()).chain(std::env::split_paths(&host));
+        std::env::join_paths(paths).context("making PATH")
+    }
+
+    /// The gRPC socket.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.join("containerd.sock")
+    }
+
+    /// Where it keeps content, database and built-in snapshotters.
+    pub fn root(&self) -> PathBuf {
+        self.dir.join("root")
+    }
+
+    /// What it was started with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The snapshotter that clients should name.
+    pub fn snapshotter(&self) -> &str {
+        self.settings.plugin.as_ref().map_or("overlayfs", |plugin| &plugin.name)
+    }
+
+    /// Directory for `hosts.toml` files, for clients that resolve by themselves.
+    pub fn hosts_dir(&self) -> PathBuf {
+        self.dir.join("certs.d")
+    }
+
+    /// The node that it runs on.
+    pub fn node(&self) -> &Rc<Node> {
+        &self.node
+    }
+
+    /// A new CRI client.
+    pub fn cri(&self) -> Result<Cri> {
+        Cri::connect(&self.socket(), self.node.name(), &self.node.make_dir("pods")?)
+    }
+
+    /// The daemon's log so far.
+    pub fn log(&self) -> Result<String> {
+        let file = self.node.dir().join(format!("containerd-{}.log", self.settings.version));
+        fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))
+    }
+
+    /// Number of snapshots that containerd knows of in the namespace `ns`, over all kinds.
+    pub fn snapshots(&self, ns: &str) -> Result<Vec<String>> {
+        let mut command = self.ctr_command()?;
+        command.args(["-n", ns, "snapshots", "--snapshotter", self.snapshotter(), "ls"]);
+        let list = run(&mut command)?.stdout;
+        Ok(list
+            .lines()
+            .skip(1)
+            .filter_map(|line| Some(line.split_whitespace().next()?.to_owned()))
+            .collect())
+    }
+
+    fn program(&self, program: &Path) -> Result<Command> {
+        let mut command = self.node.command(program)?;
+        command.env("PATH", self.path()?);
+        Ok(command)
+    }
+}

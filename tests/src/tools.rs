@@ -1,0 +1,90 @@
+//! Where the programs under test and the runtimes are.
+//!
+//! `cargo xtask test` builds and unpacks all of them and says where through environment variables; without these the
+//! usual places below cargo's target directory are used, so that a single test can be run with plain `cargo test`.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// What to do when something that the tests need is not there.
+const ADVICE: &str =
+    "run `cargo xtask test`, which brings and builds all that the end-to-end tests need";
+
+/// The converter: `DUCC_BIN`, or `ducc` in the profile directory that this test was built into.
+pub fn ducc() -> Result<PathBuf> {
+    built("DUCC_BIN", "ducc")
+}
+
+/// The snapshotter: `CVMFS_SNAPSHOTTER_BIN`, or `cvmfs-snapshotter` beside the test.
+pub fn cvmfs_snapshotter() -> Result<PathBuf> {
+    built("CVMFS_SNAPSHOTTER_BIN", "cvmfs-snapshotter")
+}
+
+fn built(variable: &str, name: &str) -> Result<PathBuf> {
+    let path = match env::var_os(variable) {
+        Some(path) => PathBuf::from(path),
+        None => profile_dir()?.join(name),
+    };
+    ensure!(path.is_file(), "{} is not built: {ADVICE}", path.display());
+    Ok(path)
+}
+
+/// `target/<profile>`: the test itself is `target/<profile>/deps/<name>-<hash>`.
+fn profile_dir() -> Result<PathBuf> {
+    let exe = env::current_exe().context("finding the running test's own path")?;
+    let mut dir = exe.parent().with_context(|| format!("{} has no directory", exe.display()))?;
+    if dir.file_name().is_some_and(|name| name == "deps") {
+        dir = dir.parent().with_context(|| format!("{} has no directory", exe.display()))?;
+    }
+    Ok(dir.to_path_buf())
+}
+
+/// Cargo's target directory, where what is expensive to make is kept between runs.
+pub fn target_dir() -> Result<PathBuf> {
+    let profile = profile_dir()?;
+    Ok(profile.parent().unwrap_or(&profile).to_path_buf())
+}
+
+/// A directory below [`runtimes_dir`], such as `containerd-1.7`.
+pub fn runtime(name: &str) -> Result<PathBuf> {
+    let dir = runtimes_dir().join(name);
+    ensure!(dir.is_dir(), "the runtime {} is not there: {ADVICE}", dir.display());
+    Ok(dir)
+}
+
+/// Where the runtimes are unpacked: `RUNTIMES_DIR`, or `target/runtimes` of the checkout.
+fn runtimes_dir() -> PathBuf {
+    env::var_os("RUNTIMES_DIR").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/runtimes"),
+        PathBuf::from,
+    )
+}
+
+/// A program of the machine itself, looked up in `PATH` and the system's administrator directories.
+pub fn host(name: &str) -> Result<PathBuf> {
+    let path = search_path();
+    env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .find(|candidate| candidate.is_file())
+        .with_context(|| format!("the program {name} is not installed: {ADVICE}"))
+}
+
+/// `PATH` with the directories that an ordinary login shell of root may lack.
+pub fn search_path() -> OsString {
+    let mut path = env::var_os("PATH").unwrap_or_default();
+    path.push(":/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin");
+    path
+}
+
+/// Fails with one clear line when the test does not run as root.
+pub fn require_root() -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!(
+            "end-to-end tests mount and make namespaces and need root: run `cargo xtask test` as root"
+        );
+    }
+    Ok(())
+}
