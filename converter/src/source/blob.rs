@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use layer_layout::Digest;
 use sha2::{Digest as _, Sha256};
+use tokio::task::AbortHandle;
 
 use super::error::{Error, Part};
 
@@ -28,6 +29,20 @@ pub struct BlobReader {
     expected: Expected,
     got: u64,
     state: State,
+    stopper: Stopper,
+}
+
+/// Stops a download from another thread: a read that waits fails soon with [`Error::Interrupted`].
+#[derive(Debug, Clone, Default)]
+pub struct Stopper(Option<AbortHandle>);
+
+impl Stopper {
+    /// Stops the download. What comes from a file has nothing to stop.
+    pub fn stop(&self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
 }
 
 /// What a blob has to be, and how messages name it.
@@ -72,7 +87,18 @@ enum State {
 impl BlobReader {
     pub(super) fn new(inner: impl Read + Send + 'static, expected: Expected) -> Self {
         let hash = Sha256::new();
-        Self { inner: Box::new(inner), hash, expected, got: 0, state: State::Reading }
+        let (state, stopper) = (State::Reading, Stopper::default());
+        Self { inner: Box::new(inner), hash, expected, got: 0, state, stopper }
+    }
+
+    pub(super) fn stopped_by(mut self, task: AbortHandle) -> Self {
+        self.stopper = Stopper(Some(task));
+        self
+    }
+
+    /// A handle with which to stop this download while a read waits.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
     }
 
     /// Reads what is left, and gives the size of the blob in bytes once all of it is verified.

@@ -9,7 +9,7 @@
 //! | [`manifest`] | indexes and manifests: pure parsing, the choice of a platform |
 //! | [`blob`] | reading with verification |
 //! | [`registry`] | the OCI distribution-spec over HTTP: authentication, retries, resumed downloads |
-//! | [`push`] | a thin image into a registry |
+//! | [`push_thin`] | a thin image into a registry |
 //! | [`credentials`] | who to be towards which registry |
 //! | [`local`] | layouts and archives |
 
@@ -26,12 +26,12 @@ mod registry;
 use bytes::Bytes;
 use layer_layout::ImageReference;
 
-pub use blob::{BlobReader, OnBytes};
+pub use blob::{BlobReader, OnBytes, Stopper};
 pub use credentials::Credentials;
 pub use error::{Error, Part, Result};
 pub use image::{Descriptor, Document, Image, KnownManifest, LayerDescriptor};
 pub use options::Options;
-pub use registry::{Failure, push};
+pub use registry::{Failure, Pushed, push_thin};
 
 /// One image at the place it comes from.
 #[derive(Debug)]
@@ -39,8 +39,8 @@ pub struct Source(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    Registry(registry::Registry),
-    Local(local::Local),
+    Registry(Box<registry::Registry>),
+    Local(Box<local::Local>),
 }
 
 impl Source {
@@ -52,9 +52,9 @@ impl Source {
     pub async fn open(reference: &ImageReference, options: &Options) -> Result<Self> {
         match reference {
             ImageReference::Registry(reference) => {
-                registry::Registry::open(reference, options).map(Kind::Registry)
+                registry::Registry::open(reference, options).map(|it| Kind::Registry(Box::new(it)))
             }
-            _ => local::Local::open(reference, options).await.map(Kind::Local),
+            _ => local::Local::open(reference, options).await.map(|it| Kind::Local(Box::new(it))),
         }
         .map(Self)
     }

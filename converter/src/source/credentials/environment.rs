@@ -83,6 +83,22 @@ impl Registries {
     }
 }
 
+/// The password for pushes: `DUCC_OUTPUT_REGISTRY_PASS`, or the names that it had in older versions of DUCC.
+pub(in super::super) fn push_password(
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<String> {
+    const NAMES: [&str; 3] = [
+        "DUCC_OUTPUT_REGISTRY_PASS",
+        "DUCC_DOCKER_REGISTRY_PASS",
+        "DOCKER2CVMFS_DOCKER_REGISTRY_PASS",
+    ];
+    let password = NAMES.into_iter().find_map(|name| Some((name, variable(name)?)));
+    let (name, password) = password.ok_or_else(|| {
+        error(NAMES[0], "is missing; it holds the password of the user that pushes")
+    })?;
+    password.into_string().map_err(|_| error(name, "is not UTF-8"))
+}
+
 /// Without a scheme and slashes at the end.
 fn host(text: &str) -> &str {
     text.split_once("://").map_or(text, |(_, rest)| rest).trim_end_matches('/')

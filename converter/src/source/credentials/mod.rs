@@ -18,6 +18,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use environment::Mirror;
+pub(super) use environment::push_password;
 
 /// Why credentials could not be had.
 #[derive(Debug, thiserror::Error)]

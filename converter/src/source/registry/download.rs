@@ -51,7 +51,8 @@ pub(super) fn start(
         left: expected.size,
         piece: Bytes::new(),
     };
-    BlobReader::new(inner, expected)
+    let stopper = task.abort_handle();
+    BlobReader::new(inner, expected).stopped_by(stopper)
 }
 
 struct Download {
@@ -68,14 +69,20 @@ enum Stop {
     /// Nobody reads any more.
     Unwanted,
     /// Perhaps only for now.
-    Failure(Failure),
+    Failure(Box<Failure>),
     /// For good.
-    Error(Error),
+    Error(Box<Error>),
 }
 
 impl From<Failure> for Stop {
     fn from(failure: Failure) -> Self {
-        Self::Failure(failure)
+        Self::Failure(Box::new(failure))
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Error(Box::new(error))
     }
 }
 
@@ -86,7 +93,7 @@ impl Download {
             let before = self.done;
             let failure = match self.attempt().await {
                 Ok(()) | Err(Stop::Unwanted) => return,
-                Err(Stop::Error(error)) => return self.fail(error).await,
+                Err(Stop::Error(error)) => return self.fail(*error).await,
                 Err(Stop::Failure(failure)) => failure,
             };
             if self.done - before >= PROGRESS {
@@ -94,7 +101,7 @@ impl Download {
             }
             let Expected { image, part, .. } = &self.expected;
             tracing::debug!(%image, %part, done = self.done, %failure, "download interrupted");
-            if let Err(cause) = self.session.pause(&mut failures, failure).await {
+            if let Err(cause) = self.session.pause(&mut failures, *failure).await {
                 let (image, part) = (image.to_string(), *part);
                 return self.fail(Error::Fetch { image, part, cause: Box::new(cause) }).await;
             }
@@ -119,7 +126,7 @@ impl Download {
             Err(failure)
                 if failure.is_status(StatusCode::RANGE_NOT_SATISFIABLE) && self.done > 0 =>
             {
-                return Err(Stop::Error(self.expected.size_mismatch(self.done)));
+                return Err(self.expected.size_mismatch(self.done).into());
             }
             other => other?,
         };
@@ -149,11 +156,11 @@ impl Download {
 
     /// How much of an answer has to be skipped.
     fn check_begin(&self, response: &Response) -> Result<u64, Stop> {
-        let protocol = |reason: String| Stop::Failure(Failure::protocol(response.url(), reason));
+        let protocol = |reason: String| Stop::from(Failure::protocol(response.url(), reason));
         match response.status() {
             StatusCode::OK => match response.content_length() {
                 Some(length) if length != self.expected.size => {
-                    Err(Stop::Error(self.expected.size_mismatch(length)))
+                    Err(self.expected.size_mismatch(length).into())
                 }
                 _ => Ok(self.done),
             },
@@ -175,7 +182,7 @@ impl Download {
     async fn hand_on(&mut self, piece: Bytes) -> Result<(), Stop> {
         let length = piece.len() as u64;
         if self.done + length > self.expected.size {
-            return Err(Stop::Error(self.expected.size_mismatch(self.done + length)));
+            return Err(self.expected.size_mismatch(self.done + length).into());
         }
         (self.on_bytes)(length);
         self.sender.send(Ok(piece)).await.map_err(|_| Stop::Unwanted)?;

@@ -22,7 +22,7 @@ mod content_range;
 mod download;
 mod failure;
 mod http;
-pub mod push;
+mod push;
 mod retry;
 mod session;
 
@@ -35,6 +35,7 @@ use layer_layout::{Digest, Platform, RegistryReference};
 use tokio::sync::Semaphore;
 
 pub use failure::Failure;
+pub use push::{Pushed, push_thin};
 
 use self::session::{Request, Session};
 use super::blob::{BlobReader, Expected, OnBytes};

@@ -12,6 +12,7 @@ use layer_layout::{Digest, RegistryReference};
 
 use super::session::{Request, Session};
 use super::{Failure, content_digest, fetch_once};
+use crate::source::credentials::push_password;
 use crate::source::error::{Error, Part, Result};
 use crate::source::manifest::MANIFEST_LIMIT;
 use crate::source::media_type;
@@ -22,20 +23,20 @@ use crate::source::options::Options;
 pub struct Pushed {
     /// The manifest's digest, by which the image can be had from now on.
     pub digest: Digest,
-    /// Whether all was there before, under this tag. Then nothing was sent.
-    pub unchanged: bool,
+    /// Whether something had to be sent; `false` if the image was there before, under this tag.
+    pub pushed: bool,
     /// Blobs that were sent. The others were there.
     pub blobs: usize,
     /// Bytes that were sent, the manifest's included.
     pub bytes: u64,
 }
 
-/// Pushes a thin image. `options` tells the credentials, attempts and time limits; see
-/// [`super::super::Credentials::with_login`] for a user name from the command line.
+/// Pushes a thin image. `options` tells the credentials (see [`Options::push_user`]), attempts and time
+/// limits.
 ///
 /// # Errors
-/// If the registry does not take it, or `reference` names no single image or another digest than this
-/// image's.
+/// If the registry does not take it, `reference` names no single image or another digest than this image's,
+/// or there is a user but no password.
 pub async fn push_thin(
     reference: &RegistryReference,
     image: &ThinImage,
@@ -51,7 +52,12 @@ pub async fn push_thin(
             "the thin image has digest {digest}, not {named}; name a tag instead"
         ));
     }
-    let session = Session::open(reference, "pull,push", options)?;
+    let mut options = options.clone();
+    if let Some(user) = &options.push_user {
+        let password = push_password(|name| std::env::var_os(name))?;
+        options.credentials = options.credentials.with_login(reference.registry(), user, &password);
+    }
+    let session = Session::open(reference, "pull,push", &options)?;
     let failed = |part: Part| {
         move |cause: Failure| Error::Push {
             image: reference.to_string(),
@@ -64,10 +70,9 @@ pub async fn push_thin(
         Some(tag) => format!("manifests/{tag}"),
         None => format!("manifests/{digest}"),
     };
-    let mut pushed = Pushed { digest, unchanged: false, blobs: 0, bytes: 0 };
+    let mut pushed = Pushed { digest, pushed: false, blobs: 0, bytes: 0 };
     let there = session.repeat(|| current(&session, &target)).await;
     if there.map_err(failed(Part::Manifest))? == Some(digest) {
-        pushed.unchanged = true;
         return Ok(pushed);
     }
     for blob in &image.blobs {
@@ -79,6 +84,7 @@ pub async fn push_thin(
     }
     let put = session.repeat(|| push_manifest(&session, &target, image)).await;
     put.map_err(failed(Part::Manifest))?;
+    pushed.pushed = true;
     pushed.bytes += image.manifest.bytes.len() as u64;
     Ok(pushed)
 }
