@@ -1,2 +1,58 @@
-//! contrib/xtask
-fn main() {}
+//! The project's own commands: what a contributor or a CI machine runs besides plain cargo.
+//!
+//! Each says what it does before it does it, and each can be run again at any time: what is there is left alone.
+
+mod command;
+mod mirror;
+mod packages;
+mod runtimes;
+mod suites;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Commands for working on the project.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Install the Debian packages that building and testing need (as root, or through sudo)
+    Packages,
+    /// Unpack the container runtimes that the end-to-end tests drive, below target/runtimes
+    Runtimes,
+    /// Bring all that is needed, build, and run every test, or those whose name contains FILTER
+    Test {
+        /// Part of a test's name
+        filter: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: &Task) -> Result<()> {
+    match task {
+        Task::Packages => packages::install(),
+        Task::Runtimes => {
+            packages::install()?;
+            runtimes::unpack()
+        }
+        Task::Test { filter } => test::run(filter.as_deref()),
+    }
+}
