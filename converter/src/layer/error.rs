@@ -128,6 +128,9 @@ pub enum Error {
         /// The limit.
         limit: u64,
     },
+    /// The thread that decompresses could not be started.
+    #[error("cannot start a thread; is a limit on processes or memory too low?")]
+    Thread(#[source] io::Error),
     /// Reading went on after an error. What would follow cannot be trusted.
     #[error("the layer was read on after an error")]
     Failed,

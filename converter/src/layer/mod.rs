@@ -4,7 +4,7 @@
 //! sequence of [`Entry`]s with clean relative paths. Nothing here touches a file system.
 //!
 //! ```text
-//! blob ──▶ stream ──▶ header, pax, sparse ──▶ reader ──▶ Entry, content
+//! blob ──▶ pipeline ──▶ stream ──▶ header, pax, sparse ──▶ reader ──▶ Entry, content
 //! ```
 //!
 //! Where the tar formats leave something open, layers are read as Go's `archive/tar` and containerd read
@@ -18,6 +18,7 @@ mod limits;
 mod member;
 mod number;
 mod pax;
+mod pipeline;
 mod reader;
 mod sparse;
 mod stream;

@@ -12,6 +12,7 @@ use super::header::{self, Block, Header};
 use super::limits::Limits;
 use super::member::{self, Member};
 use super::pax::Records;
+use super::pipeline::Pipeline;
 use super::sparse::{self, Segment};
 use super::stream::{BLOCK, Stream};
 
@@ -19,8 +20,8 @@ use super::stream::{BLOCK, Stream};
 ///
 /// After an error nothing more is handed out: every later call fails, too, so that an error that was
 /// overlooked cannot end in a success.
-pub struct LayerReader<R: Read> {
-    stream: Stream<R>,
+pub struct LayerReader {
+    stream: Stream,
     limits: Limits,
     current: Current,
     /// For messages about what follows it.
@@ -64,15 +65,17 @@ impl Current {
     }
 }
 
-impl<R: Read> LayerReader<R> {
-    /// Looks at the first bytes of `blob` to find its compression.
+impl LayerReader {
+    /// Looks at the first bytes of `blob` to find its compression, and starts a thread that reads and
+    /// decompresses it. The thread ends at the blob's end, at an error, or after its next read when this is
+    /// dropped.
     ///
     /// # Errors
     /// If the blob cannot be read, or has a compression that layers do not have.
-    pub fn new(blob: R, limits: Limits) -> Result<Self> {
-        let blob = Blob::new(blob, limits.zstd_window_log)?;
+    pub fn new<R: Read + Send + 'static>(blob: R, limits: Limits) -> Result<Self> {
+        let pipeline = Pipeline::start(Blob::new(blob, limits.zstd_window_log)?)?;
         Ok(Self {
-            stream: Stream::new(blob, limits.unpacked_size),
+            stream: Stream::new(pipeline, limits.unpacked_size),
             limits,
             current: Current::none(),
             last: None,
@@ -95,13 +98,13 @@ impl<R: Read> LayerReader<R> {
     /// The content of the file handed out last: exactly its size, holes as zeros. Empty for other kinds.
     ///
     /// Errors of the blob's reader come unchanged; others are an [`Error`] inside of an [`io::Error`].
-    pub fn content(&mut self) -> Content<'_, R> {
+    pub fn content(&mut self) -> Content<'_> {
         Content { reader: self, holes: true }
     }
 
     /// As [`content`](Self::content), but the bytes of the segments alone, one after another: for who makes
     /// the holes himself.
-    pub fn data(&mut self) -> Content<'_, R> {
+    pub fn data(&mut self) -> Content<'_> {
         Content { reader: self, holes: false }
     }
 
@@ -339,12 +342,12 @@ fn padding(size: u64) -> u64 {
 }
 
 /// The content of one file, see [`LayerReader::content`].
-pub struct Content<'a, R: Read> {
-    reader: &'a mut LayerReader<R>,
+pub struct Content<'a> {
+    reader: &'a mut LayerReader,
     holes: bool,
 }
 
-impl<R: Read> Read for Content<'_, R> {
+impl Read for Content<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let holes = self.holes;
         Ok(self.reader.guarded(|reader| reader.read_content(buffer, holes))?)

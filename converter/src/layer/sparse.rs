@@ -3,8 +3,6 @@
 //! Rule: the GNU tar manual, "Storing Sparse Files": the old GNU format (type `S`, map in the header and in
 //! blocks behind it), and PAX versions 0.0, 0.1 (map in records) and 1.0 (map before the data).
 
-use std::io::Read;
-
 use super::error::{EntryName, Error, Result, Within};
 use super::header::Block;
 use super::number;
@@ -82,10 +80,10 @@ const NUMBER: usize = 12;
 
 /// Reads a map in the old GNU format: four stretches in the header, and 21 in each block that follows as
 /// long as a flag says so.
-pub(super) fn read_old<R: Read>(
+pub(super) fn read_old(
     entry: &[u8],
     header: &Block,
-    stream: &mut Stream<R>,
+    stream: &mut Stream,
     limit: u64,
 ) -> Result<Sparse> {
     let number = |field: &[u8]| {
@@ -121,11 +119,11 @@ pub(super) fn read_old<R: Read>(
 
 /// Reads the map that PAX records announce; `None` if they announce none. That of version 1.0 is taken from
 /// the beginning of the content, `stored` bytes that are next in the stream.
-pub(super) fn read_pax<R: Read>(
+pub(super) fn read_pax(
     entry: &[u8],
     records: &Records,
     stored: u64,
-    stream: &mut Stream<R>,
+    stream: &mut Stream,
     limit: u64,
 ) -> Result<Option<Sparse>> {
     let broken = |reason| Error::Sparse { entry: EntryName::new(entry), reason };
@@ -164,10 +162,10 @@ fn map_of_records(records: &Records) -> Option<Vec<(u64, u64)>> {
 
 /// Version 1.0: decimal numbers, each with a newline behind it: how many pairs, and the pairs; padded to a
 /// full block.
-fn read_map<R: Read>(
+fn read_map(
     entry: &[u8],
     stored: u64,
-    stream: &mut Stream<R>,
+    stream: &mut Stream,
     limit: u64,
 ) -> Result<(Vec<(u64, u64)>, u64)> {
     let broken = |reason| Error::Sparse { entry: EntryName::new(entry), reason };
@@ -205,7 +203,7 @@ fn read_map<R: Read>(
     }
 }
 
-fn read_block<R: Read>(entry: &[u8], stream: &mut Stream<R>) -> Result<Block> {
+fn read_block(entry: &[u8], stream: &mut Stream) -> Result<Block> {
     let mut block = [0; BLOCK];
     if stream.read_full(&mut block)? < BLOCK {
         return Err(Error::Truncated { within: Within::Entry(EntryName::new(entry)) });

@@ -1,55 +1,43 @@
 //! The uncompressed stream of a layer: buffered, counted, limited and hashed.
 
-use std::io::Read;
-
 use layer_layout::{DiffId, Digest};
 use sha2::{Digest as _, Sha256};
 
-use super::blob::Blob;
 use super::error::{Error, Result, Within};
+use super::pipeline::{Chunk, Pipeline};
 
 /// Bytes of a tar header, and the unit that content is padded to.
 pub(super) const BLOCK: usize = 512;
 
-/// Uncompressed bytes decoded and hashed at once: enough to make the calls cheap, and small enough for the
-/// second-level cache.
-const BUFFER: usize = 256 << 10;
-
-/// Every byte that is taken from the blob goes through the hash, whoever reads it.
-pub(super) struct Stream<R: Read> {
-    blob: Blob<R>,
-    buffer: Box<[u8]>,
+/// Every byte that comes out of the blob goes through the hash, whoever reads it.
+pub(super) struct Stream {
+    pipeline: Pipeline,
+    chunk: Chunk,
+    /// How much of the chunk has been handed out.
     start: usize,
-    end: usize,
     hash: Sha256,
+    /// Bytes that came out of the blob.
     decoded: u64,
     limit: u64,
+    ended: bool,
 }
 
-impl<R: Read> Stream<R> {
-    pub(super) fn new(blob: Blob<R>, limit: u64) -> Self {
-        let buffer = vec![0; BUFFER].into_boxed_slice();
-        Self { blob, buffer, start: 0, end: 0, hash: Sha256::new(), decoded: 0, limit }
+impl Stream {
+    pub(super) fn new(pipeline: Pipeline, limit: u64) -> Self {
+        let (chunk, hash) = (Chunk::empty(), Sha256::new());
+        Self { pipeline, chunk, start: 0, hash, decoded: 0, limit, ended: false }
     }
 
     /// Bytes handed out.
     pub(super) fn position(&self) -> u64 {
-        self.decoded - (self.end - self.start) as u64
+        self.decoded - (self.chunk.bytes().len() - self.start) as u64
     }
 
     /// Reads some bytes; 0 only at the end (or if `into` is empty).
     pub(super) fn read(&mut self, into: &mut [u8]) -> Result<usize> {
-        if self.start == self.end {
-            if into.len() >= BUFFER {
-                let read = self.blob.read(into)?;
-                self.account_for(read)?;
-                self.hash.update(&into[..read]);
-                return Ok(read);
-            }
-            self.fill()?;
-        }
-        let count = into.len().min(self.end - self.start);
-        into[..count].copy_from_slice(&self.buffer[self.start..self.start + count]);
+        let available = self.available()?;
+        let count = into.len().min(available.len());
+        into[..count].copy_from_slice(&available[..count]);
         self.start += count;
         Ok(count)
     }
@@ -70,39 +58,45 @@ impl<R: Read> Stream<R> {
     pub(super) fn skip(&mut self, count: u64) -> Result<u64> {
         let mut left = count;
         while left > 0 {
-            if self.start == self.end && self.fill()? == 0 {
+            let available = self.available()?.len();
+            if available == 0 {
                 break;
             }
-            let step = left.min((self.end - self.start) as u64);
-            self.start += usize::try_from(step).unwrap_or(usize::MAX);
-            left -= step;
+            let step = usize::try_from(left).unwrap_or(usize::MAX).min(available);
+            self.start += step;
+            left -= step as u64;
         }
         Ok(count - left)
     }
 
     /// Reads to the end; returns the digest and number of all bytes.
     pub(super) fn finish(mut self) -> Result<(DiffId, u64)> {
-        while self.fill()? > 0 {}
+        loop {
+            let available = self.available()?.len();
+            if available == 0 {
+                break;
+            }
+            self.start += available;
+        }
         let digest = Digest::from_bytes(self.hash.finalize().into());
         Ok((DiffId::from(digest), self.decoded))
     }
 
-    fn fill(&mut self) -> Result<usize> {
-        self.start = 0;
-        self.end = 0;
-        let read = self.blob.read(&mut self.buffer)?;
-        self.account_for(read)?;
-        self.hash.update(&self.buffer[..read]);
-        self.end = read;
-        Ok(read)
-    }
-
-    fn account_for(&mut self, read: usize) -> Result<()> {
-        self.decoded += read as u64;
-        if self.decoded > self.limit {
-            let what = "the number of uncompressed bytes";
-            return Err(Error::Limit { within: Within::Layer, what, limit: self.limit });
+    /// What is there, or what comes next if nothing is there; empty only at the end.
+    fn available(&mut self) -> Result<&[u8]> {
+        if self.start == self.chunk.bytes().len() && !self.ended {
+            let read = std::mem::replace(&mut self.chunk, Chunk::empty());
+            self.start = 0;
+            self.chunk = self.pipeline.next(read)?;
+            let bytes = self.chunk.bytes();
+            self.ended = bytes.is_empty();
+            self.hash.update(bytes);
+            self.decoded += bytes.len() as u64;
+            if self.decoded > self.limit {
+                let what = "the number of uncompressed bytes";
+                return Err(Error::Limit { within: Within::Layer, what, limit: self.limit });
+            }
         }
-        Ok(())
+        Ok(&self.chunk.bytes()[self.start..])
     }
 }
