@@ -56,6 +56,18 @@ impl RepositoryPath {
         "../".repeat(self.0.matches('/').count()) + &target.0
     }
 
+    /// The directory that appears and disappears as a whole with this path in it: that of a layer or a
+    /// chain. Any other path stands for itself.
+    pub fn unit(&self) -> Self {
+        let mut parts = self.0.splitn(4, '/');
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(root @ (LAYERS | CHAINS)), Some(shard), Some(id), Some(_)) => {
+                Self(format!("{root}/{shard}/{id}"))
+            }
+            _ => self.clone(),
+        }
+    }
+
     fn below(&self, name: &str) -> Self {
         Self(format!("{}/{name}", self.0))
     }
@@ -212,6 +224,23 @@ mod tests {
             (public_link(&name), "r.io:5000/a/b:1".to_owned()),
         ] {
             assert_eq!(path.as_str(), expected);
+        }
+    }
+
+    #[test]
+    fn layers_and_chains_are_units() {
+        let digest = Digest::of(b"");
+        let (l, c, i) = (digest.into(), digest.into(), digest.into());
+        let name: PublicName = "r.io/a/b/c:1".parse().unwrap();
+        for (path, expected) in [
+            (layerfs(&l), layer(&l)),
+            (layer_metadata(&l, LayerMetadata::Origin), layer(&l)),
+            (chain_layer(&c), chain(&c)),
+            (chain_rootfs(&c), chain(&c)),
+            (flat(&i), flat(&i)),
+            (public_link(&name), public_link(&name)),
+        ] {
+            assert_eq!(path.unit(), expected);
         }
     }
 

@@ -6,15 +6,19 @@
 
 pub mod directory;
 mod error;
+mod locator;
+mod open_ends;
 
 use std::path::Path;
 
 use layer_layout::RepositoryPath;
 
 pub use directory::Directory;
-pub use error::{Error, Result};
+pub use error::{EntryError, Error, Result};
+pub use locator::{Locator, LocatorError};
+pub use open_ends::{Completion, OpenEnds};
 
-use crate::layer::{Entry, LayerPath, Segment};
+use crate::layer::{Entry, Segment};
 
 /// A repository that can be published into.
 pub trait Repository: Send + Sync {
@@ -63,17 +67,24 @@ pub trait Transaction: Send + Sync {
     /// If the place cannot be prepared.
     fn layer_writer(&self, path: &RepositoryPath) -> Result<Box<dyn LayerWriter>>;
 
-    /// Completes a layer at `path` that says nothing of some directories or links to files of lower
-    /// layers, from the stack of layers it lies on (`parents`, topmost first).
+    /// Completes a layer at `path`, prepared by this transaction, that says nothing of some directories or
+    /// links to files of lower layers, from the stack of layers it lies on (`parents`, topmost first).
     ///
     /// # Errors
-    /// If a link's target is in no layer.
+    /// If a link's target is in no layer, or a directory that the layer only implies is a file below.
     fn complete_layer(
         &self,
         path: &RepositoryPath,
         open_ends: &OpenEnds,
         parents: &[RepositoryPath],
-    ) -> Result<()>;
+    ) -> Result<Completion>;
+
+    /// What [`Self::complete_layer`] would give above these parents, without a layer. A published layer can
+    /// be used above them if that is what it was completed with; otherwise its tar has to be unpacked again.
+    ///
+    /// # Errors
+    /// As for [`Self::complete_layer`].
+    fn completion(&self, open_ends: &OpenEnds, parents: &[RepositoryPath]) -> Result<Completion>;
 
     /// Puts what is seen of `layers` (topmost first) at `path`, without copying content.
     ///
@@ -100,17 +111,27 @@ pub trait Transaction: Send + Sync {
     /// If it cannot be written, or a directory is there.
     fn symlink(&self, path: &RepositoryPath, target: &str) -> Result<()>;
 
-    /// Makes everything visible: content first, names last, in the order in which the calls were made.
+    /// What could not be kept because this process may not do so (owners, device nodes, …), a line each,
+    /// with counts. Empty for root.
+    fn shortfalls(&self) -> Vec<String>;
+
+    /// Makes everything visible: content first, names last, in the order in which paths were first named.
+    /// What is prepared below a directory that the repository does not have yet (a new layer, a new chain)
+    /// appears together with that directory, at once.
     ///
     /// # Errors
     /// If something cannot be moved into place; the next [`Repository::begin`] then finishes it.
     fn commit(self: Box<Self>) -> Result<()>;
 }
 
+/// A transaction that several threads prepare layers in. The last owner takes it out and commits.
+pub type SharedTransaction = std::sync::Arc<Box<dyn Transaction>>;
+
 /// Takes the entries of one layer in the order of its tar.
 pub trait LayerWriter: Send {
-    /// Applies one entry. `content` holds what a [`Kind::File`](crate::layer::Kind::File) contains, and is
-    /// empty for others; `segments` says where it has data, the rest are holes.
+    /// Applies one entry. For a [`Kind::File`](crate::layer::Kind::File), `segments` says where it has data,
+    /// the rest are holes, and `content` holds the bytes of the segments alone, one after another
+    /// ([`LayerReader::data`](crate::layer::LayerReader::data)). Both are empty for other kinds.
     ///
     /// # Errors
     /// If the entry contradicts earlier ones, would leave the layer, or cannot be written.
@@ -126,24 +147,6 @@ pub trait LayerWriter: Send {
     /// # Errors
     /// If something cannot be written.
     fn finish(self: Box<Self>) -> Result<OpenEnds>;
-}
-
-/// What a layer leaves to the layers below it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct OpenEnds {
-    /// Directories that hold entries of the layer but have none themselves, parents before children. They
-    /// have mode 0755, owner 0:0 and time 0 until [`Transaction::complete_layer`] gives them the
-    /// attributes of the lower directory.
-    pub implied_directories: Vec<LayerPath>,
-    /// Hard links whose target the layer does not have: name and target.
-    pub lower_links: Vec<(LayerPath, LayerPath)>,
-}
-
-impl OpenEnds {
-    /// Whether the layer stands for itself.
-    pub fn is_empty(&self) -> bool {
-        self.implied_directories.is_empty() && self.lower_links.is_empty()
-    }
 }
 
 /// Adds to a tree that a transaction prepares. Paths are resolved beneath the tree's root; a symlink in

@@ -1,0 +1,170 @@
+//! Opening what lies beneath a directory, and nothing else.
+//!
+//! The kernel does the checking (openat2(2), Linux 5.6): `RESOLVE_BENEATH` refuses `..` and absolute names
+//! that lead out, `RESOLVE_NO_SYMLINKS` any symlink on the way, also one that somebody puts there while
+//! we look. A handle on a directory is kept no longer than the work in that directory takes, and the next
+//! one is opened from the root again: so neither depth nor the number of layers needs many descriptors.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+use crate::repository::Error;
+
+const STRICT: ResolveFlags =
+    ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// A directory and everything beneath it.
+#[derive(Debug)]
+pub(super) struct Beneath {
+    fd: OwnedFd,
+    /// For messages only.
+    path: PathBuf,
+}
+
+/// The empty path means the directory itself.
+fn named(path: &[u8]) -> &[u8] {
+    if path.is_empty() { b"." } else { path }
+}
+
+/// The directory part and the last component of a relative path.
+pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|&b| b == b'/') {
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (b"", path),
+    }
+}
+
+/// `name` in the directory `path`.
+pub(super) fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
+    let mut joined = Vec::with_capacity(path.len() + 1 + name.len());
+    joined.extend_from_slice(path);
+    if !path.is_empty() {
+        joined.push(b'/');
+    }
+    joined.extend_from_slice(name);
+    joined
+}
+
+impl Beneath {
+    pub(super) fn new(fd: OwnedFd, path: impl Into<PathBuf>) -> Self {
+        Self { fd, path: path.into() }
+    }
+
+    /// The same for a directory beneath this one.
+    pub(super) fn beneath(&self, path: &[u8]) -> rustix::io::Result<Self> {
+        Ok(Self::new(self.directory(path)?, self.shown(path)))
+    }
+
+    /// A path beneath the directory as messages show it.
+    pub(super) fn shown(&self, path: &[u8]) -> PathBuf {
+        if path.is_empty() {
+            self.path.clone()
+        } else {
+            self.path.join(Path::new(std::ffi::OsStr::from_bytes(path)))
+        }
+    }
+
+    /// The error of an operation on something beneath the directory.
+    pub(super) fn failed(
+        &self,
+        action: &'static str,
+        path: &[u8],
+    ) -> impl FnOnce(Errno) -> Error + use<> {
+        let shown = self.shown(path);
+        move |cause| Error::system(action, shown, cause)
+    }
+
+    /// Opens a directory for reading. A directory of ours that forbids even that (mode 0000, and we are
+    /// not root) has to be made [`accessible`](super::relax::Relaxed) first.
+    pub(super) fn directory(&self, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+        rustix::fs::openat2(&self.fd, named(path), DIRECTORY, Mode::empty(), STRICT)
+    }
+
+    /// A handle that serves to name things, whatever the permissions are.
+    pub(super) fn handle(&self, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        rustix::fs::openat2(&self.fd, named(path), flags, Mode::empty(), STRICT)
+    }
+
+    /// Attributes of what `path` names; a symlink there is not followed.
+    pub(super) fn stat(&self, path: &[u8]) -> rustix::io::Result<Stat> {
+        if path.is_empty() {
+            return rustix::fs::fstat(&self.fd);
+        }
+        let (parent, name) = split(path);
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        if parent.is_empty() {
+            return rustix::fs::statat(&self.fd, name, flags);
+        }
+        rustix::fs::statat(self.handle(parent)?, name, flags)
+    }
+
+    /// Makes the directories of `path` that are not there, with mode 0755 whatever the umask.
+    pub(super) fn make_directories(&self, path: &[u8]) -> rustix::io::Result<()> {
+        match self.handle(path) {
+            Ok(_) => return Ok(()),
+            Err(Errno::NOENT) => {}
+            Err(error) => return Err(error),
+        }
+        let (parent, name) = split(path);
+        self.make_directories(parent)?;
+        let parent = self.directory(parent)?;
+        match rustix::fs::mkdirat(&parent, name, Mode::RWXU) {
+            Ok(()) => {
+                let mode = Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH;
+                rustix::fs::chmodat(&parent, name, mode, AtFlags::empty())
+            }
+            // Another thread was faster.
+            Err(Errno::EXIST) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The content of a regular file; `None` if there is none.
+    pub(super) fn read(&self, path: &[u8]) -> std::io::Result<Option<Vec<u8>>> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let fd = match rustix::fs::openat2(&self.fd, path, flags, Mode::empty(), STRICT) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        if FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) != FileType::RegularFile {
+            return Err(std::io::Error::other("it is no regular file"));
+        }
+        let mut content = Vec::new();
+        File::from(fd).read_to_end(&mut content)?;
+        Ok(Some(content))
+    }
+}
+
+impl AsFd for Beneath {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Turns "a symlink is on the way" into an error that says so.
+pub(super) fn indirect(
+    repository: &Beneath,
+    path: &layer_layout::RepositoryPath,
+    action: &'static str,
+) -> impl FnOnce(Errno) -> Error + use<> {
+    let (directory, path) = (repository.path.clone(), path.clone());
+    move |cause| match cause {
+        Errno::LOOP | Errno::NOTDIR => Error::Indirect { repository: directory, path },
+        cause => Error::system(action, directory.join(path.as_str()), cause),
+    }
+}
+
+/// Splits a symlink's target or any path into its components; empty ones and `.` say nothing.
+pub(super) fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    path.split(|&b| b == b'/').filter(|name| !name.is_empty() && *name != b".")
+}

@@ -1,0 +1,126 @@
+//! What a publisher has begun to move into place, so that a killed one's work can be finished.
+//!
+//! Everything that will be visible lies in the staging area under the path it will have. The journal lists
+//! those paths in the order of the moves. A move is a rename(2): it is done or not, and one that is done is
+//! known by its source being gone. So the list can be worked off from the start any number of times.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+
+use layer_layout::path;
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::beneath::{Beneath, split};
+use super::lock;
+use crate::repository::{Error, Result};
+
+/// One name that appears.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Move {
+    /// Path in the repository, and in the staging area.
+    pub(super) path: String,
+    /// Permission bits that the directory gets at its place. They forbid its owner to write, and moving a
+    /// directory takes that permission (its `..` changes), so they are set last.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) mode: Option<u32>,
+}
+
+/// Suffix of the journal while it is written.
+const UNFINISHED: &[u8] = b".new";
+
+/// Puts a journal into the publisher's directory, on the disk, at once.
+pub(super) fn write(publisher: &OwnedFd, moves: &[Move]) -> std::io::Result<()> {
+    let path = path::publisher_journal();
+    let name = lock::name(&path);
+    let unfinished = [name, UNFINISHED].concat();
+    let result = (|| {
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let mut file = File::from(rustix::fs::openat(publisher, &unfinished, flags, mode)?);
+        file.write_all(&serde_json::to_vec_pretty(moves)?)?;
+        file.sync_all()?;
+        rustix::fs::renameat(publisher, &unfinished, publisher, name)?;
+        Ok(rustix::fs::fsync(publisher)?)
+    })();
+    if result.is_err() {
+        let _ = rustix::fs::unlinkat(publisher, &unfinished, AtFlags::empty());
+    }
+    result
+}
+
+/// The journal that a killed publisher has left. One that was still being written says nothing: its
+/// publisher had moved nothing.
+pub(super) fn read(repository: &Beneath) -> Result<Option<Vec<Move>>> {
+    let path = path::publisher_journal();
+    let shown = repository.shown(path.as_str().as_bytes());
+    let content = repository
+        .read(path.as_str().as_bytes())
+        .map_err(|cause| Error::system("read", &shown, cause))?;
+    let Some(content) = content else { return Ok(None) };
+    let damaged = |reason: String| Error::Journal { path: shown.clone(), reason };
+    let moves: Vec<Move> =
+        serde_json::from_slice(&content).map_err(|error| damaged(error.to_string()))?;
+    for Move { path, .. } in &moves {
+        let clean = path.split('/').all(|name| !matches!(name, "" | "." | ".."));
+        if !clean || path.contains('\0') {
+            return Err(damaged(format!("{path:?} is no path in a repository")));
+        }
+    }
+    Ok(Some(moves))
+}
+
+/// Removes the journal: there is nothing left to finish.
+pub(super) fn remove(publisher: &OwnedFd) -> rustix::io::Result<()> {
+    let path = path::publisher_journal();
+    let name = lock::name(&path);
+    for name in [name.to_vec(), [name, UNFINISHED].concat()] {
+        match rustix::fs::unlinkat(publisher, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Does the moves that are not done yet, in order, and sees to it that they are on the disk.
+pub(super) fn work_off(repository: &Beneath, staging: &Beneath, moves: &[Move]) -> Result<()> {
+    for step in moves {
+        let path = step.path.as_bytes();
+        perform(repository, staging, step).map_err(|cause| match cause {
+            Errno::ISDIR | Errno::LOOP | Errno::NOTDIR => repository
+                .failed("move into place, because something else stands there,", path)(
+                cause
+            ),
+            cause => repository.failed("move into place", path)(cause),
+        })?;
+    }
+    rustix::fs::syncfs(repository).map_err(repository.failed("write back", b""))
+}
+
+fn perform(repository: &Beneath, staging: &Beneath, step: &Move) -> rustix::io::Result<()> {
+    let (parent, name) = split(step.path.as_bytes());
+    let staged = match staging.handle(parent) {
+        Ok(fd) => Some(fd),
+        Err(Errno::NOENT) => None,
+        Err(error) => return Err(error),
+    };
+    if let Some(staged) = staged {
+        repository.make_directories(parent)?;
+        match rustix::fs::renameat(staged, name, repository.handle(parent)?, name) {
+            // Done before, or another tree of that name came first: it is as good.
+            Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    match step.mode {
+        Some(mode) => {
+            let parent = repository.handle(parent)?;
+            rustix::fs::chmodat(parent, name, Mode::from_raw_mode(mode), AtFlags::empty())
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,123 @@
+//! One publisher at a time.
+//!
+//! The lock is a flock(2) on a file of the publisher's own directory. On NFS the kernel turns it into a
+//! lock of the whole file on the server, so it holds between machines. Neither file nor directory outlives
+//! the publisher, so whoever gets the lock has to check that the file is still the one that has the name.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+
+use layer_layout::{RepositoryPath, path};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::beneath::{Beneath, indirect, split};
+use crate::repository::{Error, Result};
+
+/// The right to change a repository, held until it is dropped.
+#[derive(Debug)]
+pub(super) struct Lock {
+    repository: Beneath,
+    /// The publisher's directory.
+    directory: OwnedFd,
+    _file: File,
+}
+
+/// The last component of one of the publisher's own paths.
+pub(super) fn name(path: &RepositoryPath) -> &[u8] {
+    split(path.as_str().as_bytes()).1
+}
+
+impl Lock {
+    /// Waits until no other publisher is at work. `waiting` is called once if there is one.
+    pub(super) fn acquire(repository: Beneath, waiting: &mut dyn FnMut(&str)) -> Result<Self> {
+        let mut told = false;
+        let lock_path = path::publisher_lock();
+        let file_name = name(&lock_path);
+        let shown = repository.shown(lock_path.as_str().as_bytes());
+        let failed = |action| {
+            let shown = shown.clone();
+            move |cause: Errno| Error::system(action, shown, cause)
+        };
+        loop {
+            let Some(directory) = own_directory(&repository)? else { continue };
+            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
+            let mut file = match rustix::fs::openat(&directory, file_name, flags, mode) {
+                Ok(fd) => File::from(fd),
+                // The previous publisher has just removed its directory.
+                Err(Errno::NOENT) => continue,
+                Err(error) => return Err(failed("open")(error)),
+            };
+            match retry_on_intr(|| {
+                rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
+            }) {
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK) => {
+                    if !told {
+                        waiting(&describe(&mut file, &repository));
+                        told = true;
+                    }
+                    retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive))
+                        .map_err(failed("lock"))?;
+                }
+                Err(error) => return Err(failed("lock")(error)),
+            }
+            let held = rustix::fs::fstat(&file).map_err(failed("look at"))?;
+            match rustix::fs::statat(&directory, file_name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(named) if (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino) => {}
+                Ok(_) | Err(Errno::NOENT) => continue,
+                Err(error) => return Err(failed("look at")(error)),
+            }
+            let host = rustix::system::uname();
+            let who = format!(
+                "{} {}\n",
+                rustix::process::getpid().as_raw_nonzero(),
+                host.nodename().to_string_lossy()
+            );
+            file.set_len(0)
+                .and_then(|()| file.write_all(who.as_bytes()))
+                .map_err(|cause| Error::system("write", &shown, cause))?;
+            return Ok(Self { repository, directory, _file: file });
+        }
+    }
+
+    /// The publisher's directory, beneath which staging area and journal lie.
+    pub(super) fn directory(&self) -> &OwnedFd {
+        &self.directory
+    }
+}
+
+impl Drop for Lock {
+    /// Takes the names away while the lock is still held. If that fails there is nothing to be done: the
+    /// next publisher finds an unlocked file and uses it.
+    fn drop(&mut self) {
+        let lock = path::publisher_lock();
+        let publisher = path::publisher();
+        let _ = rustix::fs::unlinkat(&self.directory, name(&lock), AtFlags::empty());
+        let _ = rustix::fs::unlinkat(&self.repository, publisher.as_str(), AtFlags::REMOVEDIR);
+    }
+}
+
+/// Makes and opens the publisher's directory; `None` if another publisher has removed it in between.
+fn own_directory(repository: &Beneath) -> Result<Option<OwnedFd>> {
+    let path = path::publisher();
+    let bytes = path.as_str().as_bytes();
+    match repository.make_directories(bytes).and_then(|()| repository.directory(bytes)) {
+        Ok(directory) => Ok(Some(directory)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(indirect(repository, &path, "make the publisher's directory")(error)),
+    }
+}
+
+/// What to tell somebody who has to wait.
+fn describe(file: &mut File, repository: &Beneath) -> String {
+    let mut text = String::new();
+    let holder = match file.take(512).read_to_string(&mut text) {
+        Ok(_) => text.trim().split_once(' '),
+        Err(_) => None,
+    };
+    let holder = holder.map(|(pid, host)| format!(" (pid {pid} on {host})")).unwrap_or_default();
+    format!("another ducc{holder} is publishing into {}; waiting", repository.shown(b"").display())
+}

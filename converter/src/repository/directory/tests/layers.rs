@@ -1,0 +1,194 @@
+//! What a layer becomes.
+
+use super::describe::{With, clean, device, dir, fifo, file, gone, link, opaque, symlink};
+use super::{Described, Place, layerfs, names, snapshot, unpack};
+use crate::repository::{EntryError, Error, OpenEnds};
+
+const S_IFDIR: u32 = 0o040_000;
+const S_IFCHR: u32 = 0o020_000;
+const S_IFREG: u32 = 0o100_000;
+
+/// Unpacks one layer and takes in what stands in the repository then.
+fn unpacked(entries: &[Described]) -> (snapshot::Tree, OpenEnds) {
+    let place = Place::new();
+    let transaction = place.begin();
+    let ends = unpack(&*transaction, &layerfs("x"), entries).unwrap();
+    transaction.commit().unwrap();
+    assert_eq!(names(&place.path()), [".layers"], "nothing of the publisher is left");
+    (snapshot::of(&place.host(&layerfs("x"))), ends)
+}
+
+#[test]
+fn everything_an_entry_has_is_kept() {
+    let (tree, ends) = unpacked(&[
+        dir("").mode(0o555).owner(1, 2).at(-5),
+        dir("d").mode(0o2755).owner(3, 4).xattr("user.d", b"v"),
+        file("d/suid", "x").mode(0o4755).owner(5, 6).xattr("security.capability", CAPABILITY),
+        file("d/none", "").mode(0).xattr("user.a", b"1").xattr("trusted.b", b""),
+        symlink("d/link", "/nowhere").owner(7, 8).xattr("trusted.c", b"3"),
+        device("d/dev", 5, 300).owner(0, 5),
+        fifo("d/fifo").mode(0o1640),
+        link("d/other", "d/suid"),
+        link("d/otherlink", "d/link"),
+    ]);
+    assert!(ends.is_empty());
+    let root = &tree[""];
+    assert_eq!((root.mode, root.owner, root.mtime), (S_IFDIR | 0o555, (1, 2), (-5, 7)));
+    assert_eq!((tree["d"].mode, tree["d"].owner), (S_IFDIR | 0o2755, (3, 4)));
+    assert_eq!(tree["d"].xattrs[b"user.d".as_slice()], b"v");
+    assert_eq!(tree["d"].mtime, (1_700_000_000, 123_456_789));
+    assert_eq!((tree["d/suid"].mode, tree["d/suid"].owner), (S_IFREG | 0o4755, (5, 6)));
+    assert_eq!(tree["d/suid"].xattrs[b"security.capability".as_slice()], CAPABILITY);
+    assert_eq!((tree["d/none"].mode, tree["d/none"].xattrs.len()), (S_IFREG, 2));
+    assert_eq!((tree["d/link"].owner, tree["d/link"].mtime), ((7, 8), (1_700_000_000, 123_456_789)));
+    assert_eq!(tree["d/link"].xattrs[b"trusted.c".as_slice()], b"3");
+    assert_eq!(tree["d/dev"].rdev, rustix::fs::makedev(5, 300));
+    assert_eq!((tree["d/dev"].mode, tree["d/dev"].owner), (S_IFCHR | 0o620, (0, 5)));
+    assert_eq!(tree["d/fifo"].mode, 0o010_000 | 0o1640);
+    assert_eq!(tree["d/suid"].group, tree["d/other"].group);
+    assert_eq!(tree["d/link"].group, tree["d/otherlink"].group);
+}
+
+/// CAP_NET_RAW, permitted and effective (`linux/capability.h`, VFS_CAP_REVISION_2).
+const CAPABILITY: &[u8] = &[1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+#[test]
+fn of_several_entries_the_last_counts() {
+    let cases: &[(&[Described], &[&str])] = &[
+        (&[file("a", "1"), file("a", "2")], &["", "a=2"]),
+        (&[dir("a"), file("a/b", ""), file("a", "2")], &["", "a=2"]),
+        (&[file("a", "1"), dir("a"), file("a/b", "3")], &["", "a", "a/b=3"]),
+        (&[dir("a"), file("a/b", "3"), dir("a")], &["", "a", "a/b=3"]),
+        (&[symlink("a", "b"), dir("a"), file("b", "")], &["", "a", "b="]),
+        (&[file("a", "1"), link("b", "a"), file("a", "2")], &["", "a=2", "b=1"]),
+        (&[file("a", "1"), link("b", "a"), file("b", "2")], &["", "a=1", "b=2"]),
+        (&[symlink("a", "/etc/passwd"), file("a", "2")], &["", "a=2"]),
+        (&[dir("a"), dir("a/b"), file("a/b/c", ""), symlink("a", "x")], &["", "a=x"]),
+        (&[dir("a"), file("a/b", ""), file("a", "1"), dir("a")], &["", "a"]),
+        (&[file("a", "1"), file("b", "2"), link("b", "a")], &["", "a=1", "b=1"]),
+        (&[file("a", "1"), dir("b"), file("b/c", ""), link("b", "a")], &["", "a=1", "b=1"]),
+        // A name that only looks like one below the other.
+        (&[dir("a"), dir("a-b"), file("a-b/c", ""), file("a", "1")], &["", "a=1", "a-b", "a-b/c="]),
+    ];
+    for (entries, expected) in cases {
+        let tree = unpacked(entries).0;
+        let is: Vec<String> = tree
+            .iter()
+            .map(|(name, node)| match node.mode & 0o170_000 {
+                S_IFDIR => name.clone(),
+                _ => format!("{name}={}", String::from_utf8_lossy(&node.content)),
+            })
+            .collect();
+        assert_eq!(is, *expected, "{entries:?}");
+    }
+}
+
+#[test]
+fn marks_concern_the_layers_below_only() {
+    // Expected: names, `!` a whiteout, `/` an opaque directory.
+    let cases: &[(&[Described], &[&str])] = &[
+        (&[gone("a")], &["a!"]),
+        (&[file("a", ""), gone("a")], &["a"]),
+        (&[gone("a"), file("a", "")], &["a"]),
+        (&[gone("a"), dir("a"), file("a/b", "")], &["a/", "a/b"]),
+        (&[dir("a"), file("a/b", ""), gone("a")], &["a/", "a/b"]),
+        (&[gone("a"), file("a/b", "")], &["a/", "a/b"]),
+        (&[gone("d/a")], &["d", "d/a!"]),
+        (&[dir("d"), opaque("d"), gone("d/a")], &["d/"]),
+        (&[gone("d/e/a"), opaque("d"), gone("d/b")], &["d/", "d/e"]),
+        (&[opaque("d"), file("d/x", ""), opaque("d/e")], &["d/", "d/e/", "d/x"]),
+        (&[opaque(""), gone("a"), gone("b/c")], &["/", "b"]),
+        (&[dir("a"), gone("a/x"), file("a", "")], &["a"]),
+        (&[gone("a"), link("b", "c"), gone("b")], &["a!"]),
+        (&[gone("a/x"), gone("a")], &["a/"]),
+    ];
+    for (entries, expected) in cases {
+        let (tree, _) = unpacked(entries);
+        let is: Vec<String> = tree
+            .iter()
+            .filter_map(|(name, node)| {
+                let opaque = |mark: &str| node.xattrs.get(mark.as_bytes()).is_some_and(|v| v == b"y");
+                let (trusted, user) =
+                    (opaque("trusted.overlay.opaque"), opaque("user.overlay.opaque"));
+                assert_eq!(trusted, user, "{name}");
+                if node.mode == S_IFCHR {
+                    assert_eq!((node.rdev, node.owner, node.mtime), (0, (0, 0), (0, 0)));
+                    return Some(format!("{name}!"));
+                }
+                let mark = if trusted { "/" } else { "" };
+                (!name.is_empty() || trusted).then(|| format!("{name}{mark}"))
+            })
+            .collect();
+        assert_eq!(is, *expected, "{entries:?}");
+    }
+}
+
+#[test]
+fn open_ends_are_told() {
+    let cases: &[(&[Described], &[&str], &[(&str, &str)])] = &[
+        (&[dir("a"), file("a/b", "")], &[], &[]),
+        (&[file("a/b/c", "")], &["a", "a/b"], &[]),
+        (&[file("a/b", ""), dir("a")], &[], &[]),
+        (&[dir("a"), file("a/b/c", "")], &["a/b"], &[]),
+        (&[gone("a/b")], &["a"], &[]),
+        (&[opaque("a"), file("a/b/c", "")], &["a"], &[]),
+        (&[gone("a"), file("a/b/c", "")], &[], &[]),
+        (&[link("x", "y")], &[], &[("x", "y")]),
+        (&[link("x", "l/y")], &["l"], &[("x", "l/y")]),
+        (&[link("x", "y"), link("z", "x")], &[], &[("x", "y"), ("z", "y")]),
+        (&[link("x", "y"), file("x", "")], &[], &[]),
+        (&[link("x", "y"), link("z", "x"), file("x", "")], &[], &[("z", "y")]),
+        (&[file("x", ""), link("x", "y")], &[], &[("x", "y")]),
+        (&[dir("d"), link("d/x", "y"), file("d", "")], &[], &[]),
+        (&[link("x", "y"), dir("x")], &[], &[]),
+    ];
+    for (entries, implied, links) in cases {
+        let (_, ends) = unpacked(entries);
+        let expected = OpenEnds {
+            implied_directories: implied.iter().map(|path| clean(path)).collect(),
+            lower_links: links.iter().map(|(a, b)| (clean(a), clean(b))).collect(),
+        };
+        assert_eq!(ends, expected, "{entries:?}");
+    }
+}
+
+#[test]
+fn what_contradicts_itself_is_refused() {
+    use EntryError::{
+        LinkToDirectory, LinkToItself, LinkToNothing, Root, ThroughFile, ThroughSymlink,
+        WhiteoutDevice,
+    };
+    let cases: &[(&[Described], &str, EntryError)] = &[
+        (&[symlink("a", "/etc"), file("a/b", "")], "a/b", ThroughSymlink(clean("a"))),
+        (&[symlink("a", "."), gone("a/b")], "a/b", ThroughSymlink(clean("a"))),
+        (&[symlink("a", "."), opaque("a")], "a", ThroughSymlink(clean("a"))),
+        (&[symlink("a", "b"), dir("b"), file("a/x/y", "")], "a/x/y", ThroughSymlink(clean("a"))),
+        (&[file("a", ""), file("a/b", "")], "a/b", ThroughFile(clean("a"))),
+        (&[fifo("a"), dir("a/b")], "a/b", ThroughFile(clean("a"))),
+        (&[link("a", "low"), file("a/b", "")], "a/b", ThroughFile(clean("a"))),
+        (&[symlink("a", "/etc"), link("b", "a/passwd")], "b", ThroughSymlink(clean("a"))),
+        (&[symlink("a", "/"), link("b", "a/etc/passwd")], "b", ThroughSymlink(clean("a"))),
+        (&[file("a", ""), link("b", "a/c")], "b", ThroughFile(clean("a"))),
+        (&[dir("a"), link("b", "a")], "b", LinkToDirectory(clean("a"))),
+        (&[link("b", "")], "b", LinkToDirectory(clean(""))),
+        (&[link("b", "b")], "b", LinkToItself),
+        (&[gone("a"), link("b", "a")], "b", LinkToNothing(clean("a"))),
+        (&[opaque("d"), link("b", "d/a")], "b", LinkToNothing(clean("d/a"))),
+        (&[file("", "")], "", Root),
+        (&[symlink("", "/etc")], "", Root),
+        (&[gone("")], "", Root),
+        (&[device("a", 0, 0)], "a", WhiteoutDevice),
+    ];
+    let place = Place::new();
+    let transaction = place.begin();
+    for (entries, path, reason) in cases {
+        match unpack(&*transaction, &layerfs("x"), entries) {
+            Err(Error::Entry { path: is, reason: why }) => {
+                assert_eq!((&is, &why), (&clean(path), reason), "{entries:?}");
+            }
+            other => panic!("{entries:?}: {other:?}"),
+        }
+    }
+    transaction.commit().unwrap();
+    assert_eq!(names(&place.path()), [""; 0], "what was begun and not finished is not published");
+}

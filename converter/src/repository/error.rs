@@ -1,0 +1,160 @@
+//! What can go wrong while a repository is read or written. Every variant names the path and says what to
+//! do where that is not plain.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use layer_layout::RepositoryPath;
+use rustix::io::Errno;
+
+use crate::layer::LayerPath;
+
+/// The result of this room's fallible functions.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a repository was not read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no repository. Front ends tell this case apart (DUCC's exit status 104).
+    #[error("there is no repository at {}: create the directory first", path.display())]
+    NoSuchRepository {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// The repository's path leads to something that is no directory.
+    #[error("{} is no directory, so it cannot be a repository", .0.display())]
+    NotADirectory(PathBuf),
+    /// The system refused an operation.
+    #[error("cannot {action} {}{}", path.display(), advice(cause))]
+    System {
+        /// What was tried, as it continues "cannot …".
+        action: &'static str,
+        /// With which file of the machine.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        cause: io::Error,
+    },
+    /// A component of a repository path is a symlink. Writing through it could leave the repository.
+    #[error(
+        "{repository}: a directory on the way to {path} is a symlink or no directory; replace it by a directory",
+        repository = repository.display()
+    )]
+    Indirect {
+        /// The repository's directory.
+        repository: PathBuf,
+        /// Where the way should have led.
+        path: RepositoryPath,
+    },
+    /// Something else stands where a name must go.
+    #[error("cannot publish {path}: {what} stands there; remove it")]
+    Occupied {
+        /// The name.
+        path: RepositoryPath,
+        /// What is there.
+        what: &'static str,
+    },
+    /// A part of the repository lies on another file system, so that nothing can be moved or linked there.
+    #[error(
+        "{path} lies on another file system than the rest of the repository, so nothing can be moved there \
+         at once"
+    )]
+    OtherFileSystem {
+        /// The part.
+        path: RepositoryPath,
+    },
+    /// The journal of a killed publisher is not what a publisher writes.
+    #[error(
+        "{} is damaged: {reason}. Look at what it lists, then remove it and run again", path.display()
+    )]
+    Journal {
+        /// The journal.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A tree that should be read is neither published nor prepared.
+    #[error("{0} is neither published nor being published")]
+    NoTree(RepositoryPath),
+    /// An entry of a layer cannot be applied to what the layer has so far.
+    #[error("{path}: {reason}")]
+    Entry {
+        /// The entry.
+        path: LayerPath,
+        /// What is wrong with it.
+        reason: EntryError,
+    },
+    /// The content of a file ended early or could not be read from its source.
+    #[error("cannot read the content of {path} from its layer")]
+    Content {
+        /// The file.
+        path: LayerPath,
+        /// What the source said.
+        #[source]
+        cause: io::Error,
+    },
+}
+
+/// Why an entry cannot be applied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EntryError {
+    /// An earlier entry made a component of the path a symlink.
+    #[error("would go through {0}, which is a symlink in the same layer")]
+    ThroughSymlink(LayerPath),
+    /// An earlier entry made a component of the path something that holds no names.
+    #[error("would go through {0}, which is no directory in the same layer")]
+    ThroughFile(LayerPath),
+    /// Only a directory can be the layer's root.
+    #[error("only a directory can be the root of a layer")]
+    Root,
+    /// A hard link to its own name.
+    #[error("is a hard link to itself")]
+    LinkToItself,
+    /// A hard link to a directory, which no Linux file system has.
+    #[error("is a hard link to {0}, which is a directory")]
+    LinkToDirectory(LayerPath),
+    /// A hard link's target is neither in the layer nor seen in the layers below it.
+    #[error("is a hard link to {0}, which is neither in this layer nor in those below it")]
+    LinkToNothing(LayerPath),
+    /// The device that overlayfs takes for a removed name.
+    #[error("is the character device 0:0, which stands for a removed file in overlayfs")]
+    WhiteoutDevice,
+    /// The directory is implied by its content, and the layers below have something else there.
+    #[error("has content in this layer and is no directory in the layers below it")]
+    NotADirectoryBelow,
+    /// Following the symlinks of the layers below did not end.
+    #[error("leads through too many symlinks in the layers below it")]
+    SymlinkLoop,
+    /// An extended attribute that the file system does not store: its name, and the system's answer.
+    #[error("the file system does not store the extended attribute {0}")]
+    Xattr(String),
+}
+
+impl Error {
+    pub(crate) fn system(
+        action: &'static str,
+        path: impl AsRef<Path>,
+        cause: impl Into<io::Error>,
+    ) -> Self {
+        Self::System { action, path: path.as_ref().to_owned(), cause: cause.into() }
+    }
+
+    pub(crate) fn entry(path: &LayerPath, reason: EntryError) -> Self {
+        Self::Entry { path: path.clone(), reason }
+    }
+}
+
+/// What a person can do about an answer of the system.
+fn advice(cause: &io::Error) -> &'static str {
+    match cause.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NOSPC) => " (the file system is full: free space or inodes, then run again)",
+        Some(Errno::DQUOT) => " (the quota is used up: free space, then run again)",
+        Some(Errno::ROFS) => {
+            " (the file system is read-only: publish where it is mounted read-write)"
+        }
+        Some(Errno::ACCESS | Errno::PERM) => " (run as the user who owns the repository)",
+        Some(Errno::NOSYS) => " (Linux 5.6 or later is needed)",
+        Some(Errno::MFILE) => " (raise the limit of open files, `ulimit -n`)",
+        _ => "",
+    }
+}
