@@ -1,0 +1,347 @@
+//! What stands in the daemon's root directory.
+//!
+//! ```text
+//! lock                  held by the one daemon that uses this root
+//! metadata.db           the records (see `store`)
+//! snapshots/<id>/fs     a layer's content or an upper directory; of a remote layer a symbolic link
+//! snapshots/<id>/rootfs symbolic link to the merged root file system of a remote chain, if there is one
+//! snapshots/<id>/work   overlayfs's work directory; active snapshots only
+//! trash/                what is being deleted
+//! ```
+//!
+//! A directory is made before its record and removed after it, so after a crash there may be directories
+//! without a record, which [`Directories::sweep`] finds, and never the reverse. A symbolic link is never
+//! followed here, except by name in what is handed to containerd.
+
+mod removal;
+mod usage;
+
+use std::collections::HashSet;
+use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use layer_layout::overlay;
+use tracing::{error, warn};
+
+use crate::error::{Error, Result};
+use crate::snapshot::{LayerRoot, SnapshotId, Usage};
+
+const SNAPSHOTS: &str = "snapshots";
+const TRASH: &str = "trash";
+const FS: &str = "fs";
+const ROOTFS: &str = "rootfs";
+const WORK: &str = "work";
+
+/// Only root may look into the state; the mounts are made by root.
+const PRIVATE: u32 = 0o700;
+/// The root directory of a container, before an image says otherwise.
+const UPPER_MODE: u32 = 0o755;
+/// As containerd's overlayfs snapshotter has it.
+const WORK_MODE: u32 = 0o711;
+
+/// The root directory, locked.
+#[derive(Debug)]
+pub struct Directories {
+    root: PathBuf,
+    next: AtomicI64,
+    /// Numbers whose directory may exist although there is no record yet.
+    pending: Mutex<HashSet<SnapshotId>>,
+    emptying: Mutex<()>,
+    _lock: File,
+}
+
+/// What a new snapshot's directory holds.
+#[derive(Debug)]
+pub enum Content<'a> {
+    /// An empty directory `fs` with this owner, and `work` if it is to be written to.
+    Local {
+        /// Owner of `fs`.
+        uid: u32,
+        /// Group of `fs`.
+        gid: u32,
+        /// Whether a work directory is wanted.
+        writable: bool,
+    },
+    /// Links into a repository.
+    Remote {
+        /// Absolute path of the layer's directory.
+        layer: &'a Path,
+        /// Absolute path of the chain's merged root file system.
+        rootfs: Option<&'a Path>,
+    },
+}
+
+/// A directory that has no record yet. Unless [`kept`](Self::keep), it is thrown away.
+#[derive(Debug)]
+pub struct Pending<'a> {
+    directories: &'a Directories,
+    id: SnapshotId,
+    keep: bool,
+}
+
+impl Pending<'_> {
+    /// Its number.
+    pub fn id(&self) -> SnapshotId {
+        self.id
+    }
+
+    /// There is a record now.
+    pub fn keep(mut self) {
+        self.keep = true;
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if !self.keep {
+            self.directories.discard(self.id);
+        }
+        self.directories.pending().remove(&self.id);
+    }
+}
+
+fn make(path: &Path) -> Result<()> {
+    DirBuilder::new().mode(PRIVATE).create(path).map_err(Error::io("create", path))
+}
+
+fn make_all(path: &Path) -> Result<()> {
+    DirBuilder::new().mode(PRIVATE).recursive(true).create(path).map_err(Error::io("create", path))
+}
+
+fn set_mode(path: &Path, mode: u32) -> Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(mode))
+        .map_err(Error::io("set the mode of", path))
+}
+
+fn sync(path: &Path) -> Result<()> {
+    File::open(path).and_then(|d| d.sync_all()).map_err(Error::io("write to disk", path))
+}
+
+impl Directories {
+    /// Makes what is missing in `root`, and locks it.
+    ///
+    /// # Errors
+    /// [`Error::FailedPrecondition`] if another daemon uses this root.
+    pub fn open(root: &Path) -> Result<Self> {
+        make_all(root)?;
+        let path = root.join("lock");
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(Error::io("open", &path))?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => Error::FailedPrecondition(format!(
+                "another cvmfs-snapshotter is using {}: stop it, or give this one another root",
+                root.display()
+            )),
+            TryLockError::Error(error) => Error::io("lock", &path)(error),
+        })?;
+        make_all(&root.join(SNAPSHOTS))?;
+        make_all(&root.join(TRASH))?;
+        Ok(Self {
+            root: root.to_owned(),
+            next: AtomicI64::new(1),
+            pending: Mutex::default(),
+            emptying: Mutex::default(),
+            _lock: lock,
+        })
+    }
+
+    fn pending(&self) -> std::sync::MutexGuard<'_, HashSet<SnapshotId>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The file of the records.
+    pub fn database(&self) -> PathBuf {
+        self.root.join("metadata.db")
+    }
+
+    fn directory(&self, id: SnapshotId) -> PathBuf {
+        self.root.join(SNAPSHOTS).join(id.to_string())
+    }
+
+    /// `snapshots/<id>/fs`.
+    pub fn fs(&self, id: SnapshotId) -> PathBuf {
+        self.directory(id).join(FS)
+    }
+
+    /// `snapshots/<id>/rootfs`.
+    pub fn rootfs(&self, id: SnapshotId) -> PathBuf {
+        self.directory(id).join(ROOTFS)
+    }
+
+    /// `snapshots/<id>/work`.
+    pub fn work(&self, id: SnapshotId) -> PathBuf {
+        self.directory(id).join(WORK)
+    }
+
+    /// Numbers up to `last` are never given out.
+    pub fn number_above(&self, last: SnapshotId) {
+        self.next.fetch_max(last.0 + 1, Ordering::SeqCst);
+    }
+
+    /// Makes the directory of a new snapshot. It is on disk when this returns.
+    ///
+    /// # Errors
+    /// Those of the file system; nothing is left then.
+    pub fn create(&self, content: &Content<'_>) -> Result<Pending<'_>> {
+        let id = SnapshotId(self.next.fetch_add(1, Ordering::SeqCst));
+        self.pending().insert(id);
+        let pending = Pending { directories: self, id, keep: false };
+        let directory = self.directory(id);
+        make(&directory)?;
+        match content {
+            Content::Local { uid, gid, writable } => {
+                let fs = self.fs(id);
+                make(&fs)?;
+                lchown(&fs, Some(*uid), Some(*gid)).map_err(Error::io("set the owner of", &fs))?;
+                set_mode(&fs, UPPER_MODE)?;
+                if *writable {
+                    make(&self.work(id))?;
+                    set_mode(&self.work(id), WORK_MODE)?;
+                }
+            }
+            Content::Remote { layer, rootfs } => self.link(id, layer, *rootfs)?,
+        }
+        sync(&directory)?;
+        sync(&self.root.join(SNAPSHOTS))?;
+        Ok(pending)
+    }
+
+    fn link(&self, id: SnapshotId, layer: &Path, rootfs: Option<&Path>) -> Result<()> {
+        let links = [(self.fs(id), Some(layer)), (self.rootfs(id), rootfs)];
+        for (link, target) in links {
+            if let Some(target) = target {
+                symlink(target, &link).map_err(Error::io("make the link", &link))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Points the links of a remote snapshot to where its repository is configured to be now.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn relink(&self, id: SnapshotId, layer: &Path, rootfs: Option<&Path>) -> Result<()> {
+        let links = [(self.fs(id), Some(layer)), (self.rootfs(id), rootfs)];
+        for (link, target) in links {
+            let Some(target) = target else { continue };
+            if fs::read_link(&link).is_ok_and(|current| current == target) {
+                continue;
+            }
+            let new = link.with_extension("new");
+            match fs::remove_file(&new) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io("remove", &new)(error));
+                }
+                _ => {}
+            }
+            symlink(target, &new).map_err(Error::io("make the link", &new))?;
+            fs::rename(&new, &link).map_err(Error::io("replace the link", &link))?;
+        }
+        Ok(())
+    }
+
+    /// Whether the snapshot's directory is as its record says. Does not look through a link.
+    pub fn is_whole(&self, id: SnapshotId, remote: bool) -> bool {
+        fs::symlink_metadata(self.fs(id))
+            .is_ok_and(|found| if remote { found.is_symlink() } else { found.is_dir() })
+    }
+
+    /// Disk use of a local snapshot, without its parents.
+    ///
+    /// # Errors
+    /// Those of the file system; what vanishes during the walk is not counted.
+    pub fn usage(&self, id: SnapshotId) -> Result<Usage> {
+        let fs = self.fs(id);
+        usage::of(&fs).map_err(Error::io("measure the disk use of", &fs))
+    }
+
+    /// Owner of the root directory of a local layer, and whether it carries the opaque mark that the kernel
+    /// obeys here (`userxattr`: the one for user namespaces).
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn layer_root(&self, id: SnapshotId, userxattr: bool) -> Result<LayerRoot> {
+        let fs = self.fs(id);
+        let metadata = fs::symlink_metadata(&fs).map_err(Error::io("look at", &fs))?;
+        let mark = if userxattr { overlay::USER_OPAQUE } else { overlay::TRUSTED_OPAQUE };
+        let value = match xattr::get(&fs, mark) {
+            Err(error) if error.kind() == std::io::ErrorKind::Unsupported => None,
+            other => other.map_err(Error::io("read the attributes of", &fs))?,
+        };
+        let opaque = value.as_deref() == Some(overlay::OPAQUE_VALUE);
+        Ok(LayerRoot { uid: metadata.uid(), gid: metadata.gid(), opaque })
+    }
+
+    /// Takes a directory out of the way; [`empty_trash`](Self::empty_trash) deletes it.
+    pub fn discard(&self, id: SnapshotId) {
+        let directory = self.directory(id);
+        match fs::rename(&directory, self.root.join(TRASH).join(id.to_string())) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                warn!(path = %directory.display(), %error, "cannot discard a directory; trying again later");
+            }
+            _ => {}
+        }
+    }
+
+    /// The numbers of all directories that are there.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn existing(&self) -> Result<Vec<SnapshotId>> {
+        let path = self.root.join(SNAPSHOTS);
+        let entries = fs::read_dir(&path).map_err(Error::io("read", &path))?;
+        let mut ids = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(Error::io("read", &path))?.file_name();
+            match name.to_str().and_then(|name| name.parse().ok()) {
+                Some(id) => ids.push(SnapshotId(id)),
+                None => warn!(?name, "something else stands among the snapshots; leaving it alone"),
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Discards directories from number `from` on that have no record. `recorded` is asked after the
+    /// directories were listed.
+    ///
+    /// # Errors
+    /// Those of the file system and of `recorded`.
+    pub fn sweep(
+        &self,
+        from: SnapshotId,
+        recorded: impl FnOnce() -> Result<HashSet<SnapshotId>>,
+    ) -> Result<usize> {
+        let existing = self.existing()?;
+        // In this order: a directory whose record appears in between is in one of the two.
+        let pending = self.pending().clone();
+        let recorded = recorded()?;
+        let leftovers: Vec<_> = existing
+            .into_iter()
+            .filter(|id| *id >= from && !pending.contains(id) && !recorded.contains(id))
+            .collect();
+        leftovers.iter().for_each(|id| self.discard(*id));
+        Ok(leftovers.len())
+    }
+
+    /// Deletes what was discarded. One thread at a time does it; the next waits and finds it done.
+    pub fn empty_trash(&self) {
+        let _guard = self.emptying.lock().unwrap_or_else(PoisonError::into_inner);
+        let trash = self.root.join(TRASH);
+        if let Err(failure) = removal::empty(&trash) {
+            error!(
+                path = %trash.display(), error = %failure,
+                "cannot delete a removed snapshot; trying again at the next clean-up"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

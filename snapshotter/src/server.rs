@@ -1,0 +1,121 @@
+//! The daemon's life: socket, readiness, end.
+//!
+//! It has no mounts and no state besides its root directory, so it may end at any time; nothing is undone.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::Mode;
+use rustix::process::{Resource, getrlimit, setrlimit, umask};
+use sd_notify::NotifyState;
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::service::Handler;
+use crate::snapshots::Snapshots;
+
+/// How long running calls may take after a signal. containerd repeats what was cut off.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// If the root directory or the socket cannot be used.
+pub async fn run(config: &Config) -> Result<()> {
+    raise_file_limit();
+    // Whatever is created is for root alone; what containers see gets its mode explicitly.
+    umask(Mode::from_raw_mode(0o077));
+    let snapshots = Snapshots::open(config)?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    // Only now that the root directory is locked: the socket may be that of a daemon that was killed.
+    let listener = listen(&config.socket)?;
+    snapshots.start();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = Server::builder()
+        .add_service(Handler::service(snapshots))
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async {
+            // Also when the sender is gone.
+            let _ = stopped.await;
+        });
+    let mut serving = tokio::spawn(serving);
+    info!(socket = %config.socket.display(), root = %config.root.display(), "ready");
+    notify(NotifyState::Ready);
+    let name = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+        ended = &mut serving => return ended?.context("the gRPC server ended"),
+    };
+    info!(signal = name, "ending; snapshots and mounts stay as they are");
+    notify(NotifyState::Stopping);
+    // A client that finds no socket waits for one; one that is refused gives up at once.
+    if let Err(error) = fs::remove_file(&config.socket) {
+        warn!(%error, "cannot remove the socket");
+    }
+    drop(stop);
+    if tokio::time::timeout(GRACE, &mut serving).await.is_err() {
+        info!("not waiting for the calls that still run");
+    }
+    Ok(())
+}
+
+/// Deep trees need many open directories, and nothing here uses select(2).
+fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        warn!(%error, "cannot raise the limit of open files");
+    }
+}
+
+fn notify(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        warn!(%error, "cannot notify the service manager");
+    }
+}
+
+/// Listens on a socket of mode 0600. What a dead daemon left is replaced, nothing else.
+fn listen(socket: &Path) -> Result<UnixListener> {
+    if let Some(directory) = socket.parent() {
+        DirBuilder::new()
+            .mode(0o700)
+            .recursive(true)
+            .create(directory)
+            .with_context(|| format!("cannot create {}", directory.display()))?;
+    }
+    match fs::symlink_metadata(socket) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot look at {}", socket.display()));
+        }
+        Ok(found) if !found.file_type().is_socket() => {
+            bail!("{} is not a socket: remove it, or choose another path", socket.display());
+        }
+        Ok(_) if UnixStream::connect(socket).is_ok() => {
+            bail!(
+                "another process is serving {}: stop it, or choose another socket",
+                socket.display()
+            );
+        }
+        Ok(_) => {}
+    }
+    // Made under another name and moved into place, so that it never appears with another mode, and a
+    // client never meets a gap.
+    let new = PathBuf::from(format!("{}~", socket.display()));
+    let _ = fs::remove_file(&new);
+    let before = umask(Mode::from_raw_mode(0o177));
+    let listener = UnixListener::bind(&new);
+    umask(before);
+    let listener = listener.with_context(|| format!("cannot listen on {}", new.display()))?;
+    fs::rename(&new, socket).with_context(|| format!("cannot create {}", socket.display()))?;
+    Ok(listener)
+}

@@ -1,0 +1,223 @@
+//! containerd's snapshots service over gRPC: messages to values and back.
+//!
+//! tonic drops a handler when its client goes away. A change that is dropped between disk and store would be
+//! half done, so each runs in a task of its own, for which the handler only waits.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+
+use tokio_stream::{Stream, iter};
+use tonic::{Request, Response, Status};
+
+use crate::error::{Error, Result};
+use crate::filter::Filters;
+use crate::mounts::Mount;
+use crate::proto::snapshots::snapshots_server::{Snapshots as Service, SnapshotsServer};
+use crate::proto::snapshots::{
+    CleanupRequest, CommitSnapshotRequest, Info as InfoMessage, Kind as KindMessage,
+    ListSnapshotsRequest, ListSnapshotsResponse, MountsRequest, MountsResponse,
+    PrepareSnapshotRequest, PrepareSnapshotResponse, RemoveSnapshotRequest, StatSnapshotRequest,
+    StatSnapshotResponse, UpdateSnapshotRequest, UpdateSnapshotResponse, UsageRequest,
+    UsageResponse, ViewSnapshotRequest, ViewSnapshotResponse,
+};
+use crate::proto::types::Mount as MountMessage;
+use crate::snapshot::{Info, Kind, Timestamp};
+use crate::snapshots::{Snapshots, Wanted};
+use crate::store::LabelChange;
+
+/// Snapshots in one message of a `List` stream, as the reference server sends them. Far below the 16 MiB
+/// that a client takes, whatever the labels.
+const LIST_CHUNK: usize = 100;
+
+/// The field that `Update` can change.
+const LABELS: &str = "labels";
+
+/// The gRPC service.
+#[derive(Debug, Clone)]
+pub struct Handler(Snapshots);
+
+impl Handler {
+    /// A service for a server to add.
+    pub fn service(snapshots: Snapshots) -> SnapshotsServer<Self> {
+        SnapshotsServer::new(Self(snapshots))
+    }
+}
+
+async fn detached<T: Send + 'static>(
+    change: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    tokio::spawn(change).await.map_err(|error| Error::Internal(error.to_string()))?
+}
+
+fn mount_messages(mounts: Vec<Mount>) -> Vec<MountMessage> {
+    mounts
+        .into_iter()
+        .map(|mount| MountMessage {
+            r#type: mount.kind.to_owned(),
+            source: mount.source,
+            target: String::new(),
+            options: mount.options,
+        })
+        .collect()
+}
+
+fn time_message(time: Timestamp) -> prost_types::Timestamp {
+    let (seconds, nanos) = time.parts();
+    prost_types::Timestamp { seconds, nanos }
+}
+
+/// The kind is always set: containerd takes the default for "committed".
+fn info_message(info: Info) -> InfoMessage {
+    let kind = match info.kind {
+        Kind::View => KindMessage::View,
+        Kind::Active => KindMessage::Active,
+        Kind::Committed => KindMessage::Committed,
+    };
+    InfoMessage {
+        name: info.name,
+        parent: info.parent,
+        kind: kind.into(),
+        created_at: Some(time_message(info.created)),
+        updated_at: Some(time_message(info.updated)),
+        labels: info.labels.into_iter().collect(),
+    }
+}
+
+/// What an update mask says about labels. Everything else in the request's record is ignored: containerd
+/// fills in neither kind nor times.
+fn label_change(info: InfoMessage, mask: Option<prost_types::FieldMask>) -> Result<LabelChange> {
+    let paths = mask.unwrap_or_default().paths;
+    let mut some = BTreeMap::new();
+    let mut all = paths.is_empty();
+    for path in paths {
+        match path.split_once('.') {
+            None if path == LABELS => all = true,
+            Some((LABELS, key)) => {
+                some.insert(key.to_owned(), info.labels.get(key).cloned());
+            }
+            _ => {
+                let message = format!("cannot update {path:?} of snapshot {:?}", info.name);
+                return Err(Error::InvalidArgument(message));
+            }
+        }
+    }
+    // Single labels have the values that the whole has.
+    Ok(if all {
+        LabelChange::All(info.labels.into_iter().collect())
+    } else {
+        LabelChange::Some(some)
+    })
+}
+
+type ListStream =
+    Pin<Box<dyn Stream<Item = std::result::Result<ListSnapshotsResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Service for Handler {
+    async fn prepare(
+        &self,
+        request: Request<PrepareSnapshotRequest>,
+    ) -> std::result::Result<Response<PrepareSnapshotResponse>, Status> {
+        let PrepareSnapshotRequest { key, parent, labels, .. } = request.into_inner();
+        let wanted = Wanted { key, parent, labels: labels.into_iter().collect() };
+        let snapshots = self.0.clone();
+        let mounts = detached(async move { snapshots.prepare(wanted).await }).await?;
+        Ok(Response::new(PrepareSnapshotResponse { mounts: mount_messages(mounts) }))
+    }
+
+    async fn view(
+        &self,
+        request: Request<ViewSnapshotRequest>,
+    ) -> std::result::Result<Response<ViewSnapshotResponse>, Status> {
+        let ViewSnapshotRequest { key, parent, labels, .. } = request.into_inner();
+        let wanted = Wanted { key, parent, labels: labels.into_iter().collect() };
+        let snapshots = self.0.clone();
+        let mounts = detached(async move { snapshots.view(wanted).await }).await?;
+        Ok(Response::new(ViewSnapshotResponse { mounts: mount_messages(mounts) }))
+    }
+
+    async fn mounts(
+        &self,
+        request: Request<MountsRequest>,
+    ) -> std::result::Result<Response<MountsResponse>, Status> {
+        let mounts = self.0.mounts(request.into_inner().key).await?;
+        Ok(Response::new(MountsResponse { mounts: mount_messages(mounts) }))
+    }
+
+    async fn commit(
+        &self,
+        request: Request<CommitSnapshotRequest>,
+    ) -> std::result::Result<Response<()>, Status> {
+        let CommitSnapshotRequest { name, key, labels, parent, .. } = request.into_inner();
+        let (snapshots, labels) = (self.0.clone(), labels.into_iter().collect());
+        detached(async move { snapshots.commit(name, key, labels, parent).await }).await?;
+        Ok(Response::new(()))
+    }
+
+    async fn remove(
+        &self,
+        request: Request<RemoveSnapshotRequest>,
+    ) -> std::result::Result<Response<()>, Status> {
+        let snapshots = self.0.clone();
+        detached(async move { snapshots.remove(request.into_inner().key).await }).await?;
+        Ok(Response::new(()))
+    }
+
+    async fn stat(
+        &self,
+        request: Request<StatSnapshotRequest>,
+    ) -> std::result::Result<Response<StatSnapshotResponse>, Status> {
+        let info = self.0.stat(request.into_inner().key).await?;
+        Ok(Response::new(StatSnapshotResponse { info: Some(info_message(info)) }))
+    }
+
+    async fn update(
+        &self,
+        request: Request<UpdateSnapshotRequest>,
+    ) -> std::result::Result<Response<UpdateSnapshotResponse>, Status> {
+        let UpdateSnapshotRequest { info, update_mask, .. } = request.into_inner();
+        let info = info.ok_or_else(|| Error::InvalidArgument("there is no record".to_owned()))?;
+        let name = info.name.clone();
+        let change = label_change(info, update_mask)?;
+        let snapshots = self.0.clone();
+        let info = detached(async move { snapshots.update(name, change).await }).await?;
+        Ok(Response::new(UpdateSnapshotResponse { info: Some(info_message(info)) }))
+    }
+
+    type ListStream = ListStream;
+
+    async fn list(
+        &self,
+        request: Request<ListSnapshotsRequest>,
+    ) -> std::result::Result<Response<ListStream>, Status> {
+        let filters = Filters::parse(&request.into_inner().filters)?;
+        let mut infos = self.0.list(filters).await?.into_iter().map(info_message).peekable();
+        // All records were read at once: nothing is locked while the client takes its time.
+        let chunks = std::iter::from_fn(move || {
+            infos.peek()?;
+            Some(Ok(ListSnapshotsResponse { info: infos.by_ref().take(LIST_CHUNK).collect() }))
+        });
+        Ok(Response::new(Box::pin(iter(chunks))))
+    }
+
+    async fn usage(
+        &self,
+        request: Request<UsageRequest>,
+    ) -> std::result::Result<Response<UsageResponse>, Status> {
+        let usage = self.0.usage(request.into_inner().key).await?;
+        Ok(Response::new(UsageResponse { size: usage.bytes, inodes: usage.inodes }))
+    }
+
+    async fn cleanup(
+        &self,
+        _request: Request<CleanupRequest>,
+    ) -> std::result::Result<Response<()>, Status> {
+        let snapshots = self.0.clone();
+        detached(async move { snapshots.cleanup().await }).await?;
+        Ok(Response::new(()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

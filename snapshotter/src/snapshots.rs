@@ -1,0 +1,153 @@
+//! What containerd's calls do.
+//!
+//! All functions are asynchronous and may be dropped only between calls: the service runs each change in a
+//! task of its own, so a client that goes away cannot leave half of one behind. Work on disk and in the store
+//! runs on blocking threads.
+
+mod change;
+mod prepare;
+mod remote;
+mod report;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tracing::{error, info, warn};
+
+pub use self::prepare::Wanted;
+
+use crate::config::Config;
+use crate::directories::Directories;
+use crate::error::{Error, Result};
+use crate::repository::{Repositories, Unavailable};
+use crate::snapshot::{Record, SnapshotId};
+use crate::store::Store;
+
+/// All snapshots of one root directory. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Snapshots(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    directories: Directories,
+    store: Store,
+    repositories: Repositories,
+    /// Whether a task is about to empty the trash.
+    cleaning: AtomicBool,
+}
+
+/// Runs blocking work.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Error::Internal(error.to_string()))?
+}
+
+impl From<Unavailable> for Error {
+    fn from(why: Unavailable) -> Self {
+        Self::Unavailable(format!(
+            "repository {} cannot be used ({}): {}",
+            why.repository,
+            why.path.display(),
+            why.reason
+        ))
+    }
+}
+
+impl Snapshots {
+    /// Opens what is in the configured root directory, and puts right what a crash has left. Whatever is
+    /// found there, nothing that has a record is deleted.
+    ///
+    /// # Errors
+    /// If another daemon uses the root, or the store cannot be opened.
+    pub fn open(config: &Config) -> anyhow::Result<Self> {
+        let directories = Directories::open(&config.root)?;
+        let store = Store::open(&directories.database())?;
+        let snapshots = Self(Arc::new(Inner {
+            directories,
+            store,
+            repositories: Repositories::new(config),
+            cleaning: AtomicBool::new(false),
+        }));
+        snapshots.0.restore()?;
+        Ok(snapshots)
+    }
+
+    /// Asks the repositories whether they are there, and deletes leftovers, both in the background.
+    pub fn start(&self) {
+        self.0.repositories.greet();
+        self.empty_trash_soon();
+    }
+
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let inner = Arc::clone(&self.0);
+        blocking(move || work(&inner)).await
+    }
+
+    fn empty_trash_soon(&self) {
+        if self.0.cleaning.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let inner = Arc::clone(&self.0);
+        tokio::task::spawn_blocking(move || {
+            // From here on a new request needs a new task: this one may have passed its directory.
+            inner.cleaning.store(false, Ordering::SeqCst);
+            inner.directories.empty_trash();
+        });
+    }
+}
+
+impl Inner {
+    fn restore(&self) -> Result<()> {
+        let records = self.store.records()?;
+        let last = self.store.last_id()?;
+        let highest = self.directories.existing()?.into_iter().max().unwrap_or(SnapshotId(0));
+        if last == SnapshotId(0) && highest > last {
+            self.store.spare_below(SnapshotId(highest.0 + 1))?;
+            error!(
+                "there are snapshot directories but no records of them: the metadata store was lost. \
+                 Nothing is deleted. Remove and pull the images of this snapshotter; when no container \
+                 uses the directories up to snapshots/{highest} any more, delete them by hand"
+            );
+        }
+        self.directories.number_above(last.max(highest));
+        let swept = self.sweep()?;
+        records.iter().for_each(|record| self.inspect(record));
+        info!(snapshots = records.len(), leftovers = swept, "restored");
+        Ok(())
+    }
+
+    fn sweep(&self) -> Result<usize> {
+        let from = self.store.spared_below()?;
+        self.directories.sweep(from, || self.store.ids())
+    }
+
+    /// Reports a snapshot that cannot be mounted, and points links to where a repository is now.
+    fn inspect(&self, record: &Record) {
+        let (name, id) = (&record.info.name, record.id);
+        if !self.directories.is_whole(id, record.remote.is_some()) {
+            error!(
+                name, %id,
+                "the directory of this snapshot is missing or damaged; it cannot be mounted. Remove the \
+                 container or image that uses it, and pull again"
+            );
+            return;
+        }
+        let Some(remote) = &record.remote else { return };
+        let Some(repository) = self.repositories.get(&remote.repository) else {
+            warn!(
+                name, %id, repository = remote.repository,
+                "the repository of this snapshot is not configured any more; it cannot be mounted"
+            );
+            return;
+        };
+        let layer = repository.path(&remote.layer);
+        let rootfs = remote.rootfs.as_ref().map(|rootfs| repository.path(rootfs));
+        if let Err(error) = self.directories.relink(id, &layer, rootfs.as_deref()) {
+            error!(name, %id, %error, "cannot set the links of this snapshot");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Making active snapshots and views, and telling how to mount them.
+
+use layer_layout::label;
+use tracing::debug;
+
+use super::Snapshots;
+use crate::directories::Content;
+use crate::error::{Error, Result};
+use crate::idmap::IdMapping;
+use crate::kernel::Kernel;
+use crate::mounts::{self, Mount};
+use crate::snapshot::{Kind, Labels, Layer, Record};
+use crate::store::New;
+
+/// A snapshot that a client wants to have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its key.
+    pub key: String,
+    /// Name of a committed snapshot, or empty.
+    pub parent: String,
+    /// Its labels.
+    pub labels: Labels,
+}
+
+impl Snapshots {
+    /// Makes an active snapshot. If the labels say that it is to receive a layer which is there already, or
+    /// which a repository has, there is a committed snapshot of it afterwards instead.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`] if the key is taken *or the layer is there*. [`Error::NotFound`] or
+    /// [`Error::InvalidArgument`] for a parent that is missing or not committed. [`Error::Unavailable`] if
+    /// a layer below is in a repository that cannot be reached.
+    pub async fn prepare(&self, wanted: Wanted) -> Result<Vec<Mount>> {
+        let (parent, chain) = self.look_below(&wanted).await?;
+        if let Some(target) = wanted.labels.get(label::TARGET).filter(|target| !target.is_empty())
+            && self.serve_remotely(&wanted, target, parent.as_ref()).await?
+        {
+            return Err(Error::AlreadyExists(format!("target snapshot {target:?}")));
+        }
+        self.make(wanted, Kind::Active, parent, chain).await
+    }
+
+    /// Makes a view.
+    ///
+    /// # Errors
+    /// As [`prepare`](Self::prepare), of which the layer part does not apply.
+    pub async fn view(&self, wanted: Wanted) -> Result<Vec<Mount>> {
+        let (parent, chain) = self.look_below(&wanted).await?;
+        self.make(wanted, Kind::View, parent, chain).await
+    }
+
+    /// How to mount an active snapshot or a view; the same every time, as long as kernel and configuration
+    /// are the same.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::FailedPrecondition`] for a committed snapshot; [`Error::Unavailable`]
+    /// if a layer is in a repository that cannot be reached.
+    pub async fn mounts(&self, key: String) -> Result<Vec<Mount>> {
+        let (record, chain) = self.on_disk(move |inner| inner.store.get_with_chain(&key)).await?;
+        if record.info.kind == Kind::Committed {
+            let message = format!("snapshot {:?} is committed and has no mounts", record.info.name);
+            return Err(Error::FailedPrecondition(message));
+        }
+        let mapping = IdMapping::from_labels(&record.info.labels)?;
+        let directories = &self.0.directories;
+        let mounts = mounts::mounts(
+            directories,
+            Kernel::running(),
+            record.id,
+            record.info.kind,
+            &chain,
+            mapping.as_ref(),
+        )?;
+        self.check_lowers(&chain).await?;
+        Ok(mounts)
+    }
+
+    async fn look_below(&self, wanted: &Wanted) -> Result<(Option<Record>, Vec<Layer>)> {
+        if wanted.key.is_empty() {
+            return Err(Error::InvalidArgument("the key of a snapshot is empty".to_owned()));
+        }
+        let (key, parent) = (wanted.key.clone(), wanted.parent.clone());
+        self.on_disk(move |inner| inner.store.get_for_child(&key, &parent)).await
+    }
+
+    /// Repositories are asked only here and in `serve_remotely`.
+    async fn check_lowers(&self, chain: &[Layer]) -> Result<()> {
+        let lowers = mounts::lowers(chain);
+        let remote = lowers.iter().filter_map(|lower| Some((lower.remote?, lower.merged)));
+        Ok(self.0.repositories.check(remote).await?)
+    }
+
+    async fn make(
+        &self,
+        wanted: Wanted,
+        kind: Kind,
+        parent: Option<Record>,
+        chain: Vec<Layer>,
+    ) -> Result<Vec<Mount>> {
+        let mapping = IdMapping::from_labels(&wanted.labels)?;
+        self.check_lowers(&chain).await?;
+        self.on_disk(move |inner| {
+            let parent_root = chain.first().map(|layer| layer.root).unwrap_or_default();
+            let (uid, gid) =
+                mapping.as_ref().map_or((parent_root.uid, parent_root.gid), IdMapping::root);
+            let content = Content::Local { uid, gid, writable: kind == Kind::Active };
+            let pending = inner.directories.create(&content)?;
+            let id = pending.id();
+            // Before the record, so that a failed call leaves nothing.
+            let mounts = mounts::mounts(
+                &inner.directories,
+                Kernel::running(),
+                id,
+                kind,
+                &chain,
+                mapping.as_ref(),
+            )?;
+            inner.store.create(&New {
+                id,
+                name: &wanted.key,
+                parent: parent.map(|parent| parent.id),
+                kind,
+                labels: &wanted.labels,
+                committed: None,
+            })?;
+            pending.keep();
+            debug!(key = wanted.key, %id, kind = kind.as_str(), lowers = chain.len(), "made");
+            Ok(mounts)
+        })
+        .await
+    }
+}

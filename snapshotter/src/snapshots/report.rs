@@ -1,0 +1,41 @@
+//! Questions about snapshots.
+
+use super::Snapshots;
+use crate::error::Result;
+use crate::filter::Filters;
+use crate::snapshot::{Info, Kind, Usage};
+
+impl Snapshots {
+    /// One snapshot.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound).
+    pub async fn stat(&self, key: String) -> Result<Info> {
+        self.on_disk(move |inner| inner.store.get(&key)).await.map(|record| record.info)
+    }
+
+    /// All snapshots that pass the filters, in byte order of their names.
+    ///
+    /// # Errors
+    /// Only of the store.
+    pub async fn list(&self, filters: Filters) -> Result<Vec<Info>> {
+        self.on_disk(move |inner| inner.store.list(&filters)).await
+    }
+
+    /// Disk use of one snapshot alone: of an active one as it is now, of a committed one as it was at
+    /// commit, of a view nothing. What is in a repository takes no space here.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound), and those of the file system.
+    pub async fn usage(&self, key: String) -> Result<Usage> {
+        self.on_disk(move |inner| {
+            let record = inner.store.get(&key)?;
+            match record.info.kind {
+                Kind::Active => inner.directories.usage(record.id),
+                Kind::Committed => Ok(record.usage.unwrap_or_default()),
+                Kind::View => Ok(Usage::default()),
+            }
+        })
+        .await
+    }
+}

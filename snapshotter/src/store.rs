@@ -1,0 +1,67 @@
+//! The records of all snapshots, in SQLite.
+//!
+//! One file, `metadata.db`, in WAL mode with `synchronous=FULL`: what a call has answered with OK is on disk,
+//! and readers see the last committed state without waiting for a writer. All functions here block; call
+//! them off the async threads.
+
+mod read;
+mod schema;
+mod write;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rusqlite::Connection;
+
+pub use self::schema::OpenError;
+pub use self::write::{Commit, LabelChange, New, NewCommitted};
+use crate::error::Result;
+
+/// Connections kept for the next reader.
+const IDLE_READERS: usize = 8;
+
+/// The store. Clone-free: share it behind an `Arc`.
+#[derive(Debug)]
+pub struct Store {
+    path: PathBuf,
+    writer: Mutex<Connection>,
+    readers: Mutex<Vec<Connection>>,
+}
+
+impl Store {
+    /// Opens the store at `path`, or makes an empty one.
+    ///
+    /// # Errors
+    /// If the file is damaged, is no store, or was written by a newer version.
+    pub fn open(path: &Path) -> std::result::Result<Self, OpenError> {
+        let writer = schema::open_writer(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            writer: Mutex::new(writer),
+            readers: Mutex::new(Vec::new()),
+        })
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Connection> {
+        // A panic cannot leave half a change: the transaction was rolled back on the way.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read<T>(&self, query: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T>) -> Result<T> {
+        let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => schema::open_reader(&self.path)?,
+        };
+        // One transaction, so that a snapshot and its labels are of the same moment.
+        let result = query(&connection.transaction()?)?;
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        if readers.len() < IDLE_READERS {
+            readers.push(connection);
+        }
+        Ok(result)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,254 @@
+//! Changes to the store. Each is one transaction that either happens and survives a crash, or leaves nothing.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Transaction, TransactionBehavior, params};
+
+use super::Store;
+use super::read::{find, get, kind_number, parent, taken};
+use crate::error::{Error, Result};
+use crate::snapshot::{Info, Kind, Labels, LayerRoot, Remote, SnapshotId, Timestamp, Usage};
+
+/// A snapshot that is to be.
+#[derive(Debug)]
+pub struct New<'a> {
+    /// Its number; its directory exists already.
+    pub id: SnapshotId,
+    /// Key or name.
+    pub name: &'a str,
+    /// The parent, by number: it must still be the snapshot that the caller looked at.
+    pub parent: Option<SnapshotId>,
+    /// View or active; ignored if `committed` is set.
+    pub kind: Kind,
+    /// Labels; those without a value are dropped.
+    pub labels: &'a Labels,
+    /// Set for a remote layer, which is committed from the start.
+    pub committed: Option<NewCommitted<'a>>,
+}
+
+/// The rest of a remote layer's record.
+#[derive(Debug)]
+pub struct NewCommitted<'a> {
+    /// Its root directory.
+    pub root: LayerRoot,
+    /// Where it is.
+    pub remote: &'a Remote,
+}
+
+/// An active snapshot that is to be committed.
+#[derive(Debug)]
+pub struct Commit<'a> {
+    /// The name it gets.
+    pub name: &'a str,
+    /// The key it has.
+    pub key: &'a str,
+    /// Replace all labels it has.
+    pub labels: &'a Labels,
+    /// Given to a snapshot without one (rebase); empty for none.
+    pub parent: &'a str,
+    /// Disk use, measured before.
+    pub usage: Usage,
+    /// Its root directory.
+    pub root: LayerRoot,
+}
+
+/// How `Update` changes labels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LabelChange {
+    /// Replace all.
+    All(Labels),
+    /// Set, or remove where the value is absent or empty.
+    Some(BTreeMap<String, Option<String>>),
+}
+
+fn put_labels(db: &Transaction<'_>, id: SnapshotId, labels: &Labels) -> Result<()> {
+    db.prepare_cached("DELETE FROM label WHERE snapshot = ?")?.execute([id.0])?;
+    let mut insert =
+        db.prepare_cached("INSERT INTO label (snapshot, key, value) VALUES (?, ?, ?)")?;
+    for (key, value) in labels.iter().filter(|(_, value)| !value.is_empty()) {
+        insert.execute(params![id.0, key, value])?;
+    }
+    Ok(())
+}
+
+impl Store {
+    fn write<T>(&self, change: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
+        let mut writer = self.writer();
+        let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let result = change(&transaction)?;
+        transaction.commit()?;
+        Ok(result)
+    }
+
+    /// Adds a snapshot.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`] if the name is taken, [`Error::NotFound`] if the parent has gone.
+    pub fn create(&self, new: &New<'_>) -> Result<()> {
+        self.write(|db| {
+            if let Some(parent) = new.parent {
+                let there: bool = db
+                    .prepare_cached(
+                        "SELECT EXISTS (SELECT 1 FROM snapshot WHERE id = ? AND kind = ?)",
+                    )?
+                    .query_row(params![parent.0, kind_number(Kind::Committed)], |row| row.get(0))?;
+                if !there {
+                    let message =
+                        format!("the parent of snapshot {:?} was removed meanwhile", new.name);
+                    return Err(Error::NotFound(message));
+                }
+            }
+            if find(db, new.name)?.is_some() {
+                return Err(taken(new.name));
+            }
+            let now = Timestamp::now();
+            let kind = if new.committed.is_some() { Kind::Committed } else { new.kind };
+            db.prepare_cached(
+                "INSERT INTO snapshot (id, name, parent, kind, created, updated)
+                 VALUES (?, ?, ?, ?, ?5, ?5)",
+            )?
+            .execute(params![
+                new.id.0,
+                new.name,
+                new.parent.map(|parent| parent.0),
+                kind_number(kind),
+                now.0
+            ])?;
+            put_labels(db, new.id, new.labels)?;
+            if let Some(committed) = &new.committed {
+                // Nothing of a remote layer takes space here.
+                set_committed(db, new.id, Usage::default(), committed.root)?;
+                let remote = committed.remote;
+                db.prepare_cached(
+                    "INSERT INTO remote (snapshot, repository, layer, rootfs) VALUES (?, ?, ?, ?)",
+                )?
+                .execute(params![
+                    new.id.0,
+                    remote.repository,
+                    remote.layer,
+                    remote.rootfs
+                ])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Makes an active snapshot a committed one.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::AlreadyExists`] if the name is taken, [`Error::FailedPrecondition`] if
+    /// the snapshot is not active; with a parent also as the rules of rebase say.
+    pub fn commit(&self, commit: &Commit<'_>) -> Result<()> {
+        self.write(|db| {
+            let record = get(db, commit.key)?;
+            if find(db, commit.name)?.is_some() {
+                return Err(taken(commit.name));
+            }
+            if record.info.kind != Kind::Active {
+                let message = format!(
+                    "snapshot {:?} is {}, not active",
+                    commit.key,
+                    record.info.kind.as_str()
+                );
+                return Err(Error::FailedPrecondition(message));
+            }
+            if !commit.parent.is_empty() && commit.parent != record.info.parent {
+                if !record.info.parent.is_empty() {
+                    let message = format!(
+                        "snapshot {:?} has the parent {:?}, which cannot become {:?}",
+                        commit.key, record.info.parent, commit.parent
+                    );
+                    return Err(Error::InvalidArgument(message));
+                }
+                let parent = parent(db, commit.parent).map_err(|error| match error {
+                    Error::InvalidArgument(message) => Error::FailedPrecondition(message),
+                    other => other,
+                })?;
+                db.prepare_cached("UPDATE snapshot SET parent = ? WHERE id = ?")?
+                    .execute([parent.id.0, record.id.0])?;
+            }
+            db.prepare_cached(
+                "UPDATE snapshot SET name = ?, kind = ?, created = ?3, updated = ?3 WHERE id = ?4",
+            )?
+            .execute(params![
+                commit.name,
+                kind_number(Kind::Committed),
+                Timestamp::now().0,
+                record.id.0
+            ])?;
+            set_committed(db, record.id, commit.usage, commit.root)?;
+            put_labels(db, record.id, commit.labels)
+        })
+    }
+
+    /// Removes a record. Its directory is the caller's business.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::FailedPrecondition`] if it is somebody's parent.
+    pub fn remove(&self, name: &str) -> Result<SnapshotId> {
+        self.write(|db| {
+            let record = get(db, name)?;
+            let child: bool = db
+                .prepare_cached("SELECT EXISTS (SELECT 1 FROM snapshot WHERE parent = ?)")?
+                .query_row([record.id.0], |row| row.get(0))?;
+            if child {
+                let message = format!("cannot remove snapshot {name:?}, which is a parent");
+                return Err(Error::FailedPrecondition(message));
+            }
+            db.prepare_cached("DELETE FROM snapshot WHERE id = ?")?.execute([record.id.0])?;
+            Ok(record.id)
+        })
+    }
+
+    /// Changes labels, and returns the record as it is then.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn update(&self, name: &str, change: &LabelChange) -> Result<Info> {
+        self.write(|db| {
+            let record = get(db, name)?;
+            let mut labels = record.info.labels;
+            match change {
+                LabelChange::All(new) => labels.clone_from(new),
+                LabelChange::Some(changes) => {
+                    for (key, value) in changes {
+                        match value {
+                            Some(value) => labels.insert(key.clone(), value.clone()),
+                            None => labels.remove(key),
+                        };
+                    }
+                }
+            }
+            put_labels(db, record.id, &labels)?;
+            db.prepare_cached("UPDATE snapshot SET updated = ? WHERE id = ?")?
+                .execute([Timestamp::now().0, record.id.0])?;
+            Ok(get(db, name)?.info)
+        })
+    }
+
+    /// Records that directories with smaller numbers may belong to a store that was lost: they are never
+    /// taken for leftovers, and their numbers are not given out again.
+    ///
+    /// # Errors
+    /// Only of the store itself.
+    pub fn spare_below(&self, bound: SnapshotId) -> Result<()> {
+        self.write(|db| {
+            db.execute("INSERT OR REPLACE INTO setting VALUES ('spare-below', ?)", [bound.0])?;
+            Ok(())
+        })
+    }
+}
+
+fn set_committed(
+    db: &Transaction<'_>,
+    id: SnapshotId,
+    usage: Usage,
+    root: LayerRoot,
+) -> Result<()> {
+    db.prepare_cached(
+        "UPDATE snapshot SET usage_bytes = ?, usage_inodes = ?, root_uid = ?, root_gid = ?,
+                root_opaque = ? WHERE id = ?",
+    )?
+    .execute(params![usage.bytes, usage.inodes, root.uid, root.gid, root.opaque, id.0])?;
+    Ok(())
+}
