@@ -16,11 +16,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no repository. Front ends tell this case apart (DUCC's exit status 104).
-    #[error("there is no repository at {}: create the directory first", path.display())]
-    NoSuchRepository {
-        /// Where it should be.
-        path: PathBuf,
-    },
+    #[error("there is no repository at {}: create the directory first", .0.display())]
+    NoSuchRepository(PathBuf),
     /// The repository's path leads to something that is no directory.
     #[error("{} is no directory, so it cannot be a repository", .0.display())]
     NotADirectory(PathBuf),

@@ -18,7 +18,7 @@ impl Locator {
     /// component of its path.
     ///
     /// # Errors
-    /// [`NoRepository`](super::Error::NoRepository) if there is none.
+    /// [`NoSuchRepository`](super::Error::NoSuchRepository) if there is none.
     pub fn open(&self, name: Option<&str>) -> Result<Arc<dyn Repository>> {
         match self {
             Self::Directory(path) => Ok(Arc::new(Directory::open(path, name)?)),

@@ -66,7 +66,7 @@ impl Directory {
             Ok(path) if path.is_dir() => path,
             Ok(_) => return Err(Error::NotADirectory(path.to_owned())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(Error::NoSuchRepository { path: path.to_owned() });
+                return Err(Error::NoSuchRepository(path.to_owned()));
             }
             Err(error) => return Err(Error::system("open the repository", path, error)),
         };

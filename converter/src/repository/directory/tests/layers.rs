@@ -40,7 +40,10 @@ fn everything_an_entry_has_is_kept() {
     assert_eq!((tree["d/suid"].mode, tree["d/suid"].owner), (S_IFREG | 0o4755, (5, 6)));
     assert_eq!(tree["d/suid"].xattrs[b"security.capability".as_slice()], CAPABILITY);
     assert_eq!((tree["d/none"].mode, tree["d/none"].xattrs.len()), (S_IFREG, 2));
-    assert_eq!((tree["d/link"].owner, tree["d/link"].mtime), ((7, 8), (1_700_000_000, 123_456_789)));
+    assert_eq!(
+        (tree["d/link"].owner, tree["d/link"].mtime),
+        ((7, 8), (1_700_000_000, 123_456_789))
+    );
     assert_eq!(tree["d/link"].xattrs[b"trusted.c".as_slice()], b"3");
     assert_eq!(tree["d/dev"].rdev, rustix::fs::makedev(5, 300));
     assert_eq!((tree["d/dev"].mode, tree["d/dev"].owner), (S_IFCHR | 0o620, (0, 5)));
@@ -107,7 +110,8 @@ fn marks_concern_the_layers_below_only() {
         let is: Vec<String> = tree
             .iter()
             .filter_map(|(name, node)| {
-                let opaque = |mark: &str| node.xattrs.get(mark.as_bytes()).is_some_and(|v| v == b"y");
+                let opaque =
+                    |mark: &str| node.xattrs.get(mark.as_bytes()).is_some_and(|v| v == b"y");
                 let (trusted, user) =
                     (opaque("trusted.overlay.opaque"), opaque("user.overlay.opaque"));
                 assert_eq!(trusted, user, "{name}");

@@ -49,12 +49,7 @@ pub(super) fn of(root: &Path) -> Tree {
     tree
 }
 
-fn take(
-    path: &Path,
-    name: String,
-    tree: &mut Tree,
-    groups: &mut BTreeMap<(u64, u64), String>,
-) {
+fn take(path: &Path, name: String, tree: &mut Tree, groups: &mut BTreeMap<(u64, u64), String>) {
     let metadata = match path.symlink_metadata() {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
