@@ -12,7 +12,7 @@ use super::attributes::{self, Holder};
 use super::beneath::{Beneath, join, split};
 use super::completion::{Implied, LowerLink, Plan};
 use super::copy::Linker;
-use super::layer::{IMPLIED_MODE, mark_opaque};
+use super::layer::{self, mark_opaque};
 use super::listing::{Lister, is_opaque, is_whiteout};
 use super::remove::remove;
 use super::shortfall::Shortfalls;
@@ -116,8 +116,7 @@ impl Completer<'_> {
                 rustix::fs::mkdirat(directory, name, Mode::RWXU)
                     .map_err(self.tree.failed("make", path))
             })?;
-            let default = Metadata { mode: IMPLIED_MODE, ..Metadata::default() };
-            self.dress(path, metadata.as_ref().unwrap_or(&default))?;
+            self.dress(path, metadata.as_ref().unwrap_or(&layer::implied()))?;
         }
         let mut work = vec![(implied.from.clone(), implied.to().to_vec(), implied.tar.clone())];
         while let Some((from, to, tar)) = work.pop() {

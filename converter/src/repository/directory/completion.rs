@@ -77,7 +77,7 @@ pub(super) fn plan(
     parents: &[RepositoryPath],
     layers: &[Arc<Beneath>],
 ) -> Result<Plan> {
-    let stack = Stack { area, layers };
+    let stack = Stack::new(area, layers)?;
     let mut places = Places {
         known: HashMap::from([(LayerPath::ROOT, stack.root())]),
         implied: open_ends.implied_directories.iter().collect(),

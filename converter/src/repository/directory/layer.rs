@@ -38,8 +38,8 @@ use crate::repository::{EntryError, Error, LayerWriter, OpenEnds, Result};
 /// Content is copied in pieces of this size: most files are one.
 const BUFFER: usize = 256 * 1024;
 
-/// What a directory has that no entry describes.
-pub(super) const IMPLIED_MODE: u32 = 0o755;
+/// Mode of a directory that no entry describes: what container engines make.
+const IMPLIED_MODE: u32 = 0o755;
 
 /// Unpacks one layer.
 pub(super) struct Writer {
@@ -54,7 +54,7 @@ pub(super) struct Writer {
 }
 
 /// The attributes of a directory that no entry describes.
-fn implied() -> Metadata {
+pub(super) fn implied() -> Metadata {
     Metadata { mode: IMPLIED_MODE, ..Metadata::default() }
 }
 

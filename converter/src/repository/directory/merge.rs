@@ -14,7 +14,8 @@ use super::area::{Area, refused};
 use super::attributes::{self, Holder};
 use super::beneath::{Beneath, join};
 use super::copy::Linker;
-use super::listing::Lister;
+use super::layer::implied;
+use super::listing::{Lister, root_sources};
 use crate::repository::Result;
 use crate::tree::{Merged, seen, stack};
 
@@ -26,7 +27,7 @@ pub(super) fn merge(area: &Area, target: &Beneath, layers: &[Arc<Beneath>]) -> R
         layers,
         lister: Lister::new(),
         linker: Linker::new(target, area.fresh),
-        work: vec![(Vec::new(), (0..layers.len()).collect())],
+        work: vec![(Vec::new(), root_sources(area, layers)?)],
         restrictive: Vec::new(),
     };
     while let Some((path, sources)) = merge.work.pop() {
@@ -82,7 +83,10 @@ impl Merge<'_> {
                 }
             }
         }
-        self.dress(path, &target, &open[0], has_directories)
+        match open.first() {
+            Some(top) => self.dress(path, &target, top, has_directories),
+            None => self.dress_empty(&target),
+        }
     }
 
     /// Gives a directory, in which all names stand now, the attributes of its topmost source.
@@ -110,6 +114,14 @@ impl Merge<'_> {
             .fresh
             .redress(Holder::Open(target.as_fd()), &metadata, &mut self.linker.missing)
             .map_err(refused(self.target, path))
+    }
+
+    /// The root of an image without layers.
+    fn dress_empty(&mut self, target: &OwnedFd) -> Result<()> {
+        self.area
+            .fresh
+            .redress(Holder::Open(target.as_fd()), &implied(), &mut self.linker.missing)
+            .map_err(refused(self.target, b""))
     }
 
     fn finish(mut self) -> Result<()> {

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::area::Area;
 use super::attributes::{self, Holder};
 use super::beneath::{Beneath, components, join, split};
-use super::listing::{class_of, is_opaque};
+use super::listing::{class_of, is_opaque, root_sources};
 use crate::layer::Metadata;
 use crate::repository::{EntryError, Result};
 use crate::tree::{Class, Listing, Merged, seen, stack};
@@ -63,14 +63,20 @@ pub(super) enum Seen {
 
 /// A stack of layers, topmost first.
 pub(super) struct Stack<'a> {
-    pub(super) area: &'a Area,
-    pub(super) layers: &'a [Arc<Beneath>],
+    area: &'a Area,
+    layers: &'a [Arc<Beneath>],
+    root: Rc<Place>,
 }
 
-impl Stack<'_> {
+impl<'a> Stack<'a> {
+    pub(super) fn new(area: &'a Area, layers: &'a [Arc<Beneath>]) -> Result<Self> {
+        let sources = root_sources(area, layers)?;
+        let root = Rc::new(Place { path: Vec::new(), sources, parent: None });
+        Ok(Self { area, layers, root })
+    }
+
     pub(super) fn root(&self) -> Rc<Place> {
-        let sources = (0..self.layers.len()).collect();
-        Rc::new(Place { path: Vec::new(), sources, parent: None })
+        self.root.clone()
     }
 
     /// What is seen of `name` in a directory.

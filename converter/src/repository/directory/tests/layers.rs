@@ -8,19 +8,27 @@ const S_IFDIR: u32 = 0o040_000;
 const S_IFCHR: u32 = 0o020_000;
 const S_IFREG: u32 = 0o100_000;
 
-/// Unpacks one layer and takes in what stands in the repository then.
-fn unpacked(entries: &[Described]) -> (snapshot::Tree, OpenEnds) {
+/// Publishes each layer for itself and takes in what stands in the repository then.
+fn unpacked<'a>(
+    layers: impl IntoIterator<Item = &'a [Described]>,
+) -> Vec<(snapshot::Tree, OpenEnds)> {
     let place = Place::new();
     let transaction = place.begin();
-    let ends = unpack(&*transaction, &layerfs("x"), entries).unwrap();
+    let mut unpacked = Vec::new();
+    for (at, entries) in layers.into_iter().enumerate() {
+        let path = layerfs(&format!("{at}"));
+        let ends = unpack(&*transaction, &path, entries).unwrap();
+        unpacked.push((path, ends));
+    }
     transaction.commit().unwrap();
     assert_eq!(names(&place.path()), [".layers"], "nothing of the publisher is left");
-    (snapshot::of(&place.host(&layerfs("x"))), ends)
+    let take = |(path, ends)| (snapshot::of(&place.host(&path)), ends);
+    unpacked.into_iter().map(take).collect()
 }
 
 #[test]
 fn everything_an_entry_has_is_kept() {
-    let (tree, ends) = unpacked(&[
+    let entries = [
         dir("").mode(0o555).owner(1, 2).at(-5),
         dir("d").mode(0o2755).owner(3, 4).xattr("user.d", b"v"),
         file("d/suid", "x").mode(0o4755).owner(5, 6).xattr("security.capability", CAPABILITY),
@@ -30,7 +38,8 @@ fn everything_an_entry_has_is_kept() {
         fifo("d/fifo").mode(0o1640),
         link("d/other", "d/suid"),
         link("d/otherlink", "d/link"),
-    ]);
+    ];
+    let (tree, ends) = unpacked([entries.as_slice()]).remove(0);
     assert!(ends.is_empty());
     let root = &tree[""];
     assert_eq!((root.mode, root.owner, root.mtime), (S_IFDIR | 0o555, (1, 2), (-5, 7)));
@@ -73,8 +82,8 @@ fn of_several_entries_the_last_counts() {
         // A name that only looks like one below the other.
         (&[dir("a"), dir("a-b"), file("a-b/c", ""), file("a", "1")], &["", "a=1", "a-b", "a-b/c="]),
     ];
-    for (entries, expected) in cases {
-        let tree = unpacked(entries).0;
+    let trees = unpacked(cases.iter().map(|(entries, _)| *entries));
+    for ((entries, expected), (tree, _)) in cases.iter().zip(trees) {
         let is: Vec<String> = tree
             .iter()
             .map(|(name, node)| match node.mode & 0o170_000 {
@@ -105,8 +114,8 @@ fn marks_concern_the_layers_below_only() {
         (&[gone("a"), link("b", "c"), gone("b")], &["a!"]),
         (&[gone("a/x"), gone("a")], &["a/"]),
     ];
-    for (entries, expected) in cases {
-        let (tree, _) = unpacked(entries);
+    let trees = unpacked(cases.iter().map(|(entries, _)| *entries));
+    for ((entries, expected), (tree, _)) in cases.iter().zip(trees) {
         let is: Vec<String> = tree
             .iter()
             .filter_map(|(name, node)| {
@@ -146,8 +155,8 @@ fn open_ends_are_told() {
         (&[dir("d"), link("d/x", "y"), file("d", "")], &[], &[]),
         (&[link("x", "y"), dir("x")], &[], &[]),
     ];
-    for (entries, implied, links) in cases {
-        let (_, ends) = unpacked(entries);
+    let trees = unpacked(cases.iter().map(|(entries, ..)| *entries));
+    for ((entries, implied, links), (_, ends)) in cases.iter().zip(trees) {
         let expected = OpenEnds {
             implied_directories: implied.iter().map(|path| clean(path)).collect(),
             lower_links: links.iter().map(|(a, b)| (clean(a), clean(b))).collect(),

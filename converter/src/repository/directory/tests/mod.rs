@@ -5,6 +5,7 @@
 
 mod describe;
 mod layers;
+mod merging;
 mod snapshot;
 
 use std::io::Read;
@@ -59,6 +60,11 @@ impl Place {
 
     fn host(&self, path: &RepositoryPath) -> PathBuf {
         self.path().join(path)
+    }
+
+    /// Where something is that is not published yet.
+    fn staged(&self, path: &RepositoryPath) -> PathBuf {
+        self.path().join(path::publisher_staging()).join(path)
     }
 }
 

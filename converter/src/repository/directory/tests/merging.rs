@@ -1,0 +1,258 @@
+//! Merged trees against what the kernel's overlayfs shows of the same layers.
+
+use std::path::{Path, PathBuf};
+
+use layer_layout::RepositoryPath;
+use proptest::prelude::*;
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+
+use super::describe::{With, dir, fifo, file, gone, link, opaque, symlink};
+use super::{Described, Place, layerfs, rootfs, snapshot, unpack};
+use crate::repository::Transaction;
+
+/// An overlay mount of published layers, for as long as it lives.
+struct Overlay {
+    at: PathBuf,
+}
+
+impl Overlay {
+    /// `lower` are directories, topmost first. An overlay needs two lower directories; an empty one on top changes nothing.
+    fn of(place: &Place, lower: &[PathBuf]) -> Self {
+        let base = place.directory.path();
+        let at = base.join("overlay");
+        let empty = base.join("empty");
+        std::fs::create_dir_all(&at).unwrap();
+        std::fs::create_dir_all(&empty).unwrap();
+        let mut lower: Vec<_> = lower.iter().map(|path| path.display().to_string()).collect();
+        if lower.len() == 1 {
+            lower.push(empty.display().to_string());
+        }
+        let options = std::ffi::CString::new(format!("lowerdir={}", lower.join(":"))).unwrap();
+        mount("overlay", &at, "overlay", MountFlags::RDONLY, Some(options.as_c_str())).unwrap();
+        Self { at }
+    }
+}
+
+impl Drop for Overlay {
+    fn drop(&mut self) {
+        unmount(&self.at, UnmountFlags::DETACH).unwrap();
+    }
+}
+
+/// Unpacks layers (base first), completing those that need it; topmost first.
+fn stack(
+    transaction: &dyn Transaction,
+    name: &str,
+    layers: &[&[Described]],
+) -> Vec<RepositoryPath> {
+    let mut stack: Vec<RepositoryPath> = Vec::new();
+    for (at, entries) in layers.iter().enumerate() {
+        let path = layerfs(&format!("{name} {at}"));
+        let ends = unpack(transaction, &path, entries).unwrap();
+        if !ends.is_empty() {
+            transaction.complete_layer(&path, &ends, &stack).unwrap();
+        }
+        stack.insert(0, path);
+    }
+    stack
+}
+
+/// What overlayfs shows of layers, with its own marks left out: a normal mount shows
+/// `user.overlay.opaque`. A mark on the root of a lower directory means nothing to the kernel: the stack
+/// has to end there.
+fn shown(place: &Place, stack: Vec<PathBuf>) -> snapshot::Tree {
+    let opaque = |layer: &PathBuf| xattr::get(layer, "trusted.overlay.opaque").unwrap().is_some();
+    let end = stack.iter().position(opaque).map_or(stack.len(), |at| at + 1);
+    let overlay = Overlay::of(place, &stack[..end]);
+    let mut tree = snapshot::of(&overlay.at);
+    for node in tree.values_mut() {
+        node.xattrs.remove(b"user.overlay.opaque".as_slice());
+    }
+    tree
+}
+
+#[test]
+fn a_merged_tree_is_what_overlayfs_shows() {
+    let base: &[Described] = &[
+        dir("").at(1),
+        dir("d").mode(0o750).owner(1, 2).at(2),
+        dir("d/e").at(3).xattr("user.low", b"1"),
+        file("d/e/f", "low").mode(0o4755).xattr("security.capability", CAPABILITY),
+        link("d/e/g", "d/e/f"),
+        file("d/f", "low"),
+        file("f", "low").owner(3, 4),
+        fifo("p"),
+        symlink("s", "d"),
+        dir("usr").at(4),
+        dir("usr/lib").at(5),
+        file("usr/lib/low", "low"),
+        symlink("lib", "usr/lib"),
+    ];
+    let pairs: &[(&str, &[Described])] = &[
+        ("nothing", &[dir("")]),
+        ("whiteout of a directory", &[dir(""), gone("d")]),
+        ("whiteout of a file", &[dir(""), dir("d"), gone("d/f")]),
+        ("whiteout of a symlink", &[gone("s")]),
+        ("opaque over existing", &[dir("d"), opaque("d"), file("d/new", "new")]),
+        ("opaque, mark last", &[dir("d"), file("d/new", "new"), opaque("d")]),
+        ("opaque root", &[dir("").at(9), opaque(""), file("new", "new")]),
+        ("nested opaque", &[dir("d"), dir("d/e"), opaque("d/e"), gone("d/f")]),
+        ("opaque in opaque", &[dir("d"), opaque("d"), dir("d/e"), opaque("d/e"), gone("d/e/f")]),
+        ("file over directory", &[file("d", "new")]),
+        ("directory over file", &[dir("f"), file("f/x", "new")]),
+        ("directory over symlink", &[dir("s"), file("s/x", "new")]),
+        ("directory becomes symlink", &[symlink("d", "usr")]),
+        ("whiteout and again, a file", &[gone("f"), file("f", "new")]),
+        ("again and whiteout, a file", &[file("f", "new"), gone("f")]),
+        ("whiteout and again, a directory", &[gone("d"), dir("d"), file("d/x", "new")]),
+        ("again and whiteout, a directory", &[dir("d"), file("d/x", "new"), gone("d")]),
+        ("whiteout of nothing", &[gone("nothing"), dir("d"), gone("d/nothing"), gone("n/n")]),
+        ("new attributes only", &[dir("d").mode(0o1777).owner(7, 8).at(9).xattr("user.up", b"2")]),
+        ("hard link to a lower file", &[dir("d"), link("d/new", "f")]),
+        ("hard link to a lower group", &[dir("d"), dir("d/e"), link("d/e/new", "d/e/g")]),
+        ("hard link to a lower symlink", &[link("t", "s")]),
+        ("implied over a directory", &[file("d/e/new", "new")]),
+        ("implied over a symlink", &[file("lib/new", "new"), gone("lib/low")]),
+        ("new hard links", &[file("n", "new"), link("m", "n"), link("f", "n")]),
+    ];
+    let place = Place::new();
+    let transaction = place.begin();
+    let mut stacks = Vec::new();
+    for (name, upper) in pairs {
+        let stack = stack(&*transaction, name, &[base, upper]);
+        transaction.merge(&rootfs(name), &stack).unwrap();
+        stacks.push(stack);
+    }
+    transaction.commit().unwrap();
+    for ((name, _), stack) in pairs.iter().zip(stacks) {
+        let merged = snapshot::of(&place.host(&rootfs(name)));
+        let stack = stack.iter().map(|path| place.host(path)).collect();
+        snapshot::assert_same(&merged, &shown(&place, stack), name);
+    }
+}
+
+/// CAP_NET_RAW, permitted and effective (`linux/capability.h`, VFS_CAP_REVISION_2).
+const CAPABILITY: &[u8] = &[1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+#[test]
+fn marks_of_overlayfs_end_in_the_merged_tree() {
+    let place = Place::new();
+    let stack =
+        place.publish(&[&[dir("d"), file("d/low", "")], &[dir("d"), opaque("d"), gone("x")]]);
+    let transaction = place.begin();
+    transaction.merge(&rootfs("x"), &stack).unwrap();
+    transaction.commit().unwrap();
+    let tree = snapshot::of(&place.host(&rootfs("x")));
+    assert_eq!(tree.keys().collect::<Vec<_>>(), ["", "d"]);
+    assert_eq!(xattrs(&place.host(&rootfs("x")).join("d")), [""; 0]);
+}
+
+fn xattrs(path: &Path) -> Vec<String> {
+    xattr::list(path).unwrap().map(|name| name.into_string().unwrap()).collect()
+}
+
+#[test]
+fn content_is_shared_and_attributes_are_not() {
+    use std::os::unix::fs::MetadataExt;
+    let place = Place::new();
+    let stack = place.publish(&[&[dir("d"), file("d/f", "x"), link("g", "d/f")]]);
+    let transaction = place.begin();
+    transaction.merge(&rootfs("x"), &stack).unwrap();
+    transaction.commit().unwrap();
+    let inode = |path: &Path| path.symlink_metadata().unwrap().ino();
+    let (layer, root) = (place.host(&stack[0]), place.host(&rootfs("x")));
+    assert_eq!(inode(&layer.join("d/f")), inode(&root.join("d/f")));
+    assert_eq!(inode(&layer.join("g")), inode(&root.join("d/f")));
+    assert_ne!(inode(&layer.join("d")), inode(&root.join("d")));
+}
+
+/// ext4 gives a file at most 65,000 names.
+#[test]
+fn a_file_with_too_many_names_is_copied() {
+    use std::os::unix::fs::MetadataExt;
+    let place = Place::new();
+    let stack = place.publish(&[&[
+        file("a", "x").mode(0o4711).owner(1, 2).xattr("user.x", b"1"),
+        link("b", "a"),
+        symlink("s", "a").owner(3, 4),
+    ]]);
+    let layer = place.host(&stack[0]);
+    let extra = place.directory.path().join("extra");
+    std::fs::create_dir(&extra).unwrap();
+    for name in ["a", "s"] {
+        // A file system without such a limit (or one too high to be reached) has nothing to try.
+        for at in 0..70_000 {
+            if std::fs::hard_link(layer.join(name), extra.join(format!("{name}{at}"))).is_err() {
+                break;
+            }
+        }
+    }
+    let transaction = place.begin();
+    transaction.merge(&rootfs("x"), &stack).unwrap();
+    transaction.commit().unwrap();
+    let merged = place.host(&rootfs("x"));
+    snapshot::assert_same(&snapshot::of(&layer), &snapshot::of(&merged), "copies");
+    let inode = |path: PathBuf| path.symlink_metadata().unwrap().ino();
+    assert_eq!(inode(merged.join("a")), inode(merged.join("b")));
+}
+
+/// One entry over a few names, the root among them.
+fn any_entry() -> impl Strategy<Value = Described> {
+    let path = proptest::collection::vec(prop_oneof!["a", "b", "c"], 0..4)
+        .prop_map(|names| names.join("/"));
+    (path, 0..9, 0..4_i64).prop_map(|(path, kind, time)| match kind {
+        0..=3 => dir(&path).at(time),
+        4 => gone(&path),
+        5 => opaque(&path),
+        6 => symlink(&path, "a").at(time),
+        _ => file(&path, "x").at(time),
+    })
+}
+
+/// Leaves out what a single layer cannot have: names below files.
+fn valid(entries: Vec<Described>) -> Vec<Described> {
+    let place = Place::new();
+    let transaction = place.begin();
+    let mut kept: Vec<Described> = vec![dir("")];
+    let mut writer = transaction.layer_writer(&layerfs("x")).unwrap();
+    for (entry, content) in entries {
+        let segments: Vec<_> = match entry.kind {
+            crate::layer::Kind::File { size } => {
+                vec![crate::layer::Segment { offset: 0, length: size }]
+            }
+            _ => Vec::new(),
+        };
+        if writer.apply(&entry, &segments, &mut content.as_slice()).is_ok() {
+            kept.push((entry, content));
+        }
+    }
+    kept
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_stack_is_what_overlayfs_shows(
+        layers in proptest::collection::vec(proptest::collection::vec(any_entry(), 0..12), 3)
+    ) {
+        let layers: Vec<_> = layers.into_iter().map(valid).collect();
+        let place = Place::new();
+        let transaction = place.begin();
+        let mut stack: Vec<RepositoryPath> = Vec::new();
+        for (at, entries) in layers.iter().enumerate() {
+            let path = layerfs(&format!("{at}"));
+            let ends = unpack(&*transaction, &path, entries).unwrap();
+            // A layer that does not fit on those below has no place in a stack.
+            if !ends.is_empty() && transaction.complete_layer(&path, &ends, &stack).is_err() {
+                return Ok(());
+            }
+            stack.insert(0, path);
+        }
+        transaction.merge(&rootfs("x"), &stack).unwrap();
+        let merged = snapshot::of(&place.staged(&rootfs("x")));
+        let stack = stack.iter().map(|path| place.staged(path)).collect();
+        let difference = snapshot::difference(&merged, &shown(&place, stack));
+        prop_assert!(difference.is_empty(), "{layers:?}\n{}", difference.join("\n"));
+    }
+}
