@@ -130,7 +130,9 @@ pub(super) fn read_pax(
     let in_records = match (records.sparse("major"), records.sparse("minor")) {
         (Some(b"1"), Some(b"0")) => false,
         (Some(b"0"), Some(b"0" | b"1")) => true,
-        (None, None) if records.sparse("map").is_some() => true,
+        (None, None) if ["map", "numblocks"].iter().any(|key| records.sparse(key).is_some()) => {
+            true
+        }
         (None, None) => return Ok(None),
         _ => return Err(broken("an unknown version of the format")),
     };
