@@ -48,6 +48,9 @@ pub enum Error {
         #[source]
         cause: std::io::Error,
     },
+    /// The user gave up.
+    #[error("interrupted; nothing was published")]
+    Cancelled,
     /// A thread of this program died.
     #[error("internal error: a worker died: {0}")]
     Worker(#[from] tokio::task::JoinError),

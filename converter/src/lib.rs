@@ -20,6 +20,7 @@ mod error;
 pub mod image_config;
 pub mod layer;
 pub mod progress;
+pub mod report;
 pub mod repository;
 pub mod singularity;
 pub mod source;

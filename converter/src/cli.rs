@@ -1,0 +1,185 @@
+//! The command line.
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ducc::convert::ThinForm;
+use ducc::layer::Limits;
+use layer_layout::{ImageReference, Platform, PublicName, RegistryReference};
+
+use ducc::repository::Locator;
+
+const EXIT_STATUS: &str = "\
+Exit status:
+  0    all that was asked for is in the repository (and the thin image in its registry)
+  1    it is not; the last lines on standard error say why and what to do
+  2    the command line is wrong
+  104  the repository does not exist
+  130  interrupted (SIGINT), nothing was published
+  143  terminated (SIGTERM), nothing was published";
+
+const EXAMPLES: &str = "\
+Examples:
+  ducc convert-single-image registry.hub.docker.com/library/debian:12 /srv/unpacked.example.org
+  ducc convert-single-image --thin-image-name registry.example.org/thin/tool:1 \\
+      quay.io/org/tool:1 /srv/unpacked.example.org
+  ducc convert-single-image --public-name registry.example.org/org/tool:dev \\
+      docker-archive:tool.tar /srv/unpacked.example.org";
+
+/// Publishes container images into CernVM-FS repositories.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Convert one image: its layers, its merged root, its flat root and, if asked, a thin image.
+    #[command(after_help = EXIT_STATUS, after_long_help = format!("{EXAMPLES}\n\n{EXIT_STATUS}"))]
+    ConvertSingleImage(Box<ConvertSingleImage>),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConvertSingleImage {
+    /// The image: [https://|http://]REGISTRY/REPOSITORY:TAG[@DIGEST], oci:DIR[:TAG], oci-archive:FILE or
+    /// docker-archive:FILE.
+    ///
+    /// There is no default registry and no default tag; for Docker Hub write
+    /// registry.hub.docker.com/library/NAME:TAG.
+    pub(crate) image: ImageReference,
+
+    /// The repository: a directory that exists, PATH or dir://PATH.
+    pub(crate) repository: Locator,
+
+    /// Which of a multi-platform image, for instance linux/arm64 [default: this machine's].
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(crate) platform: Option<Platform>,
+
+    /// Publish under this name instead of the image's own.
+    #[arg(long, value_name = "REGISTRY/REPOSITORY:TAG")]
+    pub(crate) public_name: Option<PublicName>,
+
+    /// What the repository is called on the nodes, for thin images [default: the last component of its
+    /// path].
+    #[arg(long, value_name = "FQRN")]
+    pub(crate) repository_name: Option<String>,
+
+    /// Make no flat root file system and no public path (for Apptainer and Singularity).
+    #[arg(short = 's', long)]
+    pub(crate) skip_flat: bool,
+
+    #[command(flatten)]
+    pub(crate) thin: ThinOptions,
+
+    #[command(flatten)]
+    pub(crate) download: DownloadOptions,
+
+    #[command(flatten)]
+    pub(crate) limits: LimitOptions,
+
+    #[command(flatten)]
+    pub(crate) output: OutputOptions,
+
+    /// Accepted for DUCC's sake: layers are always needed.
+    #[arg(short = 'd', long, hide = true)]
+    pub(crate) skip_layers: bool,
+
+    /// Accepted for DUCC's sake: no Podman store is made.
+    #[arg(short = 'p', long, hide = true)]
+    pub(crate) skip_podman: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Thin image")]
+pub(crate) struct ThinOptions {
+    /// Push a thin image: a manifest of a few KB whose layers nodes find in the repository.
+    #[arg(long, value_name = "REGISTRY/REPOSITORY:TAG")]
+    pub(crate) thin_image_name: Option<RegistryReference>,
+
+    /// The form of the thin image.
+    #[arg(long, value_enum, default_value_t = ThinFormat::Snapshotter, requires = "thin_image_name")]
+    pub(crate) thin_format: ThinFormat,
+
+    /// Push no thin image, whatever else is said.
+    #[arg(short = 'i', long)]
+    pub(crate) skip_thin_image: bool,
+
+    /// Account for pushing; the password comes from DUCC_OUTPUT_REGISTRY_PASS [default: as in Docker's
+    /// and Podman's auth files].
+    #[arg(short = 'u', long, value_name = "USER")]
+    pub(crate) username: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ThinFormat {
+    /// For nodes with cvmfs-snapshotter: one placeholder for each layer, the original configuration.
+    Snapshotter,
+    /// DUCC's: one layer whose thin.json lists all.
+    Graphdriver,
+}
+
+impl From<ThinFormat> for ThinForm {
+    fn from(format: ThinFormat) -> Self {
+        match format {
+            ThinFormat::Snapshotter => Self::Snapshotter,
+            ThinFormat::Graphdriver => Self::GraphDriver,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Download")]
+pub(crate) struct DownloadOptions {
+    /// How many layers to fetch at a time; 0 means all at once.
+    #[arg(long, value_name = "N", env = "DUCC_MAX_CONCURRENT_DOWNLOADS", default_value_t = 3)]
+    pub(crate) max_concurrent_downloads: usize,
+
+    /// How often to try a download before giving up.
+    #[arg(short = 'r', long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) attempts: u32,
+
+    /// Give a connection up that has brought nothing for so many seconds.
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub(crate) stall_timeout: Duration,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
+        Some(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("expected a number of seconds above 0".to_owned()),
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits for each layer")]
+pub(crate) struct LimitOptions {
+    /// Entries in its tar.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().entries)]
+    pub(crate) max_entries: u64,
+
+    /// Size of a single file.
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().file_size)]
+    pub(crate) max_file_size: u64,
+
+    /// Size of the uncompressed tar.
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().unpacked_size)]
+    pub(crate) max_unpacked_size: u64,
+
+    /// Components of a path.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().path_depth)]
+    pub(crate) max_path_depth: usize,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct OutputOptions {
+    /// End with a report as one JSON object on standard output, also after a failure.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Show errors only.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}

@@ -1,0 +1,134 @@
+//! Layers on their way from the source into a transaction.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::sync::Arc;
+
+use layer_layout::{LayerDigest, RepositoryPath};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::target::Layer;
+use crate::error::LayerError;
+use crate::layer::{LayerReader, Limits};
+use crate::progress::LayerProgress;
+use crate::repository::{LayerWriter, OpenEnds, SharedTransaction};
+use crate::source::{BlobReader, Source};
+use crate::{Error, Result};
+
+/// A layer to fetch.
+pub(super) struct Job {
+    /// The image as its user named it.
+    pub(super) image: String,
+    pub(super) layer: Layer,
+    /// Where it is to stand.
+    pub(super) place: RepositoryPath,
+    pub(super) progress: LayerProgress,
+    pub(super) limits: Limits,
+}
+
+/// A layer that is unpacked and verified.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    /// Size of the uncompressed tar in bytes.
+    pub(super) unpacked_bytes: u64,
+    pub(super) open_ends: OpenEnds,
+}
+
+/// Fetches, verifies and unpacks layers; the source limits how many at a time. After the first failure
+/// the others are stopped, and this returns when all have.
+pub(super) async fn all(
+    source: &Arc<Source>,
+    transaction: &SharedTransaction,
+    jobs: impl Iterator<Item = Job>,
+    cancel: &CancellationToken,
+) -> Result<BTreeMap<LayerDigest, Fetched>> {
+    let stop = cancel.child_token();
+    let mut tasks = JoinSet::new();
+    for job in jobs {
+        let (source, transaction, stop) = (Arc::clone(source), Arc::clone(transaction), stop.clone());
+        tasks.spawn(async move { one(&source, transaction, job, stop).await });
+    }
+    let mut fetched = BTreeMap::new();
+    let mut failure = None;
+    while let Some(result) = tasks.join_next().await {
+        match result.map_err(Error::from).flatten() {
+            Ok((digest, layer)) => {
+                fetched.insert(digest, layer);
+            }
+            Err(error) => {
+                // Later failures come from being stopped.
+                failure.get_or_insert(error);
+                stop.cancel();
+            }
+        }
+    }
+    match failure {
+        Some(_) if cancel.is_cancelled() => Err(Error::Cancelled),
+        Some(error) => Err(error),
+        None => Ok(fetched),
+    }
+}
+
+/// Fetches, verifies and unpacks one layer.
+pub(super) async fn one(
+    source: &Source,
+    transaction: SharedTransaction,
+    job: Job,
+    stop: CancellationToken,
+) -> Result<(LayerDigest, Fetched)> {
+    let Job { image, layer, place, progress, limits } = job;
+    let digest = layer.digest();
+    let failed = |cause: LayerError| Error::Layer { image, layer: digest, cause: Box::new(cause) };
+
+    let on_bytes = progress.clone();
+    let blob = source.layer(&layer.blob, Arc::new(move |bytes| on_bytes.received(bytes)));
+    let blob = match stop.run_until_cancelled(blob).await {
+        None => return Err(Error::Cancelled),
+        Some(blob) => match blob {
+            Ok(blob) => Stoppable { blob, stop },
+            Err(error) => return Err(failed(error.into())),
+        },
+    };
+    let unpacked = tokio::task::spawn_blocking(move || {
+        let writer = transaction.layer_writer(&place)?;
+        unpack(blob, writer, &layer, limits)
+    })
+    .await?;
+    let fetched = unpacked.map_err(failed)?;
+    progress.done(fetched.unpacked_bytes);
+    Ok((digest, fetched))
+}
+
+fn unpack(
+    blob: impl Read + Send + 'static,
+    mut writer: Box<dyn LayerWriter>,
+    layer: &Layer,
+    limits: Limits,
+) -> Result<Fetched, LayerError> {
+    let mut reader = LayerReader::new(blob, limits)?;
+    while let Some(entry) = reader.next_entry()? {
+        let segments = reader.content_segments();
+        writer.apply(&entry, &segments, &mut reader.data())?;
+    }
+    let summary = reader.finish()?;
+    if summary.diff_id != layer.diff_id {
+        return Err(LayerError::DiffId { expected: layer.diff_id, got: summary.diff_id });
+    }
+    Ok(Fetched { unpacked_bytes: summary.unpacked_bytes, open_ends: writer.finish()? })
+}
+
+/// A blob that ends with an error when nobody wants it any more.
+struct Stoppable {
+    blob: BlobReader,
+    stop: CancellationToken,
+}
+
+impl Read for Stoppable {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.stop.is_cancelled() {
+            return Err(std::io::Error::other("stopped"));
+        }
+        self.blob.read(buffer)
+    }
+}

@@ -1,0 +1,267 @@
+//! One image from its source into a repository.
+//!
+//! The order is what makes it safe: everything is fetched, verified and prepared inside one transaction,
+//! and only then committed. A thin image is pushed last, when what it points at is there.
+
+mod chains;
+mod ducc;
+mod fetch;
+mod publish;
+mod target;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use layer_layout::path::{self, ImageMetadata};
+use layer_layout::{ConfigDigest, Digest, ImageReference, LayerDigest, PublicName, RegistryReference, RepositoryPath, thin};
+use tokio_util::sync::CancellationToken;
+
+use crate::layer::Limits;
+use crate::progress::Progress;
+use crate::report::{self, Report, Status};
+use crate::repository::{OpenEnds, Repository, SharedTransaction};
+use crate::source::{self, KnownManifest, Source};
+use crate::{Error, Result};
+
+use target::Target;
+
+/// What to convert and how.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The image.
+    pub reference: ImageReference,
+    /// The name to publish it under, if not the one that its source suggests.
+    pub name: Option<PublicName>,
+    /// Whether to make `.flat` and the public path for Apptainer and Singularity.
+    pub flat: bool,
+    /// The thin image to push.
+    pub thin: Option<ThinRequest>,
+    /// What no layer may exceed.
+    pub limits: Limits,
+    /// How to fetch.
+    pub source: source::Options,
+}
+
+/// A thin image to push.
+#[derive(Debug, Clone)]
+pub struct ThinRequest {
+    /// Where to.
+    pub reference: RegistryReference,
+    /// Which form.
+    pub form: ThinForm,
+}
+
+/// The forms of a thin image, see [`layer_layout::thin`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ThinForm {
+    /// For nodes with the snapshotter: the original's configuration and a placeholder for each layer.
+    Snapshotter,
+    /// DUCC's: one layer that lists all.
+    GraphDriver,
+}
+
+/// Converts an image, and tells the report all that is known, also if it fails.
+///
+/// # Errors
+/// If not all that was asked for is in the repository, and in the registry of the thin image.
+pub async fn convert(
+    request: &Request,
+    repository: Arc<dyn Repository>,
+    progress: &Progress,
+    cancel: &CancellationToken,
+    report: &mut Report,
+) -> Result<()> {
+    let begun = Instant::now();
+    let result = Conversion { request, repository, progress, cancel }.run(report).await;
+    report.seconds = begun.elapsed().as_secs_f64();
+    if result.is_err() {
+        report.status = Status::Failed;
+    }
+    result
+}
+
+struct Conversion<'a> {
+    request: &'a Request,
+    repository: Arc<dyn Repository>,
+    progress: &'a Progress,
+    cancel: &'a CancellationToken,
+}
+
+impl Conversion<'_> {
+    async fn run(&self, report: &mut Report) -> Result<()> {
+        let source = self.until_cancelled(self.open()).await??;
+        let source = Arc::new(source);
+        let target = self.until_cancelled(self.resolve(&source)).await??;
+        target.describe(report);
+
+        let target = Arc::new(target);
+        if target.is_published(&*self.repository)? {
+            tracing::info!(image = %target.image.reference, "up to date");
+            report.status = Status::UpToDate;
+        } else {
+            self.publish(&source, &target, report).await?;
+            report.status = Status::Converted;
+        }
+        if let Some(thin) = &self.request.thin {
+            let pushed = self.until_cancelled(self.push_thin(thin, &target)).await??;
+            if pushed.pushed {
+                report.status = Status::Converted;
+            }
+            report.thin = Some(pushed);
+        }
+        Ok(())
+    }
+
+    /// Waits for `work` unless the user gives up. Only for work that leaves nothing behind when dropped.
+    async fn until_cancelled<T>(&self, work: impl Future<Output = T>) -> Result<T> {
+        self.cancel.run_until_cancelled(work).await.ok_or(Error::Cancelled)
+    }
+
+    async fn open(&self) -> Result<Source> {
+        if let ImageReference::Registry(reference) = &self.request.reference
+            && reference.is_wildcard()
+        {
+            return Err(Error::Image {
+                image: reference.to_string(),
+                reason: "a wildcard stands for many images; name one of them".to_owned(),
+            });
+        }
+        Ok(Source::open(&self.request.reference, &self.request.source).await?)
+    }
+
+    /// Finds out what the image is now, with one manifest request if it has not changed.
+    async fn resolve(&self, source: &Source) -> Result<Target> {
+        let expected_name = self.request.name.clone().or_else(|| match &self.request.reference {
+            ImageReference::Registry(reference) => reference.public_name(),
+            _ => None,
+        });
+        let read = |name: &PublicName, file| self.repository.read(&path::image_metadata(name, file));
+        let known = match &expected_name {
+            Some(name) => read(name, ImageMetadata::Manifest)?.map(KnownManifest::new),
+            None => None,
+        };
+        let image = source.resolve(known.as_ref()).await?;
+        let name = expected_name.or_else(|| image.name.clone()).ok_or_else(|| Error::Image {
+            image: image.reference.clone(),
+            reason: "it has no name of its own; give one with --public-name".to_owned(),
+        })?;
+        let stored = read(&name, ImageMetadata::Config)?
+            .filter(|stored| ConfigDigest::from(Digest::of(stored)) == image.config.digest);
+        let config = match stored {
+            Some(stored) => stored,
+            None => source.config(&image).await?.to_vec(),
+        };
+        Target::new(name, image, config, &self.request.source.platform, self.request.flat)
+    }
+
+    async fn publish(
+        &self,
+        source: &Arc<Source>,
+        target: &Arc<Target>,
+        report: &mut Report,
+    ) -> Result<()> {
+        let transaction = self.until_cancelled(self.begin()).await??;
+        // Another publisher may have been at work while this one waited for the lock.
+        let missing = target.missing_layers(&*self.repository)?;
+        report.fetched(&missing);
+        let (fetched, received) = self.fetch(source, &transaction, target, missing).await;
+        report.bytes_in = received;
+        let fetched = fetched?;
+        report.bytes_out = fetched.values().map(|layer| layer.unpacked_bytes).sum();
+        if self.cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+
+        let (repository, target) = (Arc::clone(&self.repository), Arc::clone(target));
+        let again = self.unpacker(source, &transaction, &target);
+        let remarks = tokio::task::spawn_blocking(move || {
+            publish::publish(transaction, &*repository, &target, &fetched, &again)
+        })
+        .await??;
+        for remark in &remarks {
+            tracing::warn!("{remark}");
+        }
+        report.remarks.extend(remarks);
+        Ok(())
+    }
+
+    /// Unpacks a layer at a further place, from a thread that may block.
+    fn unpacker(
+        &self,
+        source: &Arc<Source>,
+        transaction: &SharedTransaction,
+        target: &Arc<Target>,
+    ) -> impl Fn(&target::Layer, &RepositoryPath) -> Result<OpenEnds> + Send + use<> {
+        let source = Arc::clone(source);
+        // A strong reference would keep the transaction from being committed.
+        let transaction = Arc::downgrade(transaction);
+        let (image, limits) = (target.image.reference.clone(), self.request.limits);
+        let (progress, cancel) = (self.progress.clone(), self.cancel.clone());
+        let runtime = tokio::runtime::Handle::current();
+        move |layer, place| {
+            let transaction = transaction.upgrade().ok_or(Error::Cancelled)?;
+            let job = fetch::Job {
+                image: image.clone(),
+                layer: layer.clone(),
+                place: place.clone(),
+                progress: progress.layer(&layer.digest(), layer.blob.size),
+                limits,
+            };
+            let unpacked = fetch::one(&source, transaction, job, cancel.child_token());
+            Ok(runtime.block_on(unpacked)?.1.open_ends)
+        }
+    }
+
+    async fn begin(&self) -> Result<SharedTransaction> {
+        let repository = Arc::clone(&self.repository);
+        let begun = tokio::task::spawn_blocking(move || {
+            repository.begin(&mut |reason| tracing::warn!("{reason}"))
+        });
+        Ok(Arc::new(begun.await??))
+    }
+
+    /// Fetches and unpacks layers, several at a time. Returns also the bytes received, failed or not.
+    async fn fetch(
+        &self,
+        source: &Arc<Source>,
+        transaction: &SharedTransaction,
+        target: &Target,
+        missing: Vec<target::Layer>,
+    ) -> (Result<BTreeMap<LayerDigest, fetch::Fetched>>, u64) {
+        let bars: Vec<_> =
+            missing.iter().map(|layer| self.progress.layer(&layer.digest(), layer.blob.size)).collect();
+        let jobs = missing.into_iter().zip(bars.iter().cloned()).map(|(layer, progress)| fetch::Job {
+            image: target.image.reference.clone(),
+            place: path::layerfs(&layer.digest()),
+            layer,
+            progress,
+            limits: self.request.limits,
+        });
+        let result = fetch::all(source, transaction, jobs, self.cancel).await;
+        (result, bars.iter().map(crate::progress::LayerProgress::total).sum())
+    }
+
+    async fn push_thin(&self, request: &ThinRequest, target: &Target) -> Result<report::Thin> {
+        let original = thin::Original {
+            origin: &target.image.reference,
+            manifest: &target.image.manifest.bytes,
+            media_type: &target.image.manifest.media_type,
+            config: &target.config_bytes,
+            repository: self.repository.name(),
+        };
+        let image = match request.form {
+            ThinForm::Snapshotter => thin::snapshotter_image(&original)?,
+            ThinForm::GraphDriver => thin::graphdriver_image(&original)?,
+        };
+        let pushed =
+            source::push_thin(&request.reference, &image, &self.request.source).await?;
+        tracing::info!(image = %request.reference, digest = %pushed.digest,
+            "{}", if pushed.pushed { "thin image pushed" } else { "thin image is up to date" });
+        Ok(report::Thin {
+            reference: request.reference.to_string(),
+            digest: pushed.digest,
+            pushed: pushed.pushed,
+        })
+    }
+}

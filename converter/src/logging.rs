@@ -1,0 +1,54 @@
+//! Log lines on standard error, out of the way of progress bars.
+
+use std::io::{self, IsTerminal, Write};
+
+use ducc::progress::{Progress, Style};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Bars on a terminal, lines elsewhere.
+pub(crate) fn style(quiet: bool) -> Style {
+    match (quiet, io::stderr().is_terminal()) {
+        (true, _) => Style::Quiet,
+        (false, true) => Style::Bars,
+        (false, false) => Style::Lines,
+    }
+}
+
+/// Starts logging. `RUST_LOG` overrides the level.
+pub(crate) fn start(progress: &Progress, quiet: bool) {
+    let default = match style(quiet) {
+        Style::Quiet => "error",
+        Style::Bars => "warn",
+        Style::Lines => "info",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(BesideBars(progress.clone()))
+        .init();
+}
+
+struct BesideBars(Progress);
+
+impl<'a> MakeWriter<'a> for BesideBars {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Line<'a> {
+        Line(&self.0)
+    }
+}
+
+struct Line<'a>(&'a Progress);
+
+impl Write for Line<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.suspend(|| io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
