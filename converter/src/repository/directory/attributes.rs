@@ -301,11 +301,8 @@ impl Fresh {
                 Err(Errno::OPNOTSUPP) if !self.privileged => {
                     *missing.xattrs.entry(shown()).or_default() += 1;
                 }
-                // ENOSPC and E2BIG: ext4 has one block for all attributes of a file.
-                Err(error @ (Errno::OPNOTSUPP | Errno::NOSPC | Errno::TOOBIG)) => {
-                    return Err(Refusal::Xattr(format!("{}: {error}", shown())));
-                }
-                Err(error) => return Err(Refusal::System("set extended attributes of", error)),
+                // ENOSPC may also mean that all attributes of a file exceed their one block (ext4).
+                Err(error) => return Err(Refusal::Xattr(format!("{}: {error}", shown()))),
             }
         }
         Ok(())

@@ -136,6 +136,11 @@ impl Change {
         self.area.seal();
         Ok(())
     }
+
+    /// Moves what the journal says.
+    pub(super) fn perform(&self, moves: &[Move]) -> Result<()> {
+        journal::work_off(&self.area.repository, &self.area.staging, moves)
+    }
 }
 
 fn occupied(path: &RepositoryPath, what: &'static str) -> Error {
@@ -223,7 +228,7 @@ impl Transaction for Change {
             return Ok(());
         }
         self.seal(&moves)?;
-        journal::work_off(&area.repository, &area.staging, &moves)?;
+        self.perform(&moves)?;
         // First the staging area: without a journal, nothing else tells that it can go.
         let staging = layer_layout::path::publisher_staging();
         remove(area.publisher().as_fd(), lock::name(&staging))

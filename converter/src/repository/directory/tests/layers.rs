@@ -1,7 +1,7 @@
 //! What a layer becomes.
 
 use super::describe::{With, clean, device, dir, fifo, file, gone, link, opaque, symlink};
-use super::{Described, Place, layerfs, names, snapshot, unpack};
+use super::{CAPABILITY, Described, Place, layerfs, names, snapshot, unpack};
 use crate::repository::{EntryError, Error, OpenEnds};
 
 const S_IFDIR: u32 = 0o040_000;
@@ -60,9 +60,6 @@ fn everything_an_entry_has_is_kept() {
     assert_eq!(tree["d/suid"].group, tree["d/other"].group);
     assert_eq!(tree["d/link"].group, tree["d/otherlink"].group);
 }
-
-/// CAP_NET_RAW, permitted and effective (`linux/capability.h`, VFS_CAP_REVISION_2).
-const CAPABILITY: &[u8] = &[1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 #[test]
 fn of_several_entries_the_last_counts() {

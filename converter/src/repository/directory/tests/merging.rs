@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use super::describe::{With, dir, fifo, file, gone, link, opaque, symlink};
-use super::{Described, Place, layerfs, rootfs, snapshot, unpack};
+use super::{CAPABILITY, Described, Place, layerfs, rootfs, snapshot, unpack};
 use crate::repository::Transaction;
 
 /// An overlay mount of published layers, for as long as it lives.
@@ -131,9 +131,6 @@ fn a_merged_tree_is_what_overlayfs_shows() {
     }
 }
 
-/// CAP_NET_RAW, permitted and effective (`linux/capability.h`, VFS_CAP_REVISION_2).
-const CAPABILITY: &[u8] = &[1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-
 #[test]
 fn marks_of_overlayfs_end_in_the_merged_tree() {
     let place = Place::new();
@@ -170,7 +167,7 @@ fn content_is_shared_and_attributes_are_not() {
 #[test]
 fn a_file_with_too_many_names_is_copied() {
     use std::os::unix::fs::MetadataExt;
-    let place = Place::new();
+    let place = Place::on_disk();
     let stack = place.publish(&[&[
         file("a", "x").mode(0o4711).owner(1, 2).xattr("user.x", b"1"),
         link("b", "a"),

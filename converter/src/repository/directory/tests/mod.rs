@@ -4,8 +4,11 @@
 //! child process that has given up its privileges.
 
 mod describe;
+mod editing;
 mod layers;
 mod merging;
+mod ordinary_user;
+mod publishing;
 mod snapshot;
 
 use std::io::Read;
@@ -23,12 +26,22 @@ struct Place {
 }
 
 impl Place {
+    /// In memory if possible: a commit waits for the disk.
     fn new() -> Self {
+        let memory = Path::new("/dev/shm");
+        Self::below(if memory.is_dir() { memory } else { Path::new("/tmp") })
+    }
+
+    fn on_disk() -> Self {
+        Self::below(&std::env::temp_dir())
+    }
+
+    fn below(directory: &Path) -> Self {
         assert!(
             rustix::process::geteuid().is_root(),
             "tests of the directory target need root: owners, devices, overlay mounts"
         );
-        let directory = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir_in(directory).unwrap();
         std::fs::create_dir(directory.path().join("repository")).unwrap();
         Self { directory }
     }
@@ -67,6 +80,9 @@ impl Place {
         self.path().join(path::publisher_staging()).join(path)
     }
 }
+
+/// CAP_NET_RAW, permitted and effective (`linux/capability.h`, VFS_CAP_REVISION_2).
+const CAPABILITY: &[u8] = &[1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// An entry with its content.
 type Described = (Entry, Vec<u8>);

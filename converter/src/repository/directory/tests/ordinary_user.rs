@@ -1,0 +1,118 @@
+//! What holds for a publisher without privileges.
+//!
+//! Linux keeps credentials per thread, so a thread of the test gives up its own.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::thread;
+
+use rustix::process::{Gid, Uid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+
+use super::describe::{With, device, dir, file, gone, link, opaque, symlink};
+use super::{CAPABILITY, Place, layerfs, names, rootfs, snapshot, unpack};
+use crate::repository::{Directory, Error, Repository};
+
+const USER: u32 = 65534;
+
+/// Runs `f` as an ordinary user who owns the repository.
+fn as_owner<T: Send>(place: &Place, f: impl FnOnce() -> T + Send) -> T {
+    chown(place.path(), Some(USER), Some(USER)).unwrap();
+    as_user(place, f)
+}
+
+/// Runs `f` as an ordinary user.
+fn as_user<T: Send>(place: &Place, f: impl FnOnce() -> T + Send) -> T {
+    let all = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(place.directory.path(), all).unwrap();
+    thread::scope(|scope| {
+        let user = scope.spawn(|| {
+            let (uid, gid) = (Uid::from_raw(USER), Gid::from_raw(USER));
+            set_thread_groups(&[]).unwrap();
+            set_thread_res_gid(gid, gid, gid).unwrap();
+            set_thread_res_uid(uid, uid, uid).unwrap();
+            f()
+        });
+        user.join().unwrap()
+    })
+}
+
+#[test]
+fn what_can_be_done_is_done_and_the_rest_is_told() {
+    let place = Place::new();
+    let told = as_owner(&place, || {
+        let transaction = place.begin();
+        unpack(
+            &*transaction,
+            &layerfs("x"),
+            &[
+                dir("").mode(0o555),
+                dir("d").mode(0),
+                file("d/f", "x").mode(0).owner(USER, USER),
+                file("suid", "x").mode(0o6755),
+                file("own", "x").mode(0o4755).owner(USER, USER).xattr("user.a", b"1"),
+                file("cap", "x").xattr("security.capability", CAPABILITY).xattr("trusted.t", b"1"),
+                symlink("s", "x").owner(USER, USER),
+                link("d/g", "d/f"),
+                device("null", 1, 3),
+                gone("w"),
+                dir("o"),
+                opaque("o"),
+            ],
+        )
+        .unwrap();
+        transaction.merge(&rootfs("x"), &[layerfs("x")]).unwrap();
+        drop(transaction.share(&rootfs("y"), &rootfs("x")).unwrap());
+        let told = transaction.shortfalls();
+        transaction.commit().unwrap();
+        told
+    });
+    assert_eq!(
+        told,
+        [
+            "5 names have your user and group instead of their own",
+            "1 of them lost their setuid or setgid bit",
+            "1 device nodes are missing",
+            "1 names lack the extended attribute security.capability",
+            "1 names lack the extended attribute trusted.t",
+        ]
+    );
+    let layer = snapshot::of(&place.host(&layerfs("x")));
+    assert_eq!((layer["suid"].mode, layer["own"].mode), (0o100_755, 0o104_755));
+    assert_eq!((layer["w"].mode, layer["w"].rdev), (0o020_000, 0));
+    assert_eq!(layer["o"].xattrs[b"user.overlay.opaque".as_slice()], b"y");
+    assert!(!layer.contains_key("null"));
+    for path in [layerfs("x"), rootfs("x"), rootfs("y")] {
+        let tree = snapshot::of(&place.host(&path));
+        assert_eq!((tree[""].mode, tree["d"].mode), (0o040_555, 0o040_000), "{path}");
+        assert_eq!(tree["d/f"].mode, 0o100_000, "{path}");
+        assert_eq!(tree["d/g"].group, "d/f", "{path}");
+        assert_eq!(fs::metadata(place.host(&path).join("d/f")).unwrap().nlink(), 6, "{path}");
+    }
+    assert_eq!(names(&place.path()), [".chains", ".layers"]);
+}
+
+#[test]
+fn a_published_layer_serves_another_merge() {
+    let place = Place::new();
+    let layers = as_owner(&place, || {
+        let entries = [dir("").mode(0o500), dir("d").mode(0o100), dir("d/e"), file("d/e/f", "x")];
+        place.publish(&[&entries])
+    });
+    let before = snapshot::of(&place.path());
+    as_owner(&place, || place.begin().merge(&rootfs("x"), &layers).unwrap());
+    let mut after = snapshot::of(&place.path());
+    after.insert(String::new(), before[""].clone());
+    snapshot::assert_same(&before, &after, "modes that were in the way are restored");
+}
+
+#[test]
+fn a_repository_of_somebody_else_is_an_error_that_says_so() {
+    let place = Place::new();
+    let error = as_user(&place, || {
+        Directory::open(&place.path(), None).unwrap().begin(&mut |_| ()).map(drop).unwrap_err()
+    });
+    assert!(matches!(error, Error::System { .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains(".ducc") && text.contains("user who owns the repository"), "{text}");
+}

@@ -1,0 +1,320 @@
+//! All or nothing: what is visible when, and what is left of a publisher that failed or was killed.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink as make_symlink};
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use layer_layout::path::{self, ImageMetadata, LayerMetadata};
+use layer_layout::{Digest, PublicName, RepositoryPath};
+
+use super::super::area::Area;
+use super::super::journal;
+use super::super::lock::Lock;
+use super::super::transaction::Change;
+use super::describe::{With, dir, file};
+use super::{Place, layerfs, names, rootfs, snapshot, unpack};
+use crate::repository::{Directory, Error, Published, Repository, Transaction};
+
+fn public_name() -> PublicName {
+    "r.io/a:1".parse().unwrap()
+}
+
+fn flat() -> RepositoryPath {
+    path::flat(&Digest::of(b"config").into())
+}
+
+fn layer_metadata() -> RepositoryPath {
+    path::layer_metadata(&Digest::of(b"x").into(), LayerMetadata::Layers)
+}
+
+fn chain_layer() -> RepositoryPath {
+    path::chain_layer(&Digest::of(b"x").into())
+}
+
+/// Prepares an image of one layer. Its root forbids its owner to write, which makes it hard to move.
+fn prepare(transaction: &dyn Transaction) {
+    let (layer, name) = (layerfs("x"), public_name());
+    unpack(transaction, &layer, &[dir("").mode(0o555), file("f", "content")]).unwrap();
+    transaction.write_file(&layer_metadata(), b"{}").unwrap();
+    transaction.symlink(&chain_layer(), &chain_layer().link_to(&layer)).unwrap();
+    transaction.merge(&rootfs("x"), &[layer]).unwrap();
+    drop(transaction.share(&flat(), &rootfs("x")).unwrap());
+    let manifest = path::image_metadata(&name, ImageMetadata::Manifest);
+    transaction.write_file(&manifest, b"[]").unwrap();
+    let link = path::public_link(&name);
+    transaction.symlink(&link, &link.link_to(&flat())).unwrap();
+}
+
+/// The same transaction with its inside open.
+fn change(place: &Place) -> Change {
+    let repository = place.open();
+    let lock = Lock::acquire(repository.root().unwrap(), &mut |_| ()).unwrap();
+    Change::new(Area::new(repository.root().unwrap(), lock).unwrap())
+}
+
+#[test]
+fn an_image_appears_as_a_whole() {
+    let place = Place::new();
+    let transaction = place.begin();
+    prepare(&*transaction);
+    assert_eq!(names(&place.path()), [".ducc"]);
+    transaction.commit().unwrap();
+    assert_eq!(names(&place.path()), [".chains", ".flat", ".layers", ".metadata", "r.io"]);
+    let read = |path: &str| fs::read_to_string(place.path().join(path)).unwrap();
+    assert_eq!(read("r.io/a:1/f"), "content");
+    assert_eq!(fs::read(place.host(&chain_layer()).join("f")).unwrap(), b"content");
+    for path in [layerfs("x"), rootfs("x"), flat()] {
+        assert_eq!(fs::metadata(place.host(&path)).unwrap().mode() & 0o7777, 0o555, "{path}");
+        assert_eq!(fs::metadata(place.host(&path).join("f")).unwrap().nlink(), 3, "{path}");
+    }
+    let repository = place.open();
+    for (path, expected) in [
+        (layerfs("x"), Some(Published::Directory)),
+        (layerfs("y"), None),
+        (layer_metadata(), Some(Published::Other)),
+        (chain_layer(), Some(Published::Symlink(chain_layer().link_to(&layerfs("x"))))),
+    ] {
+        assert_eq!(repository.lookup(&path).unwrap(), expected, "{path}");
+    }
+    assert_eq!(repository.read(&layer_metadata()).unwrap().unwrap(), b"{}");
+    assert_eq!(repository.read(&layerfs("y")).unwrap(), None);
+}
+
+#[test]
+fn an_abandoned_transaction_leaves_nothing() {
+    let place = Place::new();
+    let transaction = place.begin();
+    prepare(&*transaction);
+    drop(transaction);
+    assert_eq!(names(&place.path()), [""; 0]);
+}
+
+#[test]
+fn a_killed_publisher_is_finished_by_the_next() {
+    let complete = {
+        let place = Place::new();
+        let transaction = place.begin();
+        prepare(&*transaction);
+        transaction.commit().unwrap();
+        snapshot::of(&place.path())
+    };
+    let mut moves_done = 0;
+    loop {
+        let place = Place::new();
+        let change = change(&place);
+        prepare(&change);
+        let moves = change.plan().unwrap();
+        change.seal(&moves).unwrap();
+        change.perform(&moves[..moves_done]).unwrap();
+        // Without a commit, the journal stays.
+        drop(change);
+        assert_eq!(names(&place.path().join(".ducc")), ["journal.json", "staging"]);
+        let visible = place.path().join("r.io").exists();
+        assert_eq!(visible, moves_done == moves.len(), "the name comes last");
+        drop(place.begin());
+        let tree = timeless(&snapshot::of(&place.path()));
+        let case = format!("killed after {moves_done} of {} moves", moves.len());
+        snapshot::assert_same(&tree, &timeless(&complete), &case);
+        if moves_done == moves.len() {
+            break;
+        }
+        moves_done += 1;
+    }
+    assert_eq!(moves_done, 5, "layer, chain, flat, metadata, name");
+}
+
+/// Without the times of what the publisher itself makes.
+fn timeless(tree: &snapshot::Tree) -> snapshot::Tree {
+    let mut tree = tree.clone();
+    for node in tree.values_mut() {
+        node.mtime = (0, 0);
+    }
+    tree
+}
+
+#[test]
+fn what_a_killed_publisher_had_prepared_is_removed() {
+    let place = Place::new();
+    for leftover in ["staging/.layers/closed", "staging/deep/er", "staging"] {
+        fs::create_dir_all(place.path().join(".ducc").join(leftover)).unwrap();
+    }
+    let closed = place.path().join(".ducc/staging/.layers/closed");
+    fs::set_permissions(closed, fs::Permissions::from_mode(0)).unwrap();
+    fs::write(place.path().join(".ducc/lock"), "1 elsewhere\n").unwrap();
+    fs::write(place.path().join(".ducc/journal.json.new"), "[{\"pa").unwrap();
+    drop(place.begin());
+    assert_eq!(names(&place.path()), [""; 0]);
+}
+
+#[test]
+fn a_damaged_journal_is_left_for_people() {
+    for journal in ["", "{}", r#"[{"path":"../x"}]"#, r#"[{"path":"/etc"}]"#, r#"[{"path":""}]"#] {
+        let place = Place::new();
+        fs::create_dir_all(place.path().join(".ducc/staging/x")).unwrap();
+        fs::write(place.path().join(".ducc/journal.json"), journal).unwrap();
+        let begun = place.open().begin(&mut |_| ()).map(drop);
+        assert!(matches!(begun, Err(Error::Journal { .. })), "{journal}: {begun:?}");
+        assert_eq!(names(&place.path().join(".ducc")), ["journal.json", "staging"]);
+    }
+}
+
+#[test]
+fn trees_are_kept_and_small_things_replaced() {
+    let place = Place::new();
+    let transaction = place.begin();
+    prepare(&*transaction);
+    transaction.commit().unwrap();
+    let inode = |path: &RepositoryPath| fs::symlink_metadata(place.host(path)).unwrap().ino();
+    let trees = [layerfs("x"), rootfs("x"), flat()];
+    let before = trees.each_ref().map(inode);
+
+    let transaction = place.begin();
+    prepare(&*transaction);
+    transaction.write_file(&layer_metadata(), b"[1]").unwrap();
+    let link = path::public_link(&public_name());
+    transaction.symlink(&link, "elsewhere").unwrap();
+    transaction.commit().unwrap();
+    assert_eq!(trees.each_ref().map(inode), before);
+    assert_eq!(fs::read(place.host(&layer_metadata())).unwrap(), b"[1]");
+    assert_eq!(fs::read_link(place.host(&link)).unwrap(), Path::new("elsewhere"));
+    assert_eq!(names(&place.path()), [".chains", ".flat", ".layers", ".metadata", "r.io"]);
+}
+
+#[test]
+fn a_later_image_adds_to_a_known_chain() {
+    let place = Place::new();
+    let transaction = place.begin();
+    unpack(&*transaction, &layerfs("x"), &[dir("")]).unwrap();
+    transaction.symlink(&chain_layer(), &chain_layer().link_to(&layerfs("x"))).unwrap();
+    transaction.commit().unwrap();
+    let transaction = place.begin();
+    transaction.merge(&rootfs("x"), &[layerfs("x")]).unwrap();
+    transaction.commit().unwrap();
+    assert_eq!(names(place.host(&rootfs("x")).parent().unwrap()), ["layer", "rootfs"]);
+}
+
+#[test]
+fn what_is_in_the_way_stops_a_commit_before_it_begins() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let link = path::public_link(&public_name());
+    type Obstacle<'a> = (&'a str, &'a dyn Fn(&Path), &'a str);
+    let cases: &[Obstacle<'_>] = &[
+        (
+            "a directory for the name",
+            &|r| fs::create_dir_all(r.join("r.io/a:1")).unwrap(),
+            "Occupied",
+        ),
+        ("a file for a parent", &|r| fs::write(r.join("r.io"), "").unwrap(), "Indirect"),
+        (
+            "a symlink for a parent",
+            &|r| make_symlink(elsewhere.path(), r.join("r.io")).unwrap(),
+            "Indirect",
+        ),
+        (
+            "a symlink for the layers",
+            &|r| make_symlink(elsewhere.path(), r.join(".layers")).unwrap(),
+            "Indirect",
+        ),
+        (
+            "a file for a chain",
+            &|r| {
+                let chain = r.join(path::chain(&Digest::of(b"x").into()));
+                fs::create_dir_all(chain.parent().unwrap()).unwrap();
+                fs::write(chain, "").unwrap();
+            },
+            "Occupied",
+        ),
+    ];
+    for (case, obstruct, expected) in cases {
+        let place = Place::new();
+        let transaction = place.begin();
+        prepare(&*transaction);
+        obstruct(&place.path());
+        let before: Vec<_> =
+            names(&place.path()).into_iter().filter(|name| name != ".ducc").collect();
+        let error = transaction.commit().unwrap_err();
+        assert!(format!("{error:?}").starts_with(expected), "{case}: {error:?}");
+        assert_eq!(names(&place.path()), before, "{case}");
+        assert_eq!(names(elsewhere.path()), [""; 0], "{case}");
+    }
+    let place = Place::new();
+    fs::create_dir_all(place.host(&link)).unwrap();
+    let error = place.begin().symlink(&link, "x").unwrap_err();
+    assert!(matches!(error, Error::Occupied { .. }), "{error:?}");
+}
+
+#[test]
+fn publishers_wait_for_each_other() {
+    let place = Place::new();
+    let first = place.begin();
+    prepare(&*first);
+    let (told, tell) = mpsc::channel();
+    let path = place.path();
+    let second = std::thread::spawn(move || {
+        let repository = Directory::open(&path, None).unwrap();
+        let transaction =
+            repository.begin(&mut |text| told.send(text.to_owned()).unwrap()).unwrap();
+        let seen = path.join("r.io/a:1/f").exists();
+        drop(transaction);
+        seen
+    });
+    let text = tell.recv_timeout(Duration::from_secs(10)).unwrap();
+    let pid = format!("(pid {} on ", std::process::id());
+    assert!(text.contains(&pid) && text.contains("waiting"), "{text}");
+    assert!(text.contains(place.path().to_str().unwrap()), "{text}");
+    first.commit().unwrap();
+    assert!(second.join().unwrap(), "the second begins when the first has published");
+    assert_eq!(names(&place.path()), [".chains", ".flat", ".layers", ".metadata", "r.io"]);
+}
+
+#[test]
+fn many_publishers_leave_no_lock_behind() {
+    let place = Place::new();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    drop(place.open().begin(&mut |_| ()).unwrap());
+                }
+            });
+        }
+    });
+    assert_eq!(names(&place.path()), [""; 0]);
+}
+
+#[test]
+fn a_full_file_system_leaves_the_repository_as_it_was() {
+    use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+    let place = Place::new();
+    mount("tmpfs", place.path(), "tmpfs", MountFlags::empty(), Some(c"size=64k")).unwrap();
+    let transaction = place.begin();
+    let error = unpack(&*transaction, &layerfs("x"), &[file("big", &"x".repeat(100_000))]);
+    let text = error.unwrap_err().to_string();
+    assert!(text.contains("/big (the file system is full"), "{text}");
+    drop(transaction);
+    let left = names(&place.path());
+    unmount(place.path(), UnmountFlags::DETACH).unwrap();
+    assert_eq!(left, [""; 0]);
+}
+
+#[test]
+fn a_repository_must_be_there() {
+    let place = Place::new();
+    let open = |name: &str| Directory::open(&place.directory.path().join(name), None);
+    assert!(matches!(open("absent"), Err(Error::NoSuchRepository(_))));
+    fs::write(place.directory.path().join("file"), "").unwrap();
+    assert!(matches!(open("file"), Err(Error::NotADirectory(_))));
+    assert_eq!(open("repository").unwrap().name(), "repository");
+    assert_eq!(Directory::open(&place.path(), Some("r.cern.ch")).unwrap().name(), "r.cern.ch");
+}
+
+#[test]
+fn a_journal_survives_a_round_trip() {
+    let moves = [("a/b", None), (".flat/x", Some(0o555))]
+        .map(|(path, mode)| journal::Move { path: path.to_owned(), mode });
+    let json = serde_json::to_string(&moves).unwrap();
+    assert_eq!(json, r#"[{"path":"a/b"},{"path":".flat/x","mode":365}]"#);
+    assert_eq!(serde_json::from_str::<Vec<journal::Move>>(&json).unwrap(), moves);
+}
