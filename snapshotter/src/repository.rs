@@ -312,7 +312,7 @@ impl Repository {
             warn!(
                 repository = self.name,
                 path = %self.root.display(),
-                timeout_ms = self.timeout.as_millis(),
+                timeout = ?self.timeout,
                 "the repository does not answer; not asking it until it does"
             );
             tokio::spawn(Arc::clone(self).mend());
@@ -357,8 +357,7 @@ impl Repository {
         let (repository, path) = (&self.name, self.root.display());
         let reason = match receiver.await {
             Ok(Answer::Present) => {
-                let ms = started.elapsed().as_millis();
-                info!(repository, %path, ms, "the repository is there");
+                info!(repository, %path, after = ?started.elapsed(), "the repository is there");
                 return;
             }
             Ok(Answer::Broken { reason }) => reason,

@@ -62,14 +62,15 @@ impl Snapshots {
     /// If another daemon uses the root, or the store cannot be opened.
     pub fn open(config: &Config) -> anyhow::Result<Self> {
         let directories = Directories::open(&config.root)?;
-        let store = Store::open(&directories.database())?;
+        let highest = directories.existing()?.into_iter().max().unwrap_or(SnapshotId(0));
+        let store = Store::open(&directories.database(), highest)?;
         let snapshots = Self(Arc::new(Inner {
             directories,
             store,
             repositories: Repositories::new(config),
             cleaning: AtomicBool::new(false),
         }));
-        snapshots.0.restore()?;
+        snapshots.0.restore(highest)?;
         Ok(snapshots)
     }
 
@@ -101,19 +102,17 @@ impl Snapshots {
 }
 
 impl Inner {
-    fn restore(&self) -> Result<()> {
+    /// `highest`: the highest number that a directory has.
+    fn restore(&self, highest: SnapshotId) -> Result<()> {
         let records = self.store.records()?;
-        let last = self.store.last_id()?;
-        let highest = self.directories.existing()?.into_iter().max().unwrap_or(SnapshotId(0));
-        if last == SnapshotId(0) && highest > last {
-            self.store.spare_below(SnapshotId(highest.0 + 1))?;
+        if self.store.is_new() && highest > SnapshotId(0) {
             error!(
                 "there are snapshot directories but no records of them: the metadata store was lost. \
                  Nothing is deleted. Remove and pull the images of this snapshotter; when no container \
                  uses the directories up to snapshots/{highest} any more, delete them by hand"
             );
         }
-        self.directories.number_above(last.max(highest));
+        self.directories.number_above(self.store.last_id()?.max(highest));
         let swept = self.sweep()?;
         records.iter().for_each(|record| self.inspect(record));
         info!(snapshots = records.len(), leftovers = swept, "restored");

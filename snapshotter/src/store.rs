@@ -16,6 +16,7 @@ use rusqlite::Connection;
 pub use self::schema::OpenError;
 pub use self::write::{Commit, LabelChange, New, NewCommitted};
 use crate::error::Result;
+use crate::snapshot::SnapshotId;
 
 /// Connections kept for the next reader.
 const IDLE_READERS: usize = 8;
@@ -26,20 +27,28 @@ pub struct Store {
     path: PathBuf,
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
+    new: bool,
 }
 
 impl Store {
-    /// Opens the store at `path`, or makes an empty one.
+    /// Opens the store at `path`, or makes an empty one. If there was none, directories up to number
+    /// `existing` may belong to a store that was lost: see [`spared_below`](Self::spared_below).
     ///
     /// # Errors
     /// If the file is damaged, is no store, or was written by a newer version.
-    pub fn open(path: &Path) -> std::result::Result<Self, OpenError> {
-        let writer = schema::open_writer(path)?;
+    pub fn open(path: &Path, existing: SnapshotId) -> std::result::Result<Self, OpenError> {
+        let (writer, new) = schema::open_writer(path, existing)?;
         Ok(Self {
             path: path.to_owned(),
             writer: Mutex::new(writer),
             readers: Mutex::new(Vec::new()),
+            new,
         })
+    }
+
+    /// Whether [`open`](Self::open) found no store.
+    pub fn is_new(&self) -> bool {
+        self.new
     }
 
     fn writer(&self) -> MutexGuard<'_, Connection> {

@@ -42,7 +42,7 @@ impl Snapshots {
             inner.store.find_committed(label::TARGET, &wanted_target, &parent_name)
         });
         if let Some(name) = existing.await? {
-            let ms = started.elapsed().as_millis();
+            let ms = milliseconds(started);
             info!(chain = target, outcome = "present", name, ms, "layer");
             return Ok(true);
         }
@@ -57,14 +57,14 @@ impl Snapshots {
         let why = search.misses.join("; ");
         let Some((repository, found)) = search.hit else {
             let outcome = if search.unavailable { "unavailable" } else { "miss" };
-            let ms = started.elapsed().as_millis();
+            let ms = milliseconds(started);
             info!(chain = target, layer, image, outcome, why, ms, "layer");
             return Ok(false);
         };
         let (path, by, merged) = (found.layer.clone(), found.by.as_str(), found.rootfs.is_some());
         let name = repository.name().to_owned();
         let committed = self.commit_remote(request, target, parent, &repository, found).await;
-        let ms = started.elapsed().as_millis();
+        let ms = milliseconds(started);
         match committed {
             Ok(()) => {
                 info!(
@@ -135,6 +135,11 @@ impl Snapshots {
         })
         .await
     }
+}
+
+/// Since then. For the log, which shows larger numbers as text.
+fn milliseconds(started: Instant) -> u64 {
+    u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The chain that a parent is, as its own `Prepare` or `Commit` said.

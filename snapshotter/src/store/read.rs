@@ -254,7 +254,8 @@ impl Store {
         })
     }
 
-    /// Directories with a smaller number are never taken for leftovers; see [`Store::spare_below`].
+    /// Directories with a smaller number were there before the store: their records may have been lost, so
+    /// they are never taken for leftovers.
     ///
     /// # Errors
     /// Only of the store itself.

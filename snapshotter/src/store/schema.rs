@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+use crate::snapshot::SnapshotId;
+
 /// Marks the file as ours (`PRAGMA application_id`): "cvsn".
 const APPLICATION: i32 = 0x6376_736e;
 
@@ -86,10 +88,14 @@ fn configure(db: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
+/// The connection, and whether the tables were made just now.
+pub(super) fn open_writer(
+    path: &Path,
+    existing: SnapshotId,
+) -> Result<(Connection, bool), OpenError> {
     let unusable = |error| OpenError::Unusable(path.to_owned(), error);
     let mut db = Connection::open(path).map_err(unusable)?;
-    let check = |db: &mut Connection| -> rusqlite::Result<Result<(), OpenError>> {
+    let check = |db: &mut Connection| -> rusqlite::Result<Result<bool, OpenError>> {
         let (application, version): (i32, i32) =
             (pragma(db, "application_id")?, pragma(db, "user_version")?);
         let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))?;
@@ -108,14 +114,16 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
         if version == 0 {
             let new = db.transaction()?;
             new.execute_batch(TABLES)?;
+            // In the same transaction: after a crash in between, the directories would be swept away.
+            new.execute("INSERT INTO setting VALUES ('spare-below', ?)", [existing.0 + 1])?;
             new.pragma_update(None, "application_id", APPLICATION)?;
             new.pragma_update(None, "user_version", VERSION)?;
             new.commit()?;
         }
-        Ok(Ok(()))
+        Ok(Ok(version == 0))
     };
-    check(&mut db).map_err(unusable)??;
-    Ok(db)
+    let new = check(&mut db).map_err(unusable)??;
+    Ok((db, new))
 }
 
 pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {

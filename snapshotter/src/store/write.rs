@@ -225,18 +225,6 @@ impl Store {
             Ok(get(db, name)?.info)
         })
     }
-
-    /// Records that directories with smaller numbers may belong to a store that was lost: they are never
-    /// taken for leftovers, and their numbers are not given out again.
-    ///
-    /// # Errors
-    /// Only of the store itself.
-    pub fn spare_below(&self, bound: SnapshotId) -> Result<()> {
-        self.write(|db| {
-            db.execute("INSERT OR REPLACE INTO setting VALUES ('spare-below', ?)", [bound.0])?;
-            Ok(())
-        })
-    }
 }
 
 fn set_committed(

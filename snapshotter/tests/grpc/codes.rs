@@ -1,0 +1,157 @@
+//! Which error each call answers, and that a failed call changes nothing.
+
+use tonic::Code;
+
+use crate::client::{code, labels};
+use crate::conformance::layer;
+use crate::daemon::Daemon;
+
+/// A call by name on three arguments.
+async fn call(daemon: &Daemon, name: &str, a: &str, b: &str, c: &str) -> Code {
+    let client = &daemon.client;
+    match name {
+        "prepare" => code(client.prepare(a, b, &[]).await),
+        "view" => code(client.view(a, b).await),
+        "mounts" => code(client.mounts(a).await),
+        "commit" => code(client.commit_onto(a, b, &[], c).await),
+        "remove" => code(client.remove(a).await),
+        "stat" => code(client.stat(a).await),
+        "usage" => code(client.usage(a).await),
+        "update" => {
+            let info = cvmfs_snapshotter::proto::snapshots::Info {
+                name: a.to_owned(),
+                labels: labels(&[("k", "v")]),
+                ..Default::default()
+            };
+            let mask: Vec<_> = b.split(' ').filter(|path| !path.is_empty()).collect();
+            code(client.update(info, &mask).await)
+        }
+        "list" => code(client.list(&[a]).await),
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn table() {
+    let daemon = Daemon::plain().await;
+    let client = &daemon.client;
+    // committed: base ← top; active: bare, over (on top); view: look
+    layer(&daemon, "base", "", &[]).await;
+    layer(&daemon, "top", "base", &[]).await;
+    client.prepare("bare", "", &[]).await.unwrap();
+    client.prepare("over", "top", &[]).await.unwrap();
+    client.view("look", "top").await.unwrap();
+    let state = client.list(&[]).await.unwrap();
+    let directories = daemon.directories();
+    for (name, a, b, c, expected) in [
+        ("prepare", "new", "nosuch", "", Code::NotFound),
+        ("view", "new", "nosuch", "", Code::NotFound),
+        ("prepare", "new", "bare", "", Code::InvalidArgument),
+        ("prepare", "new", "look", "", Code::InvalidArgument),
+        ("view", "new", "over", "", Code::InvalidArgument),
+        ("prepare", "bare", "", "", Code::AlreadyExists),
+        ("prepare", "look", "top", "", Code::AlreadyExists),
+        ("view", "base", "", "", Code::AlreadyExists),
+        ("view", "over", "top", "", Code::AlreadyExists),
+        ("prepare", "", "", "", Code::InvalidArgument),
+        ("view", "", "", "", Code::InvalidArgument),
+        ("mounts", "bare", "", "", Code::Ok),
+        ("mounts", "over", "", "", Code::Ok),
+        ("mounts", "look", "", "", Code::Ok),
+        ("mounts", "base", "", "", Code::FailedPrecondition),
+        ("mounts", "nosuch", "", "", Code::NotFound),
+        ("stat", "nosuch", "", "", Code::NotFound),
+        ("stat", "", "", "", Code::NotFound),
+        ("usage", "nosuch", "", "", Code::NotFound),
+        ("remove", "nosuch", "", "", Code::NotFound),
+        ("update", "nosuch", "", "", Code::NotFound),
+        ("commit", "new", "nosuch", "", Code::NotFound),
+        ("commit", "base", "nosuch", "", Code::NotFound),
+        ("commit", "base", "bare", "", Code::AlreadyExists),
+        ("commit", "bare", "bare", "", Code::AlreadyExists),
+        ("commit", "look", "bare", "", Code::AlreadyExists),
+        ("commit", "new", "look", "", Code::FailedPrecondition),
+        ("commit", "new", "base", "", Code::FailedPrecondition),
+        ("commit", "", "bare", "", Code::InvalidArgument),
+        ("commit", "new", "bare", "nosuch", Code::NotFound),
+        ("commit", "new", "bare", "look", Code::FailedPrecondition),
+        ("commit", "new", "over", "base", Code::InvalidArgument),
+        ("remove", "base", "", "", Code::FailedPrecondition),
+        ("remove", "top", "", "", Code::FailedPrecondition),
+        ("update", "base", "kind", "", Code::InvalidArgument),
+        ("update", "base", "labels.k created_at", "", Code::InvalidArgument),
+        ("update", "base", "labelsk", "", Code::InvalidArgument),
+        ("list", "kind=active", "", "", Code::InvalidArgument),
+        ("list", "labels.a/b==c", "", "", Code::InvalidArgument),
+    ] {
+        let answer = call(&daemon, name, a, b, c).await;
+        assert_eq!(answer, expected, "{name} {a:?} {b:?} {c:?}");
+    }
+    assert_eq!(client.list(&[]).await.unwrap(), state);
+    client.cleanup().await.unwrap();
+    assert_eq!(daemon.directories(), directories);
+}
+
+#[tokio::test]
+async fn messages_end_with_the_class_and_carry_no_details() {
+    let daemon = Daemon::plain().await;
+    let client = &daemon.client;
+    layer(&daemon, "base", "", &[]).await;
+    layer(&daemon, "top", "base", &[]).await;
+    for (status, class) in [
+        (client.stat("x").await.unwrap_err(), "not found"),
+        (client.view("base", "").await.unwrap_err(), "already exists"),
+        (client.remove("base").await.unwrap_err(), "failed precondition"),
+        (client.view("", "").await.unwrap_err(), "invalid argument"),
+    ] {
+        assert!(status.message().ends_with(&format!(": {class}")), "{status}");
+        assert_eq!(status.details(), b"");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_store_lists_nothing() {
+    let daemon = Daemon::plain().await;
+    assert_eq!(daemon.client.list_messages(&[]).await.unwrap(), Vec::<Vec<_>>::new());
+    daemon.client.cleanup().await.unwrap();
+}
+
+#[tokio::test]
+async fn labels_are_replaced_at_commit_and_empty_ones_dropped() {
+    let daemon = Daemon::plain().await;
+    let client = &daemon.client;
+    client.prepare("a", "", &[("one", "1"), ("empty", "")]).await.unwrap();
+    assert_eq!(client.stat("a").await.unwrap().labels, labels(&[("one", "1")]));
+    let long = "x".repeat(5000);
+    client.commit("c", "a", &[("two", &long), ("empty", "")]).await.unwrap();
+    let committed = client.stat("c").await.unwrap();
+    assert_eq!(committed.labels, labels(&[("two", &long)]));
+    assert_eq!(committed.created_at, committed.updated_at);
+    let cleared =
+        client.update(committed, &["labels.two", "labels.none.such/label"]).await.unwrap();
+    // The value is there, so it is set again.
+    assert_eq!(cleared.labels, labels(&[("two", &long)]));
+    let nothing = cvmfs_snapshotter::proto::snapshots::Info {
+        name: "c".to_owned(),
+        labels: labels(&[("two", "")]),
+        ..Default::default()
+    };
+    assert_eq!(client.update(nothing, &["labels.two"]).await.unwrap().labels, labels(&[]));
+}
+
+#[tokio::test]
+async fn a_parent_given_at_commit() {
+    let daemon = Daemon::plain().await;
+    let client = &daemon.client;
+    layer(&daemon, "base", "", &[crate::tree::Op::File("low", "1", 0o644)]).await;
+    for key in ["one", "two", "three"] {
+        let parent = if key == "two" { "base" } else { "" };
+        client.prepare(key, parent, &[]).await.unwrap();
+        client.commit_onto(&format!("{key}-done"), key, &[], "base").await.unwrap();
+        assert_eq!(client.stat(&format!("{key}-done")).await.unwrap().parent, "base");
+    }
+    let mounts = client.view("look", "one-done").await.unwrap();
+    let mount = crate::mount::mounted(&mounts, &daemon.work("m"));
+    assert!(mount.join("low").exists());
+    assert_eq!(code(client.remove("base").await), Code::FailedPrecondition);
+}

@@ -1,0 +1,20 @@
+//! The real daemon on a private socket, driven with its own protocol, and real mounts of what it answers.
+//!
+//! `conformance` asserts what containerd's suite (`core/snapshots/testsuite`) asserts; the other modules test
+//! what that suite leaves out. All need root, since they mount.
+
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
+
+mod client;
+mod codes;
+mod conformance;
+mod daemon;
+mod hung;
+mod lifecycle;
+mod lowers;
+mod mount;
+mod remote;
+mod repository;
+mod space;
+mod tree;
+mod unreachable;
