@@ -31,9 +31,17 @@ pub(super) fn carry_out(
         area,
         tree,
         implied: plan.implied.iter().map(|implied| implied.tar.as_bytes()).collect(),
+        placeholders: HashSet::new(),
         settled: HashSet::new(),
         missing: Shortfalls::default(),
     };
+    // A directory that is there already, although nothing was moved yet, comes from an entry.
+    for implied in &plan.implied {
+        let literal = implied.from == implied.tar.as_bytes();
+        if literal || completer.there(&implied.from)?.is_none() {
+            completer.placeholders.insert(implied.from.clone());
+        }
+    }
     for implied in plan.implied.iter().filter(|implied| implied.is_redirected()) {
         completer.redirect(implied)?;
     }
@@ -55,6 +63,8 @@ struct Completer<'a> {
     tree: &'a Arc<Beneath>,
     /// Paths in the tar of directories that it only implies.
     implied: HashSet<&'a [u8]>,
+    /// Paths in the layer of directories that no entry describes.
+    placeholders: HashSet<Vec<u8>>,
     /// Directories that have got the attributes of an entry after all.
     settled: HashSet<Vec<u8>>,
     missing: Shortfalls,
@@ -117,6 +127,7 @@ impl Completer<'_> {
                     .map_err(self.tree.failed("make", path))
             })?;
             self.dress(path, metadata.as_ref().unwrap_or(&layer::implied()))?;
+            self.placeholders.insert(path.clone());
         }
         let mut work = vec![(implied.from.clone(), implied.to().to_vec(), implied.tar.clone())];
         while let Some((from, to, tar)) = work.pop() {
@@ -186,8 +197,7 @@ impl Completer<'_> {
 
     /// Two directories become one: an entry's attributes count more than none.
     fn settle(&mut self, old: &[u8], new: &[u8], tar: &LayerPath) -> Result<()> {
-        let new_is_implied = self.implied.contains(new);
-        if !new_is_implied {
+        if !self.placeholders.contains(new) {
             self.settled.insert(new.to_vec());
         } else if !self.implied.contains(tar.as_bytes()) {
             let directory = self.open(old)?;
@@ -195,6 +205,7 @@ impl Completer<'_> {
                 .and_then(|stat| attributes::read(Holder::Open(directory.as_fd()), &stat));
             let metadata = read.map_err(self.tree.failed("read the attributes of", old))?;
             self.dress(new, &metadata)?;
+            self.placeholders.remove(new);
             self.settled.insert(new.to_vec());
         }
         Ok(())

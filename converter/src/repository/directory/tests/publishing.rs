@@ -300,6 +300,21 @@ fn a_full_file_system_leaves_the_repository_as_it_was() {
 }
 
 #[test]
+fn a_part_on_another_file_system_is_told_before_anything_moves() {
+    use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+    let place = Place::new();
+    let flats = place.host(&flat()).parent().unwrap().parent().unwrap().to_owned();
+    fs::create_dir(&flats).unwrap();
+    mount("tmpfs", &flats, "tmpfs", MountFlags::empty(), None).unwrap();
+    let transaction = place.begin();
+    prepare(&*transaction);
+    let error = transaction.commit().unwrap_err();
+    unmount(&flats, UnmountFlags::DETACH).unwrap();
+    assert!(matches!(error, Error::OtherFileSystem { .. }), "{error:?}");
+    assert_eq!(names(&place.path()), [".flat"]);
+}
+
+#[test]
 fn a_repository_must_be_there() {
     let place = Place::new();
     let open = |name: &str| Directory::open(&place.directory.path().join(name), None);

@@ -1,0 +1,281 @@
+//! What a layer takes from the layers below it.
+
+use super::describe::{With, clean, dir, fifo, file, gone, link, opaque, symlink};
+use super::{Described, Place, layerfs, snapshot, unpack};
+use crate::repository::{Completion, EntryError, Error, Result, Transaction};
+
+/// Unpacks `lower` (base first) and completes `upper` above it.
+fn completed(
+    transaction: &dyn Transaction,
+    name: &str,
+    lower: &[&[Described]],
+    upper: &[Described],
+) -> Result<Completion> {
+    let mut parents = Vec::new();
+    for (at, entries) in lower.iter().enumerate() {
+        // Named by content, as layers are.
+        let path = layerfs(&format!("{entries:?}"));
+        if transaction.merge(&layerfs("probe"), std::slice::from_ref(&path)).is_err() {
+            unpack(transaction, &path, entries).unwrap_or_else(|e| panic!("{name} {at}: {e}"));
+        }
+        parents.insert(0, path);
+    }
+    let path = layerfs(name);
+    let ends = unpack(transaction, &path, upper)?;
+    let completion = transaction.complete_layer(&path, &ends, &parents)?;
+    assert_eq!(transaction.completion(&ends, &parents)?, completion, "{name}");
+    Ok(completion)
+}
+
+/// A layer's names with what they are: a directory with its mode if that is not 0755, `!` a whiteout, `/`
+/// an opaque directory, `=` content.
+fn told(tree: &snapshot::Tree) -> Vec<String> {
+    let below_root = tree.iter().filter(|(name, _)| !name.is_empty());
+    below_root
+        .map(|(name, node)| match node.mode {
+            0o020_000 => format!("{name}!"),
+            mode if mode & 0o170_000 == 0o040_000 => {
+                let opaque = node.xattrs.contains_key(b"trusted.overlay.opaque".as_slice());
+                let mode =
+                    if mode == 0o040_755 { String::new() } else { format!(" {:o}", mode & 0o7777) };
+                format!("{name}{}{mode}", if opaque { "/" } else { "" })
+            }
+            _ => format!("{name}={}", String::from_utf8_lossy(&node.content)),
+        })
+        .collect()
+}
+
+#[test]
+fn implied_directories_follow_the_layers_below() {
+    let merged: &[Described] = &[
+        dir("usr").mode(0o711),
+        dir("usr/lib").mode(0o750),
+        dir("usr/lib/sub").mode(0o700),
+        file("usr/lib/low", "low"),
+        symlink("lib", "usr/lib"),
+        symlink("abs", "/usr/lib"),
+        symlink("up", "../../usr/../lib"),
+        symlink("new", "usr/made/deep"),
+        symlink("usr/back", "../usr"),
+    ];
+    let cases: &[(&str, &[&[Described]], &[Described], &[&str])] = &[
+        ("a directory", &[merged], &[file("usr/x", "1")], &["usr 711", "usr/x=1"]),
+        ("nothing", &[merged], &[file("no/x", "1")], &["no", "no/x=1"]),
+        ("no layer", &[], &[file("no/x", "1")], &["no", "no/x=1"]),
+        ("a symlink", &[merged], &[file("lib/x", "1")], &["usr 711", "usr/lib 750", "usr/lib/x=1"]),
+        (
+            "an absolute symlink",
+            &[merged],
+            &[file("abs/x", "1")],
+            &["usr 711", "usr/lib 750", "usr/lib/x=1"],
+        ),
+        (
+            "a symlink over a symlink, out of the root and back",
+            &[merged],
+            &[file("up/x", "1")],
+            &["usr 711", "usr/lib 750", "usr/lib/x=1"],
+        ),
+        (
+            "a symlink to nothing yet",
+            &[merged],
+            &[file("new/x", "1")],
+            &["usr 711", "usr/made", "usr/made/deep", "usr/made/deep/x=1"],
+        ),
+        (
+            "a symlink below another",
+            &[merged],
+            &[file("lib/sub/x", "1"), file("usr/back/lib/sub/y", "2")],
+            &["usr 711", "usr/lib 750", "usr/lib/sub 700", "usr/lib/sub/x=1", "usr/lib/sub/y=2"],
+        ),
+        (
+            "whiteouts go along",
+            &[merged],
+            &[gone("lib/low"), gone("lib/sub/z")],
+            &["usr 711", "usr/lib 750", "usr/lib/low!", "usr/lib/sub 700", "usr/lib/sub/z!"],
+        ),
+        (
+            "opaque marks, too",
+            &[merged],
+            &[opaque("lib"), file("lib/x", "1")],
+            &["usr 711", "usr/lib/ 750", "usr/lib/x=1"],
+        ),
+        (
+            "both names in the tar: the direct entry stays",
+            &[merged],
+            &[
+                file("lib/x", "1"),
+                file("lib/low", "1"),
+                dir("usr"),
+                dir("usr/lib").mode(0o777),
+                file("usr/lib/x", "2"),
+                gone("usr/lib/low"),
+            ],
+            &["usr", "usr/lib 777", "usr/lib/low=1", "usr/lib/x=2"],
+        ),
+        (
+            "directories of both names merge",
+            &[merged],
+            &[
+                dir("lib/sub").mode(0o770),
+                file("lib/sub/x", "1"),
+                file("usr/lib/sub/y", "2"),
+                gone("usr/lib/z"),
+                dir("lib/z"),
+            ],
+            &[
+                "usr 711",
+                "usr/lib 750",
+                "usr/lib/sub 770",
+                "usr/lib/sub/x=1",
+                "usr/lib/sub/y=2",
+                "usr/lib/z/",
+            ],
+        ),
+        (
+            "an entry for the name replaces the symlink",
+            &[merged],
+            &[dir("lib"), file("lib/sub/x", "1")],
+            &["lib", "lib/sub", "lib/sub/x=1"],
+        ),
+        (
+            "the middle layer removed it",
+            &[merged, &[gone("usr")]],
+            &[file("usr/lib/x", "1")],
+            &["usr", "usr/lib", "usr/lib/x=1"],
+        ),
+        (
+            "the middle layer gives the attributes",
+            &[merged, &[dir("usr").mode(0o701)]],
+            &[file("usr/lib/x", "1")],
+            &["usr 701", "usr/lib 750", "usr/lib/x=1"],
+        ),
+        (
+            "the middle layer is opaque",
+            &[merged, &[opaque("")]],
+            &[file("usr/x", "1")],
+            &["usr", "usr/x=1"],
+        ),
+    ];
+    let place = Place::new();
+    let transaction = place.begin();
+    for (name, lower, upper, expected) in cases {
+        completed(&*transaction, name, lower, upper).unwrap_or_else(|e| panic!("{name}: {e:?}"));
+        assert_eq!(told(&snapshot::of(&place.staged(&layerfs(name)))), *expected, "{name}");
+    }
+}
+
+#[test]
+fn links_to_lower_files_bring_both_names() {
+    let base: &[Described] = &[
+        dir("d").mode(0o700),
+        file("d/f", "low"),
+        symlink("s", "d/f"),
+        symlink("l", "d"),
+        file("g", "low"),
+        link("h", "g"),
+    ];
+    let cases: &[(&str, &[&[Described]], &[Described], &[&str])] = &[
+        ("a file", &[base], &[link("x", "d/f")], &["d 700", "d/f=low", "x=low"]),
+        ("a symlink", &[base], &[link("x", "s")], &["s=d/f", "x=d/f"]),
+        ("two links", &[base], &[link("x", "g"), link("y", "x")], &["g=low", "x=low", "y=low"]),
+        ("the target comes later", &[base], &[link("x", "g"), file("g", "n")], &["g=n", "x=low"]),
+        (
+            "through a lower symlink",
+            &[base],
+            &[link("l/x", "l/f")],
+            &["d 700", "d/f=low", "d/x=low"],
+        ),
+        (
+            "in the middle layer",
+            &[base, &[file("g", "mid")]],
+            &[link("x", "g")],
+            &["g=mid", "x=mid"],
+        ),
+    ];
+    let place = Place::new();
+    let transaction = place.begin();
+    for (name, lower, upper, expected) in cases {
+        completed(&*transaction, name, lower, upper).unwrap_or_else(|e| panic!("{name}: {e:?}"));
+        let tree = snapshot::of(&place.staged(&layerfs(name)));
+        assert_eq!(told(&tree), *expected, "{name}");
+        if let (Some(x), Some(g)) = (tree.get("x"), tree.get("g")) {
+            assert_eq!(x.group == g.group, x.content == g.content, "{name}");
+        }
+    }
+}
+
+#[test]
+fn times_of_directories_that_get_a_name_are_kept() {
+    let place = Place::new();
+    let transaction = place.begin();
+    let lower: &[Described] = &[dir("t").at(3), file("t/f", "low"), symlink("l", "t")];
+    let upper = [dir("").at(1), dir("d").mode(0o500).at(2), link("d/x", "t/f"), file("l/y", "")];
+    completed(&*transaction, "x", &[lower], &upper).unwrap();
+    let tree = snapshot::of(&place.staged(&layerfs("x")));
+    let times = ["", "d", "t"].map(|name| tree[name].mtime.0);
+    assert_eq!(times, [1, 2, 3]);
+    assert_eq!(tree["d"].mode, 0o040_500);
+}
+
+#[test]
+fn what_does_not_fit_on_the_layers_below_is_refused() {
+    use EntryError::{
+        LinkToDirectory, LinkToNothing, NotADirectoryBelow, SymlinkLoop, ThroughFile,
+    };
+    let base: &[Described] = &[
+        dir("d"),
+        file("f", ""),
+        fifo("p"),
+        symlink("circle", "circle"),
+        symlink("tofile", "f"),
+        symlink("tod", "d"),
+    ];
+    let cases: &[(&[Described], &str, EntryError)] = &[
+        (&[file("f/x", "")], "f", NotADirectoryBelow),
+        (&[gone("p/x")], "p", NotADirectoryBelow),
+        (&[file("circle/x", "")], "circle", SymlinkLoop),
+        (&[file("tofile/x", "")], "tofile", NotADirectoryBelow),
+        (&[link("x", "nothing")], "x", LinkToNothing(clean("nothing"))),
+        (&[link("x", "d")], "x", LinkToDirectory(clean("d"))),
+        (&[link("x", "d/nothing")], "x", LinkToNothing(clean("d/nothing"))),
+        (&[file("d", ""), file("tod/x", "")], "tod", ThroughFile(clean("d"))),
+        (&[gone("d"), file("tod/x", "")], "tod", ThroughFile(clean("d"))),
+    ];
+    let place = Place::new();
+    let transaction = place.begin();
+    for (upper, path, reason) in cases {
+        match completed(&*transaction, "x", &[base], upper) {
+            Err(Error::Entry { path: is, reason: why }) => {
+                assert_eq!((&is, &why), (&clean(path), reason), "{upper:?}");
+            }
+            other => panic!("{upper:?}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_completion_tells_whether_another_stack_gives_the_same() {
+    let base: &[Described] = &[dir("d").mode(0o700), file("d/f", "low"), file("other", "")];
+    let upper = [file("d/x", ""), link("y", "d/f")];
+    let cases: &[(&str, &[&[Described]], bool)] = &[
+        ("the same", &[base], true),
+        ("above something else", &[base, &[file("else", "")]], true),
+        ("below something else", &[&[file("d/f", "")], base], true),
+        ("another mode", &[base, &[dir("d").mode(0o701)]], false),
+        ("another time", &[base, &[dir("d").mode(0o700).at(1)]], false),
+        ("another owner", &[base, &[dir("d").mode(0o700).owner(1, 1)]], false),
+        ("another attribute", &[base, &[dir("d").mode(0o700).xattr("user.x", b"1")]], false),
+        ("another file", &[base, &[file("d/f", "other"), dir("d").mode(0o700)]], false),
+        ("a symlink", &[&[dir("e").mode(0o700), file("e/f", ""), symlink("d", "e")]], false),
+    ];
+    let place = Place::new();
+    let transaction = place.begin();
+    let first = completed(&*transaction, "first", &[base], &upper).unwrap();
+    for (name, lower, same) in cases {
+        let completion = completed(&*transaction, name, lower, &upper).unwrap();
+        assert_eq!(completion == first, *same, "{name}");
+    }
+    let json = serde_json::to_string(&first).unwrap();
+    assert!(json.starts_with("\"sha256:"), "{json}");
+    assert_eq!(serde_json::from_str::<Completion>(&json).unwrap(), first);
+}
