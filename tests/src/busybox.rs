@@ -10,9 +10,9 @@ use crate::registry::Registry;
 use crate::tools;
 
 /// Commands that tests call by their own names.
-const APPLETS: [&str; 16] = [
+const APPLETS: [&str; 17] = [
     "sh", "cat", "echo", "ls", "sleep", "stat", "touch", "rm", "mkdir", "find", "id", "env",
-    "readlink", "sync", "true", "false",
+    "readlink", "sync", "true", "false", "wc",
 ];
 
 /// A root file system with busybox and links for some of its commands.

@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use k8s_cri::v1::image_service_client::ImageServiceClient;
 use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
 use k8s_cri::v1::{
     AuthConfig, ContainerConfig, ContainerMetadata, ContainerState, ContainerStatusRequest,
     CreateContainerRequest, ExecSyncRequest, ImageSpec, KeyValue, LinuxContainerConfig,
-    LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption,
-    PodSandboxConfig, PodSandboxMetadata, PullImageRequest, RemoveContainerRequest,
-    RemoveImageRequest, RemovePodSandboxRequest, RunPodSandboxRequest, StartContainerRequest,
-    StopContainerRequest, StopPodSandboxRequest,
+    LinuxPodSandboxConfig, LinuxSandboxSecurityContext, ListPodSandboxRequest, NamespaceMode,
+    NamespaceOption, PodSandboxConfig, PodSandboxMetadata, PullImageRequest,
+    RemoveContainerRequest, RemoveImageRequest, RemovePodSandboxRequest, RunPodSandboxRequest,
+    StartContainerRequest, StopContainerRequest, StopPodSandboxRequest,
 };
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
@@ -216,14 +216,13 @@ impl Cri {
         Ok(answer.container_id)
     }
 
-    /// Starts a created container.
-    pub fn start(&self, container: &str) -> Result<()> {
-        self.call(&format!("starting container {container}"), || {
-            let mut pods = self.pods.clone();
-            let request = StartContainerRequest { container_id: container.to_owned() };
-            async move { pods.start_container(request).await }
-        })?;
-        Ok(())
+    fn start_once(&self, container: &str) -> Result<()> {
+        let mut pods = self.pods.clone();
+        let request = StartContainerRequest { container_id: container.to_owned() };
+        let answer = self.runtime.block_on(pods.start_container(request));
+        answer.map(|_| ()).map_err(|status| {
+            anyhow!("starting container {container}: {:?}: {}", status.code(), status.message())
+        })
     }
 
     /// The exit status if the container has ended.
@@ -313,12 +312,38 @@ impl Cri {
         Ok(())
     }
 
+    /// Makes and starts a container of `pod`; one that does not start is made anew as often as calls are retried, under
+    /// the name `<name>-<attempt>`, as kubelet does. Returns id and name.
+    pub fn launch(&self, pod: &Pod, start: &Start<'_>) -> Result<(String, String)> {
+        let mut attempt = 0;
+        loop {
+            let name = format!("{}-{attempt}", start.name);
+            let started =
+                self.create(pod, &Start { name: &name, ..start.clone() }).and_then(|container| {
+                    // A container that failed to start stays failed.
+                    self.start_once(&container)?;
+                    Ok(container)
+                });
+            match started {
+                Ok(container) => return Ok((container, name)),
+                Err(_) if attempt < self.retries => attempt += 1,
+                Err(error) => return Err(error),
+            }
+            thread::sleep(Duration::from_millis(200) * attempt);
+        }
+    }
+
     /// Runs a pod with one container of a pulled image to its end, removes both, and returns what it printed.
     pub fn run(&self, name: &str, image: &str, command: &[&str]) -> Result<Ended> {
         let pod = self.run_pod(name)?;
-        let container =
-            self.create(&pod, &Start { name: "main", image, command, ..Start::default() })?;
-        self.start(&container)?;
+        let start = Start { name: "main", image, command, ..Start::default() };
+        let (container, log) = match self.launch(&pod, &start) {
+            Ok(launched) => launched,
+            Err(error) => {
+                self.remove_pod(&pod)?;
+                return Err(error);
+            }
+        };
         let deadline = Instant::now() + RUN_TIMEOUT;
         let code = loop {
             if let Some(code) = self.exit_code(&container)? {
@@ -329,9 +354,21 @@ impl Cri {
             }
             thread::sleep(Duration::from_millis(20));
         };
-        let printed = self.logs(&pod, "main")?;
+        let printed = self.logs(&pod, &log)?;
         self.remove_pod(&pod)?;
         Ok(Ended { code, ..printed })
+    }
+
+    /// Stops and removes every pod, also those whose start failed.
+    pub fn remove_all_pods(&self) -> Result<()> {
+        let pods = self.call("listing pods", || {
+            let mut pods = self.pods.clone();
+            async move { pods.list_pod_sandbox(ListPodSandboxRequest { filter: None }).await }
+        })?;
+        for pod in pods.items {
+            self.remove_pod(&Pod { id: pod.id, config: PodSandboxConfig::default() })?;
+        }
+        Ok(())
     }
 }
 

@@ -28,10 +28,11 @@ pub mod process;
 pub mod registry;
 pub mod registry_auth;
 pub mod runc;
+pub mod site;
 pub mod snapshotter;
 pub mod tools;
 pub mod tree;
 pub mod tree_diff;
 pub mod umoci;
 
-pub use anyhow::{Context, Result, bail, ensure};
+pub use anyhow::{Context, Error, Result, bail, ensure};

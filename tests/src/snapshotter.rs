@@ -33,7 +33,8 @@ impl Snapshotter {
         ensure!(repositories.len() <= NAMES.len(), "at most {} repositories", NAMES.len());
         let dir = node.make_dir("snapshotter")?;
         let mut config = format!(
-            "root = \"{0}/root\"\nsocket = \"{0}/snapshotter.sock\"\nlog-format = \"text\"\nlog-level = \"info\"\n",
+            "root = \"{0}/root\"\nsocket = \"{0}/snapshotter.sock\"\nlog-format = \"text\"\nlog-level = \"info\"\n\
+             repository-retry-s = 1\n",
             dir.display()
         );
         for (name, path) in NAMES.iter().zip(repositories) {

@@ -18,12 +18,8 @@ pub fn differences(left: &Tree, right: &Tree) -> Vec<String> {
         let name = format!("/{}", show(path));
         match (left.0.get(path), right.0.get(path)) {
             (Some(left), Some(right)) => compare(&name, left, right, &mut lines),
-            (Some(left), None) => {
-                lines.push(format!("{name}: only left ({:?}, mode {:o})", left.kind, left.mode))
-            }
-            (None, Some(right)) => {
-                lines.push(format!("{name}: only right ({:?}, mode {:o})", right.kind, right.mode))
-            }
+            (Some(facts), None) => lines.push(only(&name, "left", facts)),
+            (None, Some(facts)) => lines.push(only(&name, "right", facts)),
             (None, None) => {}
         }
     }
@@ -43,6 +39,10 @@ pub fn ensure_same(left_name: &str, left: &Tree, right_name: &str, right: &Tree)
         right.0.len(),
         lines.len()
     )
+}
+
+fn only(name: &str, side: &str, facts: &Facts) -> String {
+    format!("{name}: only {side} ({:?}, mode {:o})", facts.kind, facts.mode)
 }
 
 fn compare(name: &str, left: &Facts, right: &Facts, lines: &mut Vec<String>) {

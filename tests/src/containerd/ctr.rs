@@ -28,8 +28,13 @@ impl Containerd {
 
     /// Runs `ctr` in the node's own namespace; any exit status but 0 is an error.
     pub fn ctr(&self, args: &[&str]) -> Result<Output> {
+        self.ctr_in(self.node.name(), args)
+    }
+
+    /// Runs `ctr` in the namespace `ns`; CRI's is `k8s.io`, Docker's `moby`.
+    pub fn ctr_in(&self, ns: &str, args: &[&str]) -> Result<Output> {
         let mut command = self.ctr_command()?;
-        command.args(["--namespace", self.node.name()]).args(args);
+        command.args(["--namespace", ns]).args(args);
         run(&mut command)
     }
 

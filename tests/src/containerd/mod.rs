@@ -154,11 +154,10 @@ impl Containerd {
         fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))
     }
 
-    /// Number of snapshots that containerd knows of in the namespace `ns`, over all kinds.
+    /// The keys of the snapshots that containerd knows of in the namespace `ns`.
     pub fn snapshots(&self, ns: &str) -> Result<Vec<String>> {
-        let mut command = self.ctr_command()?;
-        command.args(["-n", ns, "snapshots", "--snapshotter", self.snapshotter(), "ls"]);
-        let list = run(&mut command)?.stdout;
+        let list =
+            self.ctr_in(ns, &["snapshots", "--snapshotter", self.snapshotter(), "ls"])?.stdout;
         Ok(list
             .lines()
             .skip(1)

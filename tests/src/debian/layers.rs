@@ -77,7 +77,7 @@ fn unpack(package: &Package, entries: &mut Entries) -> Result<()> {
         let mut member = member?;
         let Some(path) = merged_path(&member.path_bytes()) else { continue };
         let header = member.header().clone();
-        let target = member.link_name_bytes().map(|target| target.into_owned()).unwrap_or_default();
+        let target = member.link_name_bytes().map(std::borrow::Cow::into_owned).unwrap_or_default();
         let kind = match header.entry_type() {
             tar::EntryType::Directory if entries.contains_key(&path) => continue,
             tar::EntryType::Directory => Kind::Dir,

@@ -63,7 +63,7 @@ pub enum Kind {
     SparseFile {
         /// Length in bytes, holes included.
         size: u64,
-        /// Data by offset, ascending.
+        /// Data by offset, ascending. GNU tar wants runs of whole 512-byte blocks, the last one excepted.
         data: Vec<(u64, Vec<u8>)>,
         /// The form in the archive.
         form: Sparse,

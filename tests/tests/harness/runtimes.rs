@@ -1,5 +1,4 @@
-//! The harness itself, shown to work with containerd's built-in snapshotter and unpacked directories: what fails here is
-//! a fault of the harness or of the machine, not of the programs under test.
+//! Every runtime runs the realistic image.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
