@@ -11,6 +11,7 @@ mod conformance;
 mod daemon;
 mod hung;
 mod lifecycle;
+mod lookup;
 mod lowers;
 mod mount;
 mod remote;

@@ -63,8 +63,11 @@ async fn removal_frees_space_whatever_is_in_the_way() {
         symlink(&outside, mount.join("link")).unwrap();
         fs::create_dir(mount.join("locked")).unwrap();
         fs::write(mount.join("locked/file"), "x").unwrap();
-        fs::set_permissions(mount.join("locked"), std::os::unix::fs::PermissionsExt::from_mode(0))
-            .unwrap();
+        fs::set_permissions(
+            mount.join("locked"),
+            std::os::unix::fs::PermissionsExt::from_mode(0o000),
+        )
+        .unwrap();
         rustix::fs::mknodat(
             rustix::fs::CWD,
             mount.join("whiteout"),
