@@ -83,9 +83,10 @@ pub(super) async fn find(path: &Path, registry: &str, repository: &str) -> Resul
     let file = AuthFile::parse(path, &text)?;
     let key = if canonical(registry) == "docker.io" { DOCKER_HUB_KEY } else { registry };
     if let Some((name, required)) = file.helper(registry) {
-        match helper::get(name, path, key).await {
+        let program = format!("docker-credential-{name}");
+        match helper::get(&program, path, key).await {
             Ok(Some(answer)) => {
-                let origin = format!("docker-credential-{name} ({})", path.display());
+                let origin = format!("{program} ({})", path.display());
                 return Ok(Some(Found {
                     credential: login(answer.username, answer.secret),
                     origin,

@@ -37,24 +37,21 @@ pub(super) enum Failure {
     Failed(Error),
 }
 
-/// Asks the helper `name`, which the auth file `path` names, for the login to `registry`.
+/// Asks a helper, `docker-credential-<name>` or a path, which the auth file `path` names, for the login to
+/// `registry`.
 pub(super) async fn get(
-    name: &str,
+    program: &str,
     path: &Path,
     registry: &str,
 ) -> Result<Option<Answer>, Failure> {
-    let program = format!("docker-credential-{name}");
     let error = |reason: String| Error::Helper {
-        program: program.clone(),
+        program: program.to_owned(),
         path: path.to_owned(),
         registry: registry.to_owned(),
         reason,
     };
     let failed = |reason: String| Failure::Failed(error(reason));
-    if name.contains('/') {
-        return Err(failed("a helper is named without a path".to_owned()));
-    }
-    let mut child = Command::new(&program)
+    let mut child = Command::new(program)
         .arg("get")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

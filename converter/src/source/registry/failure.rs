@@ -116,6 +116,9 @@ impl Failure {
         if let Some(rustls::Error::InvalidCertificate(reason)) = tls_error(&cause) {
             return Self::Certificate { url, reason: reason.to_string() };
         }
+        if cause.is_redirect() {
+            return Self::Protocol { url, reason: "too many redirects".to_owned() };
+        }
         Self::Transport { url, cause: cause.without_url() }
     }
 
