@@ -155,7 +155,7 @@ impl Read for Failing {
 }
 
 fn is_mismatch(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<Mismatch>())
+    error.get_ref().and_then(|inner| inner.downcast_ref::<Mismatch>()).is_some()
 }
 
 /// The blob's reader says at its end that the digest is wrong: that must come out, unchanged, wherever the

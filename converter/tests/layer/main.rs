@@ -3,7 +3,7 @@
 // Helpers of tests fail as tests do; clippy's own exception covers only the tests themselves.
 #![allow(clippy::unwrap_used)]
 
-#[path = "../hostile/tar.rs"]
+#[path = "../hostile/corpus/tar.rs"]
 mod tar;
 
 mod attributes;

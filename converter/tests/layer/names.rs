@@ -3,7 +3,7 @@
 use ducc::layer::Kind;
 
 use crate::tar::{Header, Tar};
-use crate::{chain, items, refusal, single};
+use crate::{Item, chain, items, refusal, single};
 
 /// Every way to spell a name, and what is read.
 #[test]
@@ -97,7 +97,8 @@ fn spellings() {
     for (what, blob, path) in cases {
         match items(blob) {
             Ok(items) => {
-                assert_eq!(items.iter().map(|i| i.path()).collect::<Vec<_>>(), [path], "{what}")
+                let paths: Vec<String> = items.iter().map(Item::path).collect();
+                assert_eq!(paths, [path], "{what}");
             }
             Err(error) => panic!("{what}: {}", chain(&error)),
         }
