@@ -5,9 +5,9 @@
 mod command;
 mod mirror;
 mod packages;
+mod programs;
 mod runtimes;
 mod suites;
-mod test;
 mod workspace;
 
 use std::process::ExitCode;
@@ -34,6 +34,14 @@ enum Task {
         /// Part of a test's name
         filter: Option<String>,
     },
+    /// Show the main job: from a registry to a container that starts without its image
+    Demo,
+    /// Run the benchmarks; arguments go to them, see `cargo xtask bench -- --help`
+    Bench {
+        /// What to measure and how
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -53,6 +61,8 @@ fn run(task: &Task) -> Result<()> {
             packages::install()?;
             runtimes::unpack()
         }
-        Task::Test { filter } => test::run(filter.as_deref()),
+        Task::Test { filter } => programs::test(filter.as_deref()),
+        Task::Demo => programs::demo(),
+        Task::Bench { arguments } => programs::bench(arguments),
     }
 }

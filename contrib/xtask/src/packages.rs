@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::command::{as_root, output, step, stream};
 
 /// What building and testing take, besides Rust and a C compiler.
-const PACKAGES: [&str; 14] = [
+const PACKAGES: [&str; 15] = [
     // htpasswd, for the registry's users.
     "apache2-utils",
     // A small image's only program.
@@ -27,6 +27,8 @@ const PACKAGES: [&str; 14] = [
     "protobuf-compiler",
     "runc",
     "skopeo",
+    // Wall time, CPU time and memory of whole commands, for the benchmarks.
+    "time",
     "umoci",
     "util-linux",
 ];

@@ -1,9 +1,11 @@
 //! Quoting for POSIX shells.
 
 /// A word that every POSIX shell reads as exactly `text` (POSIX.1, Shell Command Language, 2.2.2
-/// "Single-Quotes": nothing between them is special, and a single quote cannot stand there).
+/// "Single-Quotes": nothing between them is special, and a single quote cannot stand there). A single quote
+/// goes between double quotes, not behind a backslash: the shell that is built into Apptainer reads `'\''`
+/// in an assignment as two characters.
 pub(super) fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
+    format!("'{}'", text.replace('\'', r#"'"'"'"#))
 }
 
 /// Whether `name` can be a shell variable (POSIX.1, Base Definitions, 3.230 "Name").

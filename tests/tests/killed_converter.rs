@@ -1,0 +1,109 @@
+//! kill -9 of the converter at 50 points of a conversion: never half an image, and the next run completes it.
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use e2e::ducc::Convert;
+use e2e::image::{Compression, Config, Entry, Format, Image, Layer, write_layout};
+use e2e::tree::Tree;
+use e2e::tree_diff::ensure_same;
+use e2e::{Context, Result, ensure};
+use tempfile::TempDir;
+
+const POINTS: u32 = 50;
+const NAME: &str = "r.io/tool:1";
+
+/// Enough names that every phase takes a while: two layers and 1,200 files.
+fn image(work: &Path) -> Result<Image> {
+    let mut layers = Vec::new();
+    for layer in 0..2 {
+        let mut entries = Vec::new();
+        for dir in 0..30 {
+            entries.push(Entry::dir(format!("d{dir}")).mtime(1_600_000_000 + layer, 0));
+            for file in 0..20 {
+                entries.push(Entry::noise(
+                    format!("d{dir}/l{layer}-{file}"),
+                    2000,
+                    dir * 100 + file,
+                ));
+            }
+        }
+        entries.push(Entry::whiteout("d1/l0-1"));
+        layers.push(Layer::build(work, Compression::Gzip, &entries)?);
+    }
+    Image::new(Format::Oci, Config::with_cmd(["true"]), &layers)
+}
+
+/// The published trees; the times in DUCC's own records are those of the run.
+fn published(repository: &Path) -> Result<Tree> {
+    let mut tree = Tree::read(repository)?;
+    tree.0.retain(|path, _| !path.ends_with(b"/.metadata/layers.json"));
+    for (path, facts) in &mut tree.0 {
+        let text = String::from_utf8_lossy(path);
+        let is_of_layers = text.contains("/layerfs/") || text.contains("/rootfs/");
+        if !is_of_layers {
+            facts.mtime = (0, 0);
+        }
+    }
+    Ok(tree)
+}
+
+#[test]
+fn at_fifty_points() -> Result<()> {
+    let work = TempDir::new()?;
+    let image = image(work.path())?;
+    let layout = work.path().join("layout");
+    write_layout(&layout, "tool", &image)?;
+    let source = format!("oci:{}:tool", layout.display());
+    let convert = |repository: &Path| Convert::new(&source, repository).public_name(NAME);
+
+    let reference = TempDir::new()?;
+    let begun = Instant::now();
+    convert(reference.path()).run()?;
+    let whole = begun.elapsed();
+    let reference = published(reference.path())?;
+
+    let mut killed = 0;
+    for point in 0..POINTS {
+        let repository = TempDir::new()?;
+        let mut child = convert(repository.path())
+            .command()?
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        thread::sleep(
+            whole.mul_f64(f64::from(point) / f64::from(POINTS)).max(Duration::from_millis(1)),
+        );
+        child.kill()?;
+        killed += u32::from(!child.wait()?.success());
+
+        // What is seen is whole: a public name leads to all of its image.
+        let public = repository.path().join(NAME);
+        if fs::symlink_metadata(&public).is_ok() {
+            let seen = Tree::read(&fs::canonicalize(&public)?)?;
+            ensure!(
+                seen.get("d29/l1-19").is_ok() && seen.get("d1/l0-1").is_err(),
+                "point {point}: half an image"
+            );
+        }
+        convert(repository.path()).run().with_context(|| format!("the run after point {point}"))?;
+        ensure_same(
+            "undisturbed",
+            &reference,
+            "killed and run again",
+            &published(repository.path())?,
+        )
+        .with_context(|| format!("point {point}"))?;
+        ensure!(
+            !repository.path().join(".ducc").exists(),
+            "point {point}: the staging area is left"
+        );
+    }
+    // Were the program faster than its own first run, nothing would have been tested.
+    ensure!(killed > POINTS * 2 / 3, "only {killed} of {POINTS} runs were killed before their end");
+    Ok(())
+}
