@@ -300,8 +300,9 @@ impl Directories {
         let mut ids = Vec::new();
         for entry in entries {
             let name = entry.map_err(Error::io("read", &path))?.file_name();
-            match name.to_str().and_then(|name| name.parse().ok()) {
-                Some(id) => ids.push(SnapshotId(id)),
+            let number = name.to_str().and_then(|name| name.parse::<i64>().ok());
+            match number.filter(|number| *number > 0 && *number.to_string() == *name) {
+                Some(number) => ids.push(SnapshotId(number)),
                 None => warn!(?name, "something else stands among the snapshots; leaving it alone"),
             }
         }

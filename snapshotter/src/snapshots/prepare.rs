@@ -3,13 +3,13 @@
 use layer_layout::label;
 use tracing::debug;
 
-use super::Snapshots;
+use super::{Inner, Snapshots};
 use crate::directories::Content;
 use crate::error::{Error, Result};
 use crate::idmap::IdMapping;
 use crate::kernel::Kernel;
 use crate::mounts::{self, Mount};
-use crate::snapshot::{Kind, Labels, Layer, Record};
+use crate::snapshot::{Kind, Labels, Layer, Record, SnapshotId};
 use crate::store::New;
 
 /// A snapshot that a client wants to have.
@@ -21,6 +21,24 @@ pub struct Wanted {
     pub parent: String,
     /// Its labels.
     pub labels: Labels,
+}
+
+impl Inner {
+    /// That no local directory was lost: of a snapshot itself, and of the layers below.
+    fn check_directories(&self, own: Option<SnapshotId>, chain: &[Layer]) -> Result<()> {
+        let own = own.map(|id| (id, false));
+        let below = mounts::lowers(chain).into_iter().map(|l| (l.id, l.remote.is_some()));
+        for (id, remote) in own.into_iter().chain(below) {
+            if !self.directories.is_whole(id, remote) {
+                return Err(Error::Unavailable(format!(
+                    "{} is missing or damaged: remove the container and the image that use it, and pull \
+                     the image again",
+                    self.directories.fs(id).display()
+                )));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Snapshots {
@@ -57,7 +75,15 @@ impl Snapshots {
     /// [`Error::NotFound`]; [`Error::FailedPrecondition`] for a committed snapshot; [`Error::Unavailable`]
     /// if a layer is in a repository that cannot be reached.
     pub async fn mounts(&self, key: String) -> Result<Vec<Mount>> {
-        let (record, chain) = self.on_disk(move |inner| inner.store.get_with_chain(&key)).await?;
+        let (record, chain) = self
+            .on_disk(move |inner| {
+                let (record, chain) = inner.store.get_with_chain(&key)?;
+                if record.info.kind != Kind::Committed {
+                    inner.check_directories(Some(record.id), &chain)?;
+                }
+                Ok((record, chain))
+            })
+            .await?;
         if record.info.kind == Kind::Committed {
             let message = format!("snapshot {:?} is committed and has no mounts", record.info.name);
             return Err(Error::FailedPrecondition(message));
@@ -105,6 +131,7 @@ impl Snapshots {
             let (uid, gid) =
                 mapping.as_ref().map_or((parent_root.uid, parent_root.gid), IdMapping::root);
             let content = Content::Local { uid, gid, writable: kind == Kind::Active };
+            inner.check_directories(None, &chain)?;
             let pending = inner.directories.create(&content)?;
             let id = pending.id();
             // Before the record, so that a failed call leaves nothing.

@@ -28,11 +28,18 @@ pub fn require_root() {
     );
 }
 
-/// A daemon's command with its log in a file.
-pub fn command(config: &Path, log: &Path) -> Command {
+/// A daemon's command with its log in a file; `within` is what it is started by.
+pub fn command(within: &[&str], config: &Path, log: &Path) -> Command {
     let log = fs::File::options().create(true).append(true).open(log).unwrap();
-    let mut command = Command::new(PROGRAM);
-    command.arg("--config").arg(config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    let mut words = within.iter().chain([&PROGRAM]);
+    let mut command = Command::new(words.next().unwrap());
+    command
+        .args(words)
+        .arg("--config")
+        .arg(config)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log);
     command
 }
 
@@ -73,8 +80,12 @@ impl Daemon {
     }
 
     pub async fn start(&mut self) {
+        self.start_with(&[]).await;
+    }
+
+    async fn start_with(&mut self, within: &[&str]) {
         assert!(self.process.is_none());
-        self.process = Some(command(&self.config, &self.log_file()).spawn().unwrap());
+        self.process = Some(command(within, &self.config, &self.log_file()).spawn().unwrap());
         let started = Instant::now();
         while self.client.list(&[]).await.is_err() {
             assert!(started.elapsed() < Duration::from_secs(20), "not ready:\n{}", self.log());
@@ -101,6 +112,12 @@ impl Daemon {
     pub async fn restart(&mut self) {
         self.kill();
         self.start().await;
+    }
+
+    /// The same, started by another program.
+    pub async fn restart_with(&mut self, within: &[&str]) {
+        self.kill();
+        self.start_with(within).await;
     }
 
     pub fn root(&self) -> PathBuf {

@@ -98,7 +98,8 @@ async fn ready_means_that_the_socket_answers() {
     let notified = UnixDatagram::bind(&path).unwrap();
     notified.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let log = daemon.work("notify").join("log");
-    let mut process = command(daemon.config(), &log).env("NOTIFY_SOCKET", &path).spawn().unwrap();
+    let mut process =
+        command(&[], daemon.config(), &log).env("NOTIFY_SOCKET", &path).spawn().unwrap();
     let mut message = [0; 100];
     let length = notified.recv(&mut message).unwrap();
     assert_eq!(&message[..length], b"READY=1\n");
@@ -143,6 +144,9 @@ async fn a_lost_directory_is_reported_and_the_rest_works() {
     assert_eq!(daemon.logged(&["ERROR", "lost one", "missing or damaged"]), 1);
     assert_eq!(daemon.logged(&["ERROR", "good one"]), 0);
     daemon.client.stat("lost one").await.unwrap();
+    let status = daemon.client.mounts("lost one").await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().contains("pull the image again"), "{status}");
     daemon.client.remove("lost one").await.unwrap();
     mounted(&daemon.client.mounts("good one").await.unwrap(), &daemon.work("m"));
 }

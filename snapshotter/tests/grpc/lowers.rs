@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use layer_layout::label::{GID_MAPPING, TARGET, UID_MAPPING};
+use layer_layout::overlay::{OPAQUE_VALUE, USER_OPAQUE};
 use tonic::Code;
 
 use crate::client::{Client, code};
@@ -59,6 +60,25 @@ async fn shapes_of_local_mounts() {
         assert_eq!(client.mounts(&key).await.unwrap(), given);
         assert_eq!(client.mounts(&key).await.unwrap(), given);
     }
+}
+
+/// As in a rootless containerd: trusted attributes cannot be written there.
+#[tokio::test]
+async fn in_a_user_namespace_marks_are_user_attributes() {
+    let mut daemon = Daemon::plain().await;
+    layer(&daemon, "base", "", &[]).await;
+    daemon.client.prepare("bare", "", &[]).await.unwrap();
+    daemon.restart_with(&["unshare", "--user", "--map-root-user"]).await;
+    daemon.client.prepare("over", "base", &[]).await.unwrap();
+    let overlay = shape(&daemon, "over").await;
+    assert!(overlay.contains(" userxattr "), "{overlay}");
+    assert!(!shape(&daemon, "bare").await.contains("userxattr"));
+    // And the mark that ends a chain is that one.
+    let upper = daemon.root().join("snapshots/3/fs");
+    xattr::set(upper, USER_OPAQUE, OPAQUE_VALUE).unwrap();
+    daemon.client.commit("opaque", "over", &[]).await.unwrap();
+    daemon.client.prepare("top", "opaque", &[]).await.unwrap();
+    assert!(shape(&daemon, "top").await.ends_with("lowerdir=R/3/fs"));
 }
 
 async fn mapped(client: &Client, key: &str, parent: &str, uids: &str, gids: &str) -> Code {
