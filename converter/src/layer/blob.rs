@@ -115,17 +115,20 @@ impl<R: Read> Blob<R> {
         }
     }
 
-    /// Tells an error of the blob's reader from one of its content.
-    fn explain(&self, cause: io::Error) -> Error {
-        let (compression, input) = match &self.decoder {
+    /// Tells an error of the blob's reader from one of its content. Broken content is often only how damage
+    /// of the blob shows first, so its reader is asked for the rest: it knows what the digest should be.
+    fn explain(&mut self, cause: io::Error) -> Error {
+        let (compression, input) = match &mut self.decoder {
             Decoder::Plain(input) => (Compression::Plain, input),
-            Decoder::Gzip(decoder) => (Compression::Gzip, decoder.get_ref()),
-            Decoder::Zstd(decoder) => (Compression::Zstd, decoder.get_ref()),
+            Decoder::Gzip(decoder) => (Compression::Gzip, decoder.get_mut()),
+            Decoder::Zstd(decoder) => (Compression::Zstd, decoder.get_mut()),
         };
         if input.get_ref().failed {
-            Error::Read(cause)
-        } else {
-            Error::Decompress { compression, cause }
+            return Error::Read(cause);
+        }
+        match io::copy(input.get_mut(), &mut io::sink()) {
+            Err(better) => Error::Read(better),
+            Ok(_) => Error::Decompress { compression, cause },
         }
     }
 }

@@ -123,13 +123,13 @@ pub type Xattrs = BTreeMap<Vec<u8>, Vec<u8>>;
 pub struct Metadata {
     /// Permission bits with setuid, setgid and sticky; no type bits.
     pub mode: u32,
-    /// Owner.
+    /// Owner; never `u32::MAX`, which `chown` takes for "leave it".
     pub uid: u32,
-    /// Group.
+    /// Group; never `u32::MAX`.
     pub gid: u32,
     /// Time of the last change of content.
     pub mtime: Timestamp,
-    /// Extended attributes, without those that belong to overlayfs.
+    /// Extended attributes in a namespace that Linux has, without those that belong to overlayfs.
     pub xattrs: Xattrs,
 }
 
@@ -169,7 +169,8 @@ pub enum Kind {
     },
     /// A named pipe.
     Fifo,
-    /// The path does not exist from this layer on, unless the layer itself has it.
+    /// The path does not exist from this layer on, unless the layer itself has it. A `.wh.` name of the tar,
+    /// or the character device 0:0, which overlayfs takes for the same.
     Whiteout,
     /// The path is a directory in which nothing of the lower layers is seen.
     Opaque,
@@ -184,4 +185,65 @@ pub struct Entry {
     pub kind: Kind,
     /// Its attributes; without meaning for hard links, whiteouts and opaque marks.
     pub metadata: Metadata,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths() {
+        let name = "n".repeat(NAME_MAX);
+        let longest = vec![name.as_str(); 16].join("/");
+        assert_eq!(longest.len(), PATH_MAX);
+        let cases: [(&str, Result<&str, PathError>); 18] = [
+            ("", Ok("")),
+            ("/", Ok("")),
+            ("./", Ok("")),
+            (".//./.", Ok("")),
+            ("a", Ok("a")),
+            ("/a/b", Ok("a/b")),
+            ("./a//b/./c/", Ok("a/b/c")),
+            ("...", Ok("...")),
+            ("..a/b..", Ok("..a/b..")),
+            (&longest, Ok(&longest)),
+            ("..", Err(PathError::Parent)),
+            ("/..", Err(PathError::Parent)),
+            ("a/..", Err(PathError::Parent)),
+            ("a/../b", Err(PathError::Parent)),
+            ("a\0b", Err(PathError::Nul)),
+            ("a/\0", Err(PathError::Nul)),
+            (&format!("{name}n"), Err(PathError::TooLong)),
+            (&format!("a/{longest}"), Err(PathError::TooLong)),
+        ];
+        for (raw, expected) in cases {
+            let path = LayerPath::clean(raw.as_bytes());
+            assert_eq!(
+                path.as_ref().map(LayerPath::as_bytes),
+                expected.as_ref().map(|p| p.as_bytes()),
+                "{raw:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn parts_of_paths() {
+        let path = LayerPath::clean(b"a/b/c").unwrap();
+        assert_eq!(path.components().collect::<Vec<_>>(), [b"a", b"b", b"c"]);
+        let (directory, name) = path.split().unwrap();
+        assert_eq!((directory.as_bytes(), name), (b"a/b".as_slice(), b"c".as_slice()));
+        assert_eq!(directory.join(name), path);
+        let top = LayerPath::clean(b"a").unwrap();
+        assert_eq!(top.split(), Some((LayerPath::ROOT, b"a".as_slice())));
+        assert_eq!(LayerPath::ROOT.join(b"a"), top);
+        assert!(LayerPath::ROOT.is_root() && LayerPath::ROOT.split().is_none());
+        assert_eq!(LayerPath::ROOT.components().count(), 0);
+    }
+
+    #[test]
+    fn paths_are_shown_escaped() {
+        let path = LayerPath::clean(b"a\xff\n\x1b[2J/b").unwrap();
+        assert_eq!(path.to_string(), "/a\\xff\\n\\x1b[2J/b");
+        assert_eq!(LayerPath::ROOT.to_string(), "/");
+    }
 }

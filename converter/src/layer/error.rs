@@ -136,6 +136,21 @@ pub enum Error {
     Failed,
 }
 
+impl Error {
+    /// Whether damage on the blob's way here is a likely cause. Names and limits say what somebody meant.
+    pub(super) fn may_be_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Truncated { .. }
+                | Self::Checksum { .. }
+                | Self::Field { .. }
+                | Self::Pax { .. }
+                | Self::Type { .. }
+                | Self::Sparse { .. }
+        )
+    }
+}
+
 impl From<Error> for io::Error {
     /// What a content's reader says: errors of the blob's reader unchanged, others as invalid data with the
     /// [`Error`] inside.

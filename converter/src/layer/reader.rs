@@ -125,13 +125,18 @@ impl LayerReader {
         Ok(Summary { diff_id, unpacked_bytes, entries: self.entries })
     }
 
+    /// Nothing succeeds after an error. And what looks like a broken tar may be a damaged blob, whose reader
+    /// knows better: then its error is the one to tell, expected and actual digest in it.
     fn guarded<T>(&mut self, action: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         if self.failed {
             return Err(Error::Failed);
         }
         let result = action(self);
         self.failed = result.is_err();
-        result
+        match result {
+            Err(error) if error.may_be_damage() => Err(self.stream.fault().unwrap_or(error)),
+            other => other,
+        }
     }
 
     fn advance(&mut self) -> Result<Option<Entry>> {

@@ -82,6 +82,18 @@ impl Stream {
         Ok((DiffId::from(digest), self.decoded))
     }
 
+    /// Reads to the end to hear whether the blob's reader finds fault with the blob.
+    pub(super) fn fault(&mut self) -> Option<Error> {
+        loop {
+            match self.available() {
+                Ok([]) => return None,
+                Ok(available) => self.start += available.len(),
+                Err(error @ Error::Read(_)) => return Some(error),
+                Err(_) => return None,
+            }
+        }
+    }
+
     /// What is there, or what comes next if nothing is there; empty only at the end.
     fn available(&mut self) -> Result<&[u8]> {
         if self.start == self.chunk.bytes().len() && !self.ended {

@@ -175,6 +175,26 @@ fn errors_of_the_blob_pass_through() {
     }
 }
 
+/// Damage shows first as broken compression or a broken tar. What counts is what the blob's reader says of
+/// it: which digest was expected, and which came.
+#[test]
+fn the_blobs_reader_explains_damage() {
+    let tar = sample();
+    for (name, blob) in [("plain", tar.clone()), ("gzip", gzip(&tar)), ("zstd", zstd(&tar))] {
+        for at in 0..blob.len() {
+            let mut bad = blob.clone();
+            bad[at] ^= 1 << (at % 8);
+            let failing = Failing(Cursor::new(bad));
+            let result = LayerReader::new(failing, Limits::default()).and_then(LayerReader::finish);
+            match result {
+                Err(Error::Read(error)) if is_mismatch(&error) => {}
+                Err(Error::Path { .. } | Error::Link { .. } | Error::Root { .. }) => {}
+                other => panic!("{name}, byte {at}: {other:?}"),
+            }
+        }
+    }
+}
+
 #[test]
 fn errors_of_the_blob_pass_through_content() {
     let tar = sample();
