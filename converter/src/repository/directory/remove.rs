@@ -124,7 +124,7 @@ mod tests {
         symlink(outside.path(), tree.join("link")).unwrap();
         symlink(outside.path(), place.path().join("tree-link")).unwrap();
         for closed in ["closed/inner", "closed"] {
-            let none = std::fs::Permissions::from_mode(0);
+            let none = std::fs::Permissions::from_mode(0o0);
             std::fs::set_permissions(tree.join(closed), none).unwrap();
         }
         let parent = std::fs::File::open(place.path()).unwrap();

@@ -45,6 +45,9 @@ fn told(tree: &snapshot::Tree) -> Vec<String> {
         .collect()
 }
 
+/// Name, lower layers (base first), upper layer, what the upper one has then.
+type Case<'a> = (&'a str, &'a [&'a [Described]], &'a [Described], &'a [&'a str]);
+
 #[test]
 fn implied_directories_follow_the_layers_below() {
     let merged: &[Described] = &[
@@ -58,7 +61,7 @@ fn implied_directories_follow_the_layers_below() {
         symlink("new", "usr/made/deep"),
         symlink("usr/back", "../usr"),
     ];
-    let cases: &[(&str, &[&[Described]], &[Described], &[&str])] = &[
+    let cases: &[Case<'_>] = &[
         ("a directory", &[merged], &[file("usr/x", "1")], &["usr 711", "usr/x=1"]),
         ("nothing", &[merged], &[file("no/x", "1")], &["no", "no/x=1"]),
         ("no layer", &[], &[file("no/x", "1")], &["no", "no/x=1"]),
@@ -174,7 +177,7 @@ fn links_to_lower_files_bring_both_names() {
         file("g", "low"),
         link("h", "g"),
     ];
-    let cases: &[(&str, &[&[Described]], &[Described], &[&str])] = &[
+    let cases: &[Case<'_>] = &[
         ("a file", &[base], &[link("x", "d/f")], &["d 700", "d/f=low", "x=low"]),
         ("a symlink", &[base], &[link("x", "s")], &["s=d/f", "x=d/f"]),
         ("two links", &[base], &[link("x", "g"), link("y", "x")], &["g=low", "x=low", "y=low"]),

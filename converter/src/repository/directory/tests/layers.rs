@@ -138,7 +138,9 @@ fn marks_concern_the_layers_below_only() {
 
 #[test]
 fn open_ends_are_told() {
-    let cases: &[(&[Described], &[&str], &[(&str, &str)])] = &[
+    /// Entries, implied directories, links to lower layers with their targets.
+    type Case<'a> = (&'a [Described], &'a [&'a str], &'a [(&'a str, &'a str)]);
+    let cases: &[Case<'_>] = &[
         (&[dir("a"), file("a/b", "")], &[], &[]),
         (&[file("a/b/c", "")], &["a", "a/b"], &[]),
         (&[file("a/b", ""), dir("a")], &[], &[]),

@@ -141,7 +141,7 @@ fn what_a_killed_publisher_had_prepared_is_removed() {
         fs::create_dir_all(place.path().join(".ducc").join(leftover)).unwrap();
     }
     let closed = place.path().join(".ducc/staging/.layers/closed");
-    fs::set_permissions(closed, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(closed, fs::Permissions::from_mode(0o0)).unwrap();
     fs::write(place.path().join(".ducc/lock"), "1 elsewhere\n").unwrap();
     fs::write(place.path().join(".ducc/journal.json.new"), "[{\"pa").unwrap();
     drop(place.begin());
