@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::layer::Limits;
 use crate::progress::Progress;
 use crate::report::{self, Report, Status};
-use crate::repository::{OpenEnds, Repository, SharedTransaction};
+use crate::repository::{self, OpenEnds, Repository, SharedTransaction};
 use crate::source::{self, KnownManifest, Source};
 use crate::{Error, Result};
 
@@ -97,6 +97,7 @@ impl Conversion<'_> {
 
         let target = Arc::new(target);
         if target.is_published(&*self.repository)? {
+            self.clean_up()?;
             tracing::info!(image = %target.image.reference, "up to date");
             report.status = Status::UpToDate;
         } else {
@@ -213,10 +214,24 @@ impl Conversion<'_> {
         }
     }
 
+    /// Finishes or removes what a killed publisher has left, unless another is at work and will.
+    fn clean_up(&self) -> Result<()> {
+        if self.repository.lookup(&path::publisher())?.is_none() {
+            return Ok(());
+        }
+        match self.repository.begin(&mut |_| false) {
+            Ok(_) | Err(repository::Error::Busy(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     async fn begin(&self) -> Result<SharedTransaction> {
         let repository = Arc::clone(&self.repository);
         let begun = tokio::task::spawn_blocking(move || {
-            repository.begin(&mut |reason| tracing::warn!("{reason}"))
+            repository.begin(&mut |busy| {
+                tracing::warn!("{busy}; waiting");
+                true
+            })
         });
         Ok(Arc::new(begun.await??))
     }

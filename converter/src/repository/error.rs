@@ -21,6 +21,9 @@ pub enum Error {
     /// The repository's path leads to something that is no directory.
     #[error("{} is no directory, so it cannot be a repository", .0.display())]
     NotADirectory(PathBuf),
+    /// Another publisher is at work, and the caller does not want to wait.
+    #[error("{0}")]
+    Busy(String),
     /// The system refused an operation.
     #[error("cannot {action} {}{}", path.display(), advice(cause))]
     System {

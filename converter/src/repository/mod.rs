@@ -25,12 +25,12 @@ pub trait Repository: Send + Sync {
     /// What the repository is called in URLs and labels: a fully qualified repository name.
     fn name(&self) -> &str;
 
-    /// Begins a change. Waits until no other publisher is at work (`waiting` is called once if so, with a
-    /// text for people), finishes or removes what a killed one has left.
+    /// Begins a change, when no other publisher is at work. If there is one, `wait` is asked once whether to
+    /// wait for it, with a text for people. What a killed publisher has left is finished or removed.
     ///
     /// # Errors
-    /// If the repository cannot be written.
-    fn begin(&self, waiting: &mut dyn FnMut(&str)) -> Result<Box<dyn Transaction>>;
+    /// [`Error::Busy`] if `wait` said no; others if the repository cannot be written.
+    fn begin(&self, wait: &mut dyn FnMut(&str) -> bool) -> Result<Box<dyn Transaction>>;
 
     /// Reads a published small file; `None` if there is none.
     ///

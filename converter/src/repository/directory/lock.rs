@@ -30,8 +30,11 @@ pub(super) fn name(path: &RepositoryPath) -> &[u8] {
 }
 
 impl Lock {
-    /// Waits until no other publisher is at work. `waiting` is called once if there is one.
-    pub(super) fn acquire(repository: Beneath, waiting: &mut dyn FnMut(&str)) -> Result<Self> {
+    /// Waits until no other publisher is at work. If there is one, `wait` is asked once whether to.
+    pub(super) fn acquire(
+        repository: Beneath,
+        wait: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<Self> {
         let mut told = false;
         let lock_path = path::publisher_lock();
         let file_name = name(&lock_path);
@@ -55,10 +58,11 @@ impl Lock {
             }) {
                 Ok(()) => {}
                 Err(Errno::WOULDBLOCK) => {
-                    if !told {
-                        waiting(&describe(&mut file, &repository));
-                        told = true;
+                    let busy = describe(&mut file, &repository);
+                    if !told && !wait(&busy) {
+                        return Err(Error::Busy(busy));
                     }
+                    told = true;
                     retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive))
                         .map_err(failed("lock"))?;
                 }
@@ -119,5 +123,5 @@ fn describe(file: &mut File, repository: &Beneath) -> String {
         Err(_) => None,
     };
     let holder = holder.map(|(pid, host)| format!(" (pid {pid} on {host})")).unwrap_or_default();
-    format!("another ducc{holder} is publishing into {}; waiting", repository.shown(b"").display())
+    format!("another ducc{holder} is publishing into {}", repository.shown(b"").display())
 }

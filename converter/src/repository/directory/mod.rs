@@ -91,9 +91,9 @@ impl Repository for Directory {
         &self.name
     }
 
-    fn begin(&self, waiting: &mut dyn FnMut(&str)) -> Result<Box<dyn Transaction>> {
+    fn begin(&self, wait: &mut dyn FnMut(&str) -> bool) -> Result<Box<dyn Transaction>> {
         let repository = self.root()?;
-        let lock = Lock::acquire(self.root()?, waiting)?;
+        let lock = Lock::acquire(self.root()?, wait)?;
         if let Some(moves) = journal::read(&repository)? {
             let staging = path::publisher_staging();
             let staging = staging.as_str().as_bytes();

@@ -50,7 +50,7 @@ fn prepare(transaction: &dyn Transaction) {
 /// The same transaction with its inside open.
 fn change(place: &Place) -> Change {
     let repository = place.open();
-    let lock = Lock::acquire(repository.root().unwrap(), &mut |_| ()).unwrap();
+    let lock = Lock::acquire(repository.root().unwrap(), &mut |_| true).unwrap();
     Change::new(Area::new(repository.root().unwrap(), lock).unwrap())
 }
 
@@ -154,7 +154,7 @@ fn a_damaged_journal_is_left_for_people() {
         let place = Place::new();
         fs::create_dir_all(place.path().join(".ducc/staging/x")).unwrap();
         fs::write(place.path().join(".ducc/journal.json"), journal).unwrap();
-        let begun = place.open().begin(&mut |_| ()).map(drop);
+        let begun = place.open().begin(&mut |_| true).map(drop);
         assert!(matches!(begun, Err(Error::Journal { .. })), "{journal}: {begun:?}");
         assert_eq!(names(&place.path().join(".ducc")), ["journal.json", "staging"]);
     }
@@ -254,15 +254,18 @@ fn publishers_wait_for_each_other() {
     let path = place.path();
     let second = std::thread::spawn(move || {
         let repository = Directory::open(&path, None).unwrap();
-        let transaction =
-            repository.begin(&mut |text| told.send(text.to_owned()).unwrap()).unwrap();
+        let mut wait = |text: &str| {
+            told.send(text.to_owned()).unwrap();
+            true
+        };
+        let transaction = repository.begin(&mut wait).unwrap();
         let seen = path.join("r.io/a:1/f").exists();
         drop(transaction);
         seen
     });
     let text = tell.recv_timeout(Duration::from_secs(10)).unwrap();
     let pid = format!("(pid {} on ", std::process::id());
-    assert!(text.contains(&pid) && text.contains("waiting"), "{text}");
+    assert!(text.contains(&pid) && text.contains("is publishing into"), "{text}");
     assert!(text.contains(place.path().to_str().unwrap()), "{text}");
     first.commit().unwrap();
     assert!(second.join().unwrap(), "the second begins when the first has published");
@@ -276,7 +279,7 @@ fn many_publishers_leave_no_lock_behind() {
         for _ in 0..8 {
             scope.spawn(|| {
                 for _ in 0..20 {
-                    drop(place.open().begin(&mut |_| ()).unwrap());
+                    drop(place.open().begin(&mut |_| true).unwrap());
                 }
             });
         }
@@ -332,4 +335,14 @@ fn a_journal_survives_a_round_trip() {
     let json = serde_json::to_string(&moves).unwrap();
     assert_eq!(json, r#"[{"path":"a/b"},{"path":".flat/x","mode":365}]"#);
     assert_eq!(serde_json::from_str::<Vec<journal::Move>>(&json).unwrap(), moves);
+}
+
+#[test]
+fn who_does_not_want_to_wait_is_told() {
+    let place = Place::new();
+    let other = place.begin();
+    let begun = place.open().begin(&mut |_| false).map(drop);
+    assert!(matches!(&begun, Err(Error::Busy(text)) if text.contains("pid")), "{begun:?}");
+    drop(other);
+    assert!(place.open().begin(&mut |_| false).is_ok());
 }
