@@ -6,12 +6,12 @@
 //!
 //! | module | what it is for |
 //! |---|---|
-//! | [`manifest`] | indexes and manifests: pure parsing, the choice of a platform |
-//! | [`blob`] | reading with verification |
-//! | [`registry`] | the OCI distribution-spec over HTTP: authentication, retries, resumed downloads |
+//! | `manifest` | indexes and manifests: pure parsing, the choice of a platform |
+//! | `blob` | reading with verification |
+//! | `registry` | the OCI distribution-spec over HTTP: authentication, retries, resumed downloads |
 //! | [`push_thin`] | a thin image into a registry |
 //! | [`credentials`] | who to be towards which registry |
-//! | [`local`] | layouts and archives |
+//! | `local` | layouts and archives |
 
 mod blob;
 pub mod credentials;

@@ -28,9 +28,6 @@ pub struct Options {
     pub first_pause: Duration,
     /// The longest pause, also when a registry asks for a longer one. The default is two minutes.
     pub longest_pause: Duration,
-    /// The user name for pushes, whose password is in `DUCC_OUTPUT_REGISTRY_PASS`; without one,
-    /// `credentials` count for pushes, too.
-    pub push_user: Option<String>,
     /// Who to be towards which registry.
     pub credentials: Credentials,
     /// Directories with CA certificates by registry, `<directory>/<host[:port]>/*.crt` (PEM), on top of the
@@ -49,7 +46,6 @@ impl Default for Options {
             attempts: 6,
             first_pause: Duration::from_secs(1),
             longest_pause: Duration::from_secs(120),
-            push_user: None,
             credentials: Credentials::default(),
             certificate_directories: vec![
                 PathBuf::from("/etc/docker/certs.d"),

@@ -83,10 +83,16 @@ impl Registries {
     }
 }
 
-/// The password for pushes: `DUCC_OUTPUT_REGISTRY_PASS`, or the names that it had in older versions of DUCC.
-pub(in super::super) fn push_password(
-    variable: impl Fn(&str) -> Option<OsString>,
-) -> Result<String> {
+/// The password of a user name that is given for pushes: `DUCC_OUTPUT_REGISTRY_PASS`, or the names that it
+/// had in older versions of DUCC.
+///
+/// # Errors
+/// If it is missing, or not UTF-8.
+pub fn push_password() -> Result<String> {
+    read_push_password(|name| std::env::var_os(name))
+}
+
+pub(super) fn read_push_password(variable: impl Fn(&str) -> Option<OsString>) -> Result<String> {
     const NAMES: [&str; 3] = [
         "DUCC_OUTPUT_REGISTRY_PASS",
         "DUCC_DOCKER_REGISTRY_PASS",

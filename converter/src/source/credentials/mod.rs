@@ -2,8 +2,8 @@
 //!
 //! In this order, the first that knows the registry decides:
 //! 1. a login given to [`Credentials::with_login`] (`--username` and `DUCC_OUTPUT_REGISTRY_PASS`, for pushes);
-//! 2. DUCC's variables, see [`environment`];
-//! 3. Podman's auth files, then Docker's, see [`auth_file`].
+//! 2. DUCC's variables, see `environment.rs`;
+//! 3. Podman's auth files, then Docker's, see `auth_file.rs`.
 //!
 //! A registry is recognised by its **exact** host name and port. (DUCC searched for its `IDENT` anywhere in
 //! the URL, and so could hand a password to a host with a look-alike name.) The host names of Docker Hub
@@ -18,7 +18,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use environment::Mirror;
-pub(super) use environment::push_password;
+pub use environment::push_password;
 
 /// Why credentials could not be had.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::auth_file::{AuthFile, standard_paths};
-use super::environment::{Registries, push_password};
+use super::environment::{Registries, read_push_password};
 use super::{Credential, Credentials, Error, Mirror, Secret, helper};
 
 fn password(username: &str, password: &str) -> Option<Credential> {
@@ -165,9 +165,9 @@ fn the_password_for_pushes() {
     for (set, password) in
         [(vec![oldest, old, new], "new"), (vec![oldest, old], "old"), (vec![oldest], "oldest")]
     {
-        assert_eq!(push_password(variables(&set)).unwrap(), password);
+        assert_eq!(read_push_password(variables(&set)).unwrap(), password);
     }
-    assert!(push_password(variables(&[])).is_err());
+    assert!(read_push_password(variables(&[])).is_err());
 }
 
 #[tokio::test]

@@ -147,7 +147,8 @@ async fn layouts() {
         on(image_of(b"attestation"), "unknown", "unknown"),
     ]);
     let nested = descriptor(media_type::OCI_INDEX, &inner);
-    let cases: [(&str, Vec<Value>, &str, std::result::Result<(&[u8], &str), &str>); 12] = [
+    type Outcome = std::result::Result<(&'static [u8], &'static str), &'static str>;
+    let cases: [(&str, Vec<Value>, &str, Outcome); 12] = [
         ("one", vec![image_of(b"one")], "", Ok((b"one", "latest"))),
         ("one, tagged", vec![tagged(image_of(b"one"), "1.0")], "", Ok((b"one", "1.0"))),
         (

@@ -102,7 +102,7 @@ impl Authenticator {
                 let denied = |message: &str, hint: String| {
                     Err(Failure::Denied { url: show(url), message: message.to_owned(), hint })
                 };
-                let found = self.find().await?;
+                let found = self.find(url).await?;
                 let Some(Found { credential, origin }) = found else {
                     return denied("a login is needed", self.hint(None));
                 };
@@ -145,8 +145,16 @@ impl Authenticator {
         }
     }
 
-    async fn find(&self) -> Result<Option<Found>, Failure> {
-        Ok(self.credentials.find(&self.registry, &self.scope.repository).await?)
+    /// The credentials for the registry, which will go to `url`.
+    async fn find(&self, url: &Url) -> Result<Option<Found>, Failure> {
+        let found = self.credentials.find(&self.registry, &self.scope.repository).await?;
+        if found.is_some() && url.scheme() == "http" && !is_loopback(url) {
+            tracing::warn!(
+                url = show(url),
+                "a login goes over plain HTTP, readable by anybody in between"
+            );
+        }
+        Ok(found)
     }
 
     /// Fetches a token.
@@ -158,7 +166,7 @@ impl Authenticator {
         if !matches!(realm.scheme(), "https" | "http") || !realm.has_host() {
             return Err(bad_realm("not an HTTP URL"));
         }
-        let found = self.find().await?;
+        let found = self.find(&realm).await?;
         let downgrade = url.scheme() == "https" && realm.scheme() == "http" && !is_loopback(&realm);
         if found.is_some() && downgrade {
             return Err(bad_realm("credentials do not go from HTTPS to plain HTTP"));

@@ -37,7 +37,7 @@ use tokio::sync::Semaphore;
 pub use failure::Failure;
 pub use push::{Pushed, push_thin};
 
-use self::session::{Request, Session};
+use self::session::{PULL, Request, Session};
 use super::blob::{BlobReader, Expected, OnBytes};
 use super::error::{Error, Part, Result};
 use super::image::{Descriptor, Document, Image, KnownManifest, LayerDescriptor};
@@ -74,7 +74,7 @@ impl Registry {
             reference: reference.clone(),
             image: reference.to_string().into(),
             platform: options.platform.clone(),
-            session: Arc::new(Session::open(reference, "pull", options)?),
+            session: Arc::new(Session::open(reference, PULL, options)?),
             downloads: Arc::new(Semaphore::new(permits)),
         })
     }

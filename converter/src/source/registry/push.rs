@@ -10,9 +10,8 @@ use http::{Method, StatusCode};
 use layer_layout::thin::{Blob, ThinImage};
 use layer_layout::{Digest, RegistryReference};
 
-use super::session::{Request, Session};
+use super::session::{PUSH, Request, Session};
 use super::{Failure, content_digest, fetch_once};
-use crate::source::credentials::push_password;
 use crate::source::error::{Error, Part, Result};
 use crate::source::manifest::MANIFEST_LIMIT;
 use crate::source::media_type;
@@ -31,12 +30,11 @@ pub struct Pushed {
     pub bytes: u64,
 }
 
-/// Pushes a thin image. `options` tells the credentials (see [`Options::push_user`]), attempts and time
-/// limits.
+/// Pushes a thin image. `options` tells the credentials, attempts and time limits.
 ///
 /// # Errors
-/// If the registry does not take it, `reference` names no single image or another digest than this image's,
-/// or there is a user but no password.
+/// If the registry does not take it, or `reference` names no single image or another digest than this
+/// image's.
 pub async fn push_thin(
     reference: &RegistryReference,
     image: &ThinImage,
@@ -52,12 +50,7 @@ pub async fn push_thin(
             "the thin image has digest {digest}, not {named}; name a tag instead"
         ));
     }
-    let mut options = options.clone();
-    if let Some(user) = &options.push_user {
-        let password = push_password(|name| std::env::var_os(name))?;
-        options.credentials = options.credentials.with_login(reference.registry(), user, &password);
-    }
-    let session = Session::open(reference, "pull,push", &options)?;
+    let session = Session::open(reference, PUSH, options)?;
     let failed = |part: Part| {
         move |cause: Failure| Error::Push {
             image: reference.to_string(),

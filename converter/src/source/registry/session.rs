@@ -22,6 +22,12 @@ use crate::source::options::Options;
 /// Docker Hub's registry, which is not at the address that its images are named after.
 const DOCKER_HUB: &str = "registry-1.docker.io";
 
+/// To read from a repository.
+pub(super) const PULL: &str = "pull";
+
+/// To read from a repository and to write to it.
+pub(super) const PUSH: &str = "pull,push";
+
 /// One repository of one registry.
 ///
 /// A reference with `http://` is spoken to over plain HTTP, any other over HTTPS. A registry on this machine
@@ -65,13 +71,15 @@ impl<'a> Request<'a> {
 }
 
 impl Session {
-    /// `actions` is what is to be done: `pull` or `pull,push`.
+    /// `actions` is what is to be done: [`PULL`] or [`PUSH`].
     pub(super) fn open(
         reference: &RegistryReference,
         actions: &'static str,
         options: &Options,
     ) -> Result<Self> {
+        // A mirror passes on what it fetches; what is pushed goes to the registry itself.
         let mirror = options.credentials.mirror(reference.registry());
+        let mirror = mirror.filter(|_| actions == PULL);
         let host = mirror.map_or(reference.registry(), |mirror| &mirror.host);
         let repository = match mirror.map(|mirror| mirror.path.as_str()) {
             Some(path) if !path.is_empty() => format!("{path}/{}", reference.repository()),

@@ -199,7 +199,8 @@ async fn an_identity_token_is_exchanged() {
 #[tokio::test]
 async fn token_servers_fail() {
     let fixture = Fixture::new();
-    let cases: [(&str, fn(usize) -> Answer, usize, &[&str]); 6] = [
+    type Token = fn(usize) -> Answer;
+    let cases: [(&str, Token, usize, &[&str]); 6] = [
         (
             "denied",
             |_| Answer::new(401, r#"{"details":"wrong, wrong"}"#),

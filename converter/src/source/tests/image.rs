@@ -141,9 +141,10 @@ async fn failures_of_the_manifest_request() {
 #[tokio::test]
 async fn a_manifest_that_stalls() {
     let fixture = Fixture::new();
-    for answer in
-        [Answer::new(200, "{}").only(0, End::Stall), Answer::new(200, "{").end(End::Stall).chunked()]
-    {
+    for answer in [
+        Answer::new(200, "{}").only(0, End::Stall),
+        Answer::new(200, "{").end(End::Stall).chunked(),
+    ] {
         let server = fixture.registry(move |_, _| Some(answer.clone())).await;
         let error = open(&server, ":1", &impatient()).await.resolve(None).await.unwrap_err();
         assert!(text(&error).contains("nothing for 0.4 seconds"), "{error:?}");

@@ -76,7 +76,8 @@ async fn credentials_stay_with_the_registry() {
 #[tokio::test]
 async fn failures() {
     let fixture = fixture();
-    let cases: [(&str, fn(&Received, usize) -> Option<Answer>, Option<&str>); 7] = [
+    type Fault = fn(&Received, usize) -> Option<Answer>;
+    let cases: [(&str, Fault, Option<&str>); 7] = [
         (
             "upload fails once",
             |request, nth| (request.path() == "/upload" && nth == 0).then(|| Answer::new(500, "")),

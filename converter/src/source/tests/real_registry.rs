@@ -146,6 +146,32 @@ async fn a_password() {
     }
 }
 
+/// The registry's token server would get a password, which came over HTTPS, over plain HTTP.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_server_without_tls() {
+    let certificate = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let (pem, key) = (certificate.cert.pem(), certificate.signing_key.serialize_pem());
+    let http = "  tls: {certificate: {dir}/cert.pem, key: {dir}/key.pem}";
+    let auth = "auth: {token: {realm: 'http://auth.example/token', service: s, issuer: i, \
+                rootcertbundle: {dir}/cert.pem}}";
+    let registry = Registry::start(http, auth, |directory| {
+        std::fs::write(directory.join("cert.pem"), &pem).unwrap();
+        std::fs::write(directory.join("key.pem"), &key).unwrap();
+    });
+    let host = format!("127.0.0.1:{}", registry.port);
+    let own = registry.directory.path().join("certs.d").join(&host);
+    std::fs::create_dir_all(&own).unwrap();
+    std::fs::write(own.join("ca.crt"), &pem).unwrap();
+    let options = Options {
+        certificate_directories: vec![registry.directory.path().join("certs.d")],
+        credentials: Credentials::default().with_login(&host, "user", "secret"),
+        ..options()
+    };
+    let reference = registry.reference("https://", "a/b:1");
+    let message = text(&pull(&reference, &Fixture::new(), &options).await.unwrap_err());
+    assert!(message.contains("do not go from HTTPS to plain HTTP"), "{message}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_private_ca() {
     let certificate = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
