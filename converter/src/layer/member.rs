@@ -212,8 +212,3 @@ impl Member {
         EntryName::new(&self.name)
     }
 }
-
-/// Components of a path.
-pub(super) fn depth(path: &LayerPath) -> usize {
-    path.components().count()
-}

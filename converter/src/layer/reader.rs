@@ -6,11 +6,11 @@ use std::sync::Arc;
 use layer_layout::DiffId;
 
 use super::blob::Blob;
-use super::entry::Entry;
+use super::entry::{Entry, Kind};
 use super::error::{EntryName, Error, Result, Within};
 use super::header::{self, Block, Header};
 use super::limits::Limits;
-use super::member::{self, Member};
+use super::member::Member;
 use super::pax::Records;
 use super::pipeline::Pipeline;
 use super::sparse::{self, Segment};
@@ -276,10 +276,10 @@ impl LayerReader {
         let Some(entry) = member.entry(size)? else {
             return Ok(None);
         };
-        if member::depth(&entry.path) > limits.path_depth {
+        if entry.path.components().count() > limits.path_depth {
             return Err(exceeds("the number of path components", limits.path_depth as u64));
         }
-        if let super::entry::Kind::File { size } = entry.kind {
+        if let Kind::File { size } = entry.kind {
             if size > limits.file_size {
                 return Err(exceeds("the number of bytes of a file", limits.file_size));
             }
