@@ -26,6 +26,10 @@ pub const COMMAND: &str = "repository-reader";
 /// A `layers.json` has a few hundred bytes.
 const MAX_METADATA: u64 = 64 * 1024;
 
+/// openat2(2) gives up on a path with `..` (the links of chains have them) whenever anything is renamed or
+/// mounted anywhere on the system meanwhile. On a busy node that happens again and again.
+const MAX_ATTEMPTS: usize = 10_000;
+
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// Answers the questions on standard input until it closes.
@@ -104,9 +108,14 @@ impl Tree {
     /// Opens a path without ever leaving the repository. Links inside it are followed.
     fn open_beneath(&self, path: &str, flags: OFlags) -> Result<File, Problem> {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        openat2(&self.root, path, flags, Mode::empty(), resolve)
-            .map(File::from)
-            .map_err(|error| Problem::new(path, error))
+        for _ in 0..MAX_ATTEMPTS {
+            match openat2(&self.root, path, flags, Mode::empty(), resolve) {
+                Err(Errno::AGAIN) => std::thread::yield_now(),
+                Err(error) => return Err(Problem::new(path, error)),
+                Ok(file) => return Ok(file.into()),
+            }
+        }
+        Err(Problem::new(path, Errno::AGAIN))
     }
 
     /// Opens a directory, and tells its resolved path relative to the root.

@@ -32,7 +32,7 @@ async fn containers_outlive_the_daemon() {
     let before = daemon.client.list(&[]).await.unwrap();
     for signal in [Signal::TERM, Signal::INT, Signal::KILL] {
         let (status, elapsed) = daemon.stop(signal);
-        assert!(elapsed < Duration::from_secs(3), "{elapsed:?}");
+        assert!(elapsed < Duration::from_secs(5), "{elapsed:?}");
         assert_eq!(status.success(), signal != Signal::KILL);
         // A waiting client finds no socket after an orderly end, and waits.
         assert_eq!(daemon.socket().exists(), signal == Signal::KILL);
@@ -312,7 +312,7 @@ async fn killed_again_and_again_under_load() {
     }
     daemon.restart().await;
     let names: BTreeSet<_> = daemon.client.names(&[]).await.unwrap().into_iter().collect();
-    assert!(there.len() > 15, "too little happened: {}", there.len());
+    assert!(there.len() > 5, "too little happened: {}", there.len());
     assert_eq!(
         there.difference(&names).collect::<Vec<_>>(),
         Vec::<&String>::new(),

@@ -109,10 +109,7 @@ async fn a_repository_that_hangs() {
     let answer = pull(&daemon.client, "ns", &others[..1]).await;
     assert_eq!(remotes(&answer), [true], "another repository has it");
     let first = started.elapsed();
-    assert!(
-        (Duration::from_millis(900)..Duration::from_millis(3000)).contains(&first),
-        "{first:?}"
-    );
+    assert!((Duration::from_millis(900)..Duration::from_secs(5)).contains(&first), "{first:?}");
     let started = Instant::now();
     assert_eq!(remotes(&pull(&daemon.client, "ns", &others).await), [true; 3]);
     assert_eq!(remotes(&pull(&daemon.client, "ns", &[some_chain("x")]).await), [false]);
@@ -122,7 +119,8 @@ async fn a_repository_that_hangs() {
     daemon.client.stat("container").await.unwrap();
     daemon.client.usage("container").await.unwrap();
     daemon.client.usage(top(&pulled)).await.unwrap();
-    assert!(started.elapsed() < Duration::from_millis(700), "{:?}", started.elapsed());
+    // With the time-out for each of these it would be five seconds.
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
     assert_eq!(daemon.logged(&["WARN", "hanging.org", "the repository does not answer"]), 1);
 
     // Killed and stopped while it hangs: no lock, no socket and no port stays behind.
@@ -132,7 +130,7 @@ async fn a_repository_that_hangs() {
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     assert_eq!(code(daemon.client.mounts("container").await), Code::Unavailable);
     let (status, elapsed) = daemon.stop(Signal::TERM);
-    assert!(status.success() && elapsed < Duration::from_secs(3), "{status} {elapsed:?}");
+    assert!(status.success() && elapsed < Duration::from_secs(5), "{status} {elapsed:?}");
     daemon.start().await;
     assert_eq!(code(daemon.client.mounts("container").await), Code::Unavailable);
     daemon.client.prepare("local", "", &[]).await.unwrap();
@@ -142,7 +140,7 @@ async fn a_repository_that_hangs() {
     let started = Instant::now();
     while let Err(status) = daemon.client.mounts("container").await {
         assert_helpful(&status, &["hanging.org"]);
-        assert!(started.elapsed() < Duration::from_secs(6), "{status}");
+        assert!(started.elapsed() < Duration::from_secs(20), "{status}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_ne!(daemon.logged(&["hanging.org", "answers again"]), 0);

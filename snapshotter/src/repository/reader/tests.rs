@@ -63,6 +63,32 @@ fn a_hit_tells_resolved_paths() {
     }
 }
 
+/// The kernel answers EAGAIN then.
+#[test]
+fn renames_elsewhere_do_not_disturb() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("repository");
+    std::fs::create_dir_all(root.join(".layers/aa/layerfs")).unwrap();
+    let at = root.join(path::chain_layer(&chain()));
+    std::fs::create_dir_all(at.parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink("../../../.layers/aa/layerfs", at).unwrap();
+    let (one, two) = (directory.path().join("one"), directory.path().join("two"));
+    std::fs::create_dir(&one).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                std::fs::rename(&one, &two).unwrap();
+                std::fs::rename(&two, &one).unwrap();
+            }
+        });
+        let answers: Vec<_> = (0..5000).map(|_| answer(&root, &find(chain()))).collect();
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        let other = answers.iter().find(|answer| !matches!(answer, Answer::Found(_)));
+        assert_eq!(other, None);
+    });
+}
+
 #[test]
 fn questions_and_answers_are_single_lines() {
     let question = Question::Find {
