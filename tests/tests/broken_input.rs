@@ -111,7 +111,11 @@ fn hostile() -> Vec<Hostile> {
             &["/passwd", "/etc, which is a symlink"],
         ),
         ("hard link to nothing", vec![Entry::hard_link("a", "never")], &["never"]),
-        ("hard link to itself", vec![Entry::file("a", "x"), Entry::hard_link("a", "a")], &["/a"]),
+        (
+            "hard link to itself",
+            vec![Entry::file("a", "x"), Entry::hard_link("a", "a")],
+            &["hard link to itself"],
+        ),
         ("hard link to a directory", vec![Entry::dir("d"), Entry::hard_link("a", "d")], &["/a"]),
         (
             "a file where a directory is needed",
@@ -188,12 +192,7 @@ fn bombs_and_limits() -> Result<()> {
             &[("--max-file-size", "1000000")],
             &["zeros", "limit of 1000000"],
         ),
-        (
-            "all of a tar",
-            vec![zeros],
-            &[("--max-unpacked-size", "1000000")],
-            &["limit of 1000000"],
-        ),
+        ("all of a tar", vec![zeros], &[("--max-unpacked-size", "1000000")], &["limit of 1000000"]),
         ("a sparse petabyte", vec![Entry::new("sparse", holes)], &[], &["sparse"]),
         ("too deep", vec![deep], &[("--max-path-depth", "20")], &["limit of 20"]),
         ("too many", many, &[("--max-entries", "49")], &["limit of 49"]),
@@ -237,7 +236,10 @@ fn a_registry_that_fails() -> Result<()> {
         (Fault::Longer(1 << 20), &["layer", "sha256:"]),
         (Fault::Status(429, "Retry-After: 0"), &["429"]),
         (Fault::Status(500, "X-Fault: yes"), &["500"]),
-        (Fault::Status(401, "WWW-Authenticate: Basic realm=\"r\""), &["access denied", "docker login"]),
+        (
+            Fault::Status(401, "WWW-Authenticate: Basic realm=\"r\""),
+            &["access denied", "docker login"],
+        ),
         (Fault::Manifest, &["sha256:"]),
     ];
     for (fault, words) in cases {
