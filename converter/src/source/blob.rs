@@ -63,8 +63,8 @@ impl Expected {
 
     /// The error for content with the digest `got`.
     pub(super) fn digest_mismatch(&self, got: Digest) -> Error {
-        let Self { image, part, digest, .. } = self;
-        Error::DigestMismatch { image: image.to_string(), part: *part, expected: *digest, got }
+        let (expected, got) = (Box::new(self.digest), Box::new(got));
+        Error::DigestMismatch { image: self.image.to_string(), part: self.part, expected, got }
     }
 
     /// Checks content that is in memory as a whole.
@@ -169,7 +169,7 @@ mod tests {
         let error = |reader: BlobReader| reader.finish().unwrap_err().downcast::<Error>().unwrap();
         assert!(matches!(
             error(reader(b"content", wrong, 7)),
-            Error::DigestMismatch { expected, got, .. } if expected == wrong && got == right
+            Error::DigestMismatch { expected, got, .. } if *expected == wrong && *got == right
         ));
         for size in [6, 8] {
             assert!(matches!(

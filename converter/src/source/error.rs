@@ -73,9 +73,9 @@ pub enum Error {
         /// Which content.
         part: Part,
         /// The digest that was promised.
-        expected: Digest,
+        expected: Box<Digest>,
         /// The digest of what came.
-        got: Digest,
+        got: Box<Digest>,
     },
     /// Content is longer or shorter than its descriptor says.
     #[error("{part} of {image} has {got} bytes{}, expected {expected}", if got > expected { " or more" } else { "" })]
@@ -115,7 +115,7 @@ pub enum Error {
         /// The image as its user named it.
         image: String,
         /// What was asked for.
-        wanted: Platform,
+        wanted: Box<Platform>,
         /// What there is.
         available: Vec<Platform>,
     },

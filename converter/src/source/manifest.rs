@@ -198,7 +198,7 @@ pub(super) fn choose<'a>(
         .map(|(entry, _)| entry);
     chosen.ok_or_else(|| Error::Platform {
         image: image.to_owned(),
-        wanted: wanted.clone(),
+        wanted: Box::new(wanted.clone()),
         available: offers().map(|(_, platform)| platform.clone()).collect(),
     })
 }

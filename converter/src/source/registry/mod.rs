@@ -146,8 +146,8 @@ impl Registry {
         let got = Digest::of(&bytes);
         let expected = expected.or_else(|| content_digest(&headers)).unwrap_or(got);
         if got != expected {
-            let image = self.image.to_string();
-            return Err(Error::DigestMismatch { image, part: Part::Manifest, expected, got });
+            let size = bytes.len() as u64;
+            return Err(self.expected(Part::Manifest, expected, size).digest_mismatch(got));
         }
         let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         manifest::document(&self.image, content_type, bytes)

@@ -153,7 +153,7 @@ async fn wrong_content_is_found() {
     .await;
     let error = content.unwrap_err();
     assert!(
-        matches!(error, Error::DigestMismatch { expected, got, .. } if expected == digest && got == flipped)
+        matches!(&error, Error::DigestMismatch { expected, got, .. } if **expected == digest && **got == flipped)
     );
     let message = text(&error);
     for part in ["/a/b:1", &digest.to_string(), &flipped.to_string(), "layer"] {
@@ -168,7 +168,7 @@ async fn wrong_content_is_found() {
         if answer.status() == 200 { broken } else { changed.header("Content-Range", range) }
     })
     .await;
-    assert!(matches!(content, Err(Error::DigestMismatch { expected, .. }) if expected == digest));
+    assert!(matches!(content, Err(Error::DigestMismatch { expected, .. }) if *expected == digest));
     assert_eq!(server.requests_to(&fixture.layer_path()).len(), 2);
 
     let cases: [(&str, u64, u64, Fault); 6] = [

@@ -71,7 +71,7 @@ async fn documents_are_what_they_are_called() {
         .await;
     let error = open(&server, ":1", &options()).await.resolve(None).await.unwrap_err();
     assert!(matches!(error, Error::DigestMismatch { part: Part::Manifest, expected, got, .. }
-        if expected == lie && got == right));
+        if *expected == lie && *got == right));
 
     // Something else comes for a digest: by the user's, and by an index's.
     let whole = fixture.clone();
@@ -84,7 +84,7 @@ async fn documents_are_what_they_are_called() {
     for tag in [format!("@{right}"), ":index".to_owned()] {
         let error = open(&server, &tag, &options()).await.resolve(None).await.unwrap_err();
         assert!(
-            matches!(error, Error::DigestMismatch { expected, .. } if expected == right),
+            matches!(error, Error::DigestMismatch { expected, .. } if *expected == right),
             "{tag}"
         );
     }
