@@ -69,7 +69,9 @@ pub enum LayerError {
     #[error(transparent)]
     Repository(#[from] crate::repository::Error),
     /// Its uncompressed content is not what the image's configuration promises.
-    #[error("the uncompressed content has DiffID {got}, the image's configuration promises {expected}")]
+    #[error(
+        "the uncompressed content has DiffID {got}, the image's configuration promises {expected}"
+    )]
     DiffId {
         /// From the configuration's `rootfs.diff_ids`.
         expected: DiffId,

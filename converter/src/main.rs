@@ -20,8 +20,6 @@ use cli::{Cli, Command, ConvertSingleImage};
 
 const EXIT_FAILED: u8 = 1;
 /// As in DUCC.
-const PASSWORD_VARIABLE: &str = "DUCC_OUTPUT_REGISTRY_PASS";
-/// As in DUCC.
 const EXIT_NO_REPOSITORY: u8 = 104;
 /// A shell's convention for a death by signal: 128 and the signal's number.
 const EXIT_SIGNAL_BASE: u8 = 128;
@@ -86,14 +84,14 @@ async fn convert(
 }
 
 fn request(arguments: ConvertSingleImage) -> anyhow::Result<Request> {
-    let ConvertSingleImage { image, platform, public_name, skip_flat, thin, download, limits, .. } =
-        arguments;
+    let ConvertSingleImage {
+        image, platform, public_name, skip_flat, thin, download, limits, ..
+    } = arguments;
     let form = thin.thin_format.into();
     let thin_reference = thin.thin_image_name.filter(|_| !thin.skip_thin_image);
     let mut credentials = source::Credentials::from_environment()?;
     if let (Some(reference), Some(user)) = (&thin_reference, &thin.username) {
-        let password = std::env::var(PASSWORD_VARIABLE)
-            .with_context(|| format!("--username needs a password in {PASSWORD_VARIABLE}"))?;
+        let password = source::credentials::push_password().context("--username")?;
         credentials = credentials.with_login(reference.registry(), user, &password);
     }
     Ok(Request {

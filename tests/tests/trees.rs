@@ -173,6 +173,8 @@ struct Case {
     layers: Vec<Vec<Entry>>,
     /// A path that must be there, or, with `!` in front, must not.
     seen: &'static [&'static str],
+    /// Whether umoci can unpack it.
+    umoci: bool,
 }
 
 /// Directories that are not described get their attributes from nowhere; every case describes its own.
@@ -191,7 +193,12 @@ fn base() -> Vec<Entry> {
 }
 
 fn cases() -> Vec<Case> {
-    let over = |name, upper: Vec<Entry>, seen| Case { name, layers: vec![base(), upper], seen };
+    let over = |name, upper: Vec<Entry>, seen| Case {
+        name,
+        layers: vec![base(), upper],
+        seen,
+        umoci: true,
+    };
     let root = || Entry::dir("./").mtime(1_600_000_100, 7);
     vec![
         over("whiteout of a directory", vec![root(), Entry::whiteout("gone")], &["!gone", "d/a"]),
@@ -275,6 +282,7 @@ fn cases() -> Vec<Case> {
                 vec![root(), Entry::dir("d").mode(0o1777), Entry::file("d/z", "z")],
             ],
             seen: &["d/z", "!d/a"],
+            umoci: true,
         },
         Case {
             name: "everything that an image can hold",
@@ -305,11 +313,17 @@ fn cases() -> Vec<Case> {
                     Entry::symlink("far", "../../../../etc/passwd"),
                     Entry::hard_link("far2", "far"),
                     Entry::new("sparse", sparse(Sparse::Pax)),
-                    Entry::new("sparse-old", sparse(Sparse::OldGnu)),
                     Entry::file("big-ids", "x").owner(3_000_000, 4_000_000),
                 ],
             ],
             seen: &["dev/null", "cap", "far2", "sparse"],
+            umoci: true,
+        },
+        Case {
+            name: "GNU tar's old form of sparse files",
+            layers: vec![base(), vec![root(), Entry::new("sparse-old", sparse(Sparse::OldGnu))]],
+            seen: &["sparse-old"],
+            umoci: false,
         },
     ]
 }
@@ -338,12 +352,12 @@ fn nasty_layers() -> Result<()> {
             let published = publish(&format!("oci:{}:{TAG}", layout.display()), Some("r.io/t:1"))
                 .with_context(|| case.name.to_owned())?;
             // umoci knows no zstd; the tree is the same whatever the compression.
-            match compression {
-                Compression::Zstd => {
+            match (case.umoci, compression) {
+                (true, Compression::Gzip | Compression::None) => check(&published, &layout, TAG),
+                (false, _) | (_, Compression::Zstd) => {
                     let merged = published.merged()?;
                     ensure_same("merged", &merged, "overlayfs", &published.overlay()?)
                 }
-                _ => check(&published, &layout, TAG),
             }
             .with_context(|| format!("{} ({compression:?})", case.name))?;
             let merged = published.merged()?;

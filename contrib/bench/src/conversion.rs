@@ -9,7 +9,9 @@ use std::path::Path;
 
 use anyhow::Result;
 use e2e::debian::{self, Debian};
-use e2e::image::{Compression, Config, Entry, Format, Image, Layer, LayerBuilder, LongNames, write_layout};
+use e2e::image::{
+    Compression, Config, Entry, Format, Image, Layer, LayerBuilder, LongNames, write_layout,
+};
 use e2e::tools;
 
 use crate::measure::{Cost, in_turn, median, run as measure};
@@ -23,7 +25,14 @@ const LARGE_SIZE: u64 = 256 << 20;
 pub(crate) fn run(rounds: usize) -> Result<()> {
     let dir = tempfile::tempdir_in(tools::target_dir()?)?;
     let debian = Debian::get()?;
-    compare(rounds, "Debian with Python and numpy", &debian.layout, debian::TAG, &debian.image, dir.path())?;
+    compare(
+        rounds,
+        "Debian with Python and numpy",
+        &debian.layout,
+        debian::TAG,
+        &debian.image,
+        dir.path(),
+    )?;
     for (headline, layer) in [
         ("100,000 files of 4 KiB, one layer", small_files(dir.path())?),
         ("8 files of 256 MiB, one layer", large_files(dir.path())?),
@@ -66,14 +75,18 @@ fn compare(
     dir: &Path,
 ) -> Result<()> {
     let out = dir.join("out");
-    let blobs = image.layers.iter().map(|layer| {
-        layout.join("blobs/sha256").join(layer.blob.hex()).display().to_string()
-    });
+    let blobs = image
+        .layers
+        .iter()
+        .map(|layer| layout.join("blobs/sha256").join(layer.blob.hex()).display().to_string());
     let (layout, out_text) = (layout.display(), out.display());
     let sides = [
         (
             "ducc (layers, merged and flat root)",
-            format!("{} convert-single-image --quiet oci:{layout}:{tag} {out_text}", tools::ducc()?.display()),
+            format!(
+                "{} convert-single-image --quiet oci:{layout}:{tag} {out_text}",
+                tools::ducc()?.display()
+            ),
         ),
         (
             "umoci unpack (one root)",
@@ -111,7 +124,8 @@ fn compare(
             ]
         })
         .collect();
-    let headline = format!("{headline} ({} layers, {:.0} MB of tar)", image.layers.len(), bytes as f64 / 1e6);
+    let headline =
+        format!("{headline} ({} layers, {:.0} MB of tar)", image.layers.len(), bytes as f64 / 1e6);
     let columns =
         ["", "wall s", "MB/s", "CPU s", "peak MiB", "ducc's wall / this", "ducc's CPU / this"];
     table::print(&headline, &columns, &rows);

@@ -34,7 +34,8 @@ pub(crate) fn run(rounds: usize) -> Result<()> {
         let command = ["python3", "-c", PRINT_VERSION];
         ColdStart::measure(&registry, repository, name, &command, &debian.numpy)
     })?;
-    let seconds = |starts: &[ColdStart]| median(starts.iter().map(|start| start.time.as_secs_f64()));
+    let seconds =
+        |starts: &[ColdStart]| median(starts.iter().map(|start| start.time.as_secs_f64()));
     let bytes = |starts: &[ColdStart]| median(starts.iter().map(|start| start.bytes as f64));
     let full = &results[0];
     let rows: Vec<Vec<String>> = (sides.iter().zip(&results))
@@ -48,7 +49,8 @@ pub(crate) fn run(rounds: usize) -> Result<()> {
             ]
         })
         .collect();
-    let columns = ["containerd 2.1", "s", "KB from the registry", "seconds / full pull", "bytes / full pull"];
+    let columns =
+        ["containerd 2.1", "s", "KB from the registry", "seconds / full pull", "bytes / full pull"];
     table::print("Pull and first output of python3 -c 'import numpy'", &columns, &rows);
     Ok(())
 }

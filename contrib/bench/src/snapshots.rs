@@ -83,7 +83,12 @@ impl Client {
             .await
             .context("connecting to a snapshotter")?;
         let stub = SnapshotsClient::new(channel);
-        Ok(Self { stub, snapshotter: snapshotter.to_owned(), prefix: format!("side-{side}"), count: 0 })
+        Ok(Self {
+            stub,
+            snapshotter: snapshotter.to_owned(),
+            prefix: format!("side-{side}"),
+            count: 0,
+        })
     }
 
     fn request<T>(&self, message: T) -> Result<Request<T>> {

@@ -46,7 +46,8 @@ pub(super) async fn all(
     let stop = cancel.child_token();
     let mut tasks = JoinSet::new();
     for job in jobs {
-        let (source, transaction, stop) = (Arc::clone(source), Arc::clone(transaction), stop.clone());
+        let (source, transaction, stop) =
+            (Arc::clone(source), Arc::clone(transaction), stop.clone());
         tasks.spawn(async move { one(&source, transaction, job, stop).await });
     }
     let mut fetched = BTreeMap::new();
@@ -86,15 +87,24 @@ pub(super) async fn one(
     let blob = match stop.run_until_cancelled(blob).await {
         None => return Err(Error::Cancelled),
         Some(blob) => match blob {
-            Ok(blob) => Stoppable { blob, stop },
+            Ok(blob) => blob,
             Err(error) => return Err(failed(error.into())),
         },
     };
-    let unpacked = tokio::task::spawn_blocking(move || {
+    let stopper = blob.stopper();
+    let blob = Stoppable { blob, stop: stop.clone() };
+    let mut unpacking = tokio::task::spawn_blocking(move || {
         let writer = transaction.layer_writer(&place)?;
         unpack(blob, writer, &layer, limits)
-    })
-    .await?;
+    });
+    let unpacked = tokio::select! {
+        unpacked = &mut unpacking => unpacked?,
+        () = stop.cancelled() => {
+            // A read may be waiting for a peer that sends nothing.
+            stopper.stop();
+            unpacking.await?
+        }
+    };
     let fetched = unpacked.map_err(failed)?;
     progress.done(fetched.unpacked_bytes);
     Ok((digest, fetched))

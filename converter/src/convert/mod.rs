@@ -14,7 +14,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use layer_layout::path::{self, ImageMetadata};
-use layer_layout::{ConfigDigest, Digest, ImageReference, LayerDigest, PublicName, RegistryReference, RepositoryPath, thin};
+use layer_layout::{
+    ConfigDigest, Digest, ImageReference, LayerDigest, PublicName, RegistryReference,
+    RepositoryPath, thin,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::layer::Limits;
@@ -137,7 +140,8 @@ impl Conversion<'_> {
             ImageReference::Registry(reference) => reference.public_name(),
             _ => None,
         });
-        let read = |name: &PublicName, file| self.repository.read(&path::image_metadata(name, file));
+        let read =
+            |name: &PublicName, file| self.repository.read(&path::image_metadata(name, file));
         let known = match &expected_name {
             Some(name) => read(name, ImageMetadata::Manifest)?.map(KnownManifest::new),
             None => None,
@@ -244,15 +248,18 @@ impl Conversion<'_> {
         target: &Target,
         missing: Vec<target::Layer>,
     ) -> (Result<BTreeMap<LayerDigest, fetch::Fetched>>, u64) {
-        let bars: Vec<_> =
-            missing.iter().map(|layer| self.progress.layer(&layer.digest(), layer.blob.size)).collect();
-        let jobs = missing.into_iter().zip(bars.iter().cloned()).map(|(layer, progress)| fetch::Job {
-            image: target.image.reference.clone(),
-            place: path::layerfs(&layer.digest()),
-            layer,
-            progress,
-            limits: self.request.limits,
-        });
+        let bars: Vec<_> = missing
+            .iter()
+            .map(|layer| self.progress.layer(&layer.digest(), layer.blob.size))
+            .collect();
+        let jobs =
+            missing.into_iter().zip(bars.iter().cloned()).map(|(layer, progress)| fetch::Job {
+                image: target.image.reference.clone(),
+                place: path::layerfs(&layer.digest()),
+                layer,
+                progress,
+                limits: self.request.limits,
+            });
         let result = fetch::all(source, transaction, jobs, self.cancel).await;
         (result, bars.iter().map(crate::progress::LayerProgress::total).sum())
     }
@@ -269,8 +276,7 @@ impl Conversion<'_> {
             ThinForm::Snapshotter => thin::snapshotter_image(&original)?,
             ThinForm::GraphDriver => thin::graphdriver_image(&original)?,
         };
-        let pushed =
-            source::push_thin(&request.reference, &image, &self.request.source).await?;
+        let pushed = source::push_thin(&request.reference, &image, &self.request.source).await?;
         tracing::info!(image = %request.reference, digest = %pushed.digest,
             "{}", if pushed.pushed { "thin image pushed" } else { "thin image is up to date" });
         Ok(report::Thin {

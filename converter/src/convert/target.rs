@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use layer_layout::path::{self, ImageMetadata, LayerMetadata};
-use layer_layout::{ChainId, ConfigDigest, DiffId, LayerDigest, Platform, PublicName, RepositoryPath};
+use layer_layout::{
+    ChainId, ConfigDigest, DiffId, LayerDigest, Platform, PublicName, RepositoryPath,
+};
 
 use super::ducc;
 use crate::image_config::ImageConfig;

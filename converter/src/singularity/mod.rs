@@ -12,8 +12,8 @@ mod scripts;
 
 use std::path::Path;
 
-use crate::repository::{Result, TreeEditor};
 use crate::image_config::ImageConfig;
+use crate::repository::{Result, TreeEditor};
 
 /// Mount points and directories that the runtimes need in a read-only root.
 const DIRECTORIES: [&str; 11] = [

@@ -136,13 +136,14 @@ mod tests {
 
     #[test]
     fn runscript_runs_what_docker_would() {
-        let print = ["printf", "<%s>"];
-        let cases: [(&[&str], &[&str], &[&str], &str); 6] = [
-            (&print, &["a"], &[], "<a>"),
-            (&print, &["a"], &["b", "c d"], "<b><c d>"),
+        type Words = &'static [&'static str];
+        let print: Words = &["printf", "<%s>"];
+        let cases: [(Words, Words, Words, &str); 6] = [
+            (print, &["a"], &[], "<a>"),
+            (print, &["a"], &["b", "c d"], "<b><c d>"),
             (&[], &["printf", "cmd"], &[], "cmd"),
             (&[], &["printf", "cmd"], &["printf", "arg"], "arg"),
-            (&print, &[], &[], "<>"),
+            (print, &[], &[], "<>"),
             (&[], &[], &["printf", "x"], "x"),
         ];
         for (entrypoint, cmd, args, expected) in cases {

@@ -56,7 +56,8 @@ fn demo() -> Result<()> {
     step("Apptainer runs the public path");
     let public = repository.join(registry.reference(FULL));
     let node = Node::new()?;
-    let output = apptainer(&node, Mode::Root, "exec", &public, &["python3", "-c", PRINT_VERSION])?.stdout;
+    let output =
+        apptainer(&node, Mode::Root, "exec", &public, &["python3", "-c", PRINT_VERSION])?.stdout;
     print_indented(&output);
     ensure!(output.trim() == debian.numpy, "Apptainer's container printed {output:?}");
     drop(node);
@@ -73,7 +74,12 @@ fn demo() -> Result<()> {
     ];
     println!("\n  {:36} {:>10} {:>16} {:>7}", "", "seconds", "bytes fetched", "blobs");
     for (name, start) in &rows {
-        println!("  {name:36} {:>10.2} {:>16} {:>7}", start.time.as_secs_f64(), start.bytes, start.blobs);
+        println!(
+            "  {name:36} {:>10.2} {:>16} {:>7}",
+            start.time.as_secs_f64(),
+            start.bytes,
+            start.blobs
+        );
     }
     let [(_, full), _, (_, thin)] = &rows;
     println!(

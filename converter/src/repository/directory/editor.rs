@@ -47,7 +47,14 @@ impl Editor {
     fn find(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
         let path = if path.is_empty() { b"." } else { path };
         let flags = flags | OFlags::PATH | OFlags::CLOEXEC;
-        rustix::fs::openat2(&self.tree, path, flags, Mode::empty(), IN_ROOT)
+        loop {
+            // openat2(2): where a symlink leads through `..`, any rename or mount on the machine at that
+            // moment makes the kernel give up and ask for another try.
+            match rustix::fs::openat2(&self.tree, path, flags, Mode::empty(), IN_ROOT) {
+                Err(Errno::AGAIN) => {}
+                found => return found,
+            }
+        }
     }
 
     /// Whether something is at `path` in the end. Symlinks in a circle lead nowhere, too.

@@ -31,10 +31,7 @@ pub(super) fn name(path: &RepositoryPath) -> &[u8] {
 
 impl Lock {
     /// Waits until no other publisher is at work. If there is one, `wait` is asked once whether to.
-    pub(super) fn acquire(
-        repository: Beneath,
-        wait: &mut dyn FnMut(&str) -> bool,
-    ) -> Result<Self> {
+    pub(super) fn acquire(repository: Beneath, wait: &mut dyn FnMut(&str) -> bool) -> Result<Self> {
         let mut told = false;
         let lock_path = path::publisher_lock();
         let file_name = name(&lock_path);

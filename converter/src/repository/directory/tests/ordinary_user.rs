@@ -110,7 +110,7 @@ fn a_published_layer_serves_another_merge() {
 fn a_repository_of_somebody_else_is_an_error_that_says_so() {
     let place = Place::new();
     let error = as_user(&place, || {
-        Directory::open(&place.path(), None).unwrap().begin(&mut |_| ()).map(drop).unwrap_err()
+        Directory::open(&place.path(), None).unwrap().begin(&mut |_| true).map(drop).unwrap_err()
     });
     assert!(matches!(error, Error::System { .. }), "{error:?}");
     let text = error.to_string();
