@@ -1,9 +1,9 @@
 //! What can go wrong while an image is converted. Every variant names the thing, keeps its cause, and says
 //! what to do where that is not plain.
 
-use std::path::PathBuf;
-
 use layer_layout::{DiffId, LayerDigest};
+
+use crate::{layer, repository, source};
 
 /// The result of this crate's fallible functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -13,10 +13,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// The image could not be had from where it should come from.
     #[error(transparent)]
-    Source(#[from] crate::source::Error),
+    Source(#[from] source::Error),
     /// The image could not be written to where it should go.
     #[error(transparent)]
-    Repository(#[from] crate::repository::Error),
+    Repository(#[from] repository::Error),
     /// A layer was not what its image promised, or is hostile, or could not be unpacked.
     #[error("layer {layer} of {image}")]
     Layer {
@@ -39,15 +39,6 @@ pub enum Error {
     /// A text or document was not what it has to be.
     #[error(transparent)]
     Layout(#[from] layer_layout::Error),
-    /// A file of the machine itself could not be used.
-    #[error("{}", path.display())]
-    File {
-        /// Which file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        cause: std::io::Error,
-    },
     /// The user gave up.
     #[error("interrupted; nothing was published")]
     Cancelled,
@@ -56,18 +47,40 @@ pub enum Error {
     Worker(#[from] tokio::task::JoinError),
 }
 
+impl Error {
+    /// What was wrong with a layer of `image`. What its source said is told as it is: that names image and
+    /// layer already.
+    pub(crate) fn of_layer(image: &str, layer: LayerDigest, cause: LayerError) -> Self {
+        let wrap = |cause: LayerError| Self::Layer {
+            image: image.to_owned(),
+            layer,
+            cause: Box::new(cause),
+        };
+        match cause {
+            LayerError::Content(layer::Error::Read(read)) => match read.downcast() {
+                Ok(said) => Self::Source(said),
+                Err(read) => wrap(LayerError::Content(layer::Error::Read(read))),
+            },
+            LayerError::Repository(repository::Error::Content { path, cause: read }) => {
+                match read.downcast() {
+                    Ok(said) => Self::Source(said),
+                    Err(cause) => wrap(repository::Error::Content { path, cause }.into()),
+                }
+            }
+            cause => wrap(cause),
+        }
+    }
+}
+
 /// What can be wrong with one layer.
 #[derive(Debug, thiserror::Error)]
 pub enum LayerError {
-    /// Its blob could not be had, or is not what its descriptor says.
-    #[error(transparent)]
-    Source(#[from] crate::source::Error),
     /// Its tar is broken, hostile or over a limit.
     #[error(transparent)]
-    Content(#[from] crate::layer::Error),
+    Content(#[from] layer::Error),
     /// It could not be written.
     #[error(transparent)]
-    Repository(#[from] crate::repository::Error),
+    Repository(#[from] repository::Error),
     /// Its uncompressed content is not what the image's configuration promises.
     #[error(
         "the uncompressed content has DiffID {got}, the image's configuration promises {expected}"

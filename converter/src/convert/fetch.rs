@@ -80,15 +80,13 @@ pub(super) async fn one(
 ) -> Result<(LayerDigest, Fetched)> {
     let Job { image, layer, place, progress, limits } = job;
     let digest = layer.digest();
-    let failed = |cause: LayerError| Error::Layer { image, layer: digest, cause: Box::new(cause) };
-
     let on_bytes = progress.clone();
     let blob = source.layer(&layer.blob, Arc::new(move |bytes| on_bytes.received(bytes)));
     let blob = match stop.run_until_cancelled(blob).await {
         None => return Err(Error::Cancelled),
         Some(blob) => match blob {
             Ok(blob) => blob,
-            Err(error) => return Err(failed(error.into())),
+            Err(error) => return Err(error.into()),
         },
     };
     let stopper = blob.stopper();
@@ -105,7 +103,7 @@ pub(super) async fn one(
             unpacking.await?
         }
     };
-    let fetched = unpacked.map_err(failed)?;
+    let fetched = unpacked.map_err(|cause| Error::of_layer(&image, digest, cause))?;
     progress.done(fetched.unpacked_bytes);
     Ok((digest, fetched))
 }
