@@ -17,6 +17,8 @@ use e2e::overlay::Overlay;
 use e2e::tree::{FileKind, Tree};
 use e2e::tree_diff::ensure_same;
 use e2e::{Context, Result, ensure, umoci};
+use layer_layout::path::{self, ImageMetadata};
+use layer_layout::{ChainId, DiffId};
 use tempfile::TempDir;
 
 const TAG: &str = "t";
@@ -40,26 +42,17 @@ fn publish(source: &str, name: Option<&str>) -> Result<Published> {
     let public = report["public_path"].as_str().context("no public_path in the report")?;
     let flat = fs::canonicalize(repository.path().join(public))?;
 
-    let config = repository.path().join(".metadata").join(public).join("config.json");
-    let config: serde_json::Value = serde_json::from_slice(&fs::read(config)?)?;
-    let diff_ids = config["rootfs"]["diff_ids"].as_array().context("no diff_ids")?;
-    let mut chain = String::new();
-    let mut layers = Vec::new();
-    for diff_id in diff_ids {
-        let diff_id = diff_id.as_str().context("a DiffID is no text")?;
-        chain = match chain.as_str() {
-            "" => diff_id.to_owned(),
-            below => e2e::image::digest_of(format!("{below} {diff_id}").as_bytes()),
-        };
-        layers.push(fs::canonicalize(chain_dir(repository.path(), &chain).join("layer"))?);
-    }
-    let rootfs = chain_dir(repository.path(), &chain).join("rootfs");
+    let config = path::image_metadata(&public.parse()?, ImageMetadata::Config);
+    let config: serde_json::Value =
+        serde_json::from_slice(&fs::read(repository.path().join(config))?)?;
+    let diff_ids: Vec<DiffId> = serde_json::from_value(config["rootfs"]["diff_ids"].clone())?;
+    let chains = ChainId::of_layers(&diff_ids);
+    let layers = chains
+        .iter()
+        .map(|chain| Ok(fs::canonicalize(repository.path().join(path::chain_layer(chain)))?))
+        .collect::<Result<_>>()?;
+    let rootfs = repository.path().join(path::chain_rootfs(chains.last().context("no layers")?));
     Ok(Published { repository, layers, rootfs, flat })
-}
-
-fn chain_dir(repository: &Path, chain: &str) -> PathBuf {
-    let hex = chain.trim_start_matches("sha256:");
-    repository.join(".chains").join(&hex[..2]).join(hex)
 }
 
 impl Published {
@@ -436,13 +429,11 @@ fn layers_that_need_their_parents() -> Result<()> {
         };
         let hex = image.config.hex();
         ensure!(flat.ends_with(hex), "{} is not the flat root of {hex}", flat.display());
-        let chain = e2e::image::digest_of(format!("{} {}", base.diff_id, bare.diff_id).as_bytes());
-        let merged = known(&chain_dir(repository.path(), &chain).join("rootfs"))?;
+        let chains = ChainId::of_layers(&[base.diff_id.parse()?, bare.diff_id.parse()?]);
+        let merged = known(&repository.path().join(path::chain_rootfs(&chains[1])))?;
         ensure_same("merged", &merged, "umoci", &known(&unpacked)?)?;
-        let stack = [
-            chain_dir(repository.path(), &chain).join("layer"),
-            chain_dir(repository.path(), &base.diff_id).join("layer"),
-        ];
+        let stack =
+            [&chains[1], &chains[0]].map(|chain| repository.path().join(path::chain_layer(chain)));
         let overlay = Overlay::view(&stack.each_ref().map(PathBuf::as_path))?;
         ensure_same("merged", &merged, "overlayfs", &known(&overlay.path())?)?;
     }

@@ -19,8 +19,9 @@ pub struct Limits {
     /// Bytes of one PAX header, one GNU long name, or one sparse map. It is all that is ever held in memory
     /// at once; Go's `archive/tar`, and so every container engine, accepts 1 MiB.
     pub header_size: u64,
-    /// Binary logarithm of the window, hence the memory in bytes, that a zstd frame may ask for. 27
-    /// (128 MiB) is what zstd itself accepts unless told otherwise (`ZSTD_WINDOWLOG_LIMIT_DEFAULT`).
+    /// Binary logarithm of the window, hence the memory in bytes, that a zstd frame may ask for. 26 (64 MiB)
+    /// keeps three layers at a time below 256 MiB; zstd itself asks for 8 MiB at its level 19 and for more
+    /// only with `--ultra` or `--long`.
     pub zstd_window_log: u32,
 }
 
@@ -32,7 +33,7 @@ impl Default for Limits {
             unpacked_size: 1 << 40,
             path_depth: 512,
             header_size: 1 << 20,
-            zstd_window_log: 27,
+            zstd_window_log: 26,
         }
     }
 }
