@@ -8,6 +8,7 @@ mod node_start;
 mod snapshots;
 mod table;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -23,6 +24,11 @@ struct Cli {
     /// Counted rounds of each comparison; one more comes first and is not counted.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
+
+    /// Where conversions unpack to [default: cargo's target directory]. A file system in memory takes the
+    /// disk out of the comparison.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -56,7 +62,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<()> {
     for bench in &cli.benches {
         match bench {
-            Bench::Conversion => conversion::run(cli.rounds)?,
+            Bench::Conversion => conversion::run(cli.rounds, cli.out.as_deref())?,
             Bench::NodeStart => node_start::run(cli.rounds)?,
             Bench::Snapshots => snapshots::run(cli.rounds)?,
         }

@@ -19,14 +19,14 @@ pub(crate) fn test(filter: Option<&str>) -> Result<()> {
 
 /// Shows the main job with optimized programs.
 pub(crate) fn demo() -> Result<()> {
-    bring_and_optimize()?;
+    bring_and_optimize(&["ducc", "cvmfs-snapshotter", "e2e"])?;
     step("Running the demo");
     stream(cargo()?.args(["run", "--quiet", "--release", "--package", "e2e", "--bin", "demo"]))
 }
 
 /// Runs the benchmarks with optimized programs; `arguments` go to them.
 pub(crate) fn bench(arguments: &[String]) -> Result<()> {
-    bring_and_optimize()?;
+    bring_and_optimize(&["ducc", "cvmfs-snapshotter", "bench"])?;
     step("Running the benchmarks");
     let run = ["run", "--quiet", "--release", "--package", "bench", "--"];
     stream(cargo()?.args(run).args(arguments))
@@ -37,10 +37,9 @@ fn bring() -> Result<()> {
     runtimes::unpack()
 }
 
-fn bring_and_optimize() -> Result<()> {
+fn bring_and_optimize(programs: &[&str]) -> Result<()> {
     bring()?;
     step("Building the programs, optimized (the first time takes some minutes)");
-    let programs = ["ducc", "cvmfs-snapshotter", "e2e", "bench"];
     let packages = programs.iter().flat_map(|package| ["--package", package]);
     stream(cargo()?.args(["build", "--release", "--bins"]).args(packages))
 }
