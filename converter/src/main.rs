@@ -13,6 +13,7 @@ use ducc::progress::Progress;
 use ducc::report::{Report, Status};
 use ducc::{repository, source};
 use layer_layout::Platform;
+use rustix::fs::Mode;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -24,8 +25,12 @@ const EXIT_NO_REPOSITORY: u8 = 104;
 /// A shell's convention for a death by signal: 128 and the signal's number.
 const EXIT_SIGNAL_BASE: u8 = 128;
 
+/// What is published is for everybody to read; the modes of an image's own files are set as they are in it.
+const UMASK: u32 = 0o022;
+
 fn main() -> ExitCode {
     let Cli { command } = Cli::parse();
+    rustix::process::umask(Mode::from_raw_mode(UMASK));
     let Command::ConvertSingleImage(arguments) = command;
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,

@@ -117,11 +117,11 @@ impl Beneath {
         let (parent, name) = split(path);
         self.make_directories(parent)?;
         let parent = self.directory(parent)?;
-        match rustix::fs::mkdirat(&parent, name, Mode::RWXU) {
-            Ok(()) => {
-                let mode = Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH;
-                rustix::fs::chmodat(&parent, name, mode, AtFlags::empty())
-            }
+        let mode = Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH;
+        // With the umask that `ducc` sets this is the mode at once, so that not even a kill right here leaves
+        // a directory that nobody else can look into.
+        match rustix::fs::mkdirat(&parent, name, mode) {
+            Ok(()) => rustix::fs::chmodat(&parent, name, mode, AtFlags::empty()),
             // Another thread was faster.
             Err(Errno::EXIST) => Ok(()),
             Err(error) => Err(error),
