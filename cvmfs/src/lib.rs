@@ -1,0 +1,23 @@
+//! CernVM-FS repositories, read and written in their storage: content-addressed objects and signed SQLite
+//! catalogs in a directory or an S3 bucket. No mount, no union file system, no root.
+//!
+//! | room | what it is for |
+//! |---|---|
+//! | [`hash`], [`path`], [`entry`], [`xattr`] | the format's values |
+//! | [`compression`] | how objects are stored |
+//! | [`storage`] | where a repository lies: directory or bucket |
+//! | [`objects`] | file content on its way into the storage |
+//! | [`catalog`] | the databases that hold the tree |
+//! | [`manifest`], [`whitelist`], [`keys`] | what makes a revision trustworthy |
+//! | [`history`], [`reflog`] | tags, and what garbage collection must look at |
+//!
+//! The crate knows nothing of containers.
+
+pub mod compression;
+pub mod entry;
+mod error;
+pub mod hash;
+pub mod path;
+pub mod xattr;
+
+pub use error::{Error, Result};
