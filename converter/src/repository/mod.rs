@@ -4,9 +4,11 @@
 //! and links out of everybody's sight, and [`Transaction::commit`] makes all of it visible, or nothing.
 //! Paths are [`RepositoryPath`]s; content of untrusted layers is resolved strictly beneath its own layer.
 
+mod below;
 pub mod directory;
 mod error;
 mod locator;
+mod names;
 mod open_ends;
 
 use std::path::Path;

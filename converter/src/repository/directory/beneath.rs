@@ -15,6 +15,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use crate::repository::Error;
+pub(super) use crate::repository::names::{components, join, split};
 
 const STRICT: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
@@ -32,25 +33,6 @@ pub(super) struct Beneath {
 /// The empty path means the directory itself.
 fn named(path: &[u8]) -> &[u8] {
     if path.is_empty() { b"." } else { path }
-}
-
-/// The directory part and the last component of a relative path.
-pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|&b| b == b'/') {
-        Some(at) => (&path[..at], &path[at + 1..]),
-        None => (b"", path),
-    }
-}
-
-/// `name` in the directory `path`.
-pub(super) fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
-    let mut joined = Vec::with_capacity(path.len() + 1 + name.len());
-    joined.extend_from_slice(path);
-    if !path.is_empty() {
-        joined.push(b'/');
-    }
-    joined.extend_from_slice(name);
-    joined
 }
 
 impl Beneath {
@@ -162,9 +144,4 @@ pub(super) fn indirect(
         Errno::LOOP | Errno::NOTDIR => Error::Indirect { repository: directory, path },
         cause => Error::system(action, directory.join(path.as_str()), cause),
     }
-}
-
-/// Splits a symlink's target or any path into its components; empty ones and `.` say nothing.
-pub(super) fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
-    path.split(|&b| b == b'/').filter(|name| !name.is_empty() && *name != b".")
 }

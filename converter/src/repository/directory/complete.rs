@@ -1,6 +1,5 @@
-//! Giving a layer what it takes from the layers below it, as [`completion`](super::completion) has found.
+//! The tree of a layer on disk while it is completed.
 
-use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -9,77 +8,42 @@ use rustix::io::Errno;
 
 use super::area::{Area, refused};
 use super::attributes::{self, Holder};
-use super::beneath::{Beneath, join, split};
-use super::completion::{Implied, LowerLink, Plan};
+use super::beneath::{Beneath, split};
 use super::copy::Linker;
 use super::layer::{self, mark_opaque};
 use super::listing::{Lister, is_opaque, is_whiteout};
 use super::remove::remove;
 use super::shortfall::Shortfalls;
 use super::unchanged::unchanged;
-use crate::layer::{LayerPath, Metadata};
-use crate::repository::{EntryError, Error, Result};
+use crate::layer::Metadata;
+use crate::repository::Result;
+use crate::repository::below::completion::{Incomplete, There, carry_out};
+use crate::repository::below::plan::{LowerLink, Plan};
 
-/// Completes the layer in `tree`.
-pub(super) fn carry_out(
+/// Completes the layer in `tree` from those below it, topmost first.
+pub(super) fn complete(
     area: &Area,
     tree: &Arc<Beneath>,
     plan: &Plan,
     layers: &[Arc<Beneath>],
 ) -> Result<()> {
-    let mut completer = Completer {
-        area,
-        tree,
-        implied: plan.implied.iter().map(|implied| implied.tar.as_bytes()).collect(),
-        placeholders: HashSet::new(),
-        settled: HashSet::new(),
-        missing: Shortfalls::default(),
-    };
-    // A directory that is there already, although nothing was moved yet, comes from an entry.
-    for implied in &plan.implied {
-        let literal = implied.from == implied.tar.as_bytes();
-        if literal || completer.there(&implied.from)?.is_none() {
-            completer.placeholders.insert(implied.from.clone());
-        }
-    }
-    for implied in plan.implied.iter().filter(|implied| implied.is_redirected()) {
-        completer.redirect(implied)?;
-    }
-    completer.link(&plan.links, layers)?;
-    // Attributes last and children first: a mode may forbid to look further.
-    for implied in plan.implied.iter().rev().filter(|implied| !implied.is_redirected()) {
-        if let Some((path, Some(metadata))) = implied.way.last()
-            && !completer.settled.contains(path)
-        {
-            completer.dress(path, metadata)?;
-        }
-    }
-    area.tally.add(completer.missing);
+    let linker = Linker::new(tree, area.fresh);
+    let mut layer = OnDisk { area, tree, layers, linker, missing: Shortfalls::default() };
+    carry_out(plan, &mut layer, &layer::implied())?;
+    area.tally.add(layer.linker.missing);
+    area.tally.add(layer.missing);
     Ok(())
 }
 
-struct Completer<'a> {
+struct OnDisk<'a> {
     area: &'a Area,
     tree: &'a Arc<Beneath>,
-    /// Paths in the tar of directories that it only implies.
-    implied: HashSet<&'a [u8]>,
-    /// Paths in the layer of directories that no entry describes.
-    placeholders: HashSet<Vec<u8>>,
-    /// Directories that have got the attributes of an entry after all.
-    settled: HashSet<Vec<u8>>,
+    layers: &'a [Arc<Beneath>],
+    linker: Linker<'a>,
     missing: Shortfalls,
 }
 
-/// What has a name in the layer.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum There {
-    Directory,
-    Whiteout,
-    Symlink,
-    Other,
-}
-
-impl Completer<'_> {
+impl OnDisk<'_> {
     /// Opens a directory of the layer.
     fn open(&self, path: &[u8]) -> Result<OwnedFd> {
         self.area.directory(self.tree, path).map_err(self.tree.failed("open", path))
@@ -90,7 +54,9 @@ impl Completer<'_> {
         let failed = |error| self.tree.failed("change", path)(error);
         unchanged(&self.open(path)?, failed, change)
     }
+}
 
+impl Incomplete for OnDisk<'_> {
     fn there(&self, path: &[u8]) -> Result<Option<There>> {
         let stat = match self.tree.stat(path) {
             Ok(stat) => stat,
@@ -105,156 +71,79 @@ impl Completer<'_> {
         }))
     }
 
-    fn dress(&mut self, path: &[u8], metadata: &Metadata) -> Result<()> {
-        let directory = self.open(path)?;
-        self.area
-            .fresh
-            .redress(Holder::Open(directory.as_fd()), metadata, &mut self.missing)
-            .map_err(refused(self.tree, path))
-    }
-
-    /// Moves what the tar has below a name to where the symlink leads that has this name below.
-    fn redirect(&mut self, implied: &Implied) -> Result<()> {
-        for (path, metadata) in &implied.way {
-            match self.there(path)? {
-                Some(There::Directory) => continue,
-                Some(what) => return Err(in_the_way(implied, path, what)),
-                None => {}
-            }
-            let (parent, name) = split(path);
-            self.change(parent, |directory| {
-                rustix::fs::mkdirat(directory, name, Mode::RWXU)
-                    .map_err(self.tree.failed("make", path))
-            })?;
-            self.dress(path, metadata.as_ref().unwrap_or(&layer::implied()))?;
-            self.placeholders.insert(path.clone());
-        }
-        let mut work = vec![(implied.from.clone(), implied.to().to_vec(), implied.tar.clone())];
-        while let Some((from, to, tar)) = work.pop() {
-            self.move_content(&from, &to, &tar, &mut work)?;
-        }
-        let (parent, name) = split(&implied.from);
-        self.change(parent, |directory| {
-            remove(directory, name).map_err(self.tree.failed("remove", &implied.from))
-        })
-    }
-
-    /// Moves the names of one directory to another. Directories of one name are left for later in `work`.
-    /// Two entries for one place: the one that the tar has there directly stays.
-    fn move_content(
-        &mut self,
-        from: &[u8],
-        to: &[u8],
-        tar: &LayerPath,
-        work: &mut Vec<(Vec<u8>, Vec<u8>, LayerPath)>,
-    ) -> Result<()> {
-        let source = self.open(from)?;
+    fn names(&self, directory: &[u8]) -> Result<Vec<Vec<u8>>> {
         let mut names = Vec::new();
         Lister::new()
-            .names(&source, |name, _| {
+            .names(&self.open(directory)?, |name, _| {
                 names.push(name.to_vec());
                 Ok(())
             })
-            .map_err(self.tree.failed("read", from))?;
-        if is_opaque(&source).map_err(self.tree.failed("look at", from))? {
-            self.make_opaque(to)?;
-        }
-        for name in names {
-            let (old, new) = (join(from, &name), join(to, &name));
-            match (self.there(&old)?, self.there(&new)?) {
-                (_, None) => {}
-                (Some(There::Directory), Some(There::Directory)) => {
-                    let tar = tar.join(&name);
-                    self.settle(&old, &new, &tar)?;
-                    work.push((old, new, tar));
-                    continue;
-                }
-                (Some(There::Directory), Some(There::Whiteout)) => {
-                    self.replace(to, &name)?;
-                    self.make_opaque(&old)?;
-                }
-                (_, Some(There::Whiteout)) => self.replace(to, &name)?,
-                (Some(There::Whiteout), Some(There::Directory)) => {
-                    self.make_opaque(&new)?;
-                    continue;
-                }
-                _ => continue,
-            }
-            self.change(to, |directory| {
-                let flags = RenameFlags::NOREPLACE;
-                rustix::fs::renameat_with(
-                    &source,
-                    name.as_slice(),
-                    directory,
-                    name.as_slice(),
-                    flags,
-                )
-                .map_err(self.tree.failed("move", &new))
+            .map_err(self.tree.failed("read", directory))?;
+        Ok(names)
+    }
+
+    fn make_directory(&mut self, path: &[u8], metadata: &Metadata) -> Result<()> {
+        let (parent, name) = split(path);
+        self.change(parent, |directory| {
+            rustix::fs::mkdirat(directory, name, Mode::RWXU).map_err(self.tree.failed("make", path))
+        })?;
+        self.dress(path, metadata)
+    }
+
+    fn attributes(&self, directory: &[u8]) -> Result<Metadata> {
+        let opened = self.open(directory)?;
+        rustix::fs::fstat(&opened)
+            .and_then(|stat| attributes::read(Holder::Open(opened.as_fd()), &stat))
+            .map_err(self.tree.failed("read the attributes of", directory))
+    }
+
+    fn dress(&mut self, directory: &[u8], metadata: &Metadata) -> Result<()> {
+        let opened = self.open(directory)?;
+        self.area
+            .fresh
+            .redress(Holder::Open(opened.as_fd()), metadata, &mut self.missing)
+            .map_err(refused(self.tree, directory))
+    }
+
+    fn is_opaque(&self, directory: &[u8]) -> Result<bool> {
+        is_opaque(self.open(directory)?).map_err(self.tree.failed("look at", directory))
+    }
+
+    fn make_opaque(&mut self, directory: &[u8]) -> Result<()> {
+        mark_opaque(self.open(directory)?).map_err(self.tree.failed("mark as opaque", directory))
+    }
+
+    fn rename(&mut self, from: &[u8], to: &[u8]) -> Result<()> {
+        let ((old_parent, old), (parent, name)) = (split(from), split(to));
+        let source = self.open(old_parent)?;
+        self.change(parent, |directory| {
+            rustix::fs::renameat_with(&source, old, directory, name, RenameFlags::NOREPLACE)
+                .map_err(self.tree.failed("move", to))
+        })
+    }
+
+    fn remove(&mut self, path: &[u8]) -> Result<()> {
+        let (parent, name) = split(path);
+        self.change(parent, |directory| {
+            remove(directory, name).map_err(self.tree.failed("remove", path))
+        })
+    }
+
+    fn link(&mut self, link: &LowerLink, names: &[&[u8]]) -> Result<()> {
+        let lower = &self.layers[link.layer];
+        let (file_parent, file) = split(&link.target);
+        let source = self.area.directory(lower, file_parent);
+        let source = source.map_err(lower.failed("open", file_parent))?;
+        for path in names {
+            let (parent, name) = split(path);
+            let opened = self.open(parent)?;
+            let failed = |error| self.tree.failed("change", parent)(error);
+            unchanged(&opened, failed, |directory| {
+                self.linker
+                    .link((source.as_fd(), file), (directory.as_fd(), name), parent)
+                    .map_err(refused(self.tree, path))
             })?;
         }
         Ok(())
     }
-
-    /// Two directories become one: an entry's attributes count more than none.
-    fn settle(&mut self, old: &[u8], new: &[u8], tar: &LayerPath) -> Result<()> {
-        if !self.placeholders.contains(new) {
-            self.settled.insert(new.to_vec());
-        } else if !self.implied.contains(tar.as_bytes()) {
-            let directory = self.open(old)?;
-            let read = rustix::fs::fstat(&directory)
-                .and_then(|stat| attributes::read(Holder::Open(directory.as_fd()), &stat));
-            let metadata = read.map_err(self.tree.failed("read the attributes of", old))?;
-            self.dress(new, &metadata)?;
-            self.placeholders.remove(new);
-            self.settled.insert(new.to_vec());
-        }
-        Ok(())
-    }
-
-    /// Removes what gives way to another entry.
-    fn replace(&self, directory: &[u8], name: &[u8]) -> Result<()> {
-        self.change(directory, |opened| {
-            remove(opened, name).map_err(self.tree.failed("remove", &join(directory, name)))
-        })
-    }
-
-    fn make_opaque(&self, path: &[u8]) -> Result<()> {
-        mark_opaque(self.open(path)?).map_err(self.tree.failed("mark as opaque", path))
-    }
-
-    /// Gives lower files their names in the layer.
-    fn link(&mut self, links: &[LowerLink], layers: &[Arc<Beneath>]) -> Result<()> {
-        let mut linker = Linker::new(self.tree, self.area.fresh);
-        for link in links {
-            let lower = &layers[link.layer];
-            let (file_parent, file) = split(&link.target);
-            let source = self.area.directory(lower, file_parent);
-            let source = source.map_err(lower.failed("open", file_parent))?;
-            for path in [&link.name, &link.target] {
-                if self.there(path)?.is_some() {
-                    continue;
-                }
-                let (parent, name) = split(path);
-                self.change(parent, |directory| {
-                    linker
-                        .link((source.as_fd(), file), (directory.as_fd(), name), parent)
-                        .map_err(refused(self.tree, path))
-                })?;
-            }
-        }
-        self.missing.add(linker.missing);
-        Ok(())
-    }
-}
-
-fn in_the_way(implied: &Implied, path: &[u8], what: There) -> Error {
-    let component = match LayerPath::clean(path) {
-        Ok(component) => component,
-        Err(_) => implied.tar.clone(),
-    };
-    let reason = match what {
-        There::Symlink => EntryError::ThroughSymlink(component),
-        _ => EntryError::ThroughFile(component),
-    };
-    Error::entry(&implied.tar, reason)
 }

@@ -11,7 +11,7 @@ use rustix::io::{Errno, Result};
 use super::area::Area;
 use super::attributes::has_xattr;
 use super::beneath::{Beneath, join};
-use crate::tree::{Class, Listing, Merged, stack};
+use crate::tree::{Class, Listing};
 
 /// Room for some 1,500 names of usual length at a time.
 const BUFFER: usize = 64 * 1024;
@@ -85,25 +85,6 @@ impl Lister {
         }
         Ok(listing)
     }
-}
-
-/// The layers whose root directories contribute to what is seen, of a stack topmost first: an opaque root
-/// ends it. (The kernel takes no notice of the mark there, since it reads a mark when it looks a name up,
-/// and a root has none. So whoever mounts the layers has to leave out those below.)
-pub(super) fn root_sources(
-    area: &Area,
-    layers: &[Arc<Beneath>],
-) -> crate::repository::Result<Vec<usize>> {
-    let mut listings = Vec::with_capacity(layers.len());
-    for (at, tree) in layers.iter().enumerate() {
-        let opaque = area.directory(tree, b"").and_then(is_opaque);
-        let opaque = opaque.map_err(tree.failed("open", b""))?;
-        listings.push(Listing::from([(Vec::new(), (Class::Directory { opaque }, at))]));
-    }
-    Ok(match stack(listings).into_values().next() {
-        Some(Merged::Directory { sources, .. }) => sources,
-        _ => Vec::new(),
-    })
 }
 
 /// What one name is; `None` if it is not there. A directory's opaque mark is not looked for.

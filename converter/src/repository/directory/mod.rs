@@ -10,7 +10,7 @@
 //! | `journal` | the moves of a commit, which a killed publisher's successor finishes |
 //! | `transaction` | what a publisher can do |
 //! | `layer`, `names` | unpacking an untrusted layer |
-//! | `completion`, `complete`, `stack` | what a layer takes from the layers below it |
+//! | `layers`, `complete` | what a layer takes from the layers below it ([`below`](super::below)) |
 //! | `merge`, `listing`, `copy` | one tree of several |
 //! | `editor`, `unchanged` | adding files to a tree |
 //! | `attributes`, `shortfall` | modes, owners, times, extended attributes, and which of them are missing |
@@ -20,18 +20,17 @@ mod area;
 mod attributes;
 mod beneath;
 mod complete;
-mod completion;
 mod copy;
 mod editor;
 mod journal;
 mod layer;
+mod layers;
 mod listing;
 mod lock;
 mod merge;
 mod names;
 mod remove;
 mod shortfall;
-mod stack;
 #[cfg(test)]
 mod tests;
 mod transaction;

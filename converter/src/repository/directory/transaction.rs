@@ -13,13 +13,15 @@ use rustix::io::Errno;
 use super::area::{Area, CREATE, Item, Sort};
 use super::attributes::mode_of;
 use super::beneath::{Beneath, indirect, split};
+use super::complete::complete;
 use super::editor::Editor;
 use super::journal::{self, Move};
 use super::layer::Writer;
+use super::layers::OnDisk;
 use super::lock;
 use super::merge::merge;
 use super::remove::remove;
-use super::{complete, completion};
+use crate::repository::below::plan::plan;
 use crate::repository::{
     Completion, Error, LayerWriter, OpenEnds, Result, Transaction, TreeEditor,
 };
@@ -160,15 +162,15 @@ impl Transaction for Change {
         parents: &[RepositoryPath],
     ) -> Result<Completion> {
         let layers = self.trees(parents)?;
-        let plan = completion::plan(&self.area, open_ends, parents, &layers)?;
+        let plan = plan(open_ends, parents, &OnDisk { area: &self.area, trees: &layers })?;
         let tree = Arc::new(self.area.prepared_tree(path)?);
-        complete::carry_out(&self.area, &tree, &plan, &layers)?;
+        complete(&self.area, &tree, &plan, &layers)?;
         Ok(plan.completion())
     }
 
     fn completion(&self, open_ends: &OpenEnds, parents: &[RepositoryPath]) -> Result<Completion> {
         let layers = self.trees(parents)?;
-        Ok(completion::plan(&self.area, open_ends, parents, &layers)?.completion())
+        Ok(plan(open_ends, parents, &OnDisk { area: &self.area, trees: &layers })?.completion())
     }
 
     fn merge(&self, path: &RepositoryPath, layers: &[RepositoryPath]) -> Result<()> {

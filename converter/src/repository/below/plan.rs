@@ -13,15 +13,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
-use std::sync::Arc;
 
 use layer_layout::{Digest, RepositoryPath};
 use serde_json::{Value, json};
 
-use super::area::Area;
-use super::beneath::{Beneath, join};
+use super::Layers;
 use super::stack::{Place, Seen, Stack};
 use crate::layer::{LayerPath, Metadata};
+use crate::repository::names::join;
 use crate::repository::{Completion, EntryError, Error, OpenEnds, Result};
 
 /// A directory as it has to be; without attributes if nothing is known of it.
@@ -52,32 +51,32 @@ impl Implied {
 
 /// A hard link to a file of a lower layer.
 #[derive(Debug)]
-pub(super) struct LowerLink {
+pub(in crate::repository) struct LowerLink {
     /// Where the link belongs.
-    pub(super) name: Vec<u8>,
+    pub(in crate::repository) name: Vec<u8>,
     /// Where the file is seen; the layer gets that name, too.
-    pub(super) target: Vec<u8>,
+    pub(in crate::repository) target: Vec<u8>,
     /// The place in the stack of the layer that has the file.
-    pub(super) layer: usize,
+    pub(in crate::repository) layer: usize,
     layer_path: RepositoryPath,
 }
 
 /// All that a layer takes from those below it.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(in crate::repository) struct Plan {
     /// Parents before children.
     pub(super) implied: Vec<Implied>,
     pub(super) links: Vec<LowerLink>,
 }
 
-/// Finds out what a layer with these open ends takes from the layers below it, topmost first.
-pub(super) fn plan(
-    area: &Area,
+/// Finds out what a layer with these open ends takes from `layers`, the ones below it, which stand at
+/// `parents`.
+pub(in crate::repository) fn plan(
     open_ends: &OpenEnds,
     parents: &[RepositoryPath],
-    layers: &[Arc<Beneath>],
+    layers: &impl Layers,
 ) -> Result<Plan> {
-    let stack = Stack::new(area, layers)?;
+    let stack = Stack::new(layers)?;
     let mut places = Places {
         known: HashMap::from([(LayerPath::ROOT, stack.root())]),
         implied: open_ends.implied_directories.iter().collect(),
@@ -118,13 +117,13 @@ pub(super) fn plan(
 }
 
 /// Where the directories of a layer are among the layers below.
-struct Places<'a> {
+struct Places<'a, L> {
     known: HashMap<LayerPath, Rc<Place>>,
     implied: HashSet<&'a LayerPath>,
-    stack: &'a Stack<'a>,
+    stack: &'a Stack<'a, L>,
 }
 
-impl Places<'_> {
+impl<L: Layers> Places<'_, L> {
     fn of(&mut self, directory: &LayerPath) -> Result<Rc<Place>> {
         let mut unknown = Vec::new();
         let mut at = directory.clone();
@@ -162,7 +161,7 @@ impl Places<'_> {
 impl Plan {
     /// The fingerprint: everything by value, except that a lower file is named by its layer, whose path
     /// stands for its content.
-    pub(super) fn completion(&self) -> Completion {
+    pub(in crate::repository) fn completion(&self) -> Completion {
         let directory =
             |(path, metadata): &Wanted| json!([hex::encode(path), metadata.as_ref().map(value)]);
         let implied = self.implied.iter().map(|implied| {

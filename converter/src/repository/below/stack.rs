@@ -1,32 +1,25 @@
 //! Looking up single paths in a stack of layers.
 
 use std::collections::VecDeque;
-use std::os::fd::AsFd;
 use std::rc::Rc;
-use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType};
-use rustix::io::Errno;
-
-use super::area::Area;
-use super::attributes::{self, Holder};
-use super::beneath::{Beneath, components, join, split};
-use super::listing::{class_of, is_opaque, root_sources};
+use super::Layers;
 use crate::layer::Metadata;
+use crate::repository::names::{components, join};
 use crate::repository::{EntryError, Result};
-use crate::tree::{Class, Listing, Merged, seen, stack};
+use crate::tree::{Listing, Merged, seen, stack};
 
 /// Linux follows at most 40 symlinks in one look-up (path_resolution(7)).
-const MAX_SYMLINKS: usize = 40;
+pub(in crate::repository) const MAX_SYMLINKS: usize = 40;
 
 /// A directory as it is seen, or would be if it existed, with the way to it.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(in crate::repository) struct Place {
     /// Path in every layer that has it.
-    pub(super) path: Vec<u8>,
+    pub(in crate::repository) path: Vec<u8>,
     /// The layers that contribute to it, topmost first; none if it does not exist.
-    pub(super) sources: Vec<usize>,
-    parent: Option<Rc<Self>>,
+    pub(in crate::repository) sources: Vec<usize>,
+    pub(in crate::repository) parent: Option<Rc<Self>>,
 }
 
 impl Place {
@@ -51,7 +44,7 @@ impl Place {
 
 /// What is seen of a name.
 #[derive(Debug)]
-pub(super) enum Seen {
+pub(in crate::repository) enum Seen {
     Nothing,
     Directory(Rc<Place>),
     /// Anything else, in one layer.
@@ -61,45 +54,53 @@ pub(super) enum Seen {
     },
 }
 
+/// The layers whose root directories contribute to what is seen: an opaque root ends the stack. (The kernel
+/// takes no notice of the mark there, since it reads a mark when it looks a name up, and a root has none. So
+/// whoever mounts the layers has to leave out those below.)
+pub(in crate::repository) fn root_sources(layers: &impl Layers) -> Result<Vec<usize>> {
+    Ok(match one_name(layers, 0..layers.count(), b"")? {
+        Some(Merged::Directory { sources, .. }) => sources,
+        _ => Vec::new(),
+    })
+}
+
+/// What is seen of one path of the given layers.
+fn one_name(
+    layers: &impl Layers,
+    sources: impl IntoIterator<Item = usize>,
+    path: &[u8],
+) -> Result<Option<Merged<usize>>> {
+    let mut listings = Vec::new();
+    for layer in sources {
+        if let Some(class) = layers.class(layer, path)? {
+            listings.push(Listing::from([(Vec::new(), (class, layer))]));
+        }
+    }
+    Ok(seen(stack(listings)).into_values().next())
+}
+
 /// A stack of layers, topmost first.
-pub(super) struct Stack<'a> {
-    area: &'a Area,
-    layers: &'a [Arc<Beneath>],
+pub(in crate::repository) struct Stack<'a, L> {
+    layers: &'a L,
     root: Rc<Place>,
 }
 
-impl<'a> Stack<'a> {
-    pub(super) fn new(area: &'a Area, layers: &'a [Arc<Beneath>]) -> Result<Self> {
-        let sources = root_sources(area, layers)?;
+impl<'a, L: Layers> Stack<'a, L> {
+    pub(in crate::repository) fn new(layers: &'a L) -> Result<Self> {
+        let sources = root_sources(layers)?;
         let root = Rc::new(Place { path: Vec::new(), sources, parent: None });
-        Ok(Self { area, layers, root })
+        Ok(Self { layers, root })
     }
 
-    pub(super) fn root(&self) -> Rc<Place> {
+    pub(in crate::repository) fn root(&self) -> Rc<Place> {
         self.root.clone()
     }
 
     /// What is seen of `name` in a directory.
-    pub(super) fn look(&self, directory: &Rc<Place>, name: &[u8]) -> Result<Seen> {
+    pub(in crate::repository) fn look(&self, directory: &Rc<Place>, name: &[u8]) -> Result<Seen> {
         let path = join(&directory.path, name);
-        let mut listings = Vec::new();
-        for &layer in &directory.sources {
-            let tree = &self.layers[layer];
-            let class = || -> Result<_, Errno> {
-                let opened = self.area.directory(tree, &directory.path)?;
-                match class_of(&opened, name)? {
-                    Some(Class::Directory { .. }) => {
-                        let opaque = is_opaque(self.area.directory(tree, &path)?)?;
-                        Ok(Some(Class::Directory { opaque }))
-                    }
-                    class => Ok(class),
-                }
-            };
-            if let Some(class) = class().map_err(tree.failed("look at", &path))? {
-                listings.push(Listing::from([(name.to_vec(), (class, layer))]));
-            }
-        }
-        Ok(match seen(stack(listings)).remove(name) {
+        let merged = one_name(self.layers, directory.sources.iter().copied(), &path)?;
+        Ok(match merged {
             None | Some(Merged::Whiteout) => Seen::Nothing,
             Some(Merged::Leaf(layer)) => Seen::Leaf { layer, path },
             Some(Merged::Directory { sources, .. }) => {
@@ -122,7 +123,7 @@ impl<'a> Stack<'a> {
         let mut link = Some((layer, path.to_vec()));
         for _ in 0..=MAX_SYMLINKS {
             let Some((layer, path)) = link.take() else { return Ok(Ok(at)) };
-            let Some(target) = self.symlink(layer, &path)? else {
+            let Some(target) = self.layers.symlink(layer, &path)? else {
                 return Ok(Err(EntryError::NotADirectoryBelow));
             };
             if target.first() == Some(&b'/') {
@@ -152,33 +153,9 @@ impl<'a> Stack<'a> {
         })
     }
 
-    /// The target of a symlink; `None` if it is none.
-    fn symlink(&self, layer: usize, path: &[u8]) -> Result<Option<Vec<u8>>> {
-        let tree = &self.layers[layer];
-        let (parent, name) = split(path);
-        let read = || -> Result<_, Errno> {
-            let parent = self.area.directory(tree, parent)?;
-            let stat = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
-            if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
-                return Ok(None);
-            }
-            Ok(Some(rustix::fs::readlinkat(&parent, name, Vec::new())?.into_bytes()))
-        };
-        read().map_err(tree.failed("read", path))
-    }
-
     /// The attributes of a directory; `None` if it does not exist.
     pub(super) fn attributes(&self, place: &Place) -> Result<Option<Metadata>> {
         let Some(&layer) = place.sources.first() else { return Ok(None) };
-        let tree = &self.layers[layer];
-        let read = || -> Result<_, Errno> {
-            let directory = self.area.directory(tree, &place.path)?;
-            let stat = rustix::fs::fstat(&directory)?;
-            attributes::read(Holder::Open(directory.as_fd()), &stat)
-        };
-        let mut metadata: Metadata =
-            read().map_err(tree.failed("read the attributes of", &place.path))?;
-        metadata.mode = self.area.original_mode(tree, &place.path, metadata.mode);
-        Ok(Some(metadata))
+        self.layers.attributes(layer, &place.path).map(Some)
     }
 }

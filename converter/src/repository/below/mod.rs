@@ -1,0 +1,30 @@
+//! What a layer takes from the layers below it, whatever kind of repository they stand in.
+//!
+//! | file | what it is for |
+//! |---|---|
+//! | `stack` | looking up single paths in a stack of layers |
+//! | `plan` | finding out what a layer takes, without looking at the layer |
+//! | `completion` | giving it to the layer |
+
+pub(super) mod completion;
+pub(super) mod plan;
+pub(super) mod stack;
+
+use super::Result;
+use crate::layer::Metadata;
+use crate::tree::Class;
+
+/// Layers that lie on each other, by their place from the top. Paths are relative to a layer's root.
+pub(super) trait Layers {
+    /// How many there are.
+    fn count(&self) -> usize;
+
+    /// What a layer has at a path; `None` if nothing. A symlink there is not followed.
+    fn class(&self, layer: usize, path: &[u8]) -> Result<Option<Class>>;
+
+    /// The target of a symlink; `None` if it is none.
+    fn symlink(&self, layer: usize, path: &[u8]) -> Result<Option<Vec<u8>>>;
+
+    /// The attributes of a directory that is there, without the marks of overlayfs.
+    fn attributes(&self, layer: usize, path: &[u8]) -> Result<Metadata>;
+}
