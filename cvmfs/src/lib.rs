@@ -16,8 +16,13 @@
 pub mod compression;
 pub mod entry;
 mod error;
+pub mod fqrn;
 pub mod hash;
+pub mod keys;
+mod letter;
+pub mod manifest;
 pub mod path;
+pub mod whitelist;
 pub mod xattr;
 
 pub use error::{Error, Result};
