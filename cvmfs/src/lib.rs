@@ -13,6 +13,7 @@
 //!
 //! The crate knows nothing of containers.
 
+pub mod catalog;
 pub mod compression;
 pub mod entry;
 mod error;
@@ -21,7 +22,10 @@ pub mod hash;
 pub mod keys;
 mod letter;
 pub mod manifest;
+pub mod objects;
 pub mod path;
+pub mod scratch;
+pub mod storage;
 pub mod whitelist;
 pub mod xattr;
 

@@ -1,0 +1,134 @@
+//! How much memory content may take on its way into the storage.
+//!
+//! Whoever wants to hold content reserves first, at once for all that it will need until the object is stored,
+//! its compressed form included. Nobody waits for a reservation while holding another, and what is reserved
+//! gets free without anybody's help, so there can be no deadlock. Requests are served in their order: a large
+//! one is not passed by small ones for ever.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// The memory that all sessions share.
+#[derive(Debug)]
+pub(super) struct Budget {
+    total: u64,
+    state: Mutex<State>,
+    freed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    used: u64,
+    peak: u64,
+    next: u64,
+    waiting: VecDeque<u64>,
+}
+
+/// A part of the budget, given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Reservation {
+    budget: Arc<Budget>,
+    bytes: u64,
+}
+
+impl Budget {
+    pub(super) fn new(total: u64) -> Arc<Self> {
+        Arc::new(Self { total, state: Mutex::default(), freed: Condvar::new() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until so many bytes are free. More than there are in all are granted when nothing else is
+    /// reserved: they were asked for by somebody who cannot do with less.
+    pub(super) fn reserve(self: &Arc<Self>, bytes: u64) -> Reservation {
+        let mut state = self.state();
+        let number = state.next;
+        state.next += 1;
+        state.waiting.push_back(number);
+        while state.waiting.front() != Some(&number)
+            || (state.used > 0 && state.used + bytes > self.total)
+        {
+            state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.waiting.pop_front();
+        state.used += bytes;
+        state.peak = state.peak.max(state.used);
+        drop(state);
+        // The next in the row may fit in, too.
+        self.freed.notify_all();
+        Reservation { budget: Arc::clone(self), bytes }
+    }
+
+    /// The most bytes that were reserved at one time.
+    pub(super) fn peak(&self) -> u64 {
+        self.state().peak
+    }
+}
+
+impl Reservation {
+    /// Gives back what is above `bytes`.
+    pub(super) fn shrink(&mut self, bytes: u64) {
+        let surplus = self.bytes.saturating_sub(bytes);
+        if surplus > 0 {
+            self.bytes -= surplus;
+            self.budget.state().used -= surplus;
+            self.budget.freed.notify_all();
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.shrink(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_first_to_ask_is_the_first_served() {
+        let budget = Budget::new(9);
+        let first = budget.reserve(6);
+        let (sender, order) = mpsc::channel();
+        thread::scope(|scope| {
+            for (name, bytes) in [("large", 9), ("small", 1)] {
+                let waiting = budget.state().waiting.len();
+                let (budget, sender) = (&budget, sender.clone());
+                scope.spawn(move || {
+                    let reservation = budget.reserve(bytes);
+                    sender.send(name).unwrap();
+                    drop(reservation);
+                });
+                while budget.state().waiting.len() == waiting {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            }
+            assert!(order.try_recv().is_err(), "small would fit but was not the first");
+            drop(first);
+        });
+        drop(sender);
+        assert_eq!(order.iter().collect::<Vec<_>>(), ["large", "small"]);
+        assert_eq!(budget.peak(), 9);
+        assert_eq!(budget.state().used, 0);
+    }
+
+    #[test]
+    fn what_is_larger_than_all_comes_alone() {
+        let budget = Budget::new(10);
+        let mut large = budget.reserve(25);
+        large.shrink(10);
+        assert_eq!(budget.state().used, 10);
+        large.shrink(11);
+        drop(large);
+        assert_eq!(budget.state().used, 0);
+        assert_eq!(budget.peak(), 25);
+    }
+}

@@ -1,0 +1,305 @@
+//! Which content became which object in earlier runs.
+//!
+//! A local SQLite database from SHA-256 of content to object. It may be lost or thrown away at any time, it only
+//! saves the compression of what was compressed before. So nothing here fails a publish: a database that does not
+//! work is left alone for the rest of the run, one that is damaged is made anew. It belongs to no storage in
+//! particular, as the object that a content becomes depends on none.
+//!
+//! Rows carry a checksum, because SQLite has none and a wrong row would put another file's content in place of the
+//! right one.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use std::{fs, io, mem};
+
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use sha2::{Digest as _, Sha256};
+
+use crate::compression::Compression;
+use crate::hash::{Algorithm, ContentHash, LENGTH, ObjectId, ObjectKind};
+use crate::{Error, Result};
+
+/// Version of the table, in SQLite's `user_version`. The index of another version is made anew.
+const VERSION: i32 = 1;
+
+/// How many rows are written in one go.
+const BATCH: usize = 4096;
+
+/// How long to wait for another process that uses the index, too.
+const BUSY: Duration = Duration::from_secs(1);
+
+/// Objects by their content.
+pub struct Index(Mutex<State>);
+
+struct State {
+    path: PathBuf,
+    /// Absent when it turned out not to work.
+    database: Option<Connection>,
+    /// Rows that are not written yet.
+    fresh: HashMap<Key, Known>,
+}
+
+/// What an object depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    content: [u8; 32],
+    algorithm: Algorithm,
+    compression: Compression,
+    kind: ObjectKind,
+}
+
+/// An object that was stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) id: ObjectId,
+    /// Bytes of the object.
+    pub(super) stored: u64,
+}
+
+impl Index {
+    /// Opens the index in a file, or makes it.
+    ///
+    /// # Errors
+    /// If the file cannot be opened or made. A damaged one is made anew, with a warning.
+    pub fn open(path: &Path) -> Result<Self> {
+        let failed = |cause| Error::Database {
+            action: "open",
+            what: format!("the index of known content {}", path.display()),
+            cause,
+        };
+        let database = match connect(path) {
+            Err(error) if is_damaged(&error) => {
+                tracing::warn!(path = %path.display(), %error, "the index of known content is made anew");
+                remove(path)?;
+                connect(path).map_err(failed)?
+            }
+            other => other.map_err(failed)?,
+        };
+        let state =
+            State { path: path.to_owned(), database: Some(database), fresh: HashMap::new() };
+        Ok(Self(Mutex::new(state)))
+    }
+
+    pub(super) fn get(&self, key: &Key) -> Option<Known> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = state.fresh.get(key) {
+            return Some(*known);
+        }
+        let row = state.database.as_ref()?.prepare_cached(
+            "SELECT object, stored, checksum FROM known WHERE content = ?1 AND form = ?2",
+        );
+        let row = row.and_then(|mut statement| {
+            statement
+                .query_row(params![key.content, key.form()], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                })
+                .optional()
+        });
+        match row {
+            Ok(row) => {
+                let (object, stored, checksum): (Vec<u8>, i64, i64) = row?;
+                let digest = <[u8; LENGTH]>::try_from(object).ok()?;
+                let hash = ContentHash { algorithm: key.algorithm, digest };
+                let known =
+                    Known { id: hash.object(key.kind), stored: u64::try_from(stored).ok()? };
+                (key.checksum(&known) == checksum).then_some(known)
+            }
+            Err(error) => {
+                state.give_up(&error);
+                None
+            }
+        }
+    }
+
+    pub(super) fn put(&self, key: Key, known: Known) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.database.is_some() {
+            state.fresh.insert(key, known);
+            if state.fresh.len() >= BATCH {
+                state.write();
+            }
+        }
+    }
+}
+
+impl Drop for Index {
+    fn drop(&mut self) {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner).write();
+    }
+}
+
+impl State {
+    /// Writes the fresh rows.
+    fn write(&mut self) {
+        let mut fresh: Vec<_> = mem::take(&mut self.fresh).into_iter().collect();
+        // In the order of the table, else each row would touch another page.
+        fresh.sort_unstable_by_key(|(key, _)| (key.content, key.form()));
+        let Some(database) = &mut self.database else { return };
+        if fresh.is_empty() {
+            return;
+        }
+        let write = |database: &mut Connection| {
+            let transaction = database.transaction()?;
+            {
+                let mut insert = transaction.prepare_cached(
+                    "INSERT OR REPLACE INTO known (content, form, object, stored, checksum) \
+                     VALUES (?1, ?2, ?3, ?4, ?5)",
+                )?;
+                for (key, known) in &fresh {
+                    insert.execute(params![
+                        key.content,
+                        key.form(),
+                        known.id.hash.digest,
+                        known.stored.cast_signed(),
+                        key.checksum(known)
+                    ])?;
+                }
+            }
+            transaction.commit()
+        };
+        if let Err(error) = write(database) {
+            self.give_up(&error);
+        }
+    }
+
+    /// Goes on without the database.
+    fn give_up(&mut self, error: &rusqlite::Error) {
+        tracing::warn!(
+            path = %self.path.display(),
+            %error,
+            "the index of known content does not work; going on without it"
+        );
+        self.database = None;
+        self.fresh = HashMap::new();
+        if is_damaged(error)
+            && let Err(error) = remove(&self.path)
+        {
+            tracing::warn!(%error, "the damaged index of known content stays");
+        }
+    }
+}
+
+impl Key {
+    pub(super) fn new(
+        content: &[u8],
+        algorithm: Algorithm,
+        compression: Compression,
+        kind: ObjectKind,
+    ) -> Self {
+        Self { content: Sha256::digest(content).into(), algorithm, compression, kind }
+    }
+
+    /// How the content is stored, as one number.
+    fn form(&self) -> u8 {
+        u8::from(self.kind == ObjectKind::Chunk)
+            | self.compression.code() << 1
+            | self.algorithm.code() << 4
+    }
+
+    fn checksum(&self, known: &Known) -> i64 {
+        let mut hash = Sha256::new();
+        hash.update(self.content);
+        hash.update([self.form()]);
+        hash.update(known.id.hash.digest);
+        hash.update(known.stored.to_le_bytes());
+        let digest: [u8; 32] = hash.finalize().into();
+        let [a, b, c, d, e, f, g, h, ..] = digest;
+        i64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let database = Connection::open(path)?;
+    database.busy_timeout(BUSY)?;
+    // A power cut may cost the index, not more.
+    database.pragma_update(None, "synchronous", false)?;
+    let version: i32 = database.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if version != VERSION {
+        database.execute_batch(&format!(
+            "BEGIN IMMEDIATE;
+             DROP TABLE IF EXISTS known;
+             CREATE TABLE known (content BLOB NOT NULL, form INTEGER NOT NULL, object BLOB NOT NULL,
+                 stored INTEGER NOT NULL, checksum INTEGER NOT NULL, PRIMARY KEY (content, form)) WITHOUT ROWID;
+             PRAGMA user_version = {VERSION};
+             COMMIT;"
+        ))?;
+    }
+    Ok(database)
+}
+
+fn is_damaged(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+fn remove(path: &Path) -> Result<()> {
+    let mut journal = path.as_os_str().to_owned();
+    journal.push("-journal");
+    for path in [path, Path::new(&journal)] {
+        match fs::remove_file(path) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::System { action: "remove", path: path.to_owned(), cause });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(content: &[u8], kind: ObjectKind) -> Key {
+        Key::new(content, Algorithm::Sha1, Compression::Zlib, kind)
+    }
+
+    fn known(kind: ObjectKind) -> Known {
+        Known { id: Algorithm::Sha1.hash(b"stored").object(kind), stored: 6 }
+    }
+
+    #[test]
+    fn what_was_put_is_known_in_the_next_run() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("index");
+        let index = Index::open(&path).unwrap();
+        index.put(key(b"a", ObjectKind::File), known(ObjectKind::File));
+        assert_eq!(index.get(&key(b"a", ObjectKind::File)), Some(known(ObjectKind::File)));
+        drop(index);
+        let index = Index::open(&path).unwrap();
+        assert_eq!(index.get(&key(b"a", ObjectKind::File)), Some(known(ObjectKind::File)));
+        for other in [
+            key(b"b", ObjectKind::File),
+            key(b"a", ObjectKind::Chunk),
+            Key { algorithm: Algorithm::Rmd160, ..key(b"a", ObjectKind::File) },
+            Key { compression: Compression::None, ..key(b"a", ObjectKind::File) },
+        ] {
+            assert_eq!(index.get(&other), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn damage_costs_the_index_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("index");
+        fs::write(&path, [b'x'; 5000]).unwrap();
+        let index = Index::open(&path).unwrap();
+        index.put(key(b"a", ObjectKind::File), known(ObjectKind::File));
+        drop(index);
+
+        let database = Connection::open(&path).unwrap();
+        database.execute("UPDATE known SET stored = 7", []).unwrap();
+        drop(database);
+        let index = Index::open(&path).unwrap();
+        assert_eq!(
+            index.get(&key(b"a", ObjectKind::File)),
+            None,
+            "the row does not fit its checksum"
+        );
+        // Another process throws the table away.
+        Connection::open(&path).unwrap().execute("DROP TABLE known", []).unwrap();
+        assert_eq!(index.get(&key(b"a", ObjectKind::File)), None);
+        index.put(key(b"a", ObjectKind::File), known(ObjectKind::File));
+    }
+}

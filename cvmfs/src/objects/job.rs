@@ -1,0 +1,100 @@
+//! One piece of content, from memory into the storage.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::Result;
+use crate::compression::Compression;
+
+use super::Core;
+use super::budget::Reservation;
+use super::deflate::Deflate;
+use super::index::{Key, Known};
+use super::session::Part;
+
+/// A file or a chunk of one that waits for a worker.
+pub(super) struct Job {
+    content: Vec<u8>,
+    /// Where the result goes. If the job is dropped, whoever waits for it is told.
+    part: Part,
+    /// The memory of the content and of what it becomes.
+    memory: Reservation,
+    /// What the index was asked for, in vain.
+    unknown: Option<Key>,
+}
+
+impl Job {
+    pub(super) fn new(content: Vec<u8>, part: Part, memory: Reservation) -> Self {
+        Self { content, part, memory, unknown: None }
+    }
+
+    /// Does the work, unless nobody wants it any more.
+    pub(super) fn run(mut self, core: &Arc<Core>, deflate: &mut Deflate) {
+        if !self.part.is_wanted() {
+            return;
+        }
+        if let (Some(index), None) = (&core.index, self.unknown) {
+            let settings = &core.settings;
+            let kind = self.part.kind();
+            let key = Key::new(&self.content, settings.algorithm, settings.compression, kind);
+            self.unknown = Some(key);
+            if let Some(known) = index.get(&key) {
+                return self.look_for(known, core);
+            }
+        }
+        self.store(core, deflate);
+    }
+
+    /// Relies on the object that the content became in an earlier run, if that is still there. If not, the job
+    /// is queued again.
+    fn look_for(self, known: Known, core: &Arc<Core>) {
+        let core = Arc::clone(core);
+        core.storage.clone().probe(known.id, move |found| match found {
+            Ok(Some(size)) if size == known.stored => {
+                drop((self.content, self.memory));
+                core.tally.known(known.id);
+                self.part.stored(known.id.hash);
+            }
+            Ok(_) => core.queue.push(self),
+            Err(error) => self.part.failed(error),
+        });
+    }
+
+    fn store(self, core: &Arc<Core>, deflate: &mut Deflate) {
+        let Self { content, part, mut memory, unknown } = self;
+        let stored = match core.settings.compression {
+            Compression::Zlib => {
+                let mut stored = deflate.zlib(&content);
+                drop(content);
+                stored.shrink_to_fit();
+                stored
+            }
+            Compression::None => content,
+        };
+        let stored = Bytes::from(stored);
+        let size = stored.len() as u64;
+        memory.shrink(super::OVERHEAD + size);
+        let id = core.settings.algorithm.hash(&stored).object(part.kind());
+        let core = Arc::clone(core);
+        core.storage.clone().supply(id, stored, move |written| {
+            drop(memory);
+            core.finish(part, unknown, Known { id, stored: size }, written);
+        });
+    }
+}
+
+impl Core {
+    /// Takes note of an object that is in the storage now.
+    fn finish(&self, part: Part, unknown: Option<Key>, object: Known, written: Result<bool>) {
+        match written {
+            Ok(true) => self.tally.put(object.stored),
+            Ok(false) => self.tally.found(object.id),
+            Err(error) => return part.failed(error),
+        }
+        if let (Some(index), Some(key)) = (&self.index, unknown) {
+            index.put(key, object);
+        }
+        part.stored(object.id.hash);
+    }
+}

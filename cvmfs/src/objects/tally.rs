@@ -1,0 +1,72 @@
+//! What was done.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::hash::ObjectId;
+
+/// Sums over all sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Statistics {
+    /// Bytes of content that came in.
+    pub content: u64,
+    /// Bytes of the objects that were put.
+    pub stored: u64,
+    /// Objects that were put.
+    pub put: u64,
+    /// Objects that were there. An object counts each time that it is needed.
+    pub found: u64,
+    /// Those of the found objects that were known from the index and not compressed.
+    pub known: u64,
+    /// The most memory that content took at one time, in bytes.
+    pub memory: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    content: AtomicU64,
+    stored: AtomicU64,
+    put: AtomicU64,
+    found: AtomicU64,
+    known: AtomicU64,
+    reused: Mutex<BTreeSet<ObjectId>>,
+}
+
+impl Tally {
+    pub(super) fn read(&self, content: u64) {
+        self.content.fetch_add(content, Ordering::Relaxed);
+    }
+
+    pub(super) fn put(&self, stored: u64) {
+        self.put.fetch_add(1, Ordering::Relaxed);
+        self.stored.fetch_add(stored, Ordering::Relaxed);
+    }
+
+    pub(super) fn found(&self, id: ObjectId) {
+        self.found.fetch_add(1, Ordering::Relaxed);
+        self.reused.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+    }
+
+    pub(super) fn known(&self, id: ObjectId) {
+        self.known.fetch_add(1, Ordering::Relaxed);
+        self.found(id);
+    }
+
+    pub(super) fn reused(&self) -> Vec<ObjectId> {
+        let reused = self.reused.lock().unwrap_or_else(PoisonError::into_inner);
+        reused.iter().copied().collect()
+    }
+
+    pub(super) fn statistics(&self, memory: u64) -> Statistics {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Statistics {
+            content: get(&self.content),
+            stored: get(&self.stored),
+            put: get(&self.put),
+            found: get(&self.found),
+            known: get(&self.known),
+            memory,
+        }
+    }
+}

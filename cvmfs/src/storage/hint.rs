@@ -1,0 +1,56 @@
+//! What to do about a storage's answer.
+
+use std::error::Error as StdError;
+use std::{fmt, io};
+
+use crate::Error;
+
+type Cause = Box<dyn StdError + Send + Sync>;
+
+/// An answer with advice behind it.
+#[derive(Debug)]
+struct Hint {
+    cause: Cause,
+    advice: &'static str,
+}
+
+impl fmt::Display for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.cause, self.advice)
+    }
+}
+
+impl StdError for Hint {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.cause.source()
+    }
+}
+
+/// The error of a storage that refused; `advice` says what to do, if it is known.
+pub(super) fn refused(
+    action: &'static str,
+    object: &str,
+    storage: &str,
+    cause: Cause,
+    advice: Option<&'static str>,
+) -> Error {
+    let cause = match advice {
+        Some(advice) => Box::new(Hint { cause, advice }),
+        None => cause,
+    };
+    Error::Storage { action, object: object.to_owned(), storage: storage.to_owned(), cause }
+}
+
+/// What to do about an answer of the operating system.
+pub(super) fn advice(error: &io::Error) -> Option<&'static str> {
+    Some(match error.kind() {
+        io::ErrorKind::StorageFull => {
+            "free some space; what is already stored is used by the next run"
+        }
+        io::ErrorKind::QuotaExceeded => "raise the quota or publish as another user",
+        io::ErrorKind::PermissionDenied => "publish as the user who owns the repository",
+        io::ErrorKind::ReadOnlyFilesystem => "the file system must be mounted for writing",
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "is this the right directory?",
+        _ => return None,
+    })
+}

@@ -1,0 +1,278 @@
+//! A repository in a directory, as a web server hands it out.
+//!
+//! `object_store` has a local storage, too, but it writes `name#1` beside `name` and renames; if it is killed in
+//! between, the temporary file stays among the objects, where stock `cvmfs_server check -i` takes it for a
+//! damaged one. So files are written here as stock tools do it: in `data/txn`, where no tool looks, then moved
+//! into place. An object that has its name is complete.
+//!
+//! Objects are not synced one by one; [`Local::sync`] writes back the whole file system once before a revision
+//! becomes visible.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use rustix::fs::FlockOperation;
+use rustix::io::retry_on_intr;
+
+use super::{Expected, Listed, Version, hint};
+use crate::{Error, Result};
+
+/// Where files are written before they get their names; relative to the storage.
+const UNFINISHED: &str = "data/txn";
+
+/// Beginning of the names of unfinished files, to tell them from those of stock tools.
+const UNFINISHED_PREFIX: &str = "ducc-";
+
+/// Who replaces a file of the root holds a flock(2) on this one. It is no part of the repository: nothing asks
+/// a web server for it, and stock tools look at `data/` only.
+const LOCK: &str = ".ducc.lock";
+
+/// Mode of new files, before the umask: readable for the web server.
+const MODE: u32 = 0o644;
+
+#[derive(Debug)]
+pub(super) struct Local {
+    directory: PathBuf,
+    name: String,
+}
+
+/// An unfinished file, removed unless it got its name.
+struct Unfinished {
+    path: PathBuf,
+    file: File,
+    named: bool,
+}
+
+impl Local {
+    pub(super) fn new(directory: &Path) -> Self {
+        Self { directory: directory.to_owned(), name: directory.display().to_string() }
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn failed<'a>(
+        &'a self,
+        action: &'static str,
+        object: &'a str,
+    ) -> impl Fn(io::Error) -> Error + 'a {
+        move |cause| {
+            let advice = hint::advice(&cause);
+            hint::refused(action, object, &self.name, cause.into(), advice)
+        }
+    }
+
+    pub(super) fn put(&self, path: &str, stored: &[u8]) -> Result<()> {
+        self.write(path, stored, false).map_err(self.failed("write", path))
+    }
+
+    /// Writes a file and gives it its name, which may be taken already.
+    fn write(&self, path: &str, content: &[u8], sync: bool) -> io::Result<()> {
+        let mut unfinished = self.unfinished()?;
+        unfinished.file.write_all(content)?;
+        if sync {
+            unfinished.file.sync_data()?;
+        }
+        let target = self.directory.join(path);
+        match fs::rename(&unfinished.path, &target) {
+            // Stock tools make the directories beforehand, whoever copied a repository may have left out
+            // the empty ones.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if let Some(parent) = target.parent() {
+                    make_directory(parent)?;
+                }
+                fs::rename(&unfinished.path, &target)?;
+            }
+            other => other?,
+        }
+        unfinished.named = true;
+        Ok(())
+    }
+
+    fn unfinished(&self) -> io::Result<Unfinished> {
+        let directory = self.directory.join(UNFINISHED);
+        loop {
+            let path = directory.join(format!("{UNFINISHED_PREFIX}{:016x}", fastrand::u64(..)));
+            match OpenOptions::new().write(true).create_new(true).mode(MODE).open(&path) {
+                Ok(file) => return Ok(Unfinished { path, file, named: false }),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    // Made on demand, but the storage itself has to be there: a misspelled path or a file
+                    // system that is not mounted is no place to publish into.
+                    fs::metadata(&self.directory)?;
+                    fs::create_dir_all(&directory)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    pub(super) fn size(&self, path: &str) -> Result<Option<u64>> {
+        match fs::metadata(self.directory.join(path)) {
+            Ok(metadata) => Ok(metadata.is_file().then_some(metadata.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.failed("look for", path)(error)),
+        }
+    }
+
+    pub(super) fn read(&self, path: &str) -> Result<Option<Bytes>> {
+        let open = || -> io::Result<Vec<u8>> {
+            let mut file = File::open(self.directory.join(path))?;
+            let size = usize::try_from(file.metadata()?.len()).unwrap_or_default();
+            let mut content = Vec::with_capacity(size);
+            file.read_to_end(&mut content)?;
+            Ok(content)
+        };
+        match open() {
+            Ok(content) => Ok(Some(content.into())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.failed("read", path)(error)),
+        }
+    }
+
+    pub(super) fn remove(&self, path: &str) -> Result<()> {
+        match fs::remove_file(self.directory.join(path)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(self.failed("remove", path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn list(&self, each: &mut dyn FnMut(Listed) -> Result<()>) -> Result<()> {
+        self.list_directory("data", each)
+    }
+
+    fn list_directory(
+        &self,
+        directory: &str,
+        each: &mut dyn FnMut(Listed) -> Result<()>,
+    ) -> Result<()> {
+        let failed = self.failed("list", directory);
+        let entries = match fs::read_dir(self.directory.join(directory)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(&failed)?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(&failed)?;
+            let path = format!("{directory}/{}", entry.file_name().to_string_lossy());
+            if path == UNFINISHED {
+                continue;
+            }
+            let metadata = match entry.metadata() {
+                // Removed by a garbage collection in the meantime.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                metadata => metadata.map_err(&failed)?,
+            };
+            if metadata.is_dir() {
+                self.list_directory(&path, each)?;
+            } else {
+                let modified = metadata.modified().map_err(&failed)?;
+                each(Listed { path, size: metadata.len(), modified })?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn replace(&self, name: &str, content: &[u8], expected: &Expected) -> Result<bool> {
+        let _lock = self.lock()?;
+        let current = self.read(name)?;
+        let as_expected = match (expected, &current) {
+            (Expected::Any, _) | (Expected::Absent, None) => true,
+            (Expected::Version(version), Some(current)) => Version::of(current) == *version,
+            (Expected::Absent, Some(_)) | (Expected::Version(_), None) => false,
+        };
+        if as_expected {
+            self.write(name, content, true)
+                .and_then(|()| File::open(&self.directory)?.sync_all())
+                .map_err(self.failed("replace", name))?;
+        }
+        Ok(as_expected)
+    }
+
+    /// The right to replace files of the root, until it is dropped.
+    fn lock(&self) -> Result<File> {
+        let lock = || -> io::Result<File> {
+            let file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(MODE)
+                .open(self.directory.join(LOCK))?;
+            retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive))?;
+            Ok(file)
+        };
+        lock().map_err(self.failed("lock", LOCK))
+    }
+
+    pub(super) fn sync(&self) -> Result<()> {
+        File::open(&self.directory)
+            .and_then(|directory| Ok(rustix::fs::syncfs(directory)?))
+            .map_err(self.failed("write back", "the objects"))
+    }
+
+    pub(super) fn make_skeleton(&self) -> Result<()> {
+        let make = || {
+            fs::create_dir_all(self.directory.join(UNFINISHED))?;
+            (0..=u8::MAX).try_for_each(|shard| {
+                make_directory(&self.directory.join(format!("data/{shard:02x}")))
+            })
+        };
+        make().map_err(self.failed("make", "the directories of data/"))
+    }
+
+    pub(super) fn remove_unfinished(&self, before: SystemTime) -> Result<u64> {
+        let failed = self.failed("clean", UNFINISHED);
+        let mut removed = 0;
+        let entries = match fs::read_dir(self.directory.join(UNFINISHED)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            entries => entries.map_err(&failed)?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(&failed)?;
+            if !entry.file_name().to_string_lossy().starts_with(UNFINISHED_PREFIX) {
+                continue;
+            }
+            let remove = || -> io::Result<bool> {
+                let old = entry.metadata()?.modified()? < before;
+                if old {
+                    fs::remove_file(entry.path())?;
+                }
+                Ok(old)
+            };
+            match remove() {
+                Ok(old) => removed += u64::from(old),
+                // It got its name in the meantime.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Ok(removed)
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if !self.named {
+            // If this fails, too, a later `remove_unfinished` does it.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Makes a directory that may be there already.
+fn make_directory(path: &Path) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
+}

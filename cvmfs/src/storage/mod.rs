@@ -1,0 +1,276 @@
+//! Where a repository lies: a directory or an S3 bucket.
+//!
+//! Below its root a storage holds objects under `data/`, which never change, and a few files with a leading
+//! dot, which do: manifest, whitelist, reflog. Objects appear whole or not at all, so an object that is there
+//! may be relied on. The manifest is replaced on a condition, so that of two publishers one learns that the
+//! other was faster.
+//!
+//! Everything here blocks the calling thread, and may be called from any thread, those of an asynchronous
+//! runtime included.
+
+mod hint;
+mod local;
+mod url;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use crate::hash::{Algorithm, ObjectId};
+use crate::{Error, Result};
+
+use local::Local;
+pub use url::StorageUrl;
+
+/// A repository's storage. Clones are the same storage.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    place: Place,
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    Local(Arc<Local>),
+}
+
+/// A file that [`Storage::list`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Where, relative to the storage: `data/ab/cdef…`. Bytes of a name that are no UTF-8 are replaced, such a
+    /// file is no object anyway.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// When it was put there.
+    pub modified: SystemTime,
+}
+
+/// The state of a file that can be replaced. Two states with equal versions have equal content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version(String);
+
+/// What must stand where a file is put.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expected {
+    /// Whatever it is.
+    Any,
+    /// Nothing.
+    Absent,
+    /// What was there when it was read.
+    Version(Version),
+}
+
+impl Storage {
+    /// Opens a storage. Whether there is anything in it is not looked at.
+    ///
+    /// # Errors
+    /// If the URL's settings make no sense together, or there are no credentials.
+    pub fn open(url: &StorageUrl) -> Result<Self> {
+        match url {
+            StorageUrl::Local(directory) => Ok(Self::local(directory)),
+        }
+    }
+
+    /// The storage in a directory.
+    pub fn local(directory: &Path) -> Self {
+        Self { place: Place::Local(Arc::new(Local::new(directory))) }
+    }
+
+    /// The directory of a local storage.
+    pub fn local_directory(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Local(local) => Some(local.directory()),
+        }
+    }
+
+    /// What people know it by.
+    pub fn name(&self) -> &str {
+        match &self.place {
+            Place::Local(local) => local.name(),
+        }
+    }
+
+    /// Puts an object there. That it is there already does no harm.
+    ///
+    /// # Errors
+    /// If the storage refuses.
+    pub fn put(&self, id: ObjectId, stored: Bytes) -> Result<()> {
+        match &self.place {
+            Place::Local(local) => local.put(&id.path(), &stored),
+        }
+    }
+
+    /// Whether an object is there.
+    ///
+    /// # Errors
+    /// If the storage does not answer.
+    pub fn exists(&self, id: ObjectId) -> Result<bool> {
+        Ok(self.stored_size(id)?.is_some())
+    }
+
+    /// The number of bytes that an object takes; `None` if it is not there. A file of no bytes counts as
+    /// absent unless that is its hash: a machine that loses its power leaves such files behind.
+    ///
+    /// # Errors
+    /// If the storage does not answer.
+    pub fn stored_size(&self, id: ObjectId) -> Result<Option<u64>> {
+        let size = match &self.place {
+            Place::Local(local) => local.size(&id.path())?,
+        };
+        Ok(size.filter(|&size| size > 0 || id.hash == id.hash.algorithm.hash(b"")))
+    }
+
+    /// The stored bytes of an object.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if it is not there, [`Error::Corrupt`] if the bytes do not have its hash.
+    pub fn get(&self, id: ObjectId) -> Result<Bytes> {
+        let stored = match &self.place {
+            Place::Local(local) => local.read(&id.path())?,
+        };
+        let what = || format!("object {id} in {}", self.name());
+        let Some(stored) = stored else {
+            return Err(Error::Missing {
+                object: format!("object {id}"),
+                storage: self.name().to_owned(),
+            });
+        };
+        let found = id.hash.algorithm.hash(&stored);
+        if found != id.hash {
+            return Err(Error::Corrupt {
+                what: what(),
+                reason: format!("its {} bytes have the hash {found}", stored.len()),
+            });
+        }
+        Ok(stored)
+    }
+
+    /// Puts an object there unless it is there already, and then calls `done` with whether it was put; from
+    /// another thread, if the storage takes its time. An object of another size is what a power cut left, and is
+    /// put again.
+    pub(crate) fn supply(
+        &self,
+        id: ObjectId,
+        stored: Bytes,
+        done: impl FnOnce(Result<bool>) + Send + 'static,
+    ) {
+        match &self.place {
+            Place::Local(_) => {
+                let size = stored.len() as u64;
+                done(self.stored_size(id).and_then(|found| match found == Some(size) {
+                    true => Ok(false),
+                    false => self.put(id, stored).map(|()| true),
+                }));
+            }
+        }
+    }
+
+    /// Calls `done` with the answer of [`Self::stored_size`]; from another thread, if the storage takes its time.
+    pub(crate) fn probe(
+        &self,
+        id: ObjectId,
+        done: impl FnOnce(Result<Option<u64>>) + Send + 'static,
+    ) {
+        match &self.place {
+            Place::Local(_) => done(self.stored_size(id)),
+        }
+    }
+
+    /// Removes an object, or what else [`Self::list`] named. That it is not there is fine.
+    ///
+    /// # Errors
+    /// If the storage refuses.
+    pub fn delete(&self, path: &str) -> Result<()> {
+        match &self.place {
+            Place::Local(local) => local.remove(path),
+        }
+    }
+
+    /// Calls `each` for every file below `data/`, objects or not, in no order. What is still being written
+    /// (`data/txn`) is left out.
+    ///
+    /// # Errors
+    /// If the storage refuses, or `each` does.
+    pub fn list(&self, each: &mut dyn FnMut(Listed) -> Result<()>) -> Result<()> {
+        match &self.place {
+            Place::Local(local) => local.list(each),
+        }
+    }
+
+    /// A file of the repository's root such as the manifest; `None` if there is none.
+    ///
+    /// # Errors
+    /// If the storage refuses.
+    pub fn read_file(&self, name: &str) -> Result<Option<(Bytes, Version)>> {
+        match &self.place {
+            Place::Local(local) => Ok(local.read(name)?.map(|content| {
+                let version = Version::of(&content);
+                (content, version)
+            })),
+        }
+    }
+
+    /// Replaces a file of the repository's root, at once and on a condition; `false` if what is there is not
+    /// what was expected. When this returns `true` the file survives a power cut.
+    ///
+    /// # Errors
+    /// If the storage refuses. The file may then be the old or the new one.
+    pub fn replace_file(&self, name: &str, content: Bytes, expected: Expected) -> Result<bool> {
+        match &self.place {
+            Place::Local(local) => local.replace(name, &content, &expected),
+        }
+    }
+
+    /// Removes a file of the repository's root. That it is not there is fine.
+    ///
+    /// # Errors
+    /// If the storage refuses.
+    pub fn remove_file(&self, name: &str) -> Result<()> {
+        match &self.place {
+            Place::Local(local) => local.remove(name),
+        }
+    }
+
+    /// Waits until everything that was put so far survives a power cut.
+    ///
+    /// # Errors
+    /// If the system could not write it.
+    pub fn sync(&self) -> Result<()> {
+        match &self.place {
+            Place::Local(local) => local.sync(),
+        }
+    }
+
+    /// Makes the directories that stock tools expect. S3 has none.
+    ///
+    /// # Errors
+    /// If the storage refuses.
+    pub fn make_skeleton(&self) -> Result<()> {
+        match &self.place {
+            Place::Local(local) => local.make_skeleton(),
+        }
+    }
+
+    /// Removes what publishers that were killed before `before` left behind half-written; returns how many
+    /// files. Only files of this program are touched.
+    ///
+    /// # Errors
+    /// If the storage refuses.
+    pub fn remove_unfinished(&self, before: SystemTime) -> Result<u64> {
+        match &self.place {
+            Place::Local(local) => local.remove_unfinished(before),
+        }
+    }
+}
+
+impl Version {
+    /// The version of content where the storage itself tells none.
+    fn of(content: &[u8]) -> Self {
+        Self(Algorithm::Shake128.hash(content).to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests;

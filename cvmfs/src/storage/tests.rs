@@ -1,0 +1,209 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Barrier;
+use std::time::Duration;
+
+use super::*;
+use crate::hash::ObjectKind;
+
+const MANIFEST: &str = ".cvmfspublished";
+
+fn object(content: &'static [u8]) -> (ObjectId, Bytes) {
+    (Algorithm::Sha1.hash(content).object(ObjectKind::Catalog), Bytes::from_static(content))
+}
+
+fn local() -> (tempfile::TempDir, Storage) {
+    let directory = tempfile::tempdir().unwrap();
+    let storage = Storage::local(directory.path());
+    (directory, storage)
+}
+
+fn listed(storage: &Storage) -> Vec<(String, u64)> {
+    let mut list = Vec::new();
+    storage
+        .list(&mut |listed| {
+            list.push((listed.path, listed.size));
+            Ok(())
+        })
+        .unwrap();
+    list.sort_unstable();
+    list
+}
+
+/// What every storage does.
+fn keeps_objects(storage: &Storage) {
+    storage.make_skeleton().unwrap();
+    assert_eq!(listed(storage), []);
+    let (id, stored) = object(b"one");
+    assert!(!storage.exists(id).unwrap());
+    assert!(matches!(storage.get(id), Err(Error::Missing { .. })));
+    for _ in 0..2 {
+        storage.put(id, stored.clone()).unwrap();
+        assert!(storage.exists(id).unwrap());
+        assert_eq!(storage.get(id).unwrap(), stored);
+        assert_eq!(listed(storage), [(id.path(), 3)]);
+    }
+    storage.sync().unwrap();
+
+    let (other, _) = object(b"two");
+    storage.put(other, stored).unwrap();
+    let error = storage.get(other).unwrap_err();
+    assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+
+    for _ in 0..2 {
+        storage.delete(&id.path()).unwrap();
+        assert!(!storage.exists(id).unwrap());
+    }
+    storage.delete(&other.path()).unwrap();
+    assert_eq!(listed(storage), []);
+}
+
+/// What every storage does.
+fn replaces_files_on_a_condition(storage: &Storage) {
+    storage.make_skeleton().unwrap();
+    let content = |text: &'static str| Bytes::from_static(text.as_bytes());
+    let version = || storage.read_file(MANIFEST).unwrap().map(|(_, version)| version).unwrap();
+    assert_eq!(storage.read_file(MANIFEST).unwrap(), None);
+    let never = Expected::Version(Version::of(b"never"));
+    assert!(!storage.replace_file(MANIFEST, content("0"), never.clone()).unwrap());
+    assert!(storage.replace_file(MANIFEST, content("1"), Expected::Absent).unwrap());
+    let first = version();
+    assert!(!storage.replace_file(MANIFEST, content("2"), Expected::Absent).unwrap());
+    assert!(!storage.replace_file(MANIFEST, content("2"), never).unwrap());
+    let expected = Expected::Version(first.clone());
+    assert!(storage.replace_file(MANIFEST, content("2"), expected.clone()).unwrap());
+    assert!(!storage.replace_file(MANIFEST, content("3"), expected).unwrap());
+    assert_ne!(version(), first);
+    assert!(storage.replace_file(MANIFEST, content("4"), Expected::Any).unwrap());
+    assert_eq!(storage.read_file(MANIFEST).unwrap().unwrap().0, "4");
+    assert_eq!(listed(storage), [], "a file of the root is no object");
+    for _ in 0..2 {
+        storage.remove_file(MANIFEST).unwrap();
+        assert_eq!(storage.read_file(MANIFEST).unwrap(), None);
+    }
+}
+
+/// What every storage does: of two that replace the same version exactly one succeeds.
+fn lets_one_of_two_win(storage: &Storage, rounds: usize) {
+    storage.make_skeleton().unwrap();
+    let mut expected = Expected::Absent;
+    for round in 0..rounds {
+        let start = Barrier::new(2);
+        let replace = |content: String| {
+            start.wait();
+            storage.replace_file(MANIFEST, content.into(), expected.clone()).unwrap()
+        };
+        let won = std::thread::scope(|scope| {
+            ["left", "right"]
+                .map(|side| scope.spawn(move || replace(format!("{side} {round}"))))
+                .map(|thread| thread.join().unwrap())
+        });
+        let winner = match won {
+            [true, false] => "left",
+            [false, true] => "right",
+            both => panic!("round {round}: {both:?}"),
+        };
+        let (content, version) = storage.read_file(MANIFEST).unwrap().unwrap();
+        assert_eq!(content, format!("{winner} {round}"));
+        expected = Expected::Version(version);
+    }
+}
+
+#[test]
+fn a_directory_keeps_objects() {
+    keeps_objects(&local().1);
+}
+
+#[test]
+fn a_directory_replaces_files_on_a_condition() {
+    replaces_files_on_a_condition(&local().1);
+}
+
+#[test]
+fn one_of_two_wins_in_a_directory() {
+    lets_one_of_two_win(&local().1, 100);
+}
+
+#[test]
+fn a_directory_looks_like_one_of_the_stock_tools() {
+    let (directory, storage) = local();
+    storage.make_skeleton().unwrap();
+    let mut names: Vec<_> = fs::read_dir(directory.path().join("data"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort_unstable();
+    let expected: Vec<_> =
+        (0..256).map(|shard| format!("{shard:02x}")).chain(["txn".to_owned()]).collect();
+    assert_eq!(names, expected);
+
+    let (id, stored) = object(b"one");
+    storage.put(id, stored).unwrap();
+    let mode = fs::metadata(directory.path().join(id.path())).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777 & !0o644, 0);
+    assert_eq!(mode & 0o400, 0o400);
+    assert_eq!(fs::read_dir(directory.path().join("data/txn")).unwrap().count(), 0);
+}
+
+#[test]
+fn what_a_killed_publisher_left_is_no_object() {
+    let (directory, storage) = local();
+    storage.make_skeleton().unwrap();
+    let unfinished = directory.path().join("data/txn/ducc-0123456789abcdef");
+    let stock = directory.path().join("data/txn/txn.XYZ");
+    fs::write(&unfinished, "half").unwrap();
+    fs::write(&stock, "half").unwrap();
+    assert_eq!(listed(&storage), []);
+
+    let now = SystemTime::now();
+    assert_eq!(storage.remove_unfinished(now - Duration::from_secs(60)).unwrap(), 0);
+    assert!(unfinished.exists());
+    assert_eq!(storage.remove_unfinished(now + Duration::from_secs(60)).unwrap(), 1);
+    assert!(!unfinished.exists());
+    assert!(stock.exists(), "the stock tools' files are theirs");
+}
+
+#[test]
+fn what_a_power_cut_emptied_does_not_count() {
+    let (directory, storage) = local();
+    storage.make_skeleton().unwrap();
+    let (id, _) = object(b"one");
+    fs::write(directory.path().join(id.path()), "").unwrap();
+    assert!(!storage.exists(id).unwrap());
+    let empty = Algorithm::Sha1.hash(b"").object(ObjectKind::File);
+    storage.put(empty, Bytes::new()).unwrap();
+    assert!(storage.exists(empty).unwrap());
+}
+
+#[test]
+fn strange_files_are_listed_and_missing_directories_made() {
+    let (directory, storage) = local();
+    let (id, stored) = object(b"one");
+    storage.put(id, stored).unwrap();
+    fs::write(directory.path().join("data/stray"), "x").unwrap();
+    fs::create_dir_all(directory.path().join("data/quarantaine/deep")).unwrap();
+    fs::write(directory.path().join("data/quarantaine/deep/x"), "xx").unwrap();
+    let mut expected = vec![
+        (id.path(), 3),
+        ("data/stray".to_owned(), 1),
+        ("data/quarantaine/deep/x".to_owned(), 2),
+    ];
+    expected.sort_unstable();
+    assert_eq!(listed(&storage), expected);
+    storage.delete("data/stray").unwrap();
+    assert_eq!(listed(&storage).len(), 2);
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_not_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let storage = Storage::local(&directory.path().join("typo"));
+    let (id, stored) = object(b"one");
+    let error = storage.put(id, stored).unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(error.to_string().contains(&id.path()), "{error}");
+    assert!(cause.contains("right directory"), "{cause}");
+    assert_eq!(storage.read_file(MANIFEST).unwrap(), None);
+    assert!(!storage.exists(id).unwrap());
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
