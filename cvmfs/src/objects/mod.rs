@@ -111,6 +111,19 @@ impl Objects {
         self.core.store_as(kind, Compression::Zlib, content)
     }
 
+    /// Stores what is a zlib stream already; its content has `size` bytes.
+    ///
+    /// # Errors
+    /// If the storage refuses.
+    pub fn store_compressed(
+        &self,
+        kind: ObjectKind,
+        stored: Vec<u8>,
+        size: u64,
+    ) -> Result<ContentHash> {
+        self.core.put(kind, stored.into(), size)
+    }
+
     /// Stores a small file: uncut, on the calling thread. Returns when it is stored.
     ///
     /// # Errors
@@ -149,9 +162,14 @@ impl Core {
             Compression::Zlib => Bytes::from(Deflate::new().zlib(content)),
             Compression::None => Bytes::copy_from_slice(content),
         };
+        self.put(kind, stored, content.len() as u64)
+    }
+
+    /// Puts the stored bytes of content of `read` bytes, unless they are there.
+    fn put(&self, kind: ObjectKind, stored: Bytes, read: u64) -> Result<ContentHash> {
         let id = self.settings.algorithm.hash(&stored).object(kind);
         let size = stored.len() as u64;
-        self.tally.read(content.len() as u64);
+        self.tally.read(read);
         if self.storage.stored_size(id)? == Some(size) {
             self.tally.found(id);
         } else {

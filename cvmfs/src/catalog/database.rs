@@ -1,0 +1,34 @@
+//! What reading and writing have in common at the edge to SQLite.
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, ErrorCode};
+
+use crate::Error;
+
+/// Bytes as a value of SQLite's type TEXT, which names and targets have although they need not be UTF-8.
+pub(super) fn text(bytes: &[u8]) -> ToSqlOutput<'_> {
+    ToSqlOutput::Borrowed(ValueRef::Text(bytes))
+}
+
+/// The error of an operation on the catalog `what`: damage, if SQLite says that the database is damaged.
+pub(super) fn failed(action: &'static str, what: &str) -> impl Fn(rusqlite::Error) -> Error {
+    move |cause| match cause.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            Error::Corrupt { what: what.to_owned(), reason: cause.to_string() }
+        }
+        // A table or column that is not there.
+        Some(ErrorCode::Unknown) => {
+            Error::Corrupt { what: what.to_owned(), reason: cause.to_string() }
+        }
+        _ => Error::Database { action, what: what.to_owned(), cause },
+    }
+}
+
+/// Settings for a database that nobody else sees and that is thrown away if anything fails: no journal, no
+/// waiting for the disk. `cache` is in KiB.
+pub(super) fn private(connection: &Connection, cache: u32) -> rusqlite::Result<()> {
+    connection.execute_batch(&format!(
+        "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE; \
+         PRAGMA foreign_keys = OFF; PRAGMA cache_size = -{cache};"
+    ))
+}

@@ -1,0 +1,220 @@
+//! Where finished catalogs go: to threads that make the databases, and from them to the storage.
+//!
+//! Jobs are taken in the order in which they came, and a catalog comes behind those that are nested in it. So a
+//! thread that waits for a nested catalog waits for a job that another has taken already, never for one in
+//! the queue.
+
+use std::collections::HashMap;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use crate::entry::{File, Links};
+use crate::hash::{ContentHash, ObjectKind};
+use crate::objects::Objects;
+use crate::path::{PathHash, TreePath};
+use crate::scratch::Scratch;
+use crate::{Error, Result};
+
+use super::CatalogRef;
+use super::build::{Head, Inserter, build};
+use super::reader::NestedRef;
+use super::row::pack_links;
+use super::spool::Sorted;
+
+/// Takes finished catalogs.
+pub trait CatalogStore: Send + Sync {
+    /// Stores a database as a zlib stream.
+    ///
+    /// # Errors
+    /// If the storage refuses.
+    fn store_catalog(&self, database: &[u8]) -> Result<ContentHash>;
+
+    /// Stores a database that is a zlib stream already, because it is too large to be in memory; `size` is
+    /// that of the database, in bytes.
+    ///
+    /// # Errors
+    /// If the storage refuses.
+    fn store_compressed_catalog(&self, stored: Vec<u8>, size: u64) -> Result<ContentHash>;
+
+    /// The empty file, for the marker in the root of nested catalogs. It is stored when this returns.
+    ///
+    /// # Errors
+    /// If the storage refuses.
+    fn empty_file(&self) -> Result<File>;
+}
+
+impl CatalogStore for Objects {
+    fn store_catalog(&self, database: &[u8]) -> Result<ContentHash> {
+        self.store(ObjectKind::Catalog, database)
+    }
+
+    fn store_compressed_catalog(&self, stored: Vec<u8>, size: u64) -> Result<ContentHash> {
+        self.store_compressed(ObjectKind::Catalog, stored, size)
+    }
+
+    fn empty_file(&self) -> Result<File> {
+        self.store_file(b"")
+    }
+}
+
+/// Threads that make catalogs. Clones share them; any number of trees can be written at a time.
+#[derive(Clone)]
+pub struct CatalogSink(Arc<Inner>);
+
+struct Inner {
+    scratch: Scratch,
+    marker: File,
+    /// `None` when it is being dropped.
+    jobs: Option<SyncSender<Job>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// A catalog that is to be made.
+pub(super) struct Job {
+    pub(super) mount: TreePath,
+    /// Seconds since 1970.
+    pub(super) modified: i64,
+    pub(super) count: u64,
+    pub(super) rows: Sorted,
+    /// Hard links: directory and number of the group there, members.
+    pub(super) groups: Vec<(PathHash, u32, u32)>,
+    pub(super) nested: Vec<Pending>,
+    pub(super) result: SyncSender<Result<CatalogRef>>,
+}
+
+/// A catalog that is being made.
+pub(super) struct Pending {
+    pub(super) mount: TreePath,
+    pub(super) result: Receiver<Result<CatalogRef>>,
+}
+
+impl CatalogSink {
+    /// Starts `threads` threads (at least one) that make catalogs and hand them to `store`.
+    ///
+    /// # Errors
+    /// If the system refuses a thread, or the storage the empty file.
+    pub fn new(store: Arc<dyn CatalogStore>, scratch: &Scratch, threads: usize) -> Result<Self> {
+        let marker = store.empty_file()?;
+        let (jobs, queue) = sync_channel::<Job>(1);
+        let queue = Arc::new(Mutex::new(queue));
+        let mut inner =
+            Inner { scratch: scratch.clone(), marker, jobs: Some(jobs), threads: Vec::new() };
+        for _ in 0..threads.max(1) {
+            let (store, queue, place) = (Arc::clone(&store), Arc::clone(&queue), scratch.clone());
+            let work = move || {
+                while let Some(job) = next(&queue) {
+                    job.run(&*store, &place);
+                }
+            };
+            let thread = std::thread::Builder::new().name("catalogs".to_owned()).spawn(work);
+            inner.threads.push(thread.map_err(|cause| scratch.refused(cause))?);
+        }
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// Where temporary files lie.
+    pub fn scratch(&self) -> &Scratch {
+        &self.0.scratch
+    }
+
+    /// The empty file.
+    pub fn marker(&self) -> &File {
+        &self.0.marker
+    }
+
+    /// Hands a catalog to the threads; waits while they have enough to do.
+    pub(super) fn submit(&self, job: Job) -> Result<()> {
+        let jobs = self.0.jobs.as_ref().ok_or_else(stopped)?;
+        jobs.send(job).map_err(|_| stopped())
+    }
+}
+
+fn next(queue: &Mutex<Receiver<Job>>) -> Option<Job> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+}
+
+fn stopped() -> Error {
+    Error::Refused("the threads that make catalogs have stopped".to_owned())
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.jobs = None;
+        for thread in self.threads.drain(..) {
+            // A panic of the thread has been told by the panic, and whoever waited for it got an error.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Pending {
+    /// Waits until it is stored.
+    pub(super) fn wait(self) -> Result<(TreePath, CatalogRef)> {
+        let made = self.result.recv().map_err(|_| stopped())?;
+        Ok((self.mount, made?))
+    }
+}
+
+impl Job {
+    fn run(mut self, store: &dyn CatalogStore, scratch: &Scratch) {
+        let made = self.make(store, scratch);
+        // Nobody waits any more if the tree was given up.
+        let _ = self.result.send(made);
+    }
+
+    fn make(&mut self, store: &dyn CatalogStore, scratch: &Scratch) -> Result<CatalogRef> {
+        let head = Head { mount: &self.mount, revision: 1, modified: self.modified };
+        let nested = std::mem::take(&mut self.nested);
+        let mut groups = Groups::new(std::mem::take(&mut self.groups));
+        let rows = &self.rows;
+        let fill = |inserter: &mut Inserter<'_>| {
+            rows.for_each(&mut |mut columns, chunks| {
+                columns.hardlinks =
+                    groups.hardlinks(columns.parent, columns.links(), columns.hardlinks);
+                inserter.add(&columns, chunks)
+            })?;
+            // Only now, so that the threads wait for each other as late as possible.
+            for pending in nested {
+                let (path, CatalogRef { hash, size, counters }) = pending.wait()?;
+                inserter.nest(NestedRef { path, hash, size }, &counters);
+            }
+            Ok(())
+        };
+        let (database, counters) = build(scratch, &head, self.count, fill)?;
+        let size = database.size;
+        let hash = database.store(store, scratch)?;
+        Ok(CatalogRef { hash, size, counters })
+    }
+}
+
+/// The hard links of a catalog. The numbers of groups come from wherever the entries came from; here they are
+/// counted anew, from 1, in the order of the rows.
+struct Groups {
+    members: HashMap<(PathHash, u32), (u32, Option<u32>)>,
+    next: u32,
+}
+
+impl Groups {
+    fn new(groups: Vec<(PathHash, u32, u32)>) -> Self {
+        let members = groups
+            .into_iter()
+            .map(|(directory, group, members)| ((directory, group), (members, None)));
+        Self { members: members.collect(), next: 1 }
+    }
+
+    /// The column of an entry; what is in no group keeps what it has.
+    fn hardlinks(&mut self, directory: PathHash, links: Links, column: i64) -> i64 {
+        match self.members.get_mut(&(directory, links.group)) {
+            Some((count @ 2.., number)) => {
+                let group = *number.get_or_insert_with(|| {
+                    self.next += 1;
+                    self.next - 1
+                });
+                pack_links(Links { group, count: *count })
+            }
+            _ if links.group == 0 => column,
+            _ => pack_links(Links::ONE),
+        }
+    }
+}

@@ -1,0 +1,540 @@
+//! A catalog that is changed in place, for a new revision.
+//!
+//! The database is copied to a private file, rows are put and removed there, and the counters follow. So
+//! publishing into a large repository costs what the touched catalogs cost, whoever wrote them: rows and
+//! columns that this crate does not know stay as they are. A catalog of an older schema revision gets the
+//! column it lacks, as stock tools of release 2.12 do it.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::ops::ControlFlow;
+
+use rusqlite::{Connection, params};
+
+use crate::entry::{Content, Entry, File, Kind, Links};
+use crate::hash::ContentHash;
+use crate::path::{PathHash, TreePath};
+use crate::scratch::{Scratch, ScratchFile};
+use crate::{Error, Result};
+
+use super::CatalogRef;
+use super::build::{Database, Head, build, insert_nested, insert_row, set_counters, set_property};
+use super::counters::{Counters, Counts};
+use super::database::{failed, private, text};
+use super::reader::{Catalog, Names, NestedRef, ScanError, Statements, distrust, references, scan};
+use super::row::{Columns, Mount, Place, Row, is_name, pack_links};
+use super::schema::{
+    DIRECTORY_SIZE, HIDDEN, KEY_LAST_MODIFIED, KEY_PREVIOUS, KEY_REVISION, KEY_SCHEMA_REVISION,
+    MARKER, REVISION, REVISION_CHANGEABLE, REVISION_NANOSECONDS,
+};
+use super::sink::CatalogStore;
+use super::tree::{NestedTree, marker};
+
+/// SQLite's cache, in KiB.
+const CACHE: u32 = 8 << 10;
+
+/// Finds the counters of a nested catalog. A parent does not know them, so whoever removes or replaces one has to
+/// look into it.
+pub type CountersOf<'a> = &'a dyn Fn(&NestedRef) -> Result<Counters>;
+
+/// A catalog in the making.
+pub struct CatalogUpdate {
+    connection: Connection,
+    file: ScratchFile,
+    scratch: Scratch,
+    shown: String,
+    mount: TreePath,
+    counters: Counters,
+    statements: Statements,
+    revision: u64,
+    properties: BTreeMap<String, Option<Vec<u8>>>,
+}
+
+impl CatalogUpdate {
+    /// Begins with a copy of a catalog.
+    ///
+    /// # Errors
+    /// If its schema is older than that of release 2.5, or the system refuses a file.
+    pub fn open(catalog: &Catalog, scratch: &Scratch) -> Result<Self> {
+        let shown = format!("catalog {} at {}", catalog.hash(), catalog.mount());
+        let schema_revision = catalog.schema_revision();
+        if schema_revision < REVISION_CHANGEABLE {
+            return Err(Error::Refused(format!(
+                "{shown} has the old schema revision {schema_revision}; let `cvmfs_server` of release 2.12 \
+                 publish into the repository once (`cvmfs_server migrate` tells if it has to be migrated)"
+            )));
+        }
+        let database = catalog.database()?;
+        let mut update =
+            Self::begin(&database, shown, catalog.mount().clone(), *catalog.counters(), scratch)?;
+        update.revision = catalog.revision();
+        update.upgrade(schema_revision)?;
+        Ok(update)
+    }
+
+    /// Begins an empty root catalog; `root` is the root directory.
+    ///
+    /// # Errors
+    /// If `root` is no directory, or the system refuses a file.
+    pub fn root(root: &Entry, scratch: &Scratch) -> Result<Self> {
+        Self::empty(&TreePath::ROOT, root, None, scratch)
+    }
+
+    /// Begins an empty nested catalog at `mount`. Its marker is the `empty` file.
+    ///
+    /// # Errors
+    /// If `root` is no directory, or the system refuses a file.
+    pub fn nested(mount: &TreePath, root: &Entry, empty: &File, scratch: &Scratch) -> Result<Self> {
+        Self::empty(mount, root, Some(empty), scratch)
+    }
+
+    fn empty(
+        mount: &TreePath,
+        root: &Entry,
+        empty: Option<&File>,
+        scratch: &Scratch,
+    ) -> Result<Self> {
+        if !root.is_directory() {
+            return Err(Error::Refused(format!(
+                "no catalog can begin at {mount}: it is no directory"
+            )));
+        }
+        let head = Head { mount, revision: 1, modified: 0 };
+        let (parent, name) = match mount.split() {
+            Some((parent, name)) => (parent.hash(), name),
+            None => (PathHash::NONE, &b""[..]),
+        };
+        let (database, counters) = build(scratch, &head, 2, |inserter| {
+            let place = Place { path: mount.hash(), parent, name };
+            let kind = if empty.is_some() { Mount::Root } else { Mount::None };
+            inserter.add(&Columns::encode(place, root, kind, 2), &[])?;
+            if let Some(empty) = empty {
+                let marker = marker(empty.clone(), root);
+                let path = Names::new(mount).hash(MARKER);
+                let place = Place { path, parent: mount.hash(), name: MARKER };
+                inserter.add(&Columns::encode(place, &marker, Mount::None, 1), &[])?;
+            }
+            Ok(())
+        })?;
+        let shown = format!("the new catalog at {mount}");
+        let database = database.into_bytes(scratch)?;
+        Self::begin(&database, shown, mount.clone(), counters, scratch)
+    }
+
+    fn begin(
+        database: &[u8],
+        shown: String,
+        mount: TreePath,
+        counters: Counters,
+        scratch: &Scratch,
+    ) -> Result<Self> {
+        let file = scratch.named()?;
+        file.as_file().write_all(database).map_err(|cause| scratch.refused(cause))?;
+        let open = || {
+            let connection = Connection::open(file.path())?;
+            distrust(&connection)?;
+            private(&connection, CACHE)?;
+            connection.execute_batch("BEGIN")?;
+            Ok(connection)
+        };
+        let connection = open().map_err(failed("change", &shown))?;
+        Ok(Self {
+            connection,
+            file,
+            scratch: scratch.clone(),
+            shown,
+            mount,
+            counters,
+            statements: Statements::new(REVISION),
+            revision: 1,
+            properties: BTreeMap::new(),
+        })
+    }
+
+    /// Brings the schema to the revision that is written here.
+    fn upgrade(&self, schema_revision: i64) -> Result<()> {
+        let upgrade = || {
+            let columns =
+                "SELECT count(*) FROM pragma_table_info('catalog') WHERE name = 'mtimens'";
+            let has: i64 = self.connection.query_row(columns, [], |row| row.get(0))?;
+            if has == 0 {
+                self.connection.execute_batch("ALTER TABLE catalog ADD mtimens INTEGER")?;
+            } else if schema_revision < REVISION_NANOSECONDS {
+                // Readers of that revision do not look at the column, so nobody knows what it holds.
+                self.connection.execute_batch("UPDATE catalog SET mtimens = NULL")?;
+            }
+            if schema_revision < REVISION {
+                let revision = REVISION.to_string();
+                set_property(&self.connection, KEY_SCHEMA_REVISION, revision.as_bytes())?;
+            }
+            Ok(())
+        };
+        upgrade().map_err(failed("change", &self.shown))?;
+        if !self.mount.is_root() {
+            // The entry in the parent must have the same, and grafting writes this.
+            self.change(
+                "UPDATE catalog SET size = ?3 WHERE md5path_1 = ?1 AND md5path_2 = ?2",
+                self.mount.hash(),
+                DIRECTORY_SIZE,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// The directory that it begins at.
+    pub fn mount(&self) -> &TreePath {
+        &self.mount
+    }
+
+    /// What it holds now.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The entry of a path, in this catalog alone.
+    ///
+    /// # Errors
+    /// If its row is damaged.
+    pub fn lookup(&self, path: &TreePath) -> Result<Option<Row>> {
+        Ok(self.find(path.hash())?.map(|(row, _)| row))
+    }
+
+    /// The catalog that is mounted at a path.
+    ///
+    /// # Errors
+    /// If the row is damaged.
+    pub fn nested_at(&self, path: &TreePath) -> Result<Option<NestedRef>> {
+        let mut found = references(&self.connection, "nested_catalogs", REVISION, Some(path))
+            .map_err(failed("read", &self.shown))?;
+        match found.pop() {
+            Some(None) => Err(Error::Corrupt {
+                what: self.shown.clone(),
+                reason: format!("its nested catalog at {path} has no hash and size"),
+            }),
+            found => Ok(found.flatten()),
+        }
+    }
+
+    /// Puts an entry at a path, with this one name: its links are not looked at. The directory must be in this
+    /// catalog. A directory that is there gets the attributes and keeps what is in it; anything else is
+    /// replaced.
+    ///
+    /// # Errors
+    /// If the directory is not there, the name cannot be one, or a directory is to become something else
+    /// (remove it before).
+    pub fn put(&mut self, path: &TreePath, entry: &Entry) -> Result<()> {
+        match self.find(path.hash())? {
+            Some((row, counts)) if row.entry.is_directory() => {
+                return self.set_attributes(&row, counts, path, entry);
+            }
+            Some((row, counts)) => self.take(&row, &counts)?,
+            None => {}
+        }
+        self.insert(path, entry, Mount::None, 2)
+    }
+
+    /// Removes what is at a path, with all below it. Tells whether there was anything.
+    ///
+    /// # Errors
+    /// If the path is the catalog's own directory, and those of `counters_of`.
+    pub fn remove(&mut self, path: &TreePath, counters_of: CountersOf<'_>) -> Result<bool> {
+        let Some(found) = self.find(path.hash())? else { return Ok(false) };
+        if path == &self.mount {
+            return Err(refused(path, "the catalog begins there"));
+        }
+        let mut waiting = vec![(path.clone(), found)];
+        while let Some((path, (row, counts))) = waiting.pop() {
+            match row.mount {
+                Mount::None | Mount::Root if row.entry.is_directory() => {
+                    let names = Names::new(&path);
+                    for child in self.children(row.path)? {
+                        if names.hash(&child.0.name) != child.0.path {
+                            return Err(self.damaged(&child.0));
+                        }
+                        waiting.push((path.join(&child.0.name), child));
+                    }
+                }
+                Mount::Nested => self.unmount(&path, counters_of)?,
+                Mount::Bind => self.forget("bind_mountpoints", &path)?,
+                Mount::None | Mount::Root => {}
+            }
+            self.take(&row, &counts)?;
+        }
+        Ok(true)
+    }
+
+    /// Mounts a tree that was written for this path, in place of what is there.
+    ///
+    /// # Errors
+    /// If the directory is not there, and those of `counters_of`.
+    pub fn graft(
+        &mut self,
+        path: &TreePath,
+        tree: &NestedTree,
+        counters_of: CountersOf<'_>,
+    ) -> Result<()> {
+        self.remove(path, counters_of)?;
+        self.insert(path, &tree.root, Mount::Nested, tree.links)?;
+        let CatalogRef { hash, size, counters } = tree.catalog;
+        let reference = NestedRef { path: path.clone(), hash, size };
+        insert_nested(&self.connection, &reference).map_err(failed("change", &self.shown))?;
+        self.counters.subtree += counters.total();
+        Ok(())
+    }
+
+    /// Sets the revision: the repository's if this is the root catalog, else a count of its own.
+    pub fn set_revision(&mut self, revision: u64) {
+        self.revision = revision;
+    }
+
+    /// Counts the revision up by one.
+    pub fn raise_revision(&mut self) {
+        self.revision = self.revision.saturating_add(1);
+    }
+
+    /// Sets when it was written, in seconds since 1970.
+    pub fn set_last_modified(&mut self, seconds: i64) {
+        self.set_property(KEY_LAST_MODIFIED, &seconds.to_string());
+    }
+
+    /// Sets the catalog that it follows. Nested catalogs forget theirs: nothing but replication reads it, and
+    /// that fails on one that a garbage collection has removed, because collections keep only the roots'.
+    pub fn set_previous(&mut self, previous: Option<ContentHash>) {
+        let value =
+            previous.filter(|_| self.mount.is_root()).map(|hash| hash.to_string().into_bytes());
+        self.properties.insert(KEY_PREVIOUS.to_owned(), value);
+    }
+
+    /// Sets a property.
+    pub fn set_property(&mut self, key: &str, value: &str) {
+        self.properties.insert(key.to_owned(), Some(value.as_bytes().to_vec()));
+    }
+
+    /// Stores the catalog. Gives it, the entry of its own directory, and the link count of that: what its parent
+    /// has to graft.
+    ///
+    /// # Errors
+    /// If the storage refuses.
+    pub fn finish(mut self, store: &dyn CatalogStore) -> Result<(CatalogRef, Entry, u32)> {
+        let root = self.lookup(&self.mount.clone())?.ok_or_else(|| Error::Corrupt {
+            what: self.shown.clone(),
+            reason: "it has no entry for its own directory".to_owned(),
+        })?;
+        let revision = self.revision.to_string();
+        self.set_property(KEY_REVISION, &revision);
+        if !self.mount.is_root() {
+            self.set_previous(None);
+        }
+        let failed = failed("change", &self.shown);
+        let write = || {
+            for (key, value) in &self.properties {
+                match value {
+                    Some(value) => set_property(&self.connection, key, value)?,
+                    None => {
+                        self.connection.execute("DELETE FROM properties WHERE key = ?1", [key])?;
+                    }
+                }
+            }
+            set_counters(&self.connection, &self.counters)?;
+            self.connection.execute_batch("COMMIT")?;
+            let free = |pragma| self.connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
+            if free("PRAGMA freelist_count")? * 4 > free("PRAGMA page_count")? {
+                self.connection.execute_batch("VACUUM")?;
+            }
+            Ok(())
+        };
+        write().map_err(&failed)?;
+        let Self { connection, file, scratch, counters, .. } = self;
+        connection.close().map_err(|(_, cause)| failed(cause))?;
+        let database = Database::from_file(file, &scratch)?;
+        let size = database.size;
+        let hash = database.store(store, &scratch)?;
+        Ok((CatalogRef { hash, size, counters }, root.entry, root.links))
+    }
+
+    /// Inserts what is not there.
+    fn insert(&mut self, path: &TreePath, entry: &Entry, mount: Mount, links: u32) -> Result<()> {
+        let Some((directory, name)) = path.split().filter(|_| path.is_within(&self.mount)) else {
+            return Err(refused(path, "it is not in this catalog"));
+        };
+        if !is_name(name) {
+            return Err(refused(path, "names have 1 to 255 bytes, without / and NUL"));
+        }
+        if name == MARKER {
+            return Err(refused(path, "the name is reserved for the roots of nested catalogs"));
+        }
+        let parent = match self.lookup(&directory)? {
+            Some(row)
+                if row.entry.is_directory() && matches!(row.mount, Mount::None | Mount::Root) =>
+            {
+                row
+            }
+            _ => return Err(refused(path, "its directory is not in this catalog")),
+        };
+        let place = Place { path: path.hash(), parent: parent.path, name };
+        let mut columns = Columns::encode(place, entry, mount, links);
+        if !entry.is_directory() {
+            columns.hardlinks = pack_links(Links::ONE);
+        }
+        if columns.symlink.contains(&0) {
+            return Err(refused(path, "there is a NUL in its target"));
+        }
+        let chunks = match &entry.kind {
+            Kind::File(File { content: Content::Chunks(_, chunks), .. }) => chunks.as_slice(),
+            _ => &[],
+        };
+        insert_row(&self.connection, &columns, chunks).map_err(failed("change", &self.shown))?;
+        self.counters.own += Counts::of(&columns, chunks.len() as u64);
+        if entry.is_directory() {
+            self.link(parent.path, 1)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a row away, with what belongs to it.
+    fn take(&mut self, row: &Row, counts: &Counts) -> Result<()> {
+        let failed = failed("change", &self.shown);
+        let (first, second) = row.path.columns();
+        for table in ["chunks", "catalog"] {
+            let sql = format!("DELETE FROM {table} WHERE md5path_1 = ?1 AND md5path_2 = ?2");
+            self.connection
+                .prepare_cached(&sql)
+                .and_then(|mut statement| statement.execute([first, second]))
+                .map_err(&failed)?;
+        }
+        self.counters.own = self.less(&self.counters.own, counts)?;
+        if row.entry.is_directory() {
+            return self.link(row.parent, -1);
+        }
+        if row.entry.links.group != 0 {
+            let (first, second) = row.parent.columns();
+            let sql = "UPDATE catalog SET hardlinks = \
+                       CASE WHEN hardlinks & 0xffffffff > 2 THEN hardlinks - 1 ELSE 1 END \
+                       WHERE parent_1 = ?1 AND parent_2 = ?2 AND hardlinks >> 32 = ?3";
+            let group = i64::from(row.entry.links.group);
+            self.connection.execute(sql, params![first, second, group]).map_err(&failed)?;
+        }
+        Ok(())
+    }
+
+    /// Sets the attributes of a directory that is there.
+    fn set_attributes(
+        &mut self,
+        row: &Row,
+        counts: Counts,
+        path: &TreePath,
+        entry: &Entry,
+    ) -> Result<()> {
+        if !entry.is_directory() || !matches!(row.mount, Mount::None | Mount::Root) {
+            return Err(refused(path, "a directory or mountpoint is there"));
+        }
+        let place = Place { path: row.path, parent: row.parent, name: &row.name };
+        let new = Columns::encode(place, entry, row.mount, row.links);
+        let (first, second) = row.path.columns();
+        let sql = "UPDATE catalog SET mode = ?3, uid = ?4, gid = ?5, mtime = ?6, mtimens = ?7, xattr = ?8, \
+                   flags = (flags & ~?9) | ?10 WHERE md5path_1 = ?1 AND md5path_2 = ?2";
+        let values = params![
+            first,
+            second,
+            new.mode,
+            new.uid,
+            new.gid,
+            new.mtime,
+            new.mtimens,
+            new.xattr,
+            HIDDEN,
+            new.flags & HIDDEN,
+        ];
+        self.connection.execute(sql, values).map_err(failed("change", &self.shown))?;
+        self.counters.own = self.less(&self.counters.own, &counts)?;
+        self.counters.own += Counts::of(&new, 0);
+        Ok(())
+    }
+
+    /// Forgets the catalog that is mounted at a path.
+    fn unmount(&mut self, path: &TreePath, counters_of: CountersOf<'_>) -> Result<()> {
+        let reference = self.nested_at(path)?.ok_or_else(|| Error::Corrupt {
+            what: self.shown.clone(),
+            reason: format!("{path} is a mountpoint without a nested catalog"),
+        })?;
+        let total = counters_of(&reference)?.total();
+        self.counters.subtree = self.less(&self.counters.subtree, &total)?;
+        self.forget("nested_catalogs", path)
+    }
+
+    fn forget(&self, table: &str, path: &TreePath) -> Result<()> {
+        let sql = format!("DELETE FROM {table} WHERE path = ?1");
+        self.connection
+            .execute(&sql, [text(path.as_bytes())])
+            .map_err(failed("change", &self.shown))?;
+        Ok(())
+    }
+
+    /// Counts a directory's subdirectories up or down.
+    fn link(&self, directory: PathHash, by: i64) -> Result<()> {
+        let sql =
+            "UPDATE catalog SET hardlinks = hardlinks + ?3 WHERE md5path_1 = ?1 AND md5path_2 = ?2";
+        self.change(sql, directory, by)
+    }
+
+    fn change(&self, sql: &str, path: PathHash, value: i64) -> Result<()> {
+        let (first, second) = path.columns();
+        self.connection
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute([first, second, value]))
+            .map_err(failed("change", &self.shown))?;
+        Ok(())
+    }
+
+    fn less(&self, counts: &Counts, less: &Counts) -> Result<Counts> {
+        counts.checked_sub(less).ok_or_else(|| Error::Corrupt {
+            what: self.shown.clone(),
+            reason: format!("it counts {counts}, but {less} are removed"),
+        })
+    }
+
+    fn find(&self, path: PathHash) -> Result<Option<(Row, Counts)>> {
+        let (first, second) = path.columns();
+        Ok(self.rows(&self.statements.lookup, [first, second])?.pop())
+    }
+
+    fn children(&self, directory: PathHash) -> Result<Vec<(Row, Counts)>> {
+        let (first, second) = directory.columns();
+        let mut rows = Vec::new();
+        let mut after = i64::MIN;
+        loop {
+            let page = self.rows(&self.statements.children, [first, second, after])?;
+            let Some((last, _)) = page.last() else { return Ok(rows) };
+            after = last.id;
+            rows.extend(page);
+        }
+    }
+
+    /// Rows with what each counts for.
+    fn rows(&self, statement: &str, values: impl rusqlite::Params) -> Result<Vec<(Row, Counts)>> {
+        let mut rows = Vec::new();
+        scan(&self.connection, statement, values, &mut |id, row| {
+            let decoded = row.and_then(|(columns, chunks)| {
+                Ok((columns.decode(id, chunks)?, Counts::of(columns, chunks.len() as u64)))
+            });
+            rows.push(decoded.map_err(|unfit| Error::Corrupt {
+                what: format!("row {id} of {}", self.shown),
+                reason: unfit.to_string(),
+            })?);
+            Ok(ControlFlow::Continue(()))
+        })
+        .map_err(|error: ScanError| error.of("read", &self.shown))?;
+        Ok(rows)
+    }
+
+    fn damaged(&self, row: &Row) -> Error {
+        Error::Corrupt {
+            what: format!("row {} of {}", row.id, self.shown),
+            reason: "it is not where its name says".to_owned(),
+        }
+    }
+}
+
+fn refused(path: &TreePath, reason: &str) -> Error {
+    Error::Refused(format!("cannot publish {path}: {reason}"))
+}
