@@ -15,15 +15,18 @@
 
 pub mod catalog;
 pub mod compression;
+mod database;
 pub mod entry;
 mod error;
 pub mod fqrn;
 pub mod hash;
+pub mod history;
 pub mod keys;
 mod letter;
 pub mod manifest;
 pub mod objects;
 pub mod path;
+pub mod reflog;
 pub mod scratch;
 pub mod storage;
 pub mod whitelist;
