@@ -4,6 +4,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::path::TreePath;
+
 /// The result of this crate's fallible functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -83,7 +85,20 @@ pub enum Error {
     /// The caller's source of content failed.
     #[error("cannot read the content")]
     Content(#[source] io::Error),
+    /// A garbage collection came between the beginning of a publish and its end.
+    #[error("objects were collected while this was being prepared; publish again")]
+    Collected,
+    /// Somebody else has put something at a path since the author of an edit looked there.
+    #[error("{0} was changed by another publisher while this was being prepared; publish again")]
+    Conflict(TreePath),
     /// Something that a user asked for cannot be done as asked.
     #[error("{0}")]
     Refused(String),
+}
+
+impl Error {
+    /// Whether doing the same once more, from a fresh look at the repository, can be expected to work.
+    pub fn is_overtaken(&self) -> bool {
+        matches!(self, Self::Collected | Self::Conflict(_))
+    }
 }

@@ -188,6 +188,16 @@ pub enum ObjectKind {
 }
 
 impl ObjectKind {
+    /// A number for files of our own.
+    pub(crate) fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The kind of such a number.
+    pub(crate) fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.code() == code)
+    }
+
     const ALL: [Self; 6] =
         [Self::File, Self::Chunk, Self::Catalog, Self::History, Self::Certificate, Self::Metainfo];
 

@@ -13,7 +13,10 @@
 //!
 //! The crate knows nothing of containers.
 
+mod administration;
 pub mod catalog;
+pub mod check;
+pub mod collector;
 pub mod compression;
 mod database;
 pub mod entry;
@@ -24,12 +27,18 @@ pub mod history;
 pub mod keys;
 mod letter;
 pub mod manifest;
+mod marks;
 pub mod objects;
 pub mod path;
+pub mod publication;
 pub mod reflog;
+mod repository;
 pub mod scratch;
+pub mod server_conf;
+pub mod snapshot;
 pub mod storage;
 pub mod whitelist;
 pub mod xattr;
 
 pub use error::{Error, Result};
+pub use repository::{Creation, Repository, Session};

@@ -1,0 +1,400 @@
+//! Garbage collection: removes objects that no retained revision refers to.
+//!
+//! It runs beside publishers, on storages that know no locks. What keeps a publisher from referring to an
+//! object that is being removed:
+//! 1. Marking changes nothing. Then the state file says "sweeping", and only then the manifest is signed
+//!    anew, on condition that it is still the one that was marked. A publisher that was faster makes this
+//!    fail, and its revision is marked, too. A publisher that comes later fails on *its* condition, reads
+//!    the state file, and finds another generation than at its beginning: what it found in the storage then
+//!    may be gone, so it begins anew ([`Error::Collected`]).
+//! 2. A publisher that begins while objects are removed waits.
+//! 3. What a running publisher has stored and nobody refers to yet is young; objects younger than the grace
+//!    time are never removed.
+//!
+//! A collector that is killed leaves "sweeping" behind. In a directory its lock tells that it is dead; in a
+//! bucket, that its heartbeat is old. All that it removed was garbage, so nothing has to be repaired.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::Mount;
+use crate::entry::{Content, Kind};
+use crate::hash::{ContentHash, ObjectId, ObjectKind};
+use crate::marks::Marks;
+use crate::objects::Objects;
+use crate::publication::seconds;
+use crate::reflog::RefKind;
+use crate::repository::{Repository, references};
+use crate::snapshot::Snapshot;
+use crate::storage::{Expected, Storage, Version};
+use crate::{Error, Result};
+
+/// The state file. Neither clients nor stock tools look at it.
+const STATE: &str = ".ducc-gc";
+/// Held by a collector of a directory as long as it lives.
+const LOCK: &str = ".ducc-gc.lock";
+
+/// A collector in a bucket shows a sign of life this often, …
+const HEARTBEAT: Duration = Duration::from_secs(30);
+/// … stops by itself if it could not for this long, …
+const GIVE_UP: Duration = Duration::from_secs(5 * 60);
+/// … and counts as dead after this time. No request takes as long as the difference.
+const DEAD: Duration = Duration::from_secs(15 * 60);
+/// How often a publisher looks whether a collection has ended.
+const POLL: Duration = Duration::from_millis(200);
+
+/// What to keep.
+#[derive(Debug, Clone)]
+pub struct Retention {
+    /// Revisions before the newest that are kept whatever their age.
+    pub revisions: u64,
+    /// Revisions since this time are kept.
+    pub since: Option<SystemTime>,
+    /// Objects that were stored more recently are kept.
+    pub grace: Duration,
+}
+
+/// What a garbage collection did, or would do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Collected {
+    /// Revisions that are kept.
+    pub revisions: u64,
+    /// Objects that are kept because a retained revision refers to them.
+    pub referenced: u64,
+    /// Objects that nothing refers to and that are kept because they are young.
+    pub young: u64,
+    /// Objects that were removed.
+    pub removed: u64,
+    /// Their stored size in bytes.
+    pub bytes: u64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct State {
+    generation: u64,
+    sweeping: bool,
+    /// Seconds since 1970.
+    heartbeat: i64,
+}
+
+/// How many garbage collections there have been.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Generation(u64);
+
+impl Generation {
+    /// The generation, after waiting for a collection that is under way.
+    pub(crate) fn settled(storage: &Storage) -> Result<Self> {
+        let mut told = false;
+        loop {
+            let (state, version) = read_state(storage)?;
+            if !state.sweeping {
+                return Ok(Self(state.generation));
+            }
+            if is_dead(storage, &state)? {
+                let ended = State { sweeping: false, ..state };
+                write_state(storage, &ended, version.map_or(Expected::Absent, Expected::Version))?;
+                continue;
+            }
+            if !told {
+                tracing::info!(storage = storage.name(), "waiting for a garbage collection to end");
+                told = true;
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Whether there has been no collection since.
+    ///
+    /// # Errors
+    /// [`Error::Collected`] if there has.
+    pub(crate) fn check(self, storage: &Storage) -> Result<()> {
+        match Self::settled(storage)? == self {
+            true => Ok(()),
+            false => Err(Error::Collected),
+        }
+    }
+}
+
+fn read_state(storage: &Storage) -> Result<(State, Option<Version>)> {
+    let Some((bytes, version)) = storage.read_file(STATE)? else {
+        return Ok((State::default(), None));
+    };
+    let state = serde_json::from_slice(&bytes).map_err(|error| Error::Corrupt {
+        what: format!("{STATE} in {}", storage.name()),
+        reason: format!("{error}; remove it when no garbage collection runs"),
+    })?;
+    Ok((state, Some(version)))
+}
+
+fn write_state(storage: &Storage, state: &State, expected: Expected) -> Result<bool> {
+    let bytes = serde_json::to_vec(state).unwrap_or_default();
+    storage.replace_file(STATE, Bytes::from(bytes), expected)
+}
+
+fn is_dead(storage: &Storage, state: &State) -> Result<bool> {
+    match storage.local_directory() {
+        Some(_) => Ok(lock(storage)?.is_some()),
+        None => {
+            let age = seconds(SystemTime::now()).saturating_sub(state.heartbeat);
+            Ok(u64::try_from(age).is_ok_and(|age| age > DEAD.as_secs()))
+        }
+    }
+}
+
+/// The lock of a directory's collector; `None` if another one holds it.
+fn lock(storage: &Storage) -> Result<Option<File>> {
+    let Some(directory) = storage.local_directory() else { return Ok(None) };
+    let path = directory.join(LOCK);
+    let failed = |cause| Error::System { action: "lock", path: path.clone(), cause };
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(failed)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(failed(error.into())),
+    }
+}
+
+/// Removes what no retained revision refers to. With `dry_run` it only tells what it would remove.
+///
+/// # Errors
+/// If the repository is not garbage-collectable, another collection runs, or a catalog that is to be kept is
+/// missing or damaged: then nothing is removed.
+pub fn collect(
+    repository: &Repository,
+    objects: &Objects,
+    retention: &Retention,
+    dry_run: bool,
+) -> Result<Collected> {
+    let newest = repository.snapshot()?;
+    if !newest.manifest().garbage_collectable {
+        return Err(Error::Refused(format!(
+            "{} was created as a repository that is not garbage-collectable (G in its manifest)",
+            repository.fqrn()
+        )));
+    }
+    let mut marking = Marking {
+        repository,
+        retention,
+        marks: Marks::new(newest.scratch())?,
+        seen: HashSet::new(),
+        roots: HashSet::new(),
+    };
+    if dry_run {
+        marking.revision(&newest)?;
+        return sweep(repository, marking, retention, &mut |_| Ok(()));
+    }
+
+    let mut sweeper = Sweeper::begin(repository)?;
+    let revised = repository.revise(objects, &mut |draft| {
+        // What another publisher has added since the last attempt is marked on top.
+        marking.revision(draft.base)?;
+        sweeper.announce()?;
+        let roots = &marking.roots;
+        draft.reflog.retain(|line| line.kind != RefKind::Catalog || roots.contains(&line.hash));
+        Ok(true)
+    });
+    // The new manifest's own objects, signed just now, are young; yet nothing may depend on a clock.
+    let result = revised.and_then(|manifest| {
+        for (hash, kind) in references(&manifest) {
+            marking.marks.add(hash.object(kind.object()))?;
+        }
+        sweep(repository, marking, retention, &mut |path| {
+            sweeper.beat()?;
+            repository.storage().delete(path)
+        })
+    });
+    sweeper.end()?;
+    result
+}
+
+/// Finds what is to be kept.
+struct Marking<'a> {
+    repository: &'a Repository,
+    retention: &'a Retention,
+    marks: Marks,
+    /// Catalogs that have been gone through.
+    seen: HashSet<ContentHash>,
+    /// Root catalogs of retained revisions.
+    roots: HashSet<ContentHash>,
+}
+
+impl Marking<'_> {
+    /// Marks a newest revision, its tags and the older revisions that are kept.
+    fn revision(&mut self, newest: &Snapshot) -> Result<()> {
+        let manifest = newest.manifest();
+        for (hash, kind) in references(manifest) {
+            self.marks.add(hash.object(kind.object()))?;
+        }
+        self.root(newest, manifest.root)?;
+        for tag in self.repository.history(manifest)?.tags() {
+            self.root(newest, tag.root)?;
+        }
+        let mut catalog = std::sync::Arc::clone(newest.root_catalog());
+        let mut age = 0;
+        while let Some(previous) = catalog.previous() {
+            age += 1;
+            // Older ones may be gone already; then so are all before them.
+            if !self.repository.storage().exists(previous.object(ObjectKind::Catalog))? {
+                break;
+            }
+            catalog = newest.catalog(previous)?;
+            let young = self
+                .retention
+                .since
+                .is_some_and(|since| catalog.last_modified() >= seconds(since));
+            if age > self.retention.revisions && !young {
+                break;
+            }
+            self.root(newest, previous)?;
+        }
+        Ok(())
+    }
+
+    fn root(&mut self, snapshot: &Snapshot, root: ContentHash) -> Result<()> {
+        self.roots.insert(root);
+        let mut waiting = vec![root];
+        while let Some(hash) = waiting.pop() {
+            if !self.seen.insert(hash) {
+                continue;
+            }
+            self.marks.add(hash.object(ObjectKind::Catalog))?;
+            let catalog = snapshot.catalog(hash)?;
+            waiting.extend(catalog.nested()?.into_iter().map(|nested| nested.hash));
+            let marks = &mut self.marks;
+            catalog.for_each_row(&mut |row| {
+                if row.mount != Mount::Nested
+                    && let Kind::File(file) = &row.entry.kind
+                {
+                    for object in objects_of(&file.content) {
+                        marks.add(object)?;
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// The objects of a file.
+pub(crate) fn objects_of(content: &Content) -> impl Iterator<Item = ObjectId> {
+    let (whole, chunks) = match content {
+        Content::Whole(hash) => (Some(hash.object(ObjectKind::File)), &[][..]),
+        Content::Chunks(_, chunks) => (None, chunks.as_slice()),
+        Content::External(_) => (None, &[][..]),
+    };
+    whole.into_iter().chain(chunks.iter().map(|chunk| chunk.hash.object(ObjectKind::Chunk)))
+}
+
+fn sweep(
+    repository: &Repository,
+    mut marking: Marking<'_>,
+    retention: &Retention,
+    remove: &mut dyn FnMut(&str) -> Result<()>,
+) -> Result<Collected> {
+    let mut collected =
+        Collected { revisions: marking.roots.len() as u64, ..Collected::default() };
+    let now = SystemTime::now();
+    for shard in 0..=u8::MAX {
+        let marked = marking.marks.shard(shard)?;
+        collected.referenced += marked.len() as u64;
+        repository.storage().list(shard, &mut |listed| {
+            // What is no object is not ours to judge.
+            let Some(object) = ObjectId::from_path(&listed.path) else { return Ok(()) };
+            if marked.binary_search(&object).is_ok() {
+                return Ok(());
+            }
+            // A time in the future counts as young.
+            if now.duration_since(listed.modified).unwrap_or_default() < retention.grace {
+                collected.young += 1;
+                return Ok(());
+            }
+            remove(&listed.path)?;
+            collected.removed += 1;
+            collected.bytes += listed.size;
+            Ok(())
+        })?;
+    }
+    Ok(collected)
+}
+
+/// The one collector that may remove objects.
+struct Sweeper<'a> {
+    storage: &'a Storage,
+    state: State,
+    version: Option<Version>,
+    last_beat: Instant,
+    /// Held until the end.
+    _lock: Option<File>,
+}
+
+impl<'a> Sweeper<'a> {
+    fn begin(repository: &'a Repository) -> Result<Self> {
+        let storage = repository.storage();
+        let busy = || {
+            Error::Refused(format!("another garbage collection of {} is running", repository.fqrn()))
+        };
+        let lock = match storage.local_directory() {
+            Some(_) => Some(lock(storage)?.ok_or_else(busy)?),
+            None => None,
+        };
+        let (mut state, version) = read_state(storage)?;
+        if state.sweeping && lock.is_none() && !is_dead(storage, &state)? {
+            return Err(busy());
+        }
+        state = State { generation: state.generation + 1, sweeping: false, ..state };
+        Ok(Self { storage, state, version, last_beat: Instant::now(), _lock: lock })
+    }
+
+    /// Says that objects are going to be removed.
+    fn announce(&mut self) -> Result<()> {
+        self.state.sweeping = true;
+        self.write()
+    }
+
+    fn beat(&mut self) -> Result<()> {
+        let since = self.last_beat.elapsed();
+        if since < HEARTBEAT {
+            return Ok(());
+        }
+        if since > GIVE_UP && self.storage.local_directory().is_none() {
+            return Err(Error::Refused(
+                "the storage was too slow to go on safely; run the garbage collection again".to_owned(),
+            ));
+        }
+        self.write()
+    }
+
+    fn end(&mut self) -> Result<()> {
+        if !self.state.sweeping {
+            return Ok(());
+        }
+        self.state.sweeping = false;
+        self.write()
+    }
+
+    fn write(&mut self) -> Result<()> {
+        self.state.heartbeat = seconds(SystemTime::now());
+        let expected = self.version.take().map_or(Expected::Absent, Expected::Version);
+        if !write_state(self.storage, &self.state, expected)? {
+            return Err(Error::Refused(
+                "another garbage collection has taken over; run this one again when that has ended"
+                    .to_owned(),
+            ));
+        }
+        self.version = read_state(self.storage)?.1;
+        self.last_beat = Instant::now();
+        Ok(())
+    }
+}

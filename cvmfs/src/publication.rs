@@ -1,0 +1,271 @@
+//! Edits of a repository, and how they become a revision.
+//!
+//! Edits name paths and what shall be there; they do not depend on the revision they are applied to. So a
+//! publisher that finds another's revision at the moment of its own applies them to that one, and nobody's
+//! work is lost. An edit also knows what its author saw at the path: if somebody else has put something else
+//! there since, the author has to look again ([`Error::Conflict`]).
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use crate::catalog::{CatalogRef, CatalogUpdate, Counters, Mount, NestedRef, NestedTree};
+use crate::entry::{Entry, File, Kind, Time};
+use crate::hash::ContentHash;
+use crate::objects::Objects;
+use crate::path::TreePath;
+use crate::snapshot::Snapshot;
+use crate::{Error, Result};
+
+/// Mode of directories that are made because something below them is put.
+const IMPLIED_MODE: u32 = 0o755;
+
+/// What shall be at paths of a repository.
+#[derive(Debug, Clone, Default)]
+pub struct Edits(Node);
+
+/// The edits at a path and below it.
+#[derive(Debug, Clone, Default)]
+struct Node {
+    edit: Option<Edit>,
+    nested: bool,
+    below: BTreeMap<Vec<u8>, Node>,
+}
+
+#[derive(Debug, Clone)]
+enum Edit {
+    Put { entry: Entry, seen: Option<Kind> },
+    Graft(Box<NestedTree>),
+    Remove,
+}
+
+impl Edits {
+    /// Puts a file, symlink or special file in place of what is there, or a directory with these attributes
+    /// in place of anything else. Directories on the way are made. `seen` is what the caller saw there.
+    pub fn put(&mut self, path: &TreePath, entry: Entry, seen: Option<&Entry>) {
+        let seen = seen.map(|entry| entry.kind.clone());
+        self.node(path).edit = Some(Edit::Put { entry, seen });
+    }
+
+    /// Puts a tree that has been written for this path where the caller saw nothing.
+    pub fn graft(&mut self, path: &TreePath, tree: NestedTree) {
+        *self.node(path) =
+            Node { edit: Some(Edit::Graft(Box::new(tree))), ..Node::default() };
+    }
+
+    /// Removes what is at a path, and all below it.
+    pub fn remove(&mut self, path: &TreePath) {
+        *self.node(path) = Node { edit: Some(Edit::Remove), ..Node::default() };
+    }
+
+    /// Begins a nested catalog at a directory, if these edits make that directory. One that is there
+    /// already stays in its catalog.
+    pub fn nest(&mut self, path: &TreePath) {
+        self.node(path).nested = true;
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.edit.is_none() && self.0.below.is_empty()
+    }
+
+    fn node(&mut self, path: &TreePath) -> &mut Node {
+        let mut node = &mut self.0;
+        for name in path.components() {
+            node = node.below.entry(name.to_vec()).or_default();
+        }
+        node
+    }
+
+    /// Writes the catalogs of `base` with the edits, and gives the new root; `None` if nothing differs.
+    ///
+    /// # Errors
+    /// If something that is no directory is on the way to a path, or a catalog cannot be read or written.
+    pub(crate) fn apply(
+        &self,
+        base: &Snapshot,
+        objects: &Objects,
+        revision: u64,
+        now: SystemTime,
+    ) -> Result<Option<CatalogRef>> {
+        let stamp = Stamp { seconds: seconds(now), marker: objects.store_file(b"")? };
+        let editing = Editing { base, objects, stamp };
+        let root = base.root_catalog();
+        let mut update = CatalogUpdate::open(root, base.scratch())?;
+        if !editing.directory(&mut update, &TreePath::ROOT, &self.0)? {
+            return Ok(None);
+        }
+        update.set_revision(revision);
+        Ok(Some(editing.finish(update, Some(base.manifest().root))?.0))
+    }
+}
+
+/// What is the same for everything in one revision.
+struct Stamp {
+    seconds: i64,
+    /// The empty file.
+    marker: File,
+}
+
+/// Edits on their way into the catalogs of a revision.
+struct Editing<'a> {
+    base: &'a Snapshot,
+    objects: &'a Objects,
+    stamp: Stamp,
+}
+
+impl Editing<'_> {
+    /// Applies what concerns the names in a directory of `catalog`. Tells whether anything changed.
+    fn directory(
+        &self,
+        catalog: &mut CatalogUpdate,
+        path: &TreePath,
+        node: &Node,
+    ) -> Result<bool> {
+        let mut changed = false;
+        for (name, node) in &node.below {
+            changed |= self.name(catalog, &path.join(name), node)?;
+        }
+        Ok(changed)
+    }
+
+    fn name(&self, catalog: &mut CatalogUpdate, path: &TreePath, node: &Node) -> Result<bool> {
+        let mut changed = match &node.edit {
+            None => false,
+            Some(Edit::Remove) => catalog.remove(path, &self.counters())?,
+            Some(Edit::Graft(tree)) => {
+                let there = catalog.nested_at(path)?;
+                if there.is_some_and(|there| there.hash == tree.catalog.hash) {
+                    false
+                } else if catalog.lookup(path)?.is_some() {
+                    return Err(Error::Conflict(path.clone()));
+                } else {
+                    catalog.graft(path, tree, &self.counters())?;
+                    true
+                }
+            }
+            Some(Edit::Put { entry, seen }) => {
+                self.put(catalog, path, entry, seen.as_ref(), node.nested)?
+            }
+        };
+        if node.below.is_empty() {
+            return Ok(changed);
+        }
+        let mount = match catalog.lookup(path)? {
+            Some(row) if row.entry.is_directory() => row.mount,
+            Some(_) => return Err(occupied(path, "something that is no directory")),
+            None => {
+                let directory = Entry::directory(IMPLIED_MODE, self.now());
+                self.make(catalog, path, directory, node.nested)?;
+                changed = true;
+                if node.nested { Mount::Nested } else { Mount::None }
+            }
+        };
+        Ok(match mount {
+            Mount::Nested => self.nested(catalog, path, node)? | changed,
+            Mount::Bind => return Err(occupied(path, "a bind mountpoint")),
+            Mount::None | Mount::Root => self.directory(catalog, path, node)? | changed,
+        })
+    }
+
+    fn put(
+        &self,
+        catalog: &mut CatalogUpdate,
+        path: &TreePath,
+        entry: &Entry,
+        seen: Option<&Kind>,
+        nested: bool,
+    ) -> Result<bool> {
+        match catalog.lookup(path)? {
+            Some(there) if there.entry.is_directory() && entry.is_directory() => {
+                // Directories are made with the time of the revision; another time alone is no change.
+                let same = (there.entry.mode, there.entry.uid, there.entry.gid)
+                    == (entry.mode, entry.uid, entry.gid)
+                    && there.entry.xattrs == entry.xattrs;
+                if same || there.mount != Mount::None {
+                    return Ok(false);
+                }
+                catalog.put(path, entry)?;
+            }
+            Some(there) if there.entry.is_directory() => {
+                return Err(occupied(path, "a directory"));
+            }
+            Some(there) if there.entry.kind == entry.kind && there.entry.mode == entry.mode => {
+                return Ok(false);
+            }
+            there if there.as_ref().map(|there| &there.entry.kind) != seen => {
+                return Err(Error::Conflict(path.clone()));
+            }
+            _ => {
+                catalog.remove(path, &self.counters())?;
+                self.make(catalog, path, entry.clone(), nested)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Makes a name that is not there.
+    fn make(
+        &self,
+        catalog: &mut CatalogUpdate,
+        path: &TreePath,
+        entry: Entry,
+        nested: bool,
+    ) -> Result<()> {
+        if !(nested && entry.is_directory()) {
+            return catalog.put(path, &entry);
+        }
+        let fresh = CatalogUpdate::nested(path, &entry, &self.stamp.marker, self.base.scratch())?;
+        let (reference, root, links) = self.finish(fresh, None)?;
+        let tree = NestedTree { root, links, catalog: reference };
+        catalog.graft(path, &tree, &self.counters())
+    }
+
+    /// Applies edits inside a nested catalog, and hangs its new version in.
+    fn nested(&self, catalog: &mut CatalogUpdate, path: &TreePath, node: &Node) -> Result<bool> {
+        let NestedRef { hash, .. } = catalog.nested_at(path)?.ok_or_else(|| Error::Corrupt {
+            what: format!("the catalog at {}", catalog.mount()),
+            reason: format!("{path} is a mountpoint without a nested catalog"),
+        })?;
+        let old = self.base.catalog(hash)?;
+        let mut update = CatalogUpdate::open(&old, self.base.scratch())?;
+        if !self.directory(&mut update, path, node)? {
+            return Ok(false);
+        }
+        update.raise_revision();
+        let (reference, root, links) = self.finish(update, Some(hash))?;
+        let tree = NestedTree { root, links, catalog: reference };
+        catalog.graft(path, &tree, &self.counters())?;
+        Ok(true)
+    }
+
+    fn finish(
+        &self,
+        mut update: CatalogUpdate,
+        previous: Option<ContentHash>,
+    ) -> Result<(CatalogRef, Entry, u32)> {
+        update.set_last_modified(self.stamp.seconds);
+        update.set_previous(previous);
+        update.finish(self.objects)
+    }
+
+    /// What a nested catalog holds that goes.
+    fn counters(&self) -> impl Fn(&NestedRef) -> Result<Counters> {
+        |nested| Ok(*self.base.catalog(nested.hash)?.counters())
+    }
+
+    fn now(&self) -> Time {
+        Time { seconds: self.stamp.seconds, nanoseconds: None }
+    }
+}
+
+fn occupied(path: &TreePath, what: &str) -> Error {
+    Error::Refused(format!("cannot publish {path}: {what} stands there; remove it"))
+}
+
+/// Seconds since 1970.
+pub(crate) fn seconds(time: SystemTime) -> i64 {
+    match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
+        Err(before) => -i64::try_from(before.duration().as_secs()).unwrap_or(i64::MAX),
+    }
+}

@@ -1,0 +1,488 @@
+//! A repository: opening, creating, and the one way to a new revision.
+//!
+//! Publishers do not lock each other out. Each writes its objects and catalogs, which nobody refers to yet,
+//! and then replaces the manifest on condition that it still is the one it started from. Whoever loses
+//! applies its change to the winner's revision and tries again.
+//!
+//! `.cvmfspublished` and `.cvmfsreflog` are two files. The manifest goes first and decides; who was killed in
+//! between leaves a reflog that the next writer completes (it always adds what the manifest it starts from
+//! refers to).
+
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+
+use crate::catalog::CatalogUpdate;
+use crate::collector::Generation;
+use crate::compression::Compression;
+use crate::entry::{Entry, Time};
+use crate::fqrn::Fqrn;
+use crate::hash::{ContentHash, ObjectKind};
+use crate::history::History;
+use crate::keys::{Certificate, Keys, Publisher};
+use crate::manifest::{self, Manifest, SignedManifest};
+use crate::objects::{Objects, Settings};
+use crate::publication::{Edits, seconds};
+use crate::reflog::{self, RefKind, Reflog};
+use crate::scratch::Scratch;
+use crate::snapshot::{Snapshot, read_database};
+use crate::storage::{Expected, Storage, Version};
+use crate::whitelist::{self, SignedWhitelist, Whitelist};
+use crate::{Error, Result};
+
+/// Its existence tells stratum 1 servers that they may replicate.
+const MASTER_REPLICA: &str = ".cvmfs_master_replica";
+
+
+/// Property of the root catalog that remembers how content is stored; stock tools keep it in their
+/// configuration, and look at no properties they do not know.
+const COMPRESSION: &str = "ducc_compression";
+const NOT_COMPRESSED: &str = "none";
+
+/// How often a publisher gives way to others before it gives up.
+const ATTEMPTS: u32 = 200;
+/// How long a publisher waits for another one that has replaced the manifest to replace the reflog, too.
+const REFLOG_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A repository in its storage.
+pub struct Repository {
+    storage: Storage,
+    fqrn: Fqrn,
+    keys: Keys,
+}
+
+/// A publish that has begun: what it must know at its end of what happened meanwhile.
+pub struct Session {
+    generation: Generation,
+}
+
+/// How to create a repository.
+#[derive(Debug, Clone)]
+pub struct Creation {
+    /// Seconds after which clients look for a new revision.
+    pub ttl: u64,
+    /// Whether objects that no revision refers to may be removed.
+    pub garbage_collectable: bool,
+    /// For how long the whitelist is signed.
+    pub whitelist_validity: Duration,
+}
+
+impl Default for Creation {
+    fn default() -> Self {
+        Self { ttl: manifest::DEFAULT_TTL, garbage_collectable: true, whitelist_validity: whitelist::DEFAULT_VALIDITY }
+    }
+}
+
+/// A new revision in the making, as [`Repository::revise`] shows it to its caller.
+pub(crate) struct Draft<'a> {
+    /// The revision it starts from.
+    pub(crate) base: &'a Snapshot,
+    /// The new manifest; the caller changes what it wants to change.
+    pub(crate) manifest: Manifest,
+    /// The new tags.
+    pub(crate) history: History,
+    /// The new reference log.
+    pub(crate) reflog: Reflog,
+    /// The time of the revision.
+    pub(crate) now: SystemTime,
+}
+
+impl Repository {
+    /// Creates a repository in an empty storage: whitelist, empty root catalog, tag database, reference log
+    /// and a manifest of revision 1.
+    ///
+    /// # Errors
+    /// If there is one already, the master key is missing, or the storage refuses.
+    pub fn create(
+        storage: Storage,
+        fqrn: Fqrn,
+        keys: Keys,
+        objects: &Objects,
+        creation: &Creation,
+    ) -> Result<Self> {
+        Self::refuse_existing(&storage)?;
+        let now = SystemTime::now();
+        storage.make_skeleton()?;
+        let publisher = keys.publisher()?;
+        let algorithm = objects.settings().algorithm;
+        let mut whitelist = Whitelist::new(fqrn.clone(), now + creation.whitelist_validity)?;
+        whitelist.add(&publisher.certificate, algorithm);
+        let whitelist = whitelist.sign(now, algorithm, keys.master()?)?;
+        let scratch = Scratch::new()?;
+        let time = Time { seconds: seconds(now), nanoseconds: None };
+        let mut root = CatalogUpdate::root(&Entry::directory(0o755, time), &scratch)?;
+        root.set_revision(1);
+        root.set_last_modified(time.seconds);
+        root.set_property("TTL", &creation.ttl.to_string());
+        if objects.settings().compression == Compression::None {
+            root.set_property(COMPRESSION, NOT_COMPRESSED);
+        }
+        let (root, ..) = root.finish(objects)?;
+
+        let timestamp = u64::try_from(time.seconds).unwrap_or_default();
+        let mut history = History::create(&fqrn);
+        history.move_trunk(root.hash, root.size, 1, timestamp);
+        let history = objects.store(ObjectKind::History, &history.to_bytes()?)?;
+        let certificate = objects.store(ObjectKind::Certificate, publisher.certificate.pem())?;
+        let mut reflog = Reflog::create(&fqrn);
+        for (hash, kind) in [
+            (root.hash, RefKind::Catalog),
+            (history, RefKind::History),
+            (certificate, RefKind::Certificate),
+        ] {
+            reflog.add(hash, kind, timestamp);
+        }
+        let reflog = reflog.to_bytes()?;
+        let manifest = Manifest {
+            root: root.hash,
+            root_size: Some(root.size),
+            ttl: creation.ttl,
+            revision: 1,
+            garbage_collectable: creation.garbage_collectable,
+            alternative_paths: false,
+            name: fqrn.clone(),
+            certificate: Some(certificate),
+            history: Some(history),
+            timestamp: Some(timestamp),
+            metainfo: None,
+            reflog: Some(algorithm.hash(&reflog)),
+        };
+        storage.sync()?;
+        storage.replace_file(whitelist::NAME, whitelist.into(), Expected::Any)?;
+        storage.replace_file(reflog::NAME, reflog.into(), Expected::Any)?;
+        storage.replace_file(
+            MASTER_REPLICA,
+            Bytes::from_static(b"This file marks the storage as the origin of replicas\n"),
+            Expected::Any,
+        )?;
+        let signed = manifest.sign(&publisher.key)?;
+        if !storage.replace_file(manifest::NAME, signed.into(), Expected::Absent)? {
+            return Err(Error::Refused(format!(
+                "somebody else has just created a repository in {}",
+                storage.name()
+            )));
+        }
+        Ok(Self { storage, fqrn, keys })
+    }
+
+    /// Looks that there is no repository in a storage.
+    ///
+    /// # Errors
+    /// If there is one.
+    pub fn refuse_existing(storage: &Storage) -> Result<()> {
+        match storage.read_file(manifest::NAME)? {
+            None => Ok(()),
+            Some(_) => Err(Error::Refused(format!(
+                "there is a repository in {} already; choose another place",
+                storage.name()
+            ))),
+        }
+    }
+
+    /// Opens the repository of a name in a storage. The public keys say whose signatures count; the others
+    /// are needed to publish. Nothing is read yet.
+    pub fn open(storage: Storage, fqrn: Fqrn, keys: Keys) -> Self {
+        Self { storage, fqrn, keys }
+    }
+
+    /// The name that the manifest in a storage claims, with nothing verified.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchRepository`] if there is no manifest.
+    pub fn name_in(storage: &Storage) -> Result<Fqrn> {
+        let (file, _) = storage
+            .read_file(manifest::NAME)?
+            .ok_or_else(|| Error::NoSuchRepository(storage.name().to_owned()))?;
+        Ok(Manifest::parse(&file)?.unverified().name.clone())
+    }
+
+    /// The fully qualified repository name.
+    pub fn fqrn(&self) -> &Fqrn {
+        &self.fqrn
+    }
+
+    /// Where it is stored.
+    pub fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// Its keys, as far as they are at hand.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// The newest revision, verified as a client does it: manifest, certificate and whitelist.
+    ///
+    /// # Errors
+    /// If something is missing, damaged or not signed by whom it should be.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        Ok(self.newest()?.0)
+    }
+
+    /// How the repository wants new objects: in the hash algorithm of its root catalog, and compressed
+    /// unless it was created otherwise.
+    ///
+    /// # Errors
+    /// If the newest revision cannot be read.
+    pub fn settings(&self) -> Result<Settings> {
+        let newest = self.snapshot()?;
+        let stored = newest.root_catalog().get(COMPRESSION);
+        Ok(Settings {
+            algorithm: newest.manifest().root.algorithm,
+            compression: match stored {
+                Some(NOT_COMPRESSED) => Compression::None,
+                _ => Compression::Zlib,
+            },
+            ..Settings::default()
+        })
+    }
+
+    /// When the whitelist expires; its signature is verified.
+    ///
+    /// # Errors
+    /// If there is none, or it is not signed by whom it should be.
+    pub fn whitelist_expiry(&self) -> Result<SystemTime> {
+        let (signed, _) = self.whitelist()?;
+        Ok(signed.verify_signature(&self.fqrn, self.keys.public()?)?.expires())
+    }
+
+    /// The revision that a tag names.
+    ///
+    /// # Errors
+    /// If there is no such tag, or its root catalog is damaged.
+    pub fn tagged(&self, tag: &str) -> Result<Snapshot> {
+        let newest = self.snapshot()?;
+        let history = self.history(newest.manifest())?;
+        let tag = history.tag(tag).ok_or_else(|| {
+            Error::Refused(format!("{} has no tag {tag}; `ducc repository tag` lists them", self.fqrn))
+        })?;
+        let manifest = Manifest {
+            root: tag.root,
+            root_size: Some(tag.root_size),
+            revision: tag.revision,
+            ..newest.manifest().clone()
+        };
+        Snapshot::new(manifest, self.storage.clone(), newest.scratch().clone())
+    }
+
+    /// The tags of a revision.
+    pub(crate) fn history(&self, manifest: &Manifest) -> Result<History> {
+        match manifest.history {
+            Some(hash) => {
+                let bytes = read_database(&self.storage, hash.object(ObjectKind::History))?;
+                History::open(bytes, hash)
+            }
+            None => Ok(History::create(&self.fqrn)),
+        }
+    }
+
+    fn newest(&self) -> Result<(Snapshot, Version)> {
+        let (file, version) = self
+            .storage
+            .read_file(manifest::NAME)?
+            .ok_or_else(|| Error::NoSuchRepository(self.storage.name().to_owned()))?;
+        let signed = Manifest::parse(&file)?;
+        let manifest = self.verify(&signed, SystemTime::now())?.clone();
+        Ok((self.unverified(manifest)?, version))
+    }
+
+    /// The revision of a manifest, whoever has signed it.
+    pub(crate) fn unverified(&self, manifest: Manifest) -> Result<Snapshot> {
+        Snapshot::new(manifest, self.storage.clone(), Scratch::new()?)
+    }
+
+    /// Verifies a manifest as a client does it.
+    pub(crate) fn verify<'m>(
+        &self,
+        signed: &'m SignedManifest,
+        now: SystemTime,
+    ) -> Result<&'m Manifest> {
+        let untrusted = |reason: String| Error::Untrusted {
+            what: format!("{} in {}", manifest::NAME, self.storage.name()),
+            reason,
+        };
+        let hash = signed
+            .unverified()
+            .certificate
+            .ok_or_else(|| untrusted("it names no certificate (X)".to_owned()))?;
+        let object = hash.object(ObjectKind::Certificate);
+        let pem = read_database(&self.storage, object)?;
+        let certificate = Certificate::parse(&pem)?;
+        let manifest = signed.verify(&self.fqrn, &certificate)?;
+        let (whitelist, _) = self.whitelist()?;
+        let whitelist = whitelist.verify(&self.fqrn, self.keys.public()?, now)?;
+        if !whitelist.lists(&certificate) {
+            return Err(untrusted(format!(
+                "its certificate {object} is not in {}; sign the whitelist anew with \
+                 `ducc repository resign`",
+                whitelist::NAME
+            )));
+        }
+        Ok(manifest)
+    }
+
+    /// The whitelist, not verified.
+    pub(crate) fn whitelist(&self) -> Result<(SignedWhitelist, Version)> {
+        let (file, version) = self.storage.read_file(whitelist::NAME)?.ok_or_else(|| Error::Missing {
+            object: whitelist::NAME.to_owned(),
+            storage: self.storage.name().to_owned(),
+        })?;
+        Ok((Whitelist::parse(&file)?, version))
+    }
+
+    /// Begins a publish.
+    ///
+    /// # Errors
+    /// If the storage cannot be read, or a garbage collection does not end.
+    pub fn begin(&self) -> Result<Session> {
+        self.keys.publisher()?;
+        Ok(Session { generation: Generation::settled(&self.storage)? })
+    }
+
+    /// Makes edits visible in one new revision; if nothing differs from what is there, the manifest stays.
+    ///
+    /// # Errors
+    /// If an edit cannot be applied, the storage refuses, or a garbage collection has removed what the edits
+    /// refer to ([`Error::Collected`]: publish again).
+    pub fn publish(&self, edits: &Edits, objects: &Objects, session: &Session) -> Result<Manifest> {
+        self.revise(objects, &mut |draft| {
+            session.generation.check(&self.storage)?;
+            let revision = draft.base.manifest().revision + 1;
+            let Some(root) = edits.apply(draft.base, objects, revision, draft.now)? else {
+                return Ok(false);
+            };
+            draft.manifest.root = root.hash;
+            draft.manifest.root_size = Some(root.size);
+            draft.manifest.revision = revision;
+            let timestamp = draft.timestamp();
+            draft.history.move_trunk(root.hash, root.size, revision, timestamp);
+            Ok(true)
+        })
+    }
+
+    /// Applies a change to the newest revision until nobody else's comes in between. `change` tells whether
+    /// there is anything to sign.
+    pub(crate) fn revise(
+        &self,
+        objects: &Objects,
+        change: &mut dyn FnMut(&mut Draft<'_>) -> Result<bool>,
+    ) -> Result<Manifest> {
+        let publisher = self.keys.publisher()?;
+        for attempt in 0..ATTEMPTS {
+            if attempt > 0 {
+                std::thread::sleep(Duration::from_millis(fastrand::u64(1..20 * u64::from(attempt.min(25)))));
+            }
+            let (base, version) = self.newest()?;
+            let (reflog, reflog_version) = self.reflog(base.manifest())?;
+            let mut draft = Draft {
+                manifest: base.manifest().clone(),
+                history: self.history(base.manifest())?,
+                reflog,
+                now: SystemTime::now(),
+                base: &base,
+            };
+            if !change(&mut draft)? {
+                return Ok(draft.manifest);
+            }
+            let (manifest, reflog) = draft.seal(publisher, objects)?;
+            self.storage.sync()?;
+            let signed = Bytes::from(manifest.sign(&publisher.key)?);
+            if self.storage.replace_file(manifest::NAME, signed.clone(), Expected::Version(version))? {
+                self.replace_reflog(&signed, reflog, reflog_version)?;
+                return Ok(manifest);
+            }
+            tracing::debug!(repository = %self.fqrn, attempt, "another publisher was faster");
+        }
+        Err(Error::Refused(format!(
+            "other publishers were faster {ATTEMPTS} times; publish into {} when fewer are at work",
+            self.fqrn
+        )))
+    }
+
+    /// The reference log that belongs to a manifest, and what of it is stored now.
+    fn reflog(&self, manifest: &Manifest) -> Result<(Reflog, Option<Version>)> {
+        let begun = Instant::now();
+        loop {
+            let stored = self.storage.read_file(reflog::NAME)?;
+            let fits = match (&stored, manifest.reflog) {
+                (Some((bytes, _)), Some(hash)) => hash.algorithm.hash(bytes) == hash,
+                (None, Some(_)) => false,
+                (_, None) => true,
+            };
+            if !fits && begun.elapsed() < REFLOG_PATIENCE {
+                std::thread::sleep(Duration::from_millis(50));
+                continue;
+            }
+            let Some((bytes, version)) = stored else { return Ok((Reflog::create(&self.fqrn), None)) };
+            if !fits {
+                tracing::warn!(repository = %self.fqrn,
+                    "{} is not the one of the newest revision; completing it", reflog::NAME);
+            }
+            return Ok((Reflog::open(&bytes)?, Some(version)));
+        }
+    }
+
+    /// Stores the reference log of a manifest, as long as that is the newest.
+    fn replace_reflog(
+        &self,
+        manifest: &Bytes,
+        reflog: Vec<u8>,
+        seen: Option<Version>,
+    ) -> Result<()> {
+        let reflog = Bytes::from(reflog);
+        let mut expected = seen.map_or(Expected::Absent, Expected::Version);
+        for _ in 0..ATTEMPTS {
+            if self.storage.replace_file(reflog::NAME, reflog.clone(), expected)? {
+                return Ok(());
+            }
+            match self.storage.read_file(manifest::NAME)? {
+                Some((newest, _)) if newest == *manifest => {}
+                _ => return Ok(()),
+            }
+            let stored = self.storage.read_file(reflog::NAME)?;
+            expected = stored.map_or(Expected::Absent, |(_, version)| Expected::Version(version));
+        }
+        Ok(())
+    }
+}
+
+impl Draft<'_> {
+    /// The time of the revision, in seconds since 1970.
+    pub(crate) fn timestamp(&self) -> u64 {
+        let now = u64::try_from(seconds(self.now)).unwrap_or_default();
+        // Clients refuse a time that goes back; and a manifest must differ from the one before.
+        now.max(self.base.manifest().timestamp.unwrap_or_default() + 1)
+    }
+
+    /// Stores what the manifest refers to, and gives it with the reference log's bytes.
+    fn seal(mut self, publisher: &Publisher, objects: &Objects) -> Result<(Manifest, Vec<u8>)> {
+        let timestamp = self.timestamp();
+        let mut manifest = self.manifest;
+        manifest.timestamp = Some(timestamp);
+        manifest.history = Some(objects.store(ObjectKind::History, &self.history.to_bytes()?)?);
+        let certificate = publisher.certificate.pem();
+        manifest.certificate = Some(objects.store(ObjectKind::Certificate, certificate)?);
+        for manifest in [self.base.manifest(), &manifest] {
+            for (hash, kind) in references(manifest) {
+                if !self.reflog.contains(hash, kind) {
+                    self.reflog.add(hash, kind, timestamp);
+                }
+            }
+        }
+        let bytes = self.reflog.to_bytes()?;
+        manifest.reflog = Some(manifest.root.algorithm.hash(&bytes));
+        Ok((manifest, bytes))
+    }
+}
+
+/// What the reference log must list for a manifest.
+pub(crate) fn references(manifest: &Manifest) -> impl Iterator<Item = (ContentHash, RefKind)> {
+    [
+        (Some(manifest.root), RefKind::Catalog),
+        (manifest.history, RefKind::History),
+        (manifest.certificate, RefKind::Certificate),
+        (manifest.metainfo, RefKind::Metainfo),
+    ]
+    .into_iter()
+    .filter_map(|(hash, kind)| Some((hash?, kind)))
+}

@@ -1,0 +1,304 @@
+//! One revision of a repository, read through its catalogs.
+//!
+//! A directory is in the catalog of the deepest mountpoint on the way to it; the catalogs are fetched when
+//! they are needed, and those used last are kept open.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::catalog::{Catalog, Counters, Mount, Row};
+use crate::compression::{Compression, inflate};
+use crate::entry::{Content, Entry, File, Kind};
+use crate::hash::{ContentHash, ObjectId, ObjectKind};
+use crate::manifest::Manifest;
+use crate::path::TreePath;
+use crate::scratch::Scratch;
+use crate::storage::Storage;
+use crate::{Error, Result};
+
+/// Catalogs that are kept open.
+const OPEN_CATALOGS: usize = 128;
+
+/// A revision whose manifest has been verified.
+#[derive(Clone)]
+pub struct Snapshot(Arc<Inner>);
+
+struct Inner {
+    manifest: Manifest,
+    catalogs: Catalogs,
+    root: Arc<Catalog>,
+}
+
+/// Fetches catalogs and keeps those used last.
+struct Catalogs {
+    storage: Storage,
+    scratch: Scratch,
+    open: Mutex<(BTreeMap<ContentHash, Arc<Catalog>>, VecDeque<ContentHash>)>,
+}
+
+impl Catalogs {
+    fn get(&self, hash: ContentHash) -> Result<Arc<Catalog>> {
+        {
+            let (known, _) = &*self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(catalog) = known.get(&hash) {
+                return Ok(Arc::clone(catalog));
+            }
+        }
+        let catalog = Catalog::load(&self.storage, hash, &self.scratch)?;
+        let (known, order) = &mut *self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.insert(hash, Arc::clone(&catalog)).is_none() {
+            order.push_back(hash);
+        }
+        if order.len() > OPEN_CATALOGS
+            && let Some(oldest) = order.pop_front()
+        {
+            known.remove(&oldest);
+        }
+        Ok(catalog)
+    }
+}
+
+/// A directory of a revision.
+#[derive(Clone)]
+pub struct Directory {
+    snapshot: Snapshot,
+    catalog: Arc<Catalog>,
+    path: TreePath,
+    entry: Entry,
+}
+
+/// A name in a directory. The groups of its hard links are unique within the directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Child {
+    /// The name, without a slash.
+    pub name: Vec<u8>,
+    /// What it is.
+    pub entry: Entry,
+    /// Whether it is the file `.cvmfscatalog` with which the format marks the beginning of a catalog.
+    /// Clients show it, but it is no part of what was published.
+    pub marker: bool,
+    mount: Mount,
+}
+
+impl Snapshot {
+    /// The revision of a manifest that the caller has verified.
+    ///
+    /// # Errors
+    /// If its root catalog cannot be read, or is not the one that the manifest describes.
+    pub(crate) fn new(manifest: Manifest, storage: Storage, scratch: Scratch) -> Result<Self> {
+        let catalogs = Catalogs { storage, scratch, open: Mutex::default() };
+        let root = catalogs.get(manifest.root)?;
+        if !root.mount().is_root() {
+            return Err(Error::Corrupt {
+                what: format!("the root catalog {}", manifest.root),
+                reason: format!("it belongs at {}", root.mount()),
+            });
+        }
+        Ok(Self(Arc::new(Inner { manifest, catalogs, root })))
+    }
+
+    /// What was signed.
+    pub fn manifest(&self) -> &Manifest {
+        &self.0.manifest
+    }
+
+    /// Where it is stored.
+    pub fn storage(&self) -> &Storage {
+        &self.0.catalogs.storage
+    }
+
+    /// The directory that temporary files of this revision's readers go to.
+    pub(crate) fn scratch(&self) -> &Scratch {
+        &self.0.catalogs.scratch
+    }
+
+    /// The catalog of a hash.
+    pub(crate) fn catalog(&self, hash: ContentHash) -> Result<Arc<Catalog>> {
+        self.0.catalogs.get(hash)
+    }
+
+    /// The root catalog.
+    pub(crate) fn root_catalog(&self) -> &Arc<Catalog> {
+        &self.0.root
+    }
+
+    /// What there is in the root catalog, and below it.
+    pub fn counters(&self) -> &Counters {
+        self.0.root.counters()
+    }
+
+    /// The root directory.
+    ///
+    /// # Errors
+    /// If the root catalog has no entry for it.
+    pub fn root(&self) -> Result<Directory> {
+        let catalog = Arc::clone(&self.0.root);
+        let row = catalog.lookup(&TreePath::ROOT)?.ok_or_else(|| Error::Corrupt {
+            what: format!("the root catalog {}", self.0.manifest.root),
+            reason: "it has no root entry".to_owned(),
+        })?;
+        Ok(Directory {
+            snapshot: self.clone(),
+            catalog,
+            path: TreePath::ROOT,
+            entry: row.entry,
+        })
+    }
+
+    /// What is at a path; symlinks are not followed. `None` if there is nothing.
+    ///
+    /// # Errors
+    /// If a catalog cannot be read.
+    pub fn lookup(&self, path: &TreePath) -> Result<Option<Entry>> {
+        let Some((parent, name)) = path.split() else { return Ok(Some(self.root()?.entry)) };
+        match self.directory(&parent)? {
+            Some(directory) => Ok(directory.child(name)?.map(|child| child.entry)),
+            None => Ok(None),
+        }
+    }
+
+    /// The directory at a path; `None` if there is none.
+    ///
+    /// # Errors
+    /// If a catalog cannot be read.
+    pub fn directory(&self, path: &TreePath) -> Result<Option<Directory>> {
+        let mut directory = self.root()?;
+        for name in path.components() {
+            directory = match directory.child(name)? {
+                Some(child) if child.entry.is_directory() => directory.open(&child)?,
+                _ => return Ok(None),
+            };
+        }
+        Ok(Some(directory))
+    }
+
+    /// The content of a file, verified. For small files: all of it is held in memory.
+    ///
+    /// # Errors
+    /// If an object is missing or damaged, or the file is external.
+    pub fn read(&self, file: &File) -> Result<Vec<u8>> {
+        let storage = self.storage();
+        match &file.content {
+            Content::Whole(hash) => {
+                read_object(storage, *hash, ObjectKind::File, file.compression, file.size)
+            }
+            Content::Chunks(_, chunks) => {
+                let mut content = Vec::new();
+                for chunk in chunks {
+                    content.extend(read_object(
+                        storage,
+                        chunk.hash,
+                        ObjectKind::Chunk,
+                        file.compression,
+                        chunk.size,
+                    )?);
+                }
+                Ok(content)
+            }
+            Content::External(_) => Err(Error::Refused(
+                "the content of an external file is not in the repository".to_owned(),
+            )),
+        }
+    }
+}
+
+/// Reads an object that holds `size` bytes of content.
+///
+/// # Errors
+/// If it is missing, damaged, or holds another number of bytes.
+pub(crate) fn read_object(
+    storage: &Storage,
+    hash: ContentHash,
+    kind: ObjectKind,
+    compression: Compression,
+    size: u64,
+) -> Result<Vec<u8>> {
+    let id = hash.object(kind);
+    let stored = storage.get(id)?;
+    let content = match compression {
+        Compression::Zlib => inflate(&stored, size, &format!("object {id}"))?,
+        Compression::None => stored.to_vec(),
+    };
+    if content.len() as u64 != size {
+        return Err(Error::Corrupt {
+            what: format!("object {id}"),
+            reason: format!("it holds {} bytes and should hold {size}", content.len()),
+        });
+    }
+    Ok(content)
+}
+
+/// Largest tag database or certificate that is read.
+const DATABASE_LIMIT: u64 = 1 << 30;
+
+/// Reads an object that is always compressed and small enough for memory.
+///
+/// # Errors
+/// If it is missing or damaged.
+pub(crate) fn read_database(storage: &Storage, id: ObjectId) -> Result<Vec<u8>> {
+    inflate(&storage.get(id)?, DATABASE_LIMIT, &format!("object {id}"))
+}
+
+impl Directory {
+    /// Where it is.
+    pub fn path(&self) -> &TreePath {
+        &self.path
+    }
+
+    /// Its own attributes.
+    pub fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    /// The revision that it belongs to.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// Hands out all names, in no particular order.
+    ///
+    /// # Errors
+    /// If the catalog cannot be read, and those of `each`.
+    pub fn for_each(&self, each: &mut dyn FnMut(Child) -> Result<()>) -> Result<()> {
+        self.catalog.for_each_child(&self.path, &mut |row| each(self.named(row)))
+    }
+
+    /// One name; `None` if there is none.
+    ///
+    /// # Errors
+    /// If the catalog cannot be read.
+    pub fn child(&self, name: &[u8]) -> Result<Option<Child>> {
+        Ok(self.catalog.lookup(&self.path.join(name))?.map(|row| self.named(row)))
+    }
+
+    fn named(&self, row: Row) -> Child {
+        let marker = self.catalog.mount() == &self.path
+            && row.name == crate::catalog::MARKER
+            && matches!(row.entry.kind, Kind::File(_));
+        Child { name: row.name, entry: row.entry, marker, mount: row.mount }
+    }
+
+    /// Goes into a directory that [`Self::for_each`] or [`Self::child`] gave.
+    ///
+    /// # Errors
+    /// If its catalog cannot be read, or there is none where one is mounted.
+    pub fn open(&self, child: &Child) -> Result<Self> {
+        let path = self.path.join(&child.name);
+        let missing = |reason: &str| Error::Corrupt {
+            what: format!("the catalog at {}", self.catalog.mount()),
+            reason: format!("{path} {reason}"),
+        };
+        let catalog = match child.mount {
+            Mount::Nested => {
+                let nested = self
+                    .catalog
+                    .nested_at(&path)?
+                    .ok_or_else(|| missing("is a mountpoint without a nested catalog"))?;
+                self.snapshot.catalog(nested.hash)?
+            }
+            Mount::Bind => return Err(missing("is a bind mountpoint, which is not supported")),
+            Mount::None | Mount::Root => Arc::clone(&self.catalog),
+        };
+        Ok(Self { snapshot: self.snapshot.clone(), catalog, path, entry: child.entry.clone() })
+    }
+}

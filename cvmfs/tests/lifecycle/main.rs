@@ -1,0 +1,249 @@
+//! The life of a repository: created, published into, tagged, checked, collected.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use cvmfs_repository::catalog::{CatalogSink, NestedTree, Split, TreeWriter};
+use cvmfs_repository::check::{Depth, Fault, check};
+use cvmfs_repository::collector::{Retention, collect};
+use cvmfs_repository::entry::{Entry, Kind, Links, Time};
+use cvmfs_repository::hash::Algorithm;
+use cvmfs_repository::keys::Keys;
+use cvmfs_repository::objects::{Objects, Settings};
+use cvmfs_repository::path::TreePath;
+use cvmfs_repository::publication::Edits;
+use cvmfs_repository::scratch::Scratch;
+use cvmfs_repository::storage::Storage;
+use cvmfs_repository::xattr::Xattrs;
+use cvmfs_repository::{Creation, Error, Repository};
+use tempfile::TempDir;
+
+const NOW: Time = Time { seconds: 1_700_000_000, nanoseconds: Some(5) };
+
+struct Site {
+    _dir: TempDir,
+    storage: Storage,
+    objects: Objects,
+    repository: Repository,
+}
+
+impl Site {
+    fn new(algorithm: Algorithm) -> Self {
+        let dir = TempDir::new().unwrap();
+        let storage = Storage::local(&dir.path().join("storage"));
+        let fqrn: cvmfs_repository::fqrn::Fqrn = "test.example.org".parse().unwrap();
+        let keys = Keys::generate(&fqrn).unwrap();
+        let settings = Settings { algorithm, ..Settings::default() };
+        let objects = Objects::new(storage.clone(), settings, None);
+        let creation = Creation::default();
+        let repository =
+            Repository::create(storage.clone(), fqrn, keys, &objects, &creation).unwrap();
+        Self { _dir: dir, storage, objects, repository }
+    }
+
+    fn file(&self, content: &[u8]) -> Entry {
+        let file = self.objects.store_file(content).unwrap();
+        Entry { kind: Kind::File(file), ..Entry::directory(0o644, NOW) }
+    }
+
+    /// A tree of `count` directories with as many files each, cut into small catalogs.
+    fn tree(&self, mount: &TreePath, count: usize) -> NestedTree {
+        let scratch = Scratch::new().unwrap();
+        let sink = CatalogSink::new(Arc::new(self.objects.clone()), &scratch, 2).unwrap();
+        let split = Split { maximum: 50, minimum: 10 };
+        let root = Entry::directory(0o755, NOW);
+        let mut writer = TreeWriter::new(sink, mount.clone(), root, split, 0).unwrap();
+        for directory in 0..count {
+            let name = format!("d{directory}");
+            writer.enter(name.as_bytes(), Entry::directory(0o2750, NOW)).unwrap();
+            for file in 0..count {
+                let entry = self.file(format!("{directory}/{file}").as_bytes());
+                writer.leaf(format!("f{file}").as_bytes(), entry).unwrap();
+            }
+            writer.leave().unwrap();
+        }
+        writer.finish().unwrap()
+    }
+
+    fn publish(&self, edits: &Edits) -> Result<u64, Error> {
+        let session = self.repository.begin()?;
+        Ok(self.repository.publish(edits, &self.objects, &session)?.revision)
+    }
+
+    fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        check(&self.repository, Depth { data: true }, &mut |fault| faults.push(fault)).unwrap();
+        faults
+    }
+
+    fn sound(&self) {
+        assert_eq!(self.faults(), []);
+    }
+
+    fn content(&self, at: &str) -> Option<Vec<u8>> {
+        let snapshot = self.repository.snapshot().unwrap();
+        match snapshot.lookup(&path(at)).unwrap()?.kind {
+            Kind::File(file) => Some(snapshot.read(&file).unwrap()),
+            other => panic!("{at} is {other:?}"),
+        }
+    }
+
+    fn collect(&self) -> cvmfs_repository::collector::Collected {
+        let retention = Retention { revisions: 0, since: None, grace: Duration::ZERO };
+        collect(&self.repository, &self.objects, &retention, false).unwrap()
+    }
+}
+
+fn path(text: &str) -> TreePath {
+    TreePath::parse(text.as_bytes()).unwrap()
+}
+
+#[test]
+fn a_repository_from_creation_to_collection() {
+    for algorithm in [Algorithm::Sha1, Algorithm::Shake128, Algorithm::Rmd160] {
+        let site = Site::new(algorithm);
+        site.sound();
+        assert_eq!(site.repository.snapshot().unwrap().manifest().revision, 1);
+
+        let mut edits = Edits::default();
+        edits.nest(&path("/a"));
+        edits.nest(&path("/a/b"));
+        let special = Entry {
+            xattrs: Xattrs::pack(&[(b"user.x".to_vec(), b"y".to_vec())].into()).0,
+            links: Links::ONE,
+            ..site.file(b"one")
+        };
+        edits.put(&path("/a/b/file"), special, None);
+        edits.put(&path("/a/plain/file"), site.file(b"two"), None);
+        edits.graft(&path("/a/b/tree"), site.tree(&path("/a/b/tree"), 20));
+        assert_eq!(site.publish(&edits).unwrap(), 2);
+        site.sound();
+        assert_eq!(site.content("/a/b/file").unwrap(), b"one");
+        assert_eq!(site.content("/a/plain/file").unwrap(), b"two");
+        assert_eq!(site.content("/a/b/tree/d7/f11").unwrap(), b"7/11");
+        assert!(site.repository.snapshot().unwrap().counters().subtree.nested > 3);
+
+        // The same once more is no revision.
+        assert_eq!(site.publish(&edits).unwrap(), 2);
+
+        site.repository.add_tag(&site.objects, "v2", "the second").unwrap();
+        site.sound();
+        let mut edits = Edits::default();
+        edits.remove(&path("/a/b/tree"));
+        edits.remove(&path("/a/plain"));
+        assert_eq!(site.publish(&edits).unwrap(), 3);
+        site.sound();
+        assert_eq!(site.content("/a/b/tree/d7/f11"), None);
+
+        // The tag keeps what it names.
+        site.collect();
+        site.sound();
+        let tagged = site.repository.tagged("v2").unwrap();
+        assert!(tagged.lookup(&path("/a/b/tree/d7/f11")).unwrap().is_some());
+
+        site.repository.remove_tag(&site.objects, "v2").unwrap();
+        let mut edits = Edits::default();
+        edits.put(&path("/new"), site.file(b"new"), None);
+        site.publish(&edits).unwrap();
+        let collected = site.collect();
+        assert!(collected.removed >= 400, "{collected:?}");
+        site.sound();
+        assert_eq!(site.content("/a/b/file").unwrap(), b"one");
+        assert_eq!(site.collect().removed, 0);
+    }
+}
+
+#[test]
+fn a_collection_removes_nothing_young() {
+    let site = Site::new(Algorithm::Sha1);
+    site.file(b"of a publisher that is not ready");
+    let retention =
+        Retention { revisions: 0, since: None, grace: Duration::from_secs(3600) };
+    for dry_run in [true, false] {
+        let collected = collect(&site.repository, &site.objects, &retention, dry_run).unwrap();
+        assert_eq!(collected.removed, 0, "{collected:?}");
+        assert!(collected.young >= 1, "{collected:?}");
+    }
+}
+
+#[test]
+fn who_has_begun_before_a_collection_begins_anew() {
+    let site = Site::new(Algorithm::Sha1);
+    let session = site.repository.begin().unwrap();
+    let mut edits = Edits::default();
+    edits.put(&path("/file"), site.file(b"collected before anybody refers to it"), None);
+    site.collect();
+    let error = site.repository.publish(&edits, &site.objects, &session).unwrap_err();
+    assert!(error.is_overtaken(), "{error}");
+    site.sound();
+}
+
+#[test]
+fn what_others_changed_meanwhile_is_not_overwritten() {
+    let site = Site::new(Algorithm::Sha1);
+    let put = |content: &[u8], seen: Option<&Entry>| {
+        let mut edits = Edits::default();
+        edits.put(&path("/d/file"), site.file(content), seen);
+        edits
+    };
+    let (first, second) = (put(b"first", None), put(b"second", None));
+    site.publish(&first).unwrap();
+    let error = site.publish(&second).unwrap_err();
+    assert!(matches!(&error, Error::Conflict(at) if *at == path("/d/file")), "{error}");
+    let seen = site.repository.snapshot().unwrap().lookup(&path("/d/file")).unwrap().unwrap();
+    site.publish(&put(b"second", Some(&seen))).unwrap();
+    assert_eq!(site.content("/d/file").unwrap(), b"second");
+
+    // A tree that stands there already, written by another.
+    let mut edits = Edits::default();
+    edits.graft(&path("/tree"), site.tree(&path("/tree"), 3));
+    site.publish(&edits).unwrap();
+    edits.graft(&path("/tree"), site.tree(&path("/tree"), 4));
+    let error = site.publish(&edits).unwrap_err();
+    assert!(matches!(&error, Error::Conflict(at) if *at == path("/tree")), "{error}");
+}
+
+#[test]
+fn nothing_is_published_through_a_file_or_over_a_directory() {
+    let site = Site::new(Algorithm::Sha1);
+    let mut edits = Edits::default();
+    edits.put(&path("/d/file"), site.file(b"x"), None);
+    site.publish(&edits).unwrap();
+    for (at, said) in [("/d/file/below", "no directory"), ("/d", "a directory")] {
+        let mut edits = Edits::default();
+        edits.put(&path(at), site.file(b"x"), None);
+        let error = site.publish(&edits).unwrap_err().to_string();
+        assert!(error.contains(said), "{at}: {error}");
+    }
+    site.sound();
+}
+
+#[test]
+fn signatures_are_asked_for() {
+    let site = Site::new(Algorithm::Sha1);
+    let fqrn = site.repository.fqrn().clone();
+    let other = Repository::open(site.storage.clone(), fqrn.clone(), Keys::generate(&fqrn).unwrap());
+    let error = other.snapshot().map(|_| ()).unwrap_err();
+    assert!(matches!(error, Error::Untrusted { .. }), "{error}");
+
+    let (_, expires) =
+        site.repository.resign(&site.objects, Duration::from_secs(90 * 24 * 3600)).unwrap();
+    assert!(expires > SystemTime::now() + Duration::from_secs(89 * 24 * 3600));
+    site.sound();
+}
+
+#[test]
+fn a_repository_is_not_created_over_another() {
+    let site = Site::new(Algorithm::Sha1);
+    let fqrn = site.repository.fqrn().clone();
+    let keys = Keys::generate(&fqrn).unwrap();
+    let created = Repository::create(
+        site.storage.clone(),
+        fqrn,
+        keys,
+        &site.objects,
+        &Creation::default(),
+    );
+    assert!(created.is_err());
+    site.sound();
+}
