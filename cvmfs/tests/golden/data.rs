@@ -41,14 +41,20 @@ pub(crate) struct Golden {
 impl Golden {
     /// Unpacks `storage.tar.zst` of a folder, and reads the manifest without verifying it.
     pub(crate) fn unpack(folder: &Path) -> Self {
-        let unpacked = TempDir::new().unwrap();
-        let archive = std::fs::File::open(folder.join("storage.tar.zst")).unwrap();
-        let archive = zstd::Decoder::new(archive).unwrap();
-        tar::Archive::new(archive).unpack(unpacked.path()).unwrap();
+        let unpacked = unpack(&folder.join("storage.tar.zst"));
         let manifest = std::fs::read(unpacked.path().join(".cvmfspublished")).unwrap();
         let manifest = Manifest::parse(&manifest).unwrap().unverified().clone();
         Self { storage: Storage::local(unpacked.path()), manifest, _unpacked: unpacked }
     }
+}
+
+/// Unpacks an archive into a private directory.
+pub(crate) fn unpack(archive: &Path) -> TempDir {
+    let unpacked = TempDir::new().unwrap();
+    let archive = std::fs::File::open(archive).unwrap();
+    let archive = zstd::Decoder::new(archive).unwrap();
+    tar::Archive::new(archive).unpack(unpacked.path()).unwrap();
+    unpacked
 }
 
 /// `tree.json` and its like.

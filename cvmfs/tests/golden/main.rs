@@ -5,15 +5,20 @@
 //!
 //! Each file here gives its tests by a function `tests`.
 
+#![expect(clippy::unwrap_used, reason = "the data is that of the tests")]
+
 mod catalogs;
 mod data;
+mod trust;
 
 use libtest_mimic::{Arguments, Trial};
 
 fn main() {
     let arguments = Arguments::from_args();
     let tests = match data::directory() {
-        Ok(directory) => catalogs::tests(&directory),
+        Ok(directory) => {
+            [catalogs::tests, trust::tests].iter().flat_map(|tests| tests(&directory)).collect()
+        }
         Err(absent) => vec![Trial::test(absent, || Ok(())).with_ignored_flag(true)],
     };
     libtest_mimic::run(&arguments, tests).exit();
