@@ -85,6 +85,21 @@ impl fmt::Display for RepositoryPath {
     }
 }
 
+/// Directories above `path` that are worth a catalog of their own where trees are kept in catalogs (CernVM-FS),
+/// the outermost first: those that grow with the number of images. Then a new image changes a few catalogs with
+/// few names each, however many images there are. The trees themselves (`layerfs`, `rootfs`, `.flat/…`) are none
+/// of these.
+pub fn catalog_roots(path: &RepositoryPath) -> impl Iterator<Item = RepositoryPath> + use<> {
+    let depth = match path.0.split('/').next() {
+        Some(LAYERS | CHAINS | FLAT | METADATA) => 2,
+        // The registry of a public name.
+        _ => 1,
+    };
+    let ends = path.0.match_indices('/').take(depth).map(|(end, _)| end);
+    let roots: Vec<_> = ends.map(|end| RepositoryPath(path.0[..end].to_owned())).collect();
+    roots.into_iter()
+}
+
 fn sharded(root: &str, hex: &str) -> RepositoryPath {
     RepositoryPath(format!("{root}/{}/{hex}", &hex[..2]))
 }
@@ -241,6 +256,28 @@ mod tests {
             (public_link(&name), public_link(&name)),
         ] {
             assert_eq!(path.unit(), expected);
+        }
+    }
+
+    #[test]
+    fn catalogs_begin_where_names_gather() {
+        let digest = Digest::of(b"");
+        let (l, c, i) = (digest.into(), digest.into(), digest.into());
+        let name: PublicName = "r.io:5000/a/b:1".parse().unwrap();
+        for (path, expected) in [
+            (layerfs(&l), [".layers", ".layers/e3"].as_slice()),
+            (layer_metadata(&l, LayerMetadata::Origin), &[".layers", ".layers/e3"]),
+            (chain_layer(&c), &[".chains", ".chains/e3"]),
+            (chain_rootfs(&c), &[".chains", ".chains/e3"]),
+            (flat(&i), &[".flat", ".flat/e3"]),
+            (
+                image_metadata(&name, ImageMetadata::Manifest),
+                &[".metadata", ".metadata/r.io:5000"],
+            ),
+            (public_link(&name), &["r.io:5000"]),
+        ] {
+            let roots: Vec<_> = catalog_roots(&path).map(|root| root.to_string()).collect();
+            assert_eq!(roots, expected, "{path}");
         }
     }
 

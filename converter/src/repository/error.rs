@@ -21,6 +21,9 @@ pub enum Error {
     /// The repository's path leads to something that is no directory.
     #[error("{} is no directory, so it cannot be a repository", .0.display())]
     NotADirectory(PathBuf),
+    /// What only a CernVM-FS repository can do was asked of a directory.
+    #[error("{} is a plain directory and no CernVM-FS repository: name one as cvmfs+file://DIR or cvmfs+s3://…", .0.display())]
+    NotCvmfs(PathBuf),
     /// Another publisher is at work, and the caller does not want to wait.
     #[error("{0}")]
     Busy(String),
@@ -84,6 +87,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: EntryError,
     },
+    /// A CernVM-FS repository was not read or written.
+    #[error(transparent)]
+    Cvmfs(#[from] cvmfs_repository::Error),
     /// The content of a file ended early or could not be read from its source.
     #[error("cannot read the content of {path} from its layer")]
     Content {
@@ -131,6 +137,21 @@ pub enum EntryError {
 }
 
 impl Error {
+    /// Whether there is no repository. Front ends tell this case apart (DUCC's exit status 104).
+    pub fn is_no_such_repository(&self) -> bool {
+        matches!(
+            self,
+            Self::NoSuchRepository(_) | Self::Cvmfs(cvmfs_repository::Error::NoSuchRepository(_))
+        )
+    }
+}
+
+impl Error {
+    /// Whether doing the same once more, from a fresh look at the repository, can be expected to work.
+    pub fn is_overtaken(&self) -> bool {
+        matches!(self, Self::Cvmfs(error) if error.is_overtaken())
+    }
+
     pub(crate) fn system(
         action: &'static str,
         path: impl AsRef<Path>,

@@ -5,20 +5,26 @@
 //! Paths are [`RepositoryPath`]s; content of untrusted layers is resolved strictly beneath its own layer.
 
 mod below;
+pub mod cvmfs;
 pub mod directory;
 mod error;
 mod locator;
 mod names;
 mod open_ends;
+mod place;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 
 use layer_layout::RepositoryPath;
 
+pub use cvmfs::Cvmfs;
 pub use directory::Directory;
 pub use error::{EntryError, Error, Result};
 pub use locator::{Locator, LocatorError};
 pub use open_ends::{Completion, OpenEnds};
+pub use place::{Access, Place};
 
 use crate::layer::{Entry, Segment};
 

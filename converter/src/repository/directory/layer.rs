@@ -264,6 +264,8 @@ impl Writer {
         if path == target {
             return Err(Error::entry(path, EntryError::LinkToItself));
         }
+        // The target may be a directory just because the link stands in it.
+        self.parent(path)?;
         if self.names.contains(target) {
             return Err(Error::entry(path, EntryError::LinkToDirectory(target.clone())));
         }

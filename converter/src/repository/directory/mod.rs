@@ -32,7 +32,7 @@ mod names;
 mod remove;
 mod shortfall;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod transaction;
 mod unchanged;
 

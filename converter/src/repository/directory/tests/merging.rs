@@ -6,9 +6,9 @@ use layer_layout::RepositoryPath;
 use proptest::prelude::*;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
-use super::describe::{With, dir, fifo, file, gone, link, opaque, symlink};
-use super::{CAPABILITY, Described, Place, layerfs, rootfs, snapshot, unpack};
-use crate::repository::Transaction;
+use super::{Described, Place, layerfs, rootfs, snapshot, unpack};
+use crate::repository::tests::describe::{With, dir, file, gone, link, opaque, symlink};
+use crate::repository::tests::merging::{any_entry, base, pairs, stack};
 
 /// An overlay mount of published layers, for as long as it lives.
 struct Overlay {
@@ -39,24 +39,6 @@ impl Drop for Overlay {
     }
 }
 
-/// Unpacks layers (base first), completing those that need it; topmost first.
-fn stack(
-    transaction: &dyn Transaction,
-    name: &str,
-    layers: &[&[Described]],
-) -> Vec<RepositoryPath> {
-    let mut stack: Vec<RepositoryPath> = Vec::new();
-    for (at, entries) in layers.iter().enumerate() {
-        let path = layerfs(&format!("{name} {at}"));
-        let ends = unpack(transaction, &path, entries).unwrap();
-        if !ends.is_empty() {
-            transaction.complete_layer(&path, &ends, &stack).unwrap();
-        }
-        stack.insert(0, path);
-    }
-    stack
-}
-
 /// What overlayfs shows of layers, with its own marks left out: a normal mount shows
 /// `user.overlay.opaque`. A mark on the root of a lower directory means nothing to the kernel: the stack
 /// has to end there.
@@ -73,53 +55,12 @@ fn shown(place: &Place, stack: Vec<PathBuf>) -> snapshot::Tree {
 
 #[test]
 fn a_merged_tree_is_what_overlayfs_shows() {
-    let base: &[Described] = &[
-        dir("").at(1),
-        dir("d").mode(0o750).owner(1, 2).at(2),
-        dir("d/e").at(3).xattr("user.low", b"1"),
-        file("d/e/f", "low").mode(0o4755).xattr("security.capability", CAPABILITY),
-        link("d/e/g", "d/e/f"),
-        file("d/f", "low"),
-        file("f", "low").owner(3, 4),
-        fifo("p"),
-        symlink("s", "d"),
-        dir("usr").at(4),
-        dir("usr/lib").at(5),
-        file("usr/lib/low", "low"),
-        symlink("lib", "usr/lib"),
-    ];
-    let pairs: &[(&str, &[Described])] = &[
-        ("nothing", &[dir("")]),
-        ("whiteout of a directory", &[dir(""), gone("d")]),
-        ("whiteout of a file", &[dir(""), dir("d"), gone("d/f")]),
-        ("whiteout of a symlink", &[gone("s")]),
-        ("opaque over existing", &[dir("d"), opaque("d"), file("d/new", "new")]),
-        ("opaque, mark last", &[dir("d"), file("d/new", "new"), opaque("d")]),
-        ("opaque root", &[dir("").at(9), opaque(""), file("new", "new")]),
-        ("nested opaque", &[dir("d"), dir("d/e"), opaque("d/e"), gone("d/f")]),
-        ("opaque in opaque", &[dir("d"), opaque("d"), dir("d/e"), opaque("d/e"), gone("d/e/f")]),
-        ("file over directory", &[file("d", "new")]),
-        ("directory over file", &[dir("f"), file("f/x", "new")]),
-        ("directory over symlink", &[dir("s"), file("s/x", "new")]),
-        ("directory becomes symlink", &[symlink("d", "usr")]),
-        ("whiteout and again, a file", &[gone("f"), file("f", "new")]),
-        ("again and whiteout, a file", &[file("f", "new"), gone("f")]),
-        ("whiteout and again, a directory", &[gone("d"), dir("d"), file("d/x", "new")]),
-        ("again and whiteout, a directory", &[dir("d"), file("d/x", "new"), gone("d")]),
-        ("whiteout of nothing", &[gone("nothing"), dir("d"), gone("d/nothing"), gone("n/n")]),
-        ("new attributes only", &[dir("d").mode(0o1777).owner(7, 8).at(9).xattr("user.up", b"2")]),
-        ("hard link to a lower file", &[dir("d"), link("d/new", "f")]),
-        ("hard link to a lower group", &[dir("d"), dir("d/e"), link("d/e/new", "d/e/g")]),
-        ("hard link to a lower symlink", &[link("t", "s")]),
-        ("implied over a directory", &[file("d/e/new", "new")]),
-        ("implied over a symlink", &[file("lib/new", "new"), gone("lib/low")]),
-        ("new hard links", &[file("n", "new"), link("m", "n"), link("f", "n")]),
-    ];
     let place = Place::new();
     let transaction = place.begin();
     let mut stacks = Vec::new();
-    for (name, upper) in pairs {
-        let stack = stack(&*transaction, name, &[base, upper]);
+    let (base, pairs) = (base(), pairs());
+    for (name, upper) in &pairs {
+        let stack = stack(&*transaction, name, &[&base, upper]);
         transaction.merge(&rootfs(name), &stack).unwrap();
         stacks.push(stack);
     }
@@ -191,19 +132,6 @@ fn a_file_with_too_many_names_is_copied() {
     snapshot::assert_same(&snapshot::of(&layer), &snapshot::of(&merged), "copies");
     let inode = |path: PathBuf| path.symlink_metadata().unwrap().ino();
     assert_eq!(inode(merged.join("a")), inode(merged.join("b")));
-}
-
-/// One entry over a few names, the root among them.
-fn any_entry() -> impl Strategy<Value = Described> {
-    let path = proptest::collection::vec(prop_oneof!["a", "b", "c"], 0..4)
-        .prop_map(|names| names.join("/"));
-    (path, 0..9, 0..4_i64).prop_map(|(path, kind, time)| match kind {
-        0..=3 => dir(&path).at(time),
-        4 => gone(&path),
-        5 => opaque(&path),
-        6 => symlink(&path, "a").at(time),
-        _ => file(&path, "x").at(time),
-    })
 }
 
 /// Leaves out what a single layer cannot have: names below files.

@@ -3,26 +3,25 @@
 //! They need root, as owners, devices and overlay mounts do; what holds for ordinary users is tried in a
 //! child process that has given up its privileges.
 
-mod completing;
-mod describe;
-mod editing;
-mod layers;
+mod holes;
 mod merging;
 mod ordinary_user;
 mod publishing;
-mod snapshot;
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use layer_layout::{Digest, RepositoryPath, path};
+use layer_layout::{RepositoryPath, path};
 
 use super::Directory;
-use crate::layer::{Entry, Kind, Segment};
-use crate::repository::{OpenEnds, Repository, Result, Transaction};
+use crate::repository::tests::{
+    CAPABILITY, Described, Target, layerfs, publish, rootfs, snapshot, unpack,
+};
+use crate::repository::{Repository, Transaction};
+
+crate::repository::tests::rules!(super::Place);
 
 /// A repository in a directory of its own.
-struct Place {
+pub(in crate::repository) struct Place {
     directory: tempfile::TempDir,
 }
 
@@ -59,17 +58,8 @@ impl Place {
         self.open().begin(&mut |text| panic!("{text}")).unwrap()
     }
 
-    /// Publishes layers, each with its place, topmost last, without completing them.
     fn publish(&self, layers: &[&[Described]]) -> Vec<RepositoryPath> {
-        let transaction = self.begin();
-        let mut paths = Vec::new();
-        for (at, entries) in layers.iter().enumerate() {
-            let path = layerfs(&format!("layer {at}"));
-            unpack(&*transaction, &path, entries).unwrap();
-            paths.insert(0, path);
-        }
-        transaction.commit().unwrap();
-        paths
+        publish(self, layers)
     }
 
     fn host(&self, path: &RepositoryPath) -> PathBuf {
@@ -82,37 +72,22 @@ impl Place {
     }
 }
 
-/// CAP_NET_RAW, permitted and effective (`linux/capability.h`, VFS_CAP_REVISION_2).
-const CAPABILITY: &[u8] = &[1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-
-/// An entry with its content.
-type Described = (Entry, Vec<u8>);
-
-/// A place for a layer of this name.
-fn layerfs(name: &str) -> RepositoryPath {
-    path::layerfs(&Digest::of(name.as_bytes()).into())
-}
-
-/// A place for a merged tree of this name.
-fn rootfs(name: &str) -> RepositoryPath {
-    path::chain_rootfs(&Digest::of(name.as_bytes()).into())
-}
-
-/// Unpacks a layer of these entries.
-fn unpack(
-    transaction: &dyn Transaction,
-    path: &RepositoryPath,
-    entries: &[Described],
-) -> Result<OpenEnds> {
-    let mut writer = transaction.layer_writer(path)?;
-    for (entry, content) in entries {
-        let segments = match entry.kind {
-            Kind::File { size } if size > 0 => vec![Segment { offset: 0, length: size }],
-            _ => Vec::new(),
-        };
-        writer.apply(entry, &segments, &mut content.as_slice() as &mut dyn Read)?;
+impl Target for Place {
+    fn new() -> Self {
+        Self::new()
     }
-    writer.finish()
+
+    fn begin(&self) -> Box<dyn Transaction> {
+        self.begin()
+    }
+
+    fn names(&self) -> Vec<String> {
+        names(&self.path())
+    }
+
+    fn tree(&self, path: &RepositoryPath) -> snapshot::Tree {
+        snapshot::of(&self.host(path))
+    }
 }
 
 /// What a directory holds, for a look whether nothing was left.

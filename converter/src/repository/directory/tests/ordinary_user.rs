@@ -9,8 +9,8 @@ use std::thread;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-use super::describe::{With, device, dir, file, gone, link, opaque, symlink};
 use super::{CAPABILITY, Place, layerfs, names, rootfs, snapshot, unpack};
+use crate::repository::tests::describe::{With, device, dir, file, gone, link, opaque, symlink};
 use crate::repository::{Directory, Error, Repository};
 
 const USER: u32 = 65534;

@@ -13,8 +13,8 @@ use super::super::area::Area;
 use super::super::journal;
 use super::super::lock::Lock;
 use super::super::transaction::Change;
-use super::describe::{With, dir, file};
 use super::{Place, layerfs, names, rootfs, snapshot, unpack};
+use crate::repository::tests::describe::{With, dir, file};
 use crate::repository::{Directory, Error, Published, Repository, Transaction};
 
 fn public_name() -> PublicName {

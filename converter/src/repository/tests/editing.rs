@@ -1,31 +1,31 @@
 //! Adding files to a shared tree.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::describe::{With, dir, file, symlink};
-use super::{Described, Place, layerfs, rootfs, snapshot};
+use super::{Described, Target, publish, rootfs, snapshot};
 use crate::repository::TreeEditor;
 
 /// Shares a tree of these entries, edits it, and returns the original and the edited one as they were and
 /// are.
-fn edit(entries: &[Described], change: impl FnOnce(&mut dyn TreeEditor)) -> [snapshot::Tree; 3] {
-    let place = Place::new();
-    let layers = place.publish(&[entries]);
-    let before = snapshot::of(&place.host(&layerfs("layer 0")));
+fn edit<T: Target>(
+    entries: &[Described],
+    change: impl FnOnce(&mut dyn TreeEditor),
+) -> [snapshot::Tree; 3] {
+    let place = T::new();
+    let layers = publish(&place, &[entries]);
+    let before = place.tree(&layers[0]);
     let transaction = place.begin();
     let mut editor = transaction.share(&rootfs("x"), &layers[0]).unwrap();
     change(&mut *editor);
     drop(editor);
     transaction.commit().unwrap();
-    [before, snapshot::of(&place.host(&layers[0])), snapshot::of(&place.host(&rootfs("x")))]
+    [before, place.tree(&layers[0]), place.tree(&rootfs("x"))]
 }
 
-#[test]
-fn shared_files_are_left_alone() {
+pub(in crate::repository) fn shared_files_are_left_alone<T: Target>() {
     let entries = [dir("").at(5), file("f", "old"), symlink("s", "f"), dir("d").mode(0o500).at(6)];
-    let [before, after, edited] = edit(&entries, |editor| {
+    let [before, after, edited] = edit::<T>(&entries, |editor| {
         editor.write_file(Path::new("f"), 0o755, b"new").unwrap();
         editor.write_file(Path::new("s"), 0o644, b"no link").unwrap();
         editor.write_file(Path::new("/d/f"), 0o600, b"deep").unwrap();
@@ -41,8 +41,7 @@ fn shared_files_are_left_alone() {
     assert_eq!(directory(&edited), directory(&before));
 }
 
-#[test]
-fn links_are_followed_as_in_a_container() {
+pub(in crate::repository) fn links_are_followed_as_in_a_container<T: Target>() {
     let entries = [
         dir(""),
         dir("real"),
@@ -53,7 +52,7 @@ fn links_are_followed_as_in_a_container() {
         symlink("etc", "/etc"),
         file("file", ""),
     ];
-    let [_, _, edited] = edit(&entries, |editor| {
+    let [_, _, edited] = edit::<T>(&entries, |editor| {
         for path in ["absolute/a", "outside/b", "dangling/c", "circle/d", "real", "file", "etc/e"] {
             editor.ensure_directory(Path::new(path)).unwrap();
         }
@@ -91,14 +90,13 @@ fn links_are_followed_as_in_a_container() {
     assert!(!Path::new("/etc/e").exists());
 }
 
-#[test]
-fn a_root_becomes_writable_for_its_owner_alone() {
-    let place = Place::new();
-    let layers = place.publish(&[&[dir("").mode(0o555)]]);
+pub(in crate::repository) fn a_root_becomes_writable_for_its_owner_alone<T: Target>() {
+    let place = T::new();
+    let layers = publish(&place, &[&[dir("").mode(0o555)]]);
     let transaction = place.begin();
     let mut editor = transaction.share(&rootfs("x"), &layers[0]).unwrap();
     editor.make_root_writable().unwrap();
     drop(editor);
     transaction.commit().unwrap();
-    assert_eq!(fs::metadata(place.host(&rootfs("x"))).unwrap().mode() & 0o7777, 0o755);
+    assert_eq!(place.tree(&rootfs("x"))[""].mode, 0o040_755);
 }

@@ -1,10 +1,7 @@
 //! What a layer becomes.
 
-use std::os::unix::fs::FileExt;
-
 use super::describe::{With, clean, device, dir, fifo, file, gone, link, opaque, symlink};
-use super::{CAPABILITY, Described, Place, layerfs, names, snapshot, unpack};
-use crate::layer::{Kind, Segment};
+use super::{CAPABILITY, Described, Target, layerfs, snapshot, unpack};
 use crate::repository::{EntryError, Error, OpenEnds};
 
 const S_IFDIR: u32 = 0o040_000;
@@ -12,10 +9,10 @@ const S_IFCHR: u32 = 0o020_000;
 const S_IFREG: u32 = 0o100_000;
 
 /// Publishes each layer for itself and takes in what stands in the repository then.
-fn unpacked<'a>(
+fn unpacked<'a, T: Target>(
     layers: impl IntoIterator<Item = &'a [Described]>,
 ) -> Vec<(snapshot::Tree, OpenEnds)> {
-    let place = Place::new();
+    let place = T::new();
     let transaction = place.begin();
     let mut unpacked = Vec::new();
     for (at, entries) in layers.into_iter().enumerate() {
@@ -24,13 +21,12 @@ fn unpacked<'a>(
         unpacked.push((path, ends));
     }
     transaction.commit().unwrap();
-    assert_eq!(names(&place.path()), [".layers"], "nothing of the publisher is left");
-    let take = |(path, ends)| (snapshot::of(&place.host(&path)), ends);
+    assert_eq!(place.names(), [".layers"], "nothing of the publisher is left");
+    let take = |(path, ends)| (place.tree(&path), ends);
     unpacked.into_iter().map(take).collect()
 }
 
-#[test]
-fn everything_an_entry_has_is_kept() {
+pub(in crate::repository) fn everything_an_entry_has_is_kept<T: Target>() {
     let entries = [
         dir("").mode(0o555).owner(1, 2).at(-5),
         dir("d").mode(0o2755).owner(3, 4).xattr("user.d", b"v"),
@@ -42,7 +38,7 @@ fn everything_an_entry_has_is_kept() {
         link("d/other", "d/suid"),
         link("d/otherlink", "d/link"),
     ];
-    let (tree, ends) = unpacked([entries.as_slice()]).remove(0);
+    let (tree, ends) = unpacked::<T>([entries.as_slice()]).remove(0);
     assert!(ends.is_empty());
     let root = &tree[""];
     assert_eq!((root.mode, root.owner, root.mtime), (S_IFDIR | 0o555, (1, 2), (-5, 7)));
@@ -64,8 +60,7 @@ fn everything_an_entry_has_is_kept() {
     assert_eq!(tree["d/link"].group, tree["d/otherlink"].group);
 }
 
-#[test]
-fn of_several_entries_the_last_counts() {
+pub(in crate::repository) fn of_several_entries_the_last_counts<T: Target>() {
     let cases: &[(&[Described], &[&str])] = &[
         (&[file("a", "1"), file("a", "2")], &["", "a=2"]),
         (&[dir("a"), file("a/b", ""), file("a", "2")], &["", "a=2"]),
@@ -82,7 +77,7 @@ fn of_several_entries_the_last_counts() {
         // A name that only looks like one below the other.
         (&[dir("a"), dir("a-b"), file("a-b/c", ""), file("a", "1")], &["", "a=1", "a-b", "a-b/c="]),
     ];
-    let trees = unpacked(cases.iter().map(|(entries, _)| *entries));
+    let trees = unpacked::<T>(cases.iter().map(|(entries, _)| *entries));
     for ((entries, expected), (tree, _)) in cases.iter().zip(trees) {
         let is: Vec<String> = tree
             .iter()
@@ -95,8 +90,7 @@ fn of_several_entries_the_last_counts() {
     }
 }
 
-#[test]
-fn marks_concern_the_layers_below_only() {
+pub(in crate::repository) fn marks_concern_the_layers_below_only<T: Target>() {
     // Expected: names, `!` a whiteout, `/` an opaque directory.
     let cases: &[(&[Described], &[&str])] = &[
         (&[gone("a")], &["a!"]),
@@ -114,7 +108,7 @@ fn marks_concern_the_layers_below_only() {
         (&[gone("a"), link("b", "c"), gone("b")], &["a!"]),
         (&[gone("a/x"), gone("a")], &["a/"]),
     ];
-    let trees = unpacked(cases.iter().map(|(entries, _)| *entries));
+    let trees = unpacked::<T>(cases.iter().map(|(entries, _)| *entries));
     for ((entries, expected), (tree, _)) in cases.iter().zip(trees) {
         let is: Vec<String> = tree
             .iter()
@@ -136,8 +130,7 @@ fn marks_concern_the_layers_below_only() {
     }
 }
 
-#[test]
-fn open_ends_are_told() {
+pub(in crate::repository) fn open_ends_are_told<T: Target>() {
     /// Entries, implied directories, links to lower layers with their targets.
     type Case<'a> = (&'a [Described], &'a [&'a str], &'a [(&'a str, &'a str)]);
     let cases: &[Case<'_>] = &[
@@ -157,7 +150,7 @@ fn open_ends_are_told() {
         (&[dir("d"), link("d/x", "y"), file("d", "")], &[], &[]),
         (&[link("x", "y"), dir("x")], &[], &[]),
     ];
-    let trees = unpacked(cases.iter().map(|(entries, ..)| *entries));
+    let trees = unpacked::<T>(cases.iter().map(|(entries, ..)| *entries));
     for ((entries, implied, links), (_, ends)) in cases.iter().zip(trees) {
         let expected = OpenEnds {
             implied_directories: implied.iter().map(|path| clean(path)).collect(),
@@ -167,8 +160,7 @@ fn open_ends_are_told() {
     }
 }
 
-#[test]
-fn what_contradicts_itself_is_refused() {
+pub(in crate::repository) fn what_contradicts_itself_is_refused<T: Target>() {
     use EntryError::{
         LinkToDirectory, LinkToItself, LinkToNothing, Root, ThroughFile, ThroughSymlink,
         WhiteoutDevice,
@@ -186,6 +178,8 @@ fn what_contradicts_itself_is_refused() {
         (&[file("a", ""), link("b", "a/c")], "b", ThroughFile(clean("a"))),
         (&[dir("a"), link("b", "a")], "b", LinkToDirectory(clean("a"))),
         (&[link("b", "")], "b", LinkToDirectory(clean(""))),
+        (&[link("a/b", "a")], "a/b", LinkToDirectory(clean("a"))),
+        (&[file("a", ""), link("a/b", "a")], "a/b", ThroughFile(clean("a"))),
         (&[link("b", "b")], "b", LinkToItself),
         (&[gone("a"), link("b", "a")], "b", LinkToNothing(clean("a"))),
         (&[opaque("d"), link("b", "d/a")], "b", LinkToNothing(clean("d/a"))),
@@ -194,7 +188,7 @@ fn what_contradicts_itself_is_refused() {
         (&[gone("")], "", Root),
         (&[device("a", 0, 0)], "a", WhiteoutDevice),
     ];
-    let place = Place::new();
+    let place = T::new();
     let transaction = place.begin();
     for (entries, path, reason) in cases {
         match unpack(&*transaction, &layerfs("x"), entries) {
@@ -205,35 +199,5 @@ fn what_contradicts_itself_is_refused() {
         }
     }
     transaction.commit().unwrap();
-    assert_eq!(names(&place.path()), [""; 0], "what was begun and not finished is not published");
-}
-
-#[test]
-fn holes_stay_holes() {
-    use std::os::unix::fs::MetadataExt;
-    let place = Place::new();
-    let transaction = place.begin();
-    let mut writer = transaction.layer_writer(&layerfs("x")).unwrap();
-    let (mut entry, _) = file("sparse", "");
-    let size = 1 << 30;
-    entry.kind = Kind::File { size };
-    let segments =
-        [Segment { offset: 1 << 20, length: 3 }, Segment { offset: 500 << 20, length: 2 }];
-    writer.apply(&entry, &segments, &mut b"abcde".as_slice()).unwrap();
-    let (mut short, _) = file("short", "");
-    short.kind = Kind::File { size: 9 };
-    let whole = [Segment { offset: 0, length: 9 }];
-    let error = writer.apply(&short, &whole, &mut b"abc".as_slice()).unwrap_err();
-    assert!(matches!(error, Error::Content { .. }), "{error:?}");
-    writer.finish().unwrap();
-    let path = place.staged(&layerfs("x")).join("sparse");
-    let metadata = path.metadata().unwrap();
-    assert_eq!(metadata.len(), size);
-    assert!(metadata.blocks() * 512 < 1 << 20, "{} blocks", metadata.blocks());
-    let file = std::fs::File::open(path).unwrap();
-    let mut data = [9; 5];
-    file.read_exact_at(&mut data, (1 << 20) - 1).unwrap();
-    assert_eq!(&data, b"\0abc\0");
-    file.read_exact_at(&mut data, 500 << 20).unwrap();
-    assert_eq!(&data, b"de\0\0\0");
+    assert_eq!(place.names(), [""; 0], "what was begun and not finished is not published");
 }

@@ -10,19 +10,19 @@ use crate::layer::Xattrs;
 
 /// Everything about one name.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Node {
+pub(in crate::repository) struct Node {
     /// Type and permission bits.
-    pub(super) mode: u32,
-    pub(super) owner: (u32, u32),
+    pub(in crate::repository) mode: u32,
+    pub(in crate::repository) owner: (u32, u32),
     /// Of files only: a directory's size is the file system's affair.
-    pub(super) size: u64,
-    pub(super) mtime: (i64, i64),
-    pub(super) rdev: u64,
-    pub(super) xattrs: Xattrs,
+    pub(in crate::repository) size: u64,
+    pub(in crate::repository) mtime: (i64, i64),
+    pub(in crate::repository) rdev: u64,
+    pub(in crate::repository) xattrs: Xattrs,
     /// A file's content or a symlink's target.
-    pub(super) content: Vec<u8>,
+    pub(in crate::repository) content: Vec<u8>,
     /// The first name of the same inode in this tree.
-    pub(super) group: String,
+    pub(in crate::repository) group: String,
 }
 
 impl fmt::Debug for Node {
@@ -38,11 +38,11 @@ impl fmt::Debug for Node {
 }
 
 /// A tree by path; the root is the empty path.
-pub(super) type Tree = BTreeMap<String, Node>;
+pub(in crate::repository) type Tree = BTreeMap<String, Node>;
 
 /// Takes in a tree. Names that are listed and not there are left out: overlayfs shows a whiteout so that
 /// has nothing to hide.
-pub(super) fn of(root: &Path) -> Tree {
+pub(in crate::repository) fn of(root: &Path) -> Tree {
     let mut tree = Tree::new();
     let mut groups = BTreeMap::new();
     take(root, String::new(), &mut tree, &mut groups);
@@ -98,7 +98,7 @@ fn take(path: &Path, name: String, tree: &mut Tree, groups: &mut BTreeMap<(u64, 
 }
 
 /// Names that differ, with both sides, or nothing.
-pub(super) fn difference(left: &Tree, right: &Tree) -> Vec<String> {
+pub(in crate::repository) fn difference(left: &Tree, right: &Tree) -> Vec<String> {
     let names: std::collections::BTreeSet<_> = left.keys().chain(right.keys()).collect();
     names
         .into_iter()
@@ -107,8 +107,19 @@ pub(super) fn difference(left: &Tree, right: &Tree) -> Vec<String> {
         .collect()
 }
 
+/// The same tree with hard links of one directory only, which is all that some repositories know.
+pub(in crate::repository) fn linked_within_directories(mut tree: Tree) -> Tree {
+    let mut first = BTreeMap::new();
+    for (name, node) in &mut tree {
+        let directory = name.rsplit_once('/').map_or("", |(directory, _)| directory);
+        let group = (directory.to_owned(), node.group.clone());
+        node.group = first.entry(group).or_insert_with(|| name.clone()).clone();
+    }
+    tree
+}
+
 /// Fails with all differences if there are any.
-pub(super) fn assert_same(left: &Tree, right: &Tree, what: &str) {
+pub(in crate::repository) fn assert_same(left: &Tree, right: &Tree, what: &str) {
     let difference = difference(left, right);
     assert!(difference.is_empty(), "{what}:\n{}", difference.join("\n"));
 }

@@ -1,0 +1,186 @@
+//! Adding files to a tree that shares its content with others.
+//!
+//! What is added is a small tree of its own, which lies over the other like a layer when the result is written.
+//! The tree's symlinks are followed as they will be in a container, with the tree's root as `/`. What is added
+//! carries the time of the root, so that the same image gives the same tree again.
+
+use std::collections::VecDeque;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cvmfs_repository::entry::{Entry, Kind};
+use layer_layout::RepositoryPath;
+use rustix::io::Errno;
+
+use super::change::Core;
+use super::staged::{Attributes, Staged};
+use super::view::{Dir, Merged};
+use crate::repository::below::stack::MAX_SYMLINKS;
+use crate::repository::names::{components, join, split};
+use crate::repository::{Error, Result, TreeEditor};
+
+/// Adds to one tree.
+pub(super) struct Editor {
+    core: Arc<Core>,
+    path: RepositoryPath,
+    added: Arc<Staged>,
+    /// What is seen with what was added so far.
+    root: Dir,
+}
+
+/// What a path leads to.
+enum Target {
+    /// A directory: the way to it without symlinks.
+    Directory(Vec<Step>),
+    Other,
+    /// Nothing, and why.
+    Nothing(Errno),
+}
+
+/// A directory on the way.
+struct Step {
+    path: Vec<u8>,
+    directory: Dir,
+}
+
+/// A path as components below the root. `..` has no place in what this program itself adds.
+fn clean(path: &Path) -> Vec<u8> {
+    components(path.as_os_str().as_bytes()).collect::<Vec<_>>().join(&b'/')
+}
+
+impl Editor {
+    /// Begins to add to `source`, for a tree at `path`.
+    pub(super) fn new(core: Arc<Core>, path: RepositoryPath, source: Dir) -> Result<Self> {
+        let root = source.entry().clone();
+        let added = Arc::new(Staged::create(&core.database(), &Attributes::of(&root))?);
+        let trees = vec![Dir::Staged(added.view()?), source];
+        Ok(Self { core, path, added, root: Dir::Merged(Merged::of(trees, root)?) })
+    }
+
+    /// What is added, to be laid over the source.
+    pub(super) fn added(&self) -> &Arc<Staged> {
+        &self.added
+    }
+
+    fn shown(&self, path: &[u8]) -> PathBuf {
+        let name = std::ffi::OsStr::from_bytes(path);
+        Path::new(&self.core.name).join(&self.path).join(name)
+    }
+
+    fn find(&self, path: &[u8]) -> Result<Target> {
+        let root = || Step { path: Vec::new(), directory: self.root.clone() };
+        let mut way = vec![root()];
+        let mut names: VecDeque<Vec<u8>> = components(path).map(<[u8]>::to_vec).collect();
+        let mut links = 0;
+        while let Some(name) = names.pop_front() {
+            if name == b".." {
+                if way.len() > 1 {
+                    way.pop();
+                }
+                continue;
+            }
+            let Some(at) = way.last() else { break };
+            let Some(child) = at.directory.child(&name)? else {
+                return Ok(Target::Nothing(Errno::NOENT));
+            };
+            match child.entry.kind {
+                Kind::Directory => {
+                    let Some(directory) = at.directory.enter(&name)? else {
+                        return Ok(Target::Nothing(Errno::NOENT));
+                    };
+                    way.push(Step { path: join(&at.path, &name), directory });
+                }
+                Kind::Symlink(target) => {
+                    links += 1;
+                    if links > MAX_SYMLINKS {
+                        return Ok(Target::Nothing(Errno::LOOP));
+                    }
+                    if target.first() == Some(&b'/') {
+                        way = vec![root()];
+                    }
+                    for name in components(&target).rev() {
+                        names.push_front(name.to_vec());
+                    }
+                }
+                _ if names.is_empty() => return Ok(Target::Other),
+                _ => return Ok(Target::Nothing(Errno::NOTDIR)),
+            }
+        }
+        Ok(Target::Directory(way))
+    }
+
+    /// Whether something is at `path` in the end. Symlinks in a circle lead nowhere, too.
+    fn resolves(&self, path: &[u8]) -> Result<bool> {
+        Ok(!matches!(self.find(path)?, Target::Nothing(_)))
+    }
+
+    /// Where a name in a directory stands without symlinks. The directory is there to be added to then.
+    fn place(&self, path: &[u8]) -> Result<Vec<u8>> {
+        let (parent, name) = split(path);
+        let failed = |cause: Errno| Err(Error::system("change", self.shown(parent), cause));
+        let way = match self.find(parent)? {
+            Target::Directory(way) => way,
+            Target::Other => return failed(Errno::NOTDIR),
+            Target::Nothing(cause) => return failed(cause),
+        };
+        let mut tree = self.added.change()?;
+        for Step { path, directory } in &way {
+            if !tree.is_directory(path)? {
+                tree.make_directory(path, Attributes::of(directory.entry()))?;
+            }
+        }
+        Ok(join(way.last().map_or(b"", |step| &step.path), name))
+    }
+
+    /// Attributes of what is added.
+    fn attributes(&self, mode: u32) -> Attributes {
+        let Attributes { mtime, .. } = Attributes::of(self.root.entry());
+        Attributes { mode, mtime, ..Attributes::default() }
+    }
+
+    fn put(&self, path: &[u8], entry: Entry) -> Result<()> {
+        let place = self.place(path)?;
+        self.added.change()?.put(&[&place], entry)
+    }
+}
+
+impl TreeEditor for Editor {
+    fn ensure_directory(&mut self, path: &Path) -> Result<()> {
+        let path = clean(path);
+        let mut at = Vec::new();
+        for name in components(&path) {
+            at = join(&at, name);
+            if self.resolves(&at)? {
+                continue;
+            }
+            // A symlink that leads nowhere gives way.
+            let place = self.place(&at)?;
+            self.added.change()?.make_directory(&place, self.attributes(0o755))?;
+        }
+        Ok(())
+    }
+
+    fn write_file(&mut self, path: &Path, mode: u32, content: &[u8]) -> Result<()> {
+        let file = self.core.objects.store_file(content)?;
+        self.put(&clean(path), self.attributes(mode).entry(Kind::File(file)))
+    }
+
+    fn ensure_file(&mut self, path: &Path, mode: u32) -> Result<()> {
+        if self.resolves(&clean(path))? { Ok(()) } else { self.write_file(path, mode, b"") }
+    }
+
+    fn ensure_symlink(&mut self, path: &Path, target: &str) -> Result<()> {
+        let path = clean(path);
+        if self.resolves(&path)? {
+            return Ok(());
+        }
+        self.put(&path, self.attributes(0o777).entry(Kind::Symlink(target.into())))
+    }
+
+    fn make_root_writable(&mut self) -> Result<()> {
+        let mut root = Attributes::of(self.root.entry());
+        root.mode |= 0o200;
+        self.added.change()?.dress(b"", &root)
+    }
+}

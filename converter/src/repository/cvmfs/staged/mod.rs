@@ -1,0 +1,44 @@
+//! Trees that are being prepared, in scratch databases: layers while they are unpacked, and what is added to
+//! a tree.
+//!
+//! | file | what it is for |
+//! |---|---|
+//! | `database` | the names and what they are |
+//! | `content` | what files hold, in a blob |
+//! | `inode` | names in the words of the repository format |
+//! | `layer`, `finish` | the rules for the entries of a layer |
+//! | `tree` | changing a tree by paths |
+//! | `completing` | a layer that takes something from those below it |
+//! | `view` | reading a tree |
+
+mod completing;
+mod content;
+mod database;
+mod finish;
+mod inode;
+mod layer;
+mod tree;
+mod view;
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+pub(super) use completing::complete;
+pub(super) use database::Attributes;
+pub(super) use finish::implied;
+pub(super) use layer::Layer;
+pub(super) use view::View;
+
+/// A tree in a database that nobody has open.
+#[derive(Debug)]
+pub(super) struct Staged {
+    path: PathBuf,
+    /// The inode number that is given out next. Held while the tree is changed.
+    next: Mutex<i64>,
+}
+
+impl Staged {
+    fn new(path: &Path, next: i64) -> Self {
+        Self { path: path.to_owned(), next: Mutex::new(next) }
+    }
+}

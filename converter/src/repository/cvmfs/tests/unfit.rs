@@ -1,0 +1,86 @@
+//! What the format cannot hold, or clients do not show.
+
+use layer_layout::RepositoryPath;
+
+use super::Scene;
+use crate::repository::tests::describe::{With, dir, fifo, file, gone, link, symlink};
+use crate::repository::tests::{Described, Target, layerfs, rootfs, unpack};
+
+/// Publishes a layer. Gives the names of its tree and of what is merged of it, and what was remarked.
+fn published(entries: &[Described]) -> (Scene, [RepositoryPath; 2], Vec<String>) {
+    let scene = Scene::new();
+    let transaction = scene.begin();
+    unpack(&*transaction, &layerfs("x"), entries).unwrap();
+    transaction.merge(&rootfs("x"), &[layerfs("x")]).unwrap();
+    let told = transaction.shortfalls();
+    transaction.commit().unwrap();
+    (scene, [layerfs("x"), rootfs("x")], told)
+}
+
+#[test]
+fn nothing_is_remarked_of_what_fits() {
+    let entries = [dir("").xattr("user.a", &[b'x'; 255]), symlink("s", "$HOME/(x)"), file("f", "")];
+    assert_eq!(published(&entries).2, [""; 0]);
+}
+
+#[test]
+fn attributes_without_room_are_told() {
+    let long = [b'x'; 256];
+    let (scene, paths, told) = published(&[
+        file("a", "1").xattr("user.long", &long).xattr("user.short", b"1"),
+        file("b", "1").xattr("user.long", &long),
+        file("c", "1").xattr("user.p@ge", b"1").xattr("user.hash", b"1"),
+        fifo("d").xattr("user.none", b"1").xattr("trusted.some", b"1"),
+    ]);
+    let expected = [
+        ("1 names lack the extended attribute user.none, which Linux", ": /d"),
+        (
+            "2 names lack the extended attribute user.long, for which CernVM-FS has no room",
+            ": /a, /b",
+        ),
+        ("1 names have the extended attribute user.p@ge, which clients", ": /c"),
+        ("1 names have the extended attribute user.hash, in whose place", ": /c"),
+    ];
+    assert_eq!(told.len(), expected.len(), "{told:?}");
+    for (line, (start, end)) in told.iter().zip(expected) {
+        assert!(line.starts_with(start) && line.ends_with(end), "{line}");
+    }
+    for path in paths {
+        let tree = scene.tree(&path);
+        let names = |name: &str| tree[name].xattrs.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names("a"), [b"user.short"]);
+        assert_eq!(names("b"), [b""; 0]);
+        assert_eq!(names("c"), [b"user.hash", b"user.p@ge"]);
+        assert_eq!(names("d"), [b"trusted.some"]);
+    }
+}
+
+#[test]
+fn link_targets_with_variables_are_kept_and_told() {
+    let (scene, paths, told) = published(&[symlink("s", "/$(ARCH)/lib")]);
+    assert_eq!(told.len(), 1);
+    assert!(told[0].starts_with("1 symlinks have $(…)") && told[0].ends_with(": /s"), "{told:?}");
+    for path in paths {
+        assert_eq!(scene.tree(&path)["s"].content, b"/$(ARCH)/lib");
+    }
+}
+
+#[test]
+fn reserved_names_are_left_out_and_told() {
+    let (scene, paths, told) = published(&[
+        file(".cvmfscatalog", "mine"),
+        link("other", ".cvmfscatalog"),
+        dir("d"),
+        dir("d/.cvmfscatalog"),
+        file("d/.cvmfscatalog/f", ""),
+        gone("e/.cvmfscatalog"),
+    ]);
+    assert_eq!(told.len(), 1);
+    assert!(told[0].starts_with("2 names are left out"), "{told:?}");
+    assert!(told[0].ends_with(": /.cvmfscatalog, /d/.cvmfscatalog"), "{told:?}");
+    for path in paths {
+        let tree = scene.tree(&path);
+        assert_eq!(tree.keys().collect::<Vec<_>>(), ["", "d", "e", "other"], "{path}");
+        assert_eq!(tree["other"].content, b"mine");
+    }
+}

@@ -1,0 +1,55 @@
+//! Writing what is seen of a tree into catalogs.
+
+use std::vec::IntoIter;
+
+use cvmfs_repository::catalog::{CatalogSink, NestedTree, Split, TreeWriter};
+use cvmfs_repository::path::TreePath;
+
+use super::Dir;
+use crate::repository::Result;
+
+/// Where and how a tree is written.
+pub(in super::super) struct Destination {
+    pub(in super::super) mount: TreePath,
+    pub(in super::super) sink: CatalogSink,
+    pub(in super::super) split: Split,
+    /// The time of the catalogs, in seconds since 1970.
+    pub(in super::super) modified: i64,
+}
+
+/// Writes a tree, without what has the name that the format keeps for itself.
+///
+/// A directory's own directories are visited when all its names are read, so of a directory with a million
+/// names nothing but the names of its directories is in memory.
+pub(in super::super) fn write(tree: Dir, destination: Destination) -> Result<NestedTree> {
+    let Destination { mount, sink, split, modified } = destination;
+    let mut writer = TreeWriter::new(sink, mount, tree.entry().clone(), split, modified)?;
+    let mut way = vec![names(tree, &mut writer)?];
+    while let Some((directory, below)) = way.last_mut() {
+        let Some(name) = below.next() else {
+            way.pop();
+            if !way.is_empty() {
+                writer.leave()?;
+            }
+            continue;
+        };
+        if let Some(entered) = directory.enter(&name)? {
+            writer.enter(&name, entered.entry().clone())?;
+            way.push(names(entered, &mut writer)?);
+        }
+    }
+    Ok(writer.finish()?)
+}
+
+/// Writes what is no directory, and gives the names of what is.
+fn names(directory: Dir, writer: &mut TreeWriter) -> Result<(Dir, IntoIter<Vec<u8>>)> {
+    let mut below = Vec::new();
+    directory.for_each(&mut |child| {
+        if child.entry.is_directory() {
+            below.push(child.name);
+            return Ok(());
+        }
+        Ok(writer.leaf(&child.name, child.entry)?)
+    })?;
+    Ok((directory, below.into_iter()))
+}

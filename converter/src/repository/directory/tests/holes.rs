@@ -1,0 +1,38 @@
+//! Files with holes.
+
+use std::os::unix::fs::FileExt;
+
+use super::{Place, layerfs};
+use crate::layer::{Kind, Segment};
+use crate::repository::Error;
+use crate::repository::tests::describe::file;
+
+#[test]
+fn holes_stay_holes() {
+    use std::os::unix::fs::MetadataExt;
+    let place = Place::new();
+    let transaction = place.begin();
+    let mut writer = transaction.layer_writer(&layerfs("x")).unwrap();
+    let (mut entry, _) = file("sparse", "");
+    let size = 1 << 30;
+    entry.kind = Kind::File { size };
+    let segments =
+        [Segment { offset: 1 << 20, length: 3 }, Segment { offset: 500 << 20, length: 2 }];
+    writer.apply(&entry, &segments, &mut b"abcde".as_slice()).unwrap();
+    let (mut short, _) = file("short", "");
+    short.kind = Kind::File { size: 9 };
+    let whole = [Segment { offset: 0, length: 9 }];
+    let error = writer.apply(&short, &whole, &mut b"abc".as_slice()).unwrap_err();
+    assert!(matches!(error, Error::Content { .. }), "{error:?}");
+    writer.finish().unwrap();
+    let path = place.staged(&layerfs("x")).join("sparse");
+    let metadata = path.metadata().unwrap();
+    assert_eq!(metadata.len(), size);
+    assert!(metadata.blocks() * 512 < 1 << 20, "{} blocks", metadata.blocks());
+    let file = std::fs::File::open(path).unwrap();
+    let mut data = [9; 5];
+    file.read_exact_at(&mut data, (1 << 20) - 1).unwrap();
+    assert_eq!(&data, b"\0abc\0");
+    file.read_exact_at(&mut data, 500 << 20).unwrap();
+    assert_eq!(&data, b"de\0\0\0");
+}

@@ -1,0 +1,159 @@
+//! What holds for every kind of repository, rule by rule.
+
+pub(super) mod completing;
+pub(super) mod describe;
+pub(super) mod editing;
+pub(super) mod layers;
+pub(super) mod merging;
+pub(super) mod snapshot;
+
+use std::io::Read;
+
+use layer_layout::{Digest, RepositoryPath, path};
+
+use super::{OpenEnds, Result, Transaction};
+use crate::layer::{Entry, Kind, Segment};
+
+/// A repository that a test has for itself.
+pub(super) trait Target: Sized {
+    /// An empty one.
+    fn new() -> Self;
+
+    fn begin(&self) -> Box<dyn Transaction>;
+
+    /// What is published in its root directory.
+    fn names(&self) -> Vec<String>;
+
+    /// What is published at a path.
+    fn tree(&self, path: &RepositoryPath) -> snapshot::Tree;
+}
+
+/// Makes tests of the rules for one kind of repository; the path is seen from a module in the calling one.
+macro_rules! rules {
+    ($target:ty) => {
+        mod layers {
+            use $crate::repository::tests::layers;
+
+            #[test]
+            fn everything_an_entry_has_is_kept() {
+                layers::everything_an_entry_has_is_kept::<$target>();
+            }
+
+            #[test]
+            fn of_several_entries_the_last_counts() {
+                layers::of_several_entries_the_last_counts::<$target>();
+            }
+
+            #[test]
+            fn marks_concern_the_layers_below_only() {
+                layers::marks_concern_the_layers_below_only::<$target>();
+            }
+
+            #[test]
+            fn open_ends_are_told() {
+                layers::open_ends_are_told::<$target>();
+            }
+
+            #[test]
+            fn what_contradicts_itself_is_refused() {
+                layers::what_contradicts_itself_is_refused::<$target>();
+            }
+        }
+
+        mod completing {
+            use $crate::repository::tests::completing;
+
+            #[test]
+            fn implied_directories_follow_the_layers_below() {
+                completing::implied_directories_follow_the_layers_below::<$target>();
+            }
+
+            #[test]
+            fn links_to_lower_files_bring_both_names() {
+                completing::links_to_lower_files_bring_both_names::<$target>();
+            }
+
+            #[test]
+            fn times_of_directories_that_get_a_name_are_kept() {
+                completing::times_of_directories_that_get_a_name_are_kept::<$target>();
+            }
+
+            #[test]
+            fn what_does_not_fit_on_the_layers_below_is_refused() {
+                completing::what_does_not_fit_on_the_layers_below_is_refused::<$target>();
+            }
+
+            #[test]
+            fn a_completion_tells_whether_another_stack_gives_the_same() {
+                completing::a_completion_tells_whether_another_stack_gives_the_same::<$target>();
+            }
+        }
+
+        mod editing {
+            use $crate::repository::tests::editing;
+
+            #[test]
+            fn shared_files_are_left_alone() {
+                editing::shared_files_are_left_alone::<$target>();
+            }
+
+            #[test]
+            fn links_are_followed_as_in_a_container() {
+                editing::links_are_followed_as_in_a_container::<$target>();
+            }
+
+            #[test]
+            fn a_root_becomes_writable_for_its_owner_alone() {
+                editing::a_root_becomes_writable_for_its_owner_alone::<$target>();
+            }
+        }
+    };
+}
+
+pub(super) use rules;
+
+/// CAP_NET_RAW, permitted and effective (`linux/capability.h`, VFS_CAP_REVISION_2).
+pub(super) const CAPABILITY: &[u8] = &[1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// An entry with its content.
+pub(super) type Described = (Entry, Vec<u8>);
+
+/// A place for a layer of this name.
+pub(super) fn layerfs(name: &str) -> RepositoryPath {
+    path::layerfs(&Digest::of(name.as_bytes()).into())
+}
+
+/// A place for a merged tree of this name.
+pub(super) fn rootfs(name: &str) -> RepositoryPath {
+    path::chain_rootfs(&Digest::of(name.as_bytes()).into())
+}
+
+/// Unpacks a layer of these entries.
+pub(super) fn unpack(
+    transaction: &dyn Transaction,
+    path: &RepositoryPath,
+    entries: &[Described],
+) -> Result<OpenEnds> {
+    let mut writer = transaction.layer_writer(path)?;
+    for (entry, content) in entries {
+        let segments = match entry.kind {
+            Kind::File { size } if size > 0 => vec![Segment { offset: 0, length: size }],
+            _ => Vec::new(),
+        };
+        writer.apply(entry, &segments, &mut content.as_slice() as &mut dyn Read)?;
+    }
+    writer.finish()
+}
+
+/// Publishes layers, topmost last, without completing them. Gives their places, topmost first.
+pub(super) fn publish(target: &impl Target, layers: &[&[Described]]) -> Vec<RepositoryPath> {
+    let transaction = target.begin();
+    let mut paths = Vec::new();
+    for (at, entries) in layers.iter().enumerate() {
+        let path = layerfs(&format!("layer {at}"));
+        unpack(&*transaction, &path, entries).unwrap();
+        paths.insert(0, path);
+    }
+    transaction.commit().unwrap();
+    paths
+}
