@@ -29,8 +29,6 @@ use super::schema::{
 };
 use super::sink::CatalogStore;
 
-/// Rows up to which a database is built in memory; it takes about 170 bytes for each.
-const IN_MEMORY: u64 = 100_000;
 /// SQLite's cache for a database that is built in a file, and for sorting, in KiB.
 const CACHE: u32 = 8 << 10;
 /// Bytes of a database up to which it is compressed at once; larger ones are compressed as they are read.
@@ -141,19 +139,19 @@ const INSERT_NAMED: &str = "INSERT INTO catalog (md5path_1, md5path_2, parent_1,
 const INSERT_CHUNK_NAMED: &str = "INSERT INTO chunks (md5path_1, md5path_2, offset, size, hash) \
      VALUES (?1, ?2, ?3, ?4, ?5)";
 
-/// Builds a database of about `rows` rows, which `fill` adds directory by directory.
+/// Builds a database from rows that `fill` adds directory by directory; in a file, if it will be `large`.
 ///
 /// # Errors
 /// If two rows have the same path, if there is no room, and those of `fill`.
 pub(super) fn build(
     scratch: &Scratch,
     head: &Head<'_>,
-    rows: u64,
+    large: bool,
     fill: impl FnOnce(&mut Inserter<'_>) -> Result<()>,
 ) -> Result<(Database, Counters)> {
     let what = format!("the new catalog at {}", head.mount);
     let failed = failed("write", &what);
-    let file = if rows > IN_MEMORY { Some(scratch.named()?) } else { None };
+    let file = if large { Some(scratch.named()?) } else { None };
     let connection = match &file {
         Some(file) => Connection::open(file.path()),
         None => Connection::open_in_memory(),

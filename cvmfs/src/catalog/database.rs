@@ -12,15 +12,17 @@ pub(super) fn text(bytes: &[u8]) -> ToSqlOutput<'_> {
 
 /// The error of an operation on the catalog `what`: damage, if SQLite says that the database is damaged.
 pub(super) fn failed(action: &'static str, what: &str) -> impl Fn(rusqlite::Error) -> Error {
-    move |cause| match cause.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            Error::Corrupt { what: what.to_owned(), reason: cause.to_string() }
+    move |cause| {
+        // A table or column that is not there is one of the first two.
+        let damage = matches!(cause, rusqlite::Error::SqlInputError { .. })
+            || matches!(
+                cause.sqlite_error_code(),
+                Some(ErrorCode::Unknown | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+            );
+        match damage {
+            true => Error::Corrupt { what: what.to_owned(), reason: cause.to_string() },
+            false => Error::Database { action, what: what.to_owned(), cause },
         }
-        // A table or column that is not there.
-        Some(ErrorCode::Unknown) => {
-            Error::Corrupt { what: what.to_owned(), reason: cause.to_string() }
-        }
-        _ => Error::Database { action, what: what.to_owned(), cause },
     }
 }
 

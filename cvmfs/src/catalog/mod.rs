@@ -10,6 +10,7 @@
 //! | `row` | a row's columns and what they mean |
 //! | `counters` | the sums that every catalog holds |
 //! | `reader` | catalogs of a repository, read |
+//! | `query` | what is asked of a database |
 //! | `build` | a new database from rows |
 //! | `record`, `spool` | rows that wait to be written |
 //! | `sink` | threads that build databases and hand them to the storage |
@@ -20,6 +21,7 @@
 mod build;
 mod counters;
 mod database;
+mod query;
 mod reader;
 mod record;
 pub mod row;
@@ -51,3 +53,6 @@ pub struct CatalogRef {
     /// What it and the catalogs below it hold.
     pub counters: Counters,
 }
+
+#[cfg(test)]
+mod tests;

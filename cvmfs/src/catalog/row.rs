@@ -124,7 +124,7 @@ impl<'a> Columns<'a> {
         let mut columns = Columns {
             path: place.path,
             parent: place.parent,
-            hardlinks: pack_links(entry.links),
+            hardlinks: pack_links(if entry.links.group == 0 { Links::ONE } else { entry.links }),
             hash: None,
             size: 0,
             mode: entry.mode & MODE_BITS,

@@ -75,7 +75,6 @@ pub(super) struct Job {
     pub(super) mount: TreePath,
     /// Seconds since 1970.
     pub(super) modified: i64,
-    pub(super) count: u64,
     pub(super) rows: Sorted,
     /// Hard links: directory and number of the group there, members.
     pub(super) groups: Vec<(PathHash, u32, u32)>,
@@ -181,7 +180,7 @@ impl Job {
             }
             Ok(())
         };
-        let (database, counters) = build(scratch, &head, self.count, fill)?;
+        let (database, counters) = build(scratch, &head, rows.is_large(), fill)?;
         let size = database.size;
         let hash = database.store(store, scratch)?;
         Ok(CatalogRef { hash, size, counters })

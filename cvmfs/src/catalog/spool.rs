@@ -112,7 +112,7 @@ impl Spill {
             };
             match pieces.last_mut() {
                 Some(Piece::File { offset, length }) if *offset + *length == start => {
-                    *length += more
+                    *length += more;
                 }
                 _ => pieces.push(Piece::File { offset: start, length: more }),
             }
@@ -222,6 +222,11 @@ fn half(path: PathHash) -> u64 {
 }
 
 impl Sorted {
+    /// Whether they are too many for memory.
+    pub(super) fn is_large(&self) -> bool {
+        matches!(self.place, Place::File { .. })
+    }
+
     /// Hands out all rows in their order.
     pub(super) fn for_each(
         &self,

@@ -292,7 +292,6 @@ impl TreeWriter {
         self.sink.submit(Job {
             mount: closed.path.clone(),
             modified: self.modified,
-            count: rows.rows,
             groups: std::mem::take(&mut rows.groups),
             rows: self.spill.sort(rows)?,
             nested,

@@ -21,7 +21,8 @@ use super::CatalogRef;
 use super::build::{Database, Head, build, insert_nested, insert_row, set_counters, set_property};
 use super::counters::{Counters, Counts};
 use super::database::{failed, private, text};
-use super::reader::{Catalog, Names, NestedRef, ScanError, Statements, distrust, references, scan};
+use super::query::{ScanError, Statements, distrust, references, scan};
+use super::reader::{Catalog, Names, NestedRef};
 use super::row::{Columns, Mount, Place, Row, is_name, pack_links};
 use super::schema::{
     DIRECTORY_SIZE, HIDDEN, KEY_LAST_MODIFIED, KEY_PREVIOUS, KEY_REVISION, KEY_SCHEMA_REVISION,
@@ -104,7 +105,7 @@ impl CatalogUpdate {
             Some((parent, name)) => (parent.hash(), name),
             None => (PathHash::NONE, &b""[..]),
         };
-        let (database, counters) = build(scratch, &head, 2, |inserter| {
+        let (database, counters) = build(scratch, &head, false, |inserter| {
             let place = Place { path: mount.hash(), parent, name };
             let kind = if empty.is_some() { Mount::Root } else { Mount::None };
             inserter.add(&Columns::encode(place, root, kind, 2), &[])?;

@@ -1,0 +1,267 @@
+//! What is asked of a catalog's database, and its answers as values.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use rusqlite::config::DbConfig;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Params};
+
+use crate::path::{PathHash, TreePath};
+use crate::{Error, Result};
+
+use super::counters::{COUNTERS, Counters, Counts, NAMES};
+use super::database::{failed, text};
+use super::reader::NestedRef;
+use super::row::{ChunkColumns, Columns, Unfit};
+use super::schema::{REVISION_NANOSECONDS, REVISION_NESTED_SIZE, REVISION_XATTR};
+
+/// Rows that are fetched at once.
+pub(super) const PAGE_ROWS: i64 = 256;
+/// Bytes of the database that SQLite may map into memory.
+const MAPPED: u64 = 1 << 30;
+
+/// The statements that read rows.
+pub(super) struct Statements {
+    pub(super) lookup: String,
+    pub(super) children: String,
+    pub(super) all: String,
+    /// As `all`, but in one go.
+    pub(super) every: String,
+}
+
+const CHUNKS: &str = "SELECT offset, size, hash FROM chunks WHERE md5path_1 = ?1 AND md5path_2 = ?2 \
+                      ORDER BY offset, size";
+
+impl Statements {
+    pub(super) fn new(schema_revision: i64) -> Self {
+        let since = |revision, column| if schema_revision >= revision { column } else { "NULL" };
+        let columns = format!(
+            "SELECT rowid, md5path_1, md5path_2, parent_1, parent_2, hardlinks, hash, size, mode, mtime, \
+             {}, flags, name, symlink, uid, gid, {} FROM catalog",
+            since(REVISION_NANOSECONDS, "mtimens"),
+            since(REVISION_XATTR, "xattr"),
+        );
+        let page = format!("ORDER BY rowid LIMIT {PAGE_ROWS}");
+        Self {
+            lookup: format!("{columns} WHERE md5path_1 = ?1 AND md5path_2 = ?2"),
+            children: format!(
+                "{columns} WHERE parent_1 = ?1 AND parent_2 = ?2 AND rowid > ?3 {page}"
+            ),
+            all: format!("{columns} WHERE rowid > ?1 {page}"),
+            every: columns,
+        }
+    }
+}
+
+/// A row with its chunks, or why its columns have not even the right types.
+pub(super) type RawRow<'a> = Result<(&'a Columns<'a>, &'a [ChunkColumns<'a>]), Unfit>;
+
+/// Takes a row as it is.
+type RawScan<'a> = &'a mut dyn FnMut(i64, RawRow<'_>) -> Result<ControlFlow<()>>;
+
+/// Why a scan ended early.
+pub(super) enum ScanError {
+    Database(rusqlite::Error),
+    Caller(Error),
+}
+
+impl ScanError {
+    pub(super) fn of(self, action: &'static str, what: &str) -> Error {
+        match self {
+            Self::Database(cause) => failed(action, what)(cause),
+            Self::Caller(error) => error,
+        }
+    }
+}
+
+impl From<rusqlite::Error> for ScanError {
+    fn from(cause: rusqlite::Error) -> Self {
+        Self::Database(cause)
+    }
+}
+
+pub(super) fn scan(
+    connection: &Connection,
+    statement: &str,
+    values: impl Params,
+    each: RawScan<'_>,
+) -> Result<(), ScanError> {
+    let mut statement = connection.prepare_cached(statement)?;
+    let mut rows = statement.query(values)?;
+    while let Some(row) = rows.next()? {
+        let id = row.get(0)?;
+        let flow = match columns(row)? {
+            Ok(columns) if columns.is_chunked() => {
+                let chunks = chunks(connection, columns.path)?;
+                let chunks: Option<Vec<_>> = chunks
+                    .iter()
+                    .map(|chunk| {
+                        let (offset, size, hash) = chunk.as_ref()?;
+                        Some(ChunkColumns { offset: *offset, size: *size, hash })
+                    })
+                    .collect();
+                match &chunks {
+                    Some(chunks) => each(id, Ok((&columns, chunks))),
+                    None => each(id, Err(Unfit::Chunks)),
+                }
+            }
+            Ok(columns) => each(id, Ok((&columns, &[]))),
+            Err(unfit) => each(id, Err(unfit)),
+        };
+        if flow.map_err(ScanError::Caller)?.is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The columns of a row of one of [`Statements`], if they have the types they should.
+fn columns<'a>(row: &'a rusqlite::Row<'_>) -> rusqlite::Result<Result<Columns<'a>, Unfit>> {
+    // The number of columns is that of the statement, so an error of `get_ref` is none of the database.
+    let values = |from: usize| row.get_ref(from);
+    let integer = |index, name| match values(index) {
+        Ok(ValueRef::Integer(value)) => Ok(value),
+        _ => Err(Unfit::Type(name)),
+    };
+    let text = |index, name| match values(index) {
+        Ok(ValueRef::Text(value)) => Ok(value),
+        _ => Err(Unfit::Type(name)),
+    };
+    let blob = |index, name| match values(index) {
+        Ok(ValueRef::Blob(value)) => Ok(Some(value)),
+        Ok(ValueRef::Null) => Ok(None),
+        _ => Err(Unfit::Type(name)),
+    };
+    let hash = |first, second, name| {
+        Ok(PathHash::from_columns(integer(first, name)?, integer(second, name)?))
+    };
+    let read = || {
+        Ok(Columns {
+            path: hash(1, 2, "md5path")?,
+            parent: hash(3, 4, "parent")?,
+            hardlinks: integer(5, "hardlinks")?,
+            hash: blob(6, "hash")?,
+            size: integer(7, "size")?,
+            mode: u32::try_from(integer(8, "mode")?).map_err(|_| Unfit::Value("mode"))?,
+            mtime: integer(9, "mtime")?,
+            mtimens: match values(10) {
+                Ok(ValueRef::Null) => None,
+                _ => Some(integer(10, "mtimens")?),
+            },
+            flags: integer(11, "flags")?,
+            name: text(12, "name")?,
+            symlink: text(13, "symlink")?,
+            uid: integer(14, "uid")?,
+            gid: integer(15, "gid")?,
+            xattr: blob(16, "xattr")?,
+        })
+    };
+    Ok(read())
+}
+
+type ChunkRow = Option<(i64, i64, Vec<u8>)>;
+
+/// The chunks of a file; `None` for a row of other types.
+pub(super) fn chunks(connection: &Connection, path: PathHash) -> rusqlite::Result<Vec<ChunkRow>> {
+    let (first, second) = path.columns();
+    let mut statement = connection.prepare_cached(CHUNKS)?;
+    let rows = statement.query_map([first, second], |row| {
+        Ok(match (row.get_ref(0)?, row.get_ref(1)?, row.get_ref(2)?) {
+            (ValueRef::Integer(offset), ValueRef::Integer(size), ValueRef::Blob(hash)) => {
+                Some((offset, size, hash.to_vec()))
+            }
+            _ => None,
+        })
+    })?;
+    rows.collect()
+}
+
+/// The rows of `nested_catalogs` or `bind_mountpoints`; `None` for one that makes no sense.
+pub(super) fn references(
+    connection: &Connection,
+    table: &str,
+    schema_revision: i64,
+    path: Option<&TreePath>,
+) -> rusqlite::Result<Vec<Option<NestedRef>>> {
+    let size = if schema_revision >= REVISION_NESTED_SIZE { "size" } else { "NULL" };
+    let filter = if path.is_some() { "WHERE path = ?1" } else { "" };
+    let sql = format!("SELECT path, sha1, {size} FROM {table} {filter}");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let read = |row: &rusqlite::Row<'_>| {
+        let size = match row.get_ref(2)? {
+            ValueRef::Integer(size) => u64::try_from(size).ok(),
+            ValueRef::Null => Some(0),
+            _ => None,
+        };
+        let (ValueRef::Text(path), ValueRef::Text(hash)) = (row.get_ref(0)?, row.get_ref(1)?)
+        else {
+            return Ok(None);
+        };
+        let hash = std::str::from_utf8(hash).ok().and_then(|hash| hash.parse().ok());
+        Ok(match (TreePath::parse(path), hash, size) {
+            (Some(path), Some(hash), Some(size)) if !path.is_root() => {
+                Some(NestedRef { path, hash, size })
+            }
+            _ => None,
+        })
+    };
+    match path {
+        Some(path) => statement.query_map([text(path.as_bytes())], read)?.collect(),
+        None => statement.query_map([], read)?.collect(),
+    }
+}
+
+/// Switches off all that makes SQLite do more than look up values.
+pub(super) fn distrust(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+    connection.execute_batch(&format!(
+        "PRAGMA cell_size_check = ON; PRAGMA mmap_size = {MAPPED}; PRAGMA temp_store = MEMORY;"
+    ))
+}
+
+pub(super) fn properties(connection: &Connection) -> rusqlite::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+    let mut statement =
+        connection.prepare("SELECT CAST(key AS BLOB), CAST(value AS BLOB) FROM properties")?;
+    let rows = statement.query_map([], |row| {
+        let bytes = |index| match row.get_ref(index) {
+            Ok(ValueRef::Blob(bytes)) => bytes.to_vec(),
+            _ => Vec::new(),
+        };
+        Ok((bytes(0), bytes(1)))
+    })?;
+    rows.collect()
+}
+
+/// The counters, or the name of one that should be there.
+pub(super) fn counters(
+    connection: &Connection,
+    schema_revision: i64,
+) -> rusqlite::Result<Result<Counters, String>> {
+    let mut statement = connection.prepare("SELECT counter, value FROM statistics")?;
+    let mut rows = statement.query([])?;
+    let mut values = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        if let (ValueRef::Text(name), ValueRef::Integer(value)) = (row.get_ref(0)?, row.get_ref(1)?)
+        {
+            values.insert(name.to_vec(), value);
+        }
+    }
+    let counts = |prefix: &str| {
+        let mut counts = [0; COUNTERS];
+        for (count, (name, since)) in counts.iter_mut().zip(NAMES) {
+            let name = format!("{prefix}_{name}");
+            *count = match values.get(name.as_bytes()) {
+                Some(value) => u64::try_from(*value).map_err(|_| name)?,
+                None if schema_revision < since => 0,
+                None => return Err(name),
+            };
+        }
+        Ok(Counts::from_values(counts))
+    };
+    let both = || Ok(Counters { own: counts("self")?, subtree: counts("subtree")? });
+    Ok(both())
+}
