@@ -53,7 +53,7 @@ impl Job {
         core.storage.clone().probe(known.id, move |found| match found {
             Ok(Some(size)) if size == known.stored => {
                 drop((self.content, self.memory));
-                core.tally.known(known.id);
+                core.tally.known();
                 self.part.stored(known.id.hash);
             }
             Ok(_) => core.queue.push(self),
@@ -89,7 +89,7 @@ impl Core {
     fn finish(&self, part: Part, unknown: Option<Key>, object: Known, written: Result<bool>) {
         match written {
             Ok(true) => self.tally.put(object.stored),
-            Ok(false) => self.tally.found(object.id),
+            Ok(false) => self.tally.found(),
             Err(error) => return part.failed(error),
         }
         if let (Some(index), Some(key)) = (&self.index, unknown) {

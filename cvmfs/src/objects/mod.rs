@@ -21,7 +21,7 @@ use bytes::Bytes;
 
 use crate::compression::Compression;
 use crate::entry::{Content, File};
-use crate::hash::{Algorithm, ContentHash, ObjectId, ObjectKind};
+use crate::hash::{Algorithm, ContentHash, ObjectKind};
 use crate::storage::Storage;
 use crate::{Error, Result};
 
@@ -134,12 +134,6 @@ impl Objects {
         Ok(File { size: content.len() as u64, compression, content: Content::Whole(hash) })
     }
 
-    /// The objects that were in the storage and therefore not put, sorted. A garbage collection that ran
-    /// meanwhile may have removed them, so a commit has to look again.
-    pub fn reused(&self) -> Vec<ObjectId> {
-        self.core.tally.reused()
-    }
-
     /// What was done so far.
     pub fn statistics(&self) -> Statistics {
         self.core.tally.statistics(self.core.budget.peak())
@@ -171,7 +165,7 @@ impl Core {
         let size = stored.len() as u64;
         self.tally.read(read);
         if self.storage.stored_size(id)? == Some(size) {
-            self.tally.found(id);
+            self.tally.found();
         } else {
             self.storage.put(id, stored)?;
             self.tally.put(size);

@@ -1,10 +1,6 @@
 //! What was done.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-
-use crate::hash::ObjectId;
 
 /// Sums over all sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,7 +26,6 @@ pub(super) struct Tally {
     put: AtomicU64,
     found: AtomicU64,
     known: AtomicU64,
-    reused: Mutex<BTreeSet<ObjectId>>,
 }
 
 impl Tally {
@@ -43,19 +38,13 @@ impl Tally {
         self.stored.fetch_add(stored, Ordering::Relaxed);
     }
 
-    pub(super) fn found(&self, id: ObjectId) {
+    pub(super) fn found(&self) {
         self.found.fetch_add(1, Ordering::Relaxed);
-        self.reused.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
     }
 
-    pub(super) fn known(&self, id: ObjectId) {
+    pub(super) fn known(&self) {
         self.known.fetch_add(1, Ordering::Relaxed);
-        self.found(id);
-    }
-
-    pub(super) fn reused(&self) -> Vec<ObjectId> {
-        let reused = self.reused.lock().unwrap_or_else(PoisonError::into_inner);
-        reused.iter().copied().collect()
+        self.found();
     }
 
     pub(super) fn statistics(&self, memory: u64) -> Statistics {

@@ -148,11 +148,8 @@ impl Local {
         }
     }
 
-    pub(super) fn list(&self, each: &mut dyn FnMut(Listed) -> Result<()>) -> Result<()> {
-        self.list_directory("data", each)
-    }
-
-    fn list_directory(
+    /// Lists a directory with those below it, which stock tools do not make.
+    pub(super) fn list(
         &self,
         directory: &str,
         each: &mut dyn FnMut(Listed) -> Result<()>,
@@ -165,16 +162,13 @@ impl Local {
         for entry in entries {
             let entry = entry.map_err(&failed)?;
             let path = format!("{directory}/{}", entry.file_name().to_string_lossy());
-            if path == UNFINISHED {
-                continue;
-            }
             let metadata = match entry.metadata() {
                 // Removed by a garbage collection in the meantime.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 metadata => metadata.map_err(&failed)?,
             };
             if metadata.is_dir() {
-                self.list_directory(&path, each)?;
+                self.list(&path, each)?;
             } else {
                 let modified = metadata.modified().map_err(&failed)?;
                 each(Listed { path, size: metadata.len(), modified })?;

@@ -10,6 +10,9 @@
 
 mod hint;
 mod local;
+mod patience;
+mod s3;
+mod upstream;
 mod url;
 
 use std::path::Path;
@@ -22,7 +25,8 @@ use crate::hash::{Algorithm, ObjectId};
 use crate::{Error, Result};
 
 use local::Local;
-pub use url::StorageUrl;
+use s3::S3;
+pub use url::{Credentials, S3Url, StorageUrl};
 
 /// A repository's storage. Clones are the same storage.
 #[derive(Debug, Clone)]
@@ -33,6 +37,7 @@ pub struct Storage {
 #[derive(Debug, Clone)]
 enum Place {
     Local(Arc<Local>),
+    S3(Arc<S3>),
 }
 
 /// A file that [`Storage::list`] found.
@@ -70,6 +75,7 @@ impl Storage {
     pub fn open(url: &StorageUrl) -> Result<Self> {
         match url {
             StorageUrl::Local(directory) => Ok(Self::local(directory)),
+            StorageUrl::S3(url) => Ok(Self { place: Place::S3(Arc::new(S3::open(url)?)) }),
         }
     }
 
@@ -82,6 +88,7 @@ impl Storage {
     pub fn local_directory(&self) -> Option<&Path> {
         match &self.place {
             Place::Local(local) => Some(local.directory()),
+            Place::S3(_) => None,
         }
     }
 
@@ -89,6 +96,7 @@ impl Storage {
     pub fn name(&self) -> &str {
         match &self.place {
             Place::Local(local) => local.name(),
+            Place::S3(s3) => s3.name(),
         }
     }
 
@@ -99,6 +107,7 @@ impl Storage {
     pub fn put(&self, id: ObjectId, stored: Bytes) -> Result<()> {
         match &self.place {
             Place::Local(local) => local.put(&id.path(), &stored),
+            Place::S3(s3) => s3.put(id.path(), stored),
         }
     }
 
@@ -116,10 +125,10 @@ impl Storage {
     /// # Errors
     /// If the storage does not answer.
     pub fn stored_size(&self, id: ObjectId) -> Result<Option<u64>> {
-        let size = match &self.place {
-            Place::Local(local) => local.size(&id.path())?,
-        };
-        Ok(size.filter(|&size| size > 0 || id.hash == id.hash.algorithm.hash(b"")))
+        match &self.place {
+            Place::Local(local) => Ok(local.size(&id.path())?.filter(|&size| is_whole(id, size))),
+            Place::S3(s3) => s3.size(id.path()),
+        }
     }
 
     /// The stored bytes of an object.
@@ -129,6 +138,7 @@ impl Storage {
     pub fn get(&self, id: ObjectId) -> Result<Bytes> {
         let stored = match &self.place {
             Place::Local(local) => local.read(&id.path())?,
+            Place::S3(s3) => s3.read(id.path())?.map(|(stored, _)| stored),
         };
         let what = || format!("object {id} in {}", self.name());
         let Some(stored) = stored else {
@@ -164,6 +174,7 @@ impl Storage {
                     false => self.put(id, stored).map(|()| true),
                 }));
             }
+            Place::S3(s3) => s3.supply(id.path(), stored, done),
         }
     }
 
@@ -175,6 +186,7 @@ impl Storage {
     ) {
         match &self.place {
             Place::Local(_) => done(self.stored_size(id)),
+            Place::S3(s3) => s3.probe(id.path(), done),
         }
     }
 
@@ -185,17 +197,20 @@ impl Storage {
     pub fn delete(&self, path: &str) -> Result<()> {
         match &self.place {
             Place::Local(local) => local.remove(path),
+            Place::S3(s3) => s3.remove(path.to_owned()),
         }
     }
 
-    /// Calls `each` for every file below `data/`, objects or not, in no order. What is still being written
-    /// (`data/txn`) is left out.
+    /// Calls `each` for every file in a directory of objects, those whose hashes begin with the byte `shard`, be they
+    /// objects or not; in no order.
     ///
     /// # Errors
     /// If the storage refuses, or `each` does.
-    pub fn list(&self, each: &mut dyn FnMut(Listed) -> Result<()>) -> Result<()> {
+    pub fn list(&self, shard: u8, each: &mut dyn FnMut(Listed) -> Result<()>) -> Result<()> {
+        let directory = format!("data/{shard:02x}");
         match &self.place {
-            Place::Local(local) => local.list(each),
+            Place::Local(local) => local.list(&directory, each),
+            Place::S3(s3) => s3.list(&directory, each),
         }
     }
 
@@ -209,6 +224,7 @@ impl Storage {
                 let version = Version::of(&content);
                 (content, version)
             })),
+            Place::S3(s3) => s3.read(name.to_owned()),
         }
     }
 
@@ -220,6 +236,7 @@ impl Storage {
     pub fn replace_file(&self, name: &str, content: Bytes, expected: Expected) -> Result<bool> {
         match &self.place {
             Place::Local(local) => local.replace(name, &content, &expected),
+            Place::S3(s3) => s3.replace(name.to_owned(), content, expected),
         }
     }
 
@@ -230,6 +247,7 @@ impl Storage {
     pub fn remove_file(&self, name: &str) -> Result<()> {
         match &self.place {
             Place::Local(local) => local.remove(name),
+            Place::S3(s3) => s3.remove(name.to_owned()),
         }
     }
 
@@ -240,6 +258,8 @@ impl Storage {
     pub fn sync(&self) -> Result<()> {
         match &self.place {
             Place::Local(local) => local.sync(),
+            // What an S3 server has acknowledged is stored.
+            Place::S3(_) => Ok(()),
         }
     }
 
@@ -250,6 +270,7 @@ impl Storage {
     pub fn make_skeleton(&self) -> Result<()> {
         match &self.place {
             Place::Local(local) => local.make_skeleton(),
+            Place::S3(_) => Ok(()),
         }
     }
 
@@ -261,8 +282,14 @@ impl Storage {
     pub fn remove_unfinished(&self, before: SystemTime) -> Result<u64> {
         match &self.place {
             Place::Local(local) => local.remove_unfinished(before),
+            Place::S3(_) => Ok(0),
         }
     }
+}
+
+/// Whether a file of so many bytes can be an object that was written to its end.
+fn is_whole(id: ObjectId, size: u64) -> bool {
+    size > 0 || id.hash == id.hash.algorithm.hash(b"")
 }
 
 impl Version {

@@ -6,6 +6,8 @@ use std::time::Duration;
 use super::*;
 use crate::hash::ObjectKind;
 
+mod s3;
+
 const MANIFEST: &str = ".cvmfspublished";
 
 fn object(content: &'static [u8]) -> (ObjectId, Bytes) {
@@ -18,14 +20,15 @@ fn local() -> (tempfile::TempDir, Storage) {
     (directory, storage)
 }
 
-fn listed(storage: &Storage) -> Vec<(String, u64)> {
+/// What lies beside an object, itself included.
+fn listed(storage: &Storage, beside: ObjectId) -> Vec<(String, u64)> {
     let mut list = Vec::new();
-    storage
-        .list(&mut |listed| {
-            list.push((listed.path, listed.size));
-            Ok(())
-        })
-        .unwrap();
+    let mut add = |listed: Listed| {
+        assert!(listed.modified.elapsed().unwrap_or_default() < Duration::from_secs(60));
+        list.push((listed.path, listed.size));
+        Ok(())
+    };
+    storage.list(beside.hash.digest[0], &mut add).unwrap();
     list.sort_unstable();
     list
 }
@@ -33,15 +36,15 @@ fn listed(storage: &Storage) -> Vec<(String, u64)> {
 /// What every storage does.
 fn keeps_objects(storage: &Storage) {
     storage.make_skeleton().unwrap();
-    assert_eq!(listed(storage), []);
     let (id, stored) = object(b"one");
+    assert_eq!(listed(storage, id), []);
     assert!(!storage.exists(id).unwrap());
     assert!(matches!(storage.get(id), Err(Error::Missing { .. })));
     for _ in 0..2 {
         storage.put(id, stored.clone()).unwrap();
         assert!(storage.exists(id).unwrap());
         assert_eq!(storage.get(id).unwrap(), stored);
-        assert_eq!(listed(storage), [(id.path(), 3)]);
+        assert_eq!(listed(storage, id), [(id.path(), 3)]);
     }
     storage.sync().unwrap();
 
@@ -55,7 +58,7 @@ fn keeps_objects(storage: &Storage) {
         assert!(!storage.exists(id).unwrap());
     }
     storage.delete(&other.path()).unwrap();
-    assert_eq!(listed(storage), []);
+    assert_eq!(listed(storage, id), []);
 }
 
 /// What every storage does.
@@ -76,7 +79,6 @@ fn replaces_files_on_a_condition(storage: &Storage) {
     assert_ne!(version(), first);
     assert!(storage.replace_file(MANIFEST, content("4"), Expected::Any).unwrap());
     assert_eq!(storage.read_file(MANIFEST).unwrap().unwrap().0, "4");
-    assert_eq!(listed(storage), [], "a file of the root is no object");
     for _ in 0..2 {
         storage.remove_file(MANIFEST).unwrap();
         assert_eq!(storage.read_file(MANIFEST).unwrap(), None);
@@ -153,7 +155,6 @@ fn what_a_killed_publisher_left_is_no_object() {
     let stock = directory.path().join("data/txn/txn.XYZ");
     fs::write(&unfinished, "half").unwrap();
     fs::write(&stock, "half").unwrap();
-    assert_eq!(listed(&storage), []);
 
     let now = SystemTime::now();
     assert_eq!(storage.remove_unfinished(now - Duration::from_secs(60)).unwrap(), 0);
@@ -180,18 +181,16 @@ fn strange_files_are_listed_and_missing_directories_made() {
     let (directory, storage) = local();
     let (id, stored) = object(b"one");
     storage.put(id, stored).unwrap();
-    fs::write(directory.path().join("data/stray"), "x").unwrap();
-    fs::create_dir_all(directory.path().join("data/quarantaine/deep")).unwrap();
-    fs::write(directory.path().join("data/quarantaine/deep/x"), "xx").unwrap();
-    let mut expected = vec![
-        (id.path(), 3),
-        ("data/stray".to_owned(), 1),
-        ("data/quarantaine/deep/x".to_owned(), 2),
-    ];
-    expected.sort_unstable();
-    assert_eq!(listed(&storage), expected);
-    storage.delete("data/stray").unwrap();
-    assert_eq!(listed(&storage).len(), 2);
+    let shard = format!("data/{:02x}", id.hash.digest[0]);
+    fs::create_dir(directory.path().join(&shard).join("deep")).unwrap();
+    let strange = [format!("{shard}/deep/x"), format!("{shard}/stray")];
+    for path in &strange {
+        fs::write(directory.path().join(path), "x").unwrap();
+    }
+    let paths = listed(&storage, id).into_iter().map(|(path, _)| path).collect::<Vec<_>>();
+    assert_eq!(paths, [&[id.path()], strange.as_slice()].concat());
+    storage.delete(&strange[1]).unwrap();
+    assert_eq!(listed(&storage, id).len(), 2);
 }
 
 #[test]

@@ -1,0 +1,555 @@
+//! A repository in an S3 bucket.
+//!
+//! Requests run on a runtime of the storage's own, so that callers may be threads of another. Failed and slow
+//! requests are repeated, with growing pauses in between; the limits are the URL's.
+//!
+//! The manifest is replaced with conditional requests (`If-Match`, `If-None-Match`). There are servers that ignore
+//! the condition, and on those two publishers would lose each other's revisions without a word. So before the first
+//! such replacement the server is asked to create an object that is there already, with its own content: it has to
+//! refuse.
+//!
+//! Headers are those of stock servers: content types and how long caches may keep what is mutable.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
+use std::time::Duration;
+use std::{fmt, mem};
+
+use bytes::Bytes;
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::path::Path as Key;
+use object_store::{
+    Attribute, Attributes, BackoffConfig, ClientOptions, Error as Answer, ObjectStore,
+    ObjectStoreExt as _, PutMode, PutOptions, PutPayload, RetryConfig, UpdateVersion,
+};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
+use tokio_stream::StreamExt as _;
+
+use super::patience::Patience;
+use super::url::{S3Url, StorageUrl};
+use super::{Expected, Listed, Version, hint};
+use crate::{Error, Result};
+
+/// How long failed requests are repeated, beside how often.
+const RETRY_WINDOW: Duration = Duration::from_secs(180);
+
+/// Content type and cache lifetime of objects.
+const OBJECT: (&str, &str) = ("application/octet-stream", "max-age=259200");
+
+/// Content type and cache lifetime of manifest, whitelist and reflog.
+const FILE: (&str, &str) = ("application/x-cvmfs", "max-age=61");
+
+/// How many listed objects are handed over at a time, as many as a server tells in one answer.
+const LISTED: usize = 1000;
+
+/// The largest object that is kept to try conditional requests with, in bytes.
+const TRIAL: usize = 256 << 10;
+
+pub(super) struct S3 {
+    /// Taken out when this is dropped.
+    runtime: Option<Runtime>,
+    bucket: Arc<Bucket>,
+}
+
+/// What requests need.
+struct Bucket {
+    name: String,
+    prefix: Key,
+    store: AmazonS3,
+    /// The same with an access control list on what is put.
+    writer: AmazonS3,
+    permits: Semaphore,
+    patience: Patience,
+    /// An object that was put, to try conditional requests with.
+    trial: Mutex<Option<(Key, Bytes)>>,
+    /// Whether the server heeds conditions.
+    conditional: OnceLock<bool>,
+}
+
+impl fmt::Debug for S3 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("S3").field(&self.bucket.name).finish()
+    }
+}
+
+impl S3 {
+    pub(super) fn open(url: &S3Url) -> Result<Self> {
+        let place = StorageUrl::S3(Box::new(S3Url::new(&url.bucket, &url.prefix)));
+        let name = match &url.endpoint {
+            Some(endpoint) => format!("{place} at {}", endpoint.as_str().trim_end_matches('/')),
+            None => place.to_string(),
+        };
+        let unusable =
+            |reason: String| Error::Refused(format!("cannot use the storage {name}: {reason}"));
+        url.check().map_err(unusable)?;
+        let prefix = Key::parse(&url.prefix).map_err(|error| unusable(error.to_string()))?;
+        let patience = Patience { base: url.timeout };
+        let builder = builder(url, patience, AmazonS3Builder::from_env()).map_err(unusable)?;
+        let client = |options: ClientOptions| {
+            builder
+                .clone()
+                .with_client_options(options)
+                .build()
+                .map_err(|error| unusable(error.to_string()))
+        };
+        let options = client_options(url);
+        let store = client(options.clone())?;
+        let writer = match &url.acl {
+            None => store.clone(),
+            Some(acl) => {
+                let value = acl.parse().map_err(|_| unusable(format!("acl={acl} is no header")))?;
+                let headers = [(ACL_HEADER, value)].into_iter().collect();
+                client(options.with_default_headers(headers))?
+            }
+        };
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("s3")
+            .enable_all()
+            .build()
+            .map_err(|error| unusable(format!("cannot start threads: {error}")))?;
+        let bucket = Bucket {
+            name,
+            prefix,
+            store,
+            writer,
+            permits: Semaphore::new(url.parallel.get()),
+            patience,
+            trial: Mutex::default(),
+            conditional: OnceLock::new(),
+        };
+        Ok(Self { runtime: Some(runtime), bucket: Arc::new(bucket) })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.bucket.name
+    }
+
+    /// Starts a task on the storage's runtime.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if let Some(runtime) = &self.runtime {
+            runtime.spawn(task);
+        }
+    }
+
+    /// Runs a task on the storage's runtime and waits for its result. Unlike `block_on` it may be called from the
+    /// threads of another runtime.
+    fn wait<T: Send + 'static, F: Future<Output = Result<T>> + Send + 'static>(
+        &self,
+        task: impl FnOnce(Arc<Bucket>) -> F,
+    ) -> Result<T> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let task = task(Arc::clone(&self.bucket));
+        self.spawn(async move {
+            // Nobody listens if the caller's thread has panicked.
+            let _ = sender.send(task.await);
+        });
+        receiver
+            .recv()
+            .unwrap_or_else(|_| Err(Error::Refused(format!("{} was closed", self.bucket.name))))
+    }
+
+    pub(super) fn put(&self, path: String, stored: Bytes) -> Result<()> {
+        self.wait(|bucket| async move { bucket.put(&path, stored).await })
+    }
+
+    pub(super) fn size(&self, path: String) -> Result<Option<u64>> {
+        self.wait(|bucket| async move { bucket.size(&path).await })
+    }
+
+    /// Puts an object unless one of the same size is there; then calls `done`.
+    pub(super) fn supply(
+        &self,
+        path: String,
+        stored: Bytes,
+        done: impl FnOnce(Result<bool>) + Send + 'static,
+    ) {
+        let bucket = Arc::clone(&self.bucket);
+        self.spawn(async move {
+            let put = async {
+                if bucket.size(&path).await? == Some(stored.len() as u64) {
+                    return Ok(false);
+                }
+                bucket.put(&path, stored).await.map(|()| true)
+            };
+            let result = put.await;
+            done(result);
+        });
+    }
+
+    pub(super) fn probe(
+        &self,
+        path: String,
+        done: impl FnOnce(Result<Option<u64>>) + Send + 'static,
+    ) {
+        let bucket = Arc::clone(&self.bucket);
+        self.spawn(async move { done(bucket.size(&path).await) });
+    }
+
+    pub(super) fn read(&self, path: String) -> Result<Option<(Bytes, Version)>> {
+        self.wait(|bucket| async move { bucket.read(&path).await })
+    }
+
+    pub(super) fn remove(&self, path: String) -> Result<()> {
+        self.wait(|bucket| async move { bucket.remove(&path).await })
+    }
+
+    pub(super) fn list(
+        &self,
+        directory: &str,
+        each: &mut dyn FnMut(Listed) -> Result<()>,
+    ) -> Result<()> {
+        let mut stream = self.bucket.store.list(Some(&self.bucket.key(directory))).fuse();
+        loop {
+            // The stream goes to the runtime and back, so that `each` runs on the caller's thread and nothing
+            // is fetched that it does not want.
+            let shown = directory.to_owned();
+            let (batch, rest) = self.wait(|bucket| async move {
+                let mut batch = Vec::new();
+                while batch.len() < LISTED {
+                    let Some(listed) = bucket.within("list", &shown, stream.next()).await? else {
+                        break;
+                    };
+                    batch.push(listed.map_err(bucket.failed("list", &shown))?);
+                }
+                Ok((batch, stream))
+            })?;
+            stream = rest;
+            if batch.is_empty() {
+                return Ok(());
+            }
+            for listed in batch {
+                let Some(path) = self.bucket.path(&listed.location) else { continue };
+                let (size, modified) = (listed.size, listed.last_modified.into());
+                each(Listed { path, size, modified })?;
+            }
+        }
+    }
+
+    pub(super) fn replace(&self, name: String, content: Bytes, expected: Expected) -> Result<bool> {
+        self.wait(|bucket| async move { bucket.replace(&name, content, expected).await })
+    }
+}
+
+impl Drop for S3 {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // This may be a thread of a runtime, which must not wait.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Bucket {
+    fn key(&self, path: &str) -> Key {
+        Key::from_iter(self.prefix.parts().chain(Key::from(path).parts()))
+    }
+
+    fn path(&self, key: &Key) -> Option<String> {
+        let below = key.as_ref().strip_prefix(self.prefix.as_ref())?;
+        Some(below.trim_start_matches('/').to_owned())
+    }
+
+    fn failed<'a>(
+        &'a self,
+        action: &'static str,
+        object: &'a str,
+    ) -> impl Fn(Answer) -> Error + 'a {
+        move |answer| {
+            let advice = advice(&answer);
+            hint::refused(action, object, &self.name, Box::new(answer), advice)
+        }
+    }
+
+    /// Gives up an operation that hangs. Single requests have limits of their own; this is for answers that begin
+    /// but do not go on.
+    async fn within<T>(
+        &self,
+        action: &'static str,
+        object: &str,
+        operation: impl Future<Output = T>,
+    ) -> Result<T> {
+        let limit = RETRY_WINDOW + self.patience.limit(0);
+        tokio::time::timeout(limit, operation).await.map_err(|elapsed| {
+            hint::refused(action, object, &self.name, Box::new(elapsed), Some(UNREACHABLE))
+        })
+    }
+
+    async fn permit(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        // Nobody closes it.
+        self.permits.acquire().await.ok()
+    }
+
+    async fn put(&self, path: &str, stored: Bytes) -> Result<()> {
+        let _permit = self.permit().await;
+        let key = self.key(path);
+        self.write(&key, &stored, OBJECT, PutMode::Overwrite)
+            .await
+            .map_err(self.failed("write", path))?;
+        if stored.len() <= TRIAL && self.conditional.get().is_none() {
+            *self.trial.lock().unwrap_or_else(PoisonError::into_inner) = Some((key, stored));
+        }
+        Ok(())
+    }
+
+    async fn size(&self, path: &str) -> Result<Option<u64>> {
+        let _permit = self.permit().await;
+        match self.store.head(&self.key(path)).await {
+            Ok(found) => Ok(Some(found.size)),
+            Err(answer) if is_absent(&answer) => Ok(None),
+            Err(answer) => Err(self.failed("look for", path)(answer)),
+        }
+    }
+
+    async fn read(&self, path: &str) -> Result<Option<(Bytes, Version)>> {
+        let _permit = self.permit().await;
+        let key = self.key(path);
+        let found = match self.store.get(&key).await {
+            Ok(found) => found,
+            Err(answer) if is_absent(&answer) => return Ok(None),
+            Err(answer) => return Err(self.failed("read", path)(answer)),
+        };
+        let version = found.meta.e_tag.clone().unwrap_or_default();
+        let mut content = Vec::with_capacity(usize::try_from(found.meta.size).unwrap_or_default());
+        let mut stream = found.into_stream();
+        while let Some(bytes) = self.within("read", path, stream.next()).await? {
+            content.extend_from_slice(&bytes.map_err(self.failed("read", path))?);
+        }
+        Ok(Some((content.into(), Version(version))))
+    }
+
+    async fn remove(&self, path: &str) -> Result<()> {
+        let _permit = self.permit().await;
+        match self.writer.delete(&self.key(path)).await {
+            Err(answer) if !is_absent(&answer) => Err(self.failed("remove", path)(answer)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn replace(&self, name: &str, content: Bytes, expected: Expected) -> Result<bool> {
+        let mode = match expected {
+            Expected::Any => PutMode::Overwrite,
+            Expected::Absent => PutMode::Create,
+            Expected::Version(Version(e_tag)) => {
+                PutMode::Update(UpdateVersion { e_tag: Some(e_tag), version: None })
+            }
+        };
+        if mode != PutMode::Overwrite {
+            self.try_conditions(name).await?;
+        }
+        let Err(answer) = self.write(&self.key(name), &content, FILE, mode).await else {
+            return Ok(true);
+        };
+        // A request whose answer got lost may have been carried out, and its repetition have found our own file.
+        let now = self.read(name).await;
+        if matches!(&now, Ok(Some((current, _))) if *current == content) {
+            return Ok(true);
+        }
+        match answer {
+            Answer::AlreadyExists { .. } | Answer::Precondition { .. } => Ok(false),
+            answer => Err(self.failed("replace", name)(answer)),
+        }
+    }
+
+    async fn write(
+        &self,
+        key: &Key,
+        content: &Bytes,
+        (content_type, cache): (&'static str, &'static str),
+        mode: PutMode,
+    ) -> Result<(), Answer> {
+        let attributes = Attributes::from_iter([
+            (Attribute::ContentType, content_type),
+            (Attribute::CacheControl, cache),
+        ]);
+        let options = PutOptions { mode, attributes, ..PutOptions::default() };
+        let payload = PutPayload::from_bytes(content.clone());
+        self.writer.put_opts(key, payload, options).await.map(|_| ())
+    }
+
+    /// Fails if the server ignores conditions.
+    async fn try_conditions(&self, name: &str) -> Result<()> {
+        let heeded = match self.conditional.get() {
+            Some(&heeded) => heeded,
+            None => {
+                let trial =
+                    mem::take(&mut *self.trial.lock().unwrap_or_else(PoisonError::into_inner));
+                let Some((key, stored)) = trial else { return Ok(()) };
+                // It may have been removed since; but not twice.
+                let create = || self.create(&key, &stored);
+                let created = async { Ok(create().await? && create().await?) };
+                let created = created.await.map_err(self.failed("replace", name))?;
+                *self.conditional.get_or_init(|| !created)
+            }
+        };
+        match heeded {
+            true => Ok(()),
+            false => Err(Error::Refused(format!(
+                "{} ignores conditions on requests (If-Match, If-None-Match), so publishers could overwrite each \
+                 other's revisions; update the S3 server",
+                self.name
+            ))),
+        }
+    }
+
+    /// Creates an object; `false` if it is there.
+    async fn create(&self, key: &Key, stored: &Bytes) -> Result<bool, Answer> {
+        match self.write(key, stored, OBJECT, PutMode::Create).await {
+            Ok(()) => Ok(true),
+            Err(Answer::AlreadyExists { .. }) => Ok(false),
+            Err(answer) => Err(answer),
+        }
+    }
+}
+
+const ACL_HEADER: http::HeaderName = http::HeaderName::from_static("x-amz-acl");
+
+fn client_options(url: &S3Url) -> ClientOptions {
+    let options = ClientOptions::new()
+        .with_allow_http(url.allow_http)
+        // The limits are those of `patience`.
+        .with_timeout_disabled()
+        .with_connect_timeout(url.timeout)
+        .with_pool_max_idle_per_host(url.parallel.get());
+    match &url.proxy {
+        Some(proxy) => options.with_proxy_url(proxy.as_str()),
+        None => options,
+    }
+}
+
+/// The settings of a client, on top of what the environment says.
+fn builder(
+    url: &S3Url,
+    patience: Patience,
+    environment: AmazonS3Builder,
+) -> Result<AmazonS3Builder, String> {
+    let mut builder = environment
+        .with_bucket_name(&url.bucket)
+        // Not every server has the request that deletes many objects.
+        .with_disable_bulk_delete(true)
+        .with_http_connector(patience)
+        .with_retry(RetryConfig {
+            backoff: BackoffConfig::default(),
+            max_retries: url.retries,
+            retry_timeout: RETRY_WINDOW,
+        });
+    if let Some(region) = &url.region {
+        builder = builder.with_region(region);
+    }
+    if let Some(credentials) = &url.credentials {
+        builder = builder
+            .with_access_key_id(&credentials.access_key)
+            .with_secret_access_key(&credentials.secret_key);
+    }
+    match &url.endpoint {
+        Some(endpoint) => {
+            let mut endpoint = endpoint.clone();
+            if url.virtual_host {
+                let host = format!("{}.{}", url.bucket, endpoint.host_str().unwrap_or_default());
+                endpoint
+                    .set_host(Some(&host))
+                    .map_err(|error| format!("{host} is no host: {error}"))?;
+            }
+            builder = builder
+                .with_endpoint(endpoint.as_str().trim_end_matches('/'))
+                .with_virtual_hosted_style_request(url.virtual_host);
+            // Only Amazon's own machines learn their key from the network.
+            let sources = [
+                AmazonS3ConfigKey::AccessKeyId,
+                AmazonS3ConfigKey::WebIdentityTokenFile,
+                AmazonS3ConfigKey::ContainerCredentialsRelativeUri,
+                AmazonS3ConfigKey::ContainerCredentialsFullUri,
+            ];
+            let unsigned = builder.get_config_value(&AmazonS3ConfigKey::SkipSignature);
+            if unsigned.as_deref() != Some("true")
+                && sources.iter().all(|key| builder.get_config_value(key).is_none())
+            {
+                return Err(
+                    "there is no key; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment"
+                        .to_owned(),
+                );
+            }
+        }
+        None if builder.get_config_value(&AmazonS3ConfigKey::Endpoint).is_none() => {
+            builder = builder.with_virtual_hosted_style_request(true);
+        }
+        None => {}
+    }
+    Ok(builder)
+}
+
+/// Whether the answer is that there is no such object; that there is no such bucket is another thing.
+fn is_absent(answer: &Answer) -> bool {
+    matches!(answer, Answer::NotFound { .. }) && !answer.to_string().contains(NO_BUCKET)
+}
+
+/// How servers say that there is no such bucket.
+const NO_BUCKET: &str = "NoSuchBucket";
+
+const KEY: &str = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, the region and what the key may do with the bucket";
+
+const UNREACHABLE: &str = "is the S3 server well, and reachable from here?";
+
+/// What to do about an answer.
+fn advice(answer: &Answer) -> Option<&'static str> {
+    // Answers to lists are not told apart.
+    let text = answer.to_string();
+    let says = |status: &str| text.contains(&format!("status code: {status}"));
+    Some(match answer {
+        _ if text.contains(NO_BUCKET) => "make the bucket first, with the S3 server's own tools",
+        Answer::PermissionDenied { .. } | Answer::Unauthenticated { .. } => KEY,
+        Answer::Generic { .. } if says("401") || says("403") => KEY,
+        Answer::NotImplemented { .. } | Answer::NotSupported { .. } => {
+            "this S3 server cannot do what publishing needs"
+        }
+        Answer::Generic { .. } => UNREACHABLE,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_those_that_servers_expect() {
+        let settings = |text: &str| {
+            let url = match text.parse().unwrap() {
+                StorageUrl::S3(url) => url,
+                other => panic!("{other}"),
+            };
+            let environment = AmazonS3Builder::new().with_access_key_id("name");
+            let builder = builder(&url, Patience { base: url.timeout }, environment).unwrap();
+            [AmazonS3ConfigKey::Endpoint, AmazonS3ConfigKey::VirtualHostedStyleRequest]
+                .map(|key| builder.get_config_value(&key))
+        };
+        let some = |text: &str| Some(text.to_owned());
+        for (url, expected) in [
+            ("s3://images/x", [None, some("true")]),
+            (
+                "s3://images/x?endpoint=https://s3.example.org",
+                [some("https://s3.example.org"), some("false")],
+            ),
+            (
+                "s3://images/x?endpoint=http://s3.example.org:9000&virtual_host=true&allow_http=true",
+                [some("http://images.s3.example.org:9000"), some("true")],
+            ),
+        ] {
+            assert_eq!(settings(url), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_needed() {
+        let url = S3Url {
+            endpoint: Some("https://s3.example.org".parse().unwrap()),
+            ..S3Url::new("images", "x")
+        };
+        let patience = Patience { base: url.timeout };
+        let error = builder(&url, patience, AmazonS3Builder::new()).unwrap_err();
+        assert!(error.contains("AWS_ACCESS_KEY_ID"), "{error}");
+        let unsigned = AmazonS3Builder::new().with_skip_signature(true);
+        assert!(builder(&url, patience, unsigned).is_ok());
+    }
+}

@@ -1,0 +1,201 @@
+//! A real S3 server in front of a directory, with faults.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use faulty_s3::{ACCESS_KEY, BUCKET, Fault, FaultyS3, SECRET_KEY};
+use http::Method;
+
+use super::*;
+
+/// The storage `repo` of a server.
+fn url(server: &FaultyS3) -> S3Url {
+    let StorageUrl::S3(url) = server.url("repo", "").parse().unwrap() else { panic!("no S3") };
+    let credentials =
+        Credentials { access_key: ACCESS_KEY.to_owned(), secret_key: SECRET_KEY.to_owned() };
+    S3Url { credentials: Some(credentials), ..*url }
+}
+
+fn open(url: S3Url) -> Storage {
+    Storage::open(&StorageUrl::S3(Box::new(url))).unwrap()
+}
+
+/// The text of an error with its causes.
+fn text(error: &Error) -> String {
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    format!("{error}: {}", cause.unwrap_or_default())
+}
+
+#[test]
+fn a_bucket_keeps_objects() {
+    let server = FaultyS3::start().unwrap();
+    let storage = open(url(&server));
+    keeps_objects(&storage);
+    replaces_files_on_a_condition(&storage);
+    assert_eq!(storage.local_directory(), None);
+}
+
+#[test]
+fn a_bucket_may_be_nothing_but_the_repository() {
+    let server = FaultyS3::start().unwrap();
+    let storage = open(S3Url { prefix: String::new(), ..url(&server) });
+    keeps_objects(&storage);
+    let (id, stored) = object(b"one");
+    storage.put(id, stored).unwrap();
+    assert!(server.directory("").join(id.path()).exists());
+}
+
+#[test]
+fn one_of_two_wins_in_a_bucket() {
+    let server = FaultyS3::start().unwrap();
+    lets_one_of_two_win(&open(url(&server)), 100);
+}
+
+#[test]
+fn a_storage_can_be_used_from_the_threads_of_a_runtime() {
+    let server = FaultyS3::start().unwrap();
+    let storage = open(url(&server));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async move {
+        keeps_objects(&storage);
+        // Its own runtime ends here, in an asynchronous context.
+        drop(storage);
+    });
+}
+
+#[test]
+fn headers_are_those_of_stock_servers() {
+    let server = FaultyS3::start().unwrap();
+    let storage = open(S3Url { acl: Some("public-read".to_owned()), ..url(&server) });
+    let (id, stored) = object(b"one");
+    storage.put(id, stored).unwrap();
+    storage.replace_file(MANIFEST, Bytes::from_static(b"1"), Expected::Any).unwrap();
+    let puts: Vec<_> = server
+        .requests()
+        .into_iter()
+        .map(|request| {
+            let header = |name| request.headers[name].to_str().unwrap().to_owned();
+            let path = request.uri.path().to_owned();
+            (path, header("content-type"), header("cache-control"), header("x-amz-acl"))
+        })
+        .collect();
+    let expected = [
+        (format!("/{BUCKET}/repo/{}", id.path()), "application/octet-stream", "max-age=259200"),
+        (format!("/{BUCKET}/repo/{MANIFEST}"), "application/x-cvmfs", "max-age=61"),
+    ];
+    let expected = expected.map(|(path, kind, cache)| {
+        (path, kind.to_owned(), cache.to_owned(), "public-read".to_owned())
+    });
+    assert_eq!(puts, expected);
+}
+
+#[test]
+fn a_few_faults_do_no_harm() {
+    for fault in [
+        Fault::Status(500),
+        Fault::Status(503),
+        Fault::Status(429),
+        Fault::HangUp,
+        Fault::LoseAnswer,
+        Fault::Stall(Duration::from_millis(400)),
+    ] {
+        let server = FaultyS3::start().unwrap();
+        let storage = open(S3Url { timeout: Duration::from_millis(200), ..url(&server) });
+        let count = Arc::new(AtomicUsize::new(0));
+        server.fail(move |_| {
+            count.fetch_add(1, Ordering::Relaxed).is_multiple_of(4).then_some(fault)
+        });
+        let (id, stored) = object(b"one");
+        storage.put(id, stored.clone()).unwrap();
+        assert!(storage.exists(id).unwrap(), "{fault:?}");
+        assert_eq!(storage.get(id).unwrap(), stored, "{fault:?}");
+        assert_eq!(listed(&storage, id), [(id.path(), 3)], "{fault:?}");
+        replaces_files_on_a_condition(&storage);
+        storage.delete(&id.path()).unwrap();
+        assert!(!storage.exists(id).unwrap(), "{fault:?}");
+    }
+}
+
+#[test]
+fn a_lost_answer_is_no_lost_race() {
+    let server = FaultyS3::start().unwrap();
+    let storage = open(S3Url { retries: 1, ..url(&server) });
+    let puts = AtomicUsize::new(0);
+    server.fail(move |request| {
+        let lost =
+            request.method == Method::PUT && puts.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
+        lost.then_some(Fault::LoseAnswer)
+    });
+    let one = Bytes::from_static(b"1");
+    assert!(storage.replace_file(MANIFEST, one, Expected::Absent).unwrap());
+    assert!(!storage.replace_file(MANIFEST, Bytes::from_static(b"2"), Expected::Absent).unwrap());
+    let (content, version) = storage.read_file(MANIFEST).unwrap().unwrap();
+    assert_eq!(content, "1");
+    let two = Bytes::from_static(b"2");
+    assert!(storage.replace_file(MANIFEST, two, Expected::Version(version)).unwrap());
+}
+
+#[test]
+fn many_faults_end_with_a_clear_error() {
+    for (fault, advice) in [
+        (Fault::Status(500), "is the S3 server well"),
+        (Fault::HangUp, "is the S3 server well"),
+        (Fault::Stall(Duration::from_secs(60)), "is the S3 server well"),
+        (Fault::Status(403), "check AWS_ACCESS_KEY_ID"),
+        (Fault::NoBucket, "make the bucket first"),
+    ] {
+        let server = FaultyS3::start().unwrap();
+        let timeout = Duration::from_millis(200);
+        let storage = open(S3Url { retries: 2, timeout, ..url(&server) });
+        server.fail(move |_| Some(fault));
+        let (id, stored) = object(b"one");
+        let begin = Instant::now();
+        for error in [
+            storage.put(id, stored).unwrap_err(),
+            storage.get(id).unwrap_err(),
+            storage.list(0, &mut |_| Ok(())).unwrap_err(),
+            storage.replace_file(MANIFEST, Bytes::new(), Expected::Absent).unwrap_err(),
+        ] {
+            let text = text(&error);
+            assert!(text.contains(advice) && text.contains(BUCKET), "{fault:?}: {text}");
+        }
+        assert!(begin.elapsed() < Duration::from_secs(20), "{fault:?}");
+    }
+}
+
+#[test]
+fn what_is_set_up_wrongly_is_named() {
+    let server = FaultyS3::start().unwrap();
+    let (id, stored) = object(b"one");
+    let wrong = Credentials { access_key: ACCESS_KEY.to_owned(), secret_key: "x".to_owned() };
+    let stranger = open(S3Url { credentials: Some(wrong), ..url(&server) });
+    let closed = S3Url { endpoint: Some("http://127.0.0.1:1".parse().unwrap()), ..url(&server) };
+    let nowhere = open(S3Url { retries: 1, ..closed });
+    for (storage, advice) in
+        [(stranger, "check AWS_ACCESS_KEY_ID"), (nowhere, "reachable from here")]
+    {
+        for error in
+            [storage.put(id, stored.clone()).unwrap_err(), storage.read_file(MANIFEST).unwrap_err()]
+        {
+            let text = text(&error);
+            assert!(text.contains(advice), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_ignores_conditions_is_refused() {
+    let server = FaultyS3::start().unwrap();
+    let storage = open(url(&server));
+    let (id, stored) = object(b"one");
+    storage.put(id, stored).unwrap();
+    server.fail(|request| {
+        request.headers.contains_key("if-none-match").then_some(Fault::Status(200))
+    });
+    for _ in 0..2 {
+        let error =
+            storage.replace_file(MANIFEST, Bytes::from_static(b"1"), Expected::Absent).unwrap_err();
+        assert!(error.to_string().contains("ignores conditions"), "{error}");
+    }
+    assert!(storage.replace_file(MANIFEST, Bytes::from_static(b"1"), Expected::Any).unwrap());
+}
