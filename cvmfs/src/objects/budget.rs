@@ -67,6 +67,13 @@ impl Budget {
     }
 }
 
+#[cfg(test)]
+impl Reservation {
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
 impl Reservation {
     /// Gives back what is above `bytes`.
     pub(super) fn shrink(&mut self, bytes: u64) {

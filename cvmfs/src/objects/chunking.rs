@@ -92,3 +92,103 @@ impl Detector {
         index
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The sizes of the chunks of some content that comes in pieces of `piece` bytes.
+    fn chunks(chunking: Chunking, content: &[u8], piece: usize) -> Vec<usize> {
+        let mut detector = Detector::new(chunking);
+        let mut chunks = vec![0];
+        for mut piece in content.chunks(piece) {
+            while let Some(at) = detector.cut(piece) {
+                *chunks.last_mut().unwrap() += at;
+                chunks.push(0);
+                piece = &piece[at..];
+            }
+            *chunks.last_mut().unwrap() += piece.len();
+        }
+        chunks
+    }
+
+    /// Content that is cut at these positions, and at maxima.
+    fn content(size: usize, cuts: &[usize]) -> Vec<u8> {
+        // The hash of zeros is far from the one that cuts.
+        let mut content = vec![0; size];
+        for &at in cuts {
+            // Each of 31 bytes adds one bit, together 0x7fffffff.
+            content[at - 30..=at].fill(1);
+        }
+        content
+    }
+
+    /// What the rule says, in its slowest form.
+    fn slowly(chunking: Chunking, content: &[u8]) -> Vec<usize> {
+        let [minimum, average, maximum] =
+            [chunking.minimum, chunking.average, chunking.maximum].map(|size| size as usize);
+        let threshold = (u64::from(u32::MAX) / average as u64) as i64;
+        let mut chunks = Vec::new();
+        let mut last = 0;
+        let mut position = 1;
+        while position < content.len() {
+            let cut = position - last >= minimum && {
+                let begin = (last + minimum).saturating_sub(32).max(last);
+                let hash = content[begin..=position]
+                    .iter()
+                    .fold(0_u32, |hash, &byte| (hash << 1) ^ u32::from(byte));
+                let difference = (i64::from(hash) - i64::from(i32::MAX)).abs();
+                difference < threshold || position - last >= maximum
+            };
+            if cut {
+                chunks.push(position - last);
+                last = position;
+            }
+            position += 1;
+        }
+        chunks.push(content.len() - last);
+        chunks
+    }
+
+    const SMALL: Chunking = Chunking { minimum: 100, average: 200, maximum: 400 };
+
+    #[test]
+    fn cuts_are_those_of_the_rule() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut noise = vec![0; 20_000];
+        random.fill(&mut noise);
+        for content in [noise, content(5000, &[250, 600, 640, 3000]), Vec::new(), vec![1; 400]] {
+            let expected = slowly(SMALL, &content);
+            for piece in [1, 7, 100, 4096, 1 << 20] {
+                assert_eq!(chunks(SMALL, &content, piece), expected, "pieces of {piece}");
+            }
+            let inner = expected.len().saturating_sub(1);
+            assert!(expected[..inner].iter().all(|size| (100..=400).contains(size)));
+        }
+    }
+
+    /// The offsets of a file that a stock server cut.
+    #[test]
+    fn cuts_are_those_of_a_stock_server() {
+        let content = content(30_000_003, &[5_000_031, 27_000_031]);
+        assert_eq!(
+            chunks(Chunking::default(), &content, 128 << 10),
+            [5_000_031, 16_777_216, 27_000_031 - 21_777_247, 30_000_003 - 27_000_031]
+        );
+    }
+
+    #[test]
+    fn sizes_are_made_to_fit() {
+        let sizes = |minimum, average, maximum| Chunking { minimum, average, maximum };
+        for (wanted, limit, expected) in [
+            (sizes(4, 8, 16), 100, sizes(4, 8, 16)),
+            (sizes(4, 8, 16), 6, sizes(4, 6, 6)),
+            (sizes(4, 8, 16), 2, sizes(2, 2, 2)),
+            (sizes(0, 0, 0), 100, sizes(1, 1, 1)),
+            (sizes(9, 3, 5), 100, sizes(5, 3, 5)),
+            (sizes(4, 8, 16), 0, sizes(1, 1, 1)),
+        ] {
+            assert_eq!(wanted.within(limit), expected);
+        }
+    }
+}

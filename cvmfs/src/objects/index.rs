@@ -113,6 +113,12 @@ impl Index {
         }
     }
 
+    /// Writes what is new. Done when the index is dropped, too, but threads that are just ending may keep it until
+    /// the process is gone.
+    pub(super) fn write(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write();
+    }
+
     pub(super) fn put(&self, key: Key, known: Known) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.database.is_some() {
@@ -126,7 +132,7 @@ impl Index {
 
 impl Drop for Index {
     fn drop(&mut self) {
-        self.0.get_mut().unwrap_or_else(PoisonError::into_inner).write();
+        self.write();
     }
 }
 

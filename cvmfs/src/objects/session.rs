@@ -184,6 +184,9 @@ impl Upload {
         }
         drop(state);
         self.session.check()?;
+        if let Some(index) = &self.objects.core.index {
+            index.write();
+        }
         Ok(mem::take(&mut self.session.state().finished))
     }
 }
