@@ -26,7 +26,7 @@ pub const THIN_REPOSITORY: &str = "containerd.io/snapshot/cvmfs.repository";
 pub const CRI_LAYER_DIGEST: &str = "containerd.io/snapshot/cri.layer-digest";
 
 /// Set together with [`CRI_LAYER_DIGEST`]: the image as its user named it. For logs only.
-pub const CRI_IMAGE_REF: &str = "containerd.io/snapshot/cri.image-ref";
+const CRI_IMAGE_REF: &str = "containerd.io/snapshot/cri.image-ref";
 
 /// Set by stargz's `ctr-remote` and by BuildKit (there with a suffix `.<id>`): digest of the layer blob.
 pub const STARGZ_LAYER_DIGEST: &str = "containerd.io/snapshot/remote/stargz.digest";
@@ -89,7 +89,7 @@ pub fn thin_annotations(layer: &LayerDigest, repository: &str) -> [(&'static str
 
 /// Annotation of a thin manifest: the digest of the full image's manifest, for registries and tools that
 /// do not know `subject`.
-pub const THIN_ORIGIN: &str = "org.cernvm.cvmfs.thin.origin";
+const THIN_ORIGIN: &str = "org.cernvm.cvmfs.thin.origin";
 
 /// Annotation of a thin manifest: the full image's manifest as a digest.
 pub fn thin_origin(manifest: &Digest) -> (&'static str, String) {

@@ -1,5 +1,7 @@
 //! The command line.
 
+pub(crate) mod repository;
+
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -8,6 +10,7 @@ use ducc::layer::Limits;
 use layer_layout::{ImageReference, Platform, PublicName, RegistryReference};
 
 use ducc::repository::Locator;
+use repository::{AccessOptions, RepositoryCommand};
 
 const EXIT_STATUS: &str = "\
 Exit status:
@@ -23,6 +26,8 @@ Examples:
   ducc convert-single-image registry.hub.docker.com/library/debian:12 /srv/unpacked.example.org
   ducc convert-single-image --thin-image-name registry.example.org/thin/tool:1 \\
       quay.io/org/tool:1 /srv/unpacked.example.org
+  ducc repository create unpacked.example.org --storage file:///srv/cvmfs/unpacked.example.org
+  ducc convert-single-image quay.io/org/tool:1 cvmfs+file:///srv/cvmfs/unpacked.example.org
   ducc convert-single-image --public-name registry.example.org/org/tool:dev \\
       docker-archive:tool.tar /srv/unpacked.example.org";
 
@@ -39,6 +44,10 @@ pub(crate) enum Command {
     /// Convert one image: its layers, its merged root, its flat root and, if asked, a thin image.
     #[command(after_help = EXIT_STATUS, after_long_help = format!("{EXAMPLES}\n\n{EXIT_STATUS}"))]
     ConvertSingleImage(Box<ConvertSingleImage>),
+
+    /// Create, check and care for a CernVM-FS repository that is written natively.
+    #[command(subcommand, arg_required_else_help = true)]
+    Repository(RepositoryCommand),
 }
 
 #[derive(Debug, Args)]
@@ -50,7 +59,9 @@ pub(crate) struct ConvertSingleImage {
     /// registry.hub.docker.com/library/NAME:TAG.
     pub(crate) image: ImageReference,
 
-    /// The repository: a directory that exists, PATH or dir://PATH.
+    /// The repository: a directory that exists (PATH or dir://PATH), a CernVM-FS repository in its storage
+    /// (cvmfs+file:///DIR or cvmfs+s3://BUCKET/PREFIX?endpoint=URL), or the name of one in
+    /// /etc/cvmfs/repositories.d.
     pub(crate) repository: Locator,
 
     /// Which of a multi-platform image, for instance linux/arm64 [default: this machine's].
@@ -81,6 +92,13 @@ pub(crate) struct ConvertSingleImage {
 
     #[command(flatten)]
     pub(crate) output: OutputOptions,
+
+    #[command(flatten, next_help_heading = "CernVM-FS repositories")]
+    pub(crate) access: AccessOptions,
+
+    /// Split trees into nested catalogs of at most about this many entries [default: see docs/converter.md].
+    #[arg(long, value_name = "N", help_heading = "CernVM-FS repositories", value_parser = clap::value_parser!(u32).range(100..))]
+    pub(crate) catalog_entries: Option<u32>,
 
     /// Accepted for DUCC's sake: layers are always needed.
     #[arg(short = 'd', long, hide = true)]

@@ -1,23 +1,17 @@
 //! `ducc`: parses the command line, wires the rooms together, reports.
 
 mod cli;
+mod commands;
 mod logging;
 
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Parser;
-use ducc::convert::{self, Request, ThinRequest};
-use ducc::layer::Limits;
 use ducc::progress::Progress;
-use ducc::report::{Report, Status};
-use ducc::{repository, source};
-use layer_layout::Platform;
+use ducc::repository;
 use rustix::fs::Mode;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
-use cli::{Cli, Command, ConvertSingleImage};
+use cli::{Cli, Command};
 
 const EXIT_FAILED: u8 = 1;
 /// As in DUCC.
@@ -31,146 +25,38 @@ const UMASK: u32 = 0o022;
 fn main() -> ExitCode {
     let Cli { command } = Cli::parse();
     rustix::process::umask(Mode::from_raw_mode(UMASK));
-    let Command::ConvertSingleImage(arguments) = command;
+    let status = match command {
+        Command::ConvertSingleImage(arguments) => convert(*arguments),
+        Command::Repository(command) => administer(command),
+    };
+    ExitCode::from(status)
+}
+
+fn convert(arguments: cli::ConvertSingleImage) -> u8 {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("ducc: cannot start threads: {error}");
-            return ExitCode::from(EXIT_FAILED);
+            return EXIT_FAILED;
         }
     };
-    let status = runtime.block_on(convert_single_image(*arguments));
+    let status = runtime.block_on(commands::convert::run(arguments));
     // A thread that waits for the lock of another publisher must not keep an interrupted program alive.
     runtime.shutdown_background();
-    ExitCode::from(status)
-}
-
-async fn convert_single_image(arguments: ConvertSingleImage) -> u8 {
-    let json = arguments.output.json;
-    let quiet = arguments.output.quiet;
-    let progress = Progress::new(logging::style(quiet));
-    logging::start(&progress, quiet);
-
-    let mut report = Report::new(arguments.image.to_string());
-    let cancel = CancellationToken::new();
-    let signal = tokio::spawn(cancel_on_signal(cancel.clone()));
-    let result = convert(arguments, &progress, &cancel, &mut report).await;
-
-    let status = match &result {
-        Ok(()) => 0,
-        Err(error) => {
-            progress.suspend(|| eprintln!("ducc: {error:#}"));
-            report.error = Some(format!("{error:#}"));
-            match (cancel.is_cancelled(), error.downcast_ref()) {
-                (true, _) => signal.await.map_or(EXIT_FAILED, |number| EXIT_SIGNAL_BASE + number),
-                (false, Some(repository::Error::NoSuchRepository(_))) => EXIT_NO_REPOSITORY,
-                (false, _) => EXIT_FAILED,
-            }
-        }
-    };
-    if json {
-        print_json(&report);
-    } else if !quiet && report.status != Status::Failed {
-        println!("{}", summary(&report));
-    }
     status
 }
 
-async fn convert(
-    arguments: ConvertSingleImage,
-    progress: &Progress,
-    cancel: &CancellationToken,
-    report: &mut Report,
-) -> anyhow::Result<()> {
-    let repository = arguments.repository.open(arguments.repository_name.as_deref())?;
-    let request = request(arguments)?;
-    let result = convert::convert(&request, repository, progress, cancel, report).await;
-    result.with_context(|| format!("cannot convert {}", report.image))
-}
-
-fn request(arguments: ConvertSingleImage) -> anyhow::Result<Request> {
-    let ConvertSingleImage {
-        image, platform, public_name, skip_flat, thin, download, limits, ..
-    } = arguments;
-    let form = thin.thin_format.into();
-    let thin_reference = thin.thin_image_name.filter(|_| !thin.skip_thin_image);
-    let mut credentials = source::Credentials::from_environment()?;
-    if let (Some(reference), Some(user)) = (&thin_reference, &thin.username) {
-        let password = source::credentials::push_password().context("--username")?;
-        credentials = credentials.with_login(reference.registry(), user, &password);
+fn administer(command: cli::repository::RepositoryCommand) -> u8 {
+    let quiet = false;
+    logging::start(&Progress::new(logging::style(quiet)), quiet);
+    match commands::repository::run(command) {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("ducc: {error:#}");
+            match error.downcast_ref::<repository::Error>() {
+                Some(error) if error.is_no_such_repository() => EXIT_NO_REPOSITORY,
+                _ => EXIT_FAILED,
+            }
+        }
     }
-    Ok(Request {
-        reference: image,
-        name: public_name,
-        flat: !skip_flat,
-        thin: thin_reference.map(|reference| ThinRequest { reference, form }),
-        limits: Limits {
-            entries: limits.max_entries,
-            file_size: limits.max_file_size,
-            unpacked_size: limits.max_unpacked_size,
-            path_depth: limits.max_path_depth,
-            ..Limits::default()
-        },
-        source: source::Options {
-            platform: platform.unwrap_or_else(Platform::host),
-            max_concurrent_downloads: download.max_concurrent_downloads,
-            attempts: download.attempts,
-            stall_timeout: download.stall_timeout,
-            credentials,
-            ..source::Options::default()
-        },
-    })
-}
-
-/// Waits for SIGINT or SIGTERM, asks the conversion to stop, and returns the signal's number. A second
-/// signal ends the program at once; what it leaves behind, the next run removes.
-async fn cancel_on_signal(cancel: CancellationToken) -> u8 {
-    let first = next_signal().await;
-    tracing::warn!("stopping and cleaning up; once more to stop at once");
-    cancel.cancel();
-    tokio::spawn(async {
-        let second = next_signal().await;
-        std::process::exit((EXIT_SIGNAL_BASE + second).into());
-    });
-    first
-}
-
-async fn next_signal() -> u8 {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        // Without handlers the signals keep their usual effect and end the program.
-        return std::future::pending().await;
-    };
-    let kind = tokio::select! {
-        _ = interrupt.recv() => SignalKind::interrupt(),
-        _ = terminate.recv() => SignalKind::terminate(),
-    };
-    u8::try_from(kind.as_raw_value()).unwrap_or_default()
-}
-
-fn print_json(report: &Report) {
-    match serde_json::to_string(report) {
-        Ok(json) => println!("{json}"),
-        Err(error) => eprintln!("ducc: cannot write the report: {error}"),
-    }
-}
-
-/// The report in a few words.
-fn summary(report: &Report) -> String {
-    let state = match report.status {
-        Status::Converted => "published",
-        Status::UpToDate => "up to date",
-        Status::Failed => "failed",
-    };
-    let path = report.public_path.as_deref().map(|path| format!(" as {path}")).unwrap_or_default();
-    let thin = match &report.thin {
-        Some(thin) if thin.pushed => format!(", thin image pushed to {}", thin.reference),
-        Some(thin) => format!(", thin image is at {}", thin.reference),
-        None => String::new(),
-    };
-    format!(
-        "{}: {state}{path}, {} layers fetched ({} bytes), {} there already, {:.1} s{thin}",
-        report.image, report.layers_fetched, report.bytes_in, report.layers_skipped, report.seconds
-    )
 }

@@ -24,6 +24,11 @@ pub struct Convert {
 impl Convert {
     /// Converts the image of a reference into the repository in a directory, which must exist.
     pub fn new(image: &str, repository: &Path) -> Self {
+        Self::into_locator(image, repository.as_os_str())
+    }
+
+    /// Converts the image of a reference into the repository that a locator names.
+    pub fn into_locator(image: &str, repository: impl Into<OsString>) -> Self {
         let args = vec!["convert-single-image".into(), image.into(), repository.into()];
         Self { args, env: Vec::new() }
     }

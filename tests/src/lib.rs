@@ -12,6 +12,7 @@
 pub mod access_log;
 pub mod apptainer;
 pub mod busybox;
+pub mod cases;
 pub mod cgroup;
 pub mod cold_start;
 pub mod containerd;
@@ -21,6 +22,7 @@ pub mod docker;
 pub mod ducc;
 pub mod faulty_registry;
 pub mod image;
+pub mod native;
 pub mod node;
 pub mod overlay;
 pub mod podman;

@@ -28,14 +28,22 @@ struct ParentRecord {
 /// Fetches and unpacks a layer once more, at another place.
 pub(super) type UnpackAgain<'a> = &'a dyn Fn(&Layer, &RepositoryPath) -> Result<OpenEnds>;
 
-/// Completes the layers that need it. Returns their places, base first.
+/// Where the layers of an image stand.
+pub(super) struct Stack {
+    /// The place of each layer, base first.
+    pub(super) places: Vec<RepositoryPath>,
+    /// The order of overlayfs's `lowerdir`, each directory once, at its topmost place.
+    pub(super) topmost_first: Vec<RepositoryPath>,
+}
+
+/// Completes the layers that need it.
 pub(super) fn settle(
     transaction: &dyn Transaction,
     repository: &dyn Repository,
     target: &Target,
     fetched: &BTreeMap<LayerDigest, Fetched>,
     unpack_again: UnpackAgain<'_>,
-) -> Result<Vec<RepositoryPath>> {
+) -> Result<Stack> {
     let image = &target.image.reference;
     let records = BTreeMap::new();
     let mut settlement = Settlement { transaction, repository, image, unpack_again, records };
@@ -50,7 +58,7 @@ pub(super) fn settle(
         places.push(place);
         below = Some(layer.chain);
     }
-    Ok(places)
+    Ok(Stack { places, topmost_first: parents })
 }
 
 struct Settlement<'a> {

@@ -29,6 +29,9 @@ use crate::{Error, Result};
 
 use target::Target;
 
+/// How often an image is prepared when others are faster.
+const ATTEMPTS: u32 = 20;
+
 /// What to convert and how.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -104,7 +107,7 @@ impl Conversion<'_> {
             tracing::info!(image = %target.image.reference, "up to date");
             report.status = Status::UpToDate;
         } else {
-            self.publish(&source, &target, report).await?;
+            self.publish_despite_others(&source, &target, report).await?;
             report.status = Status::Converted;
         }
         if let Some(thin) = &self.request.thin {
@@ -158,6 +161,26 @@ impl Conversion<'_> {
             None => source.config(&image).await?.to_vec(),
         };
         Target::new(name, image, config, &self.request.source.platform, self.request.flat)
+    }
+
+    /// Publishes, and does so again if another publisher or a garbage collection has come in between. What
+    /// was stored in vain is found again.
+    async fn publish_despite_others(
+        &self,
+        source: &Arc<Source>,
+        target: &Arc<Target>,
+        report: &mut Report,
+    ) -> Result<()> {
+        let mut attempts = ATTEMPTS;
+        loop {
+            attempts -= 1;
+            match self.publish(source, target, report).await {
+                Err(Error::Repository(error)) if error.is_overtaken() && attempts > 0 => {
+                    tracing::info!("{error}: doing so");
+                }
+                result => return result,
+            }
+        }
     }
 
     async fn publish(

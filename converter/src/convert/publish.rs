@@ -23,14 +23,14 @@ pub(super) fn publish(
     unpack_again: UnpackAgain<'_>,
 ) -> Result<Vec<String>> {
     write_layer_records(&**transaction, repository, target, fetched)?;
-    let places = chains::settle(&**transaction, repository, target, fetched, unpack_again)?;
+    let stack = chains::settle(&**transaction, repository, target, fetched, unpack_again)?;
     let absent = |path: &RepositoryPath| -> Result<bool> { Ok(repository.lookup(path)?.is_none()) };
     let mut remarks = Vec::new();
 
     if let Some(top) = target.top_chain() {
         let rootfs = path::chain_rootfs(&top);
         if absent(&rootfs)? {
-            transaction.merge(&rootfs, &topmost_first(&places))?;
+            transaction.merge(&rootfs, &stack.topmost_first)?;
         }
         let flat = path::flat(&target.config_digest());
         if target.flat && absent(&flat)? {
@@ -38,7 +38,7 @@ pub(super) fn publish(
             remarks = singularity::add_files(&mut *tree, &target.config)?;
         }
     }
-    for (layer, place) in target.layers.iter().zip(&places) {
+    for (layer, place) in target.layers.iter().zip(&stack.places) {
         let link = path::chain_layer(&layer.chain);
         if absent(&link)? {
             transaction.symlink(&link, &link.link_to(place))?;
@@ -73,7 +73,7 @@ fn write_layer_records(
         image: target.image.reference.clone(),
         reason: format!("{path} in the repository is broken: {error}"),
     };
-    for layer in &target.layers {
+    for layer in target.distinct_layers() {
         let digest = layer.digest();
         if let Some(fetched) = fetched.get(&digest) {
             let records = path::layer_metadata(&digest, LayerMetadata::Layers);
@@ -90,15 +90,4 @@ fn write_layer_records(
         }
     }
     Ok(())
-}
-
-/// The order of overlayfs's `lowerdir`, each directory once, at its topmost place.
-fn topmost_first(places: &[RepositoryPath]) -> Vec<RepositoryPath> {
-    let mut stack: Vec<RepositoryPath> = Vec::new();
-    for place in places.iter().rev() {
-        if !stack.contains(place) {
-            stack.push(place.clone());
-        }
-    }
-    stack
 }

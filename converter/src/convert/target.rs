@@ -99,7 +99,7 @@ impl Target {
     }
 
     /// Each layer digest once, base first.
-    fn distinct_layers(&self) -> impl Iterator<Item = &Layer> {
+    pub(super) fn distinct_layers(&self) -> impl Iterator<Item = &Layer> {
         self.layers.iter().enumerate().filter_map(|(at, layer)| {
             let repeated = self.layers[..at].iter().any(|lower| lower.digest() == layer.digest());
             (!repeated).then_some(layer)

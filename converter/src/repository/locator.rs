@@ -1,47 +1,90 @@
 //! How a repository is named on the command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::{Directory, Repository, Result};
+use cvmfs_repository::fqrn::Fqrn;
+use cvmfs_repository::server_conf;
+use cvmfs_repository::storage::StorageUrl;
 
-/// Where a repository is: a path, or `dir://PATH`.
+use super::cvmfs::Cvmfs;
+use super::place::{Access, Place};
+use super::{Directory, Error, Repository, Result};
+
+/// Where a repository is: `PATH` or `dir://PATH`, `cvmfs+file://DIR`, `cvmfs+s3://BUCKET/PREFIX?…`, or the
+/// name of a repository that a stock server on this machine knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Locator {
     /// A plain directory.
     Directory(PathBuf),
+    /// A CernVM-FS repository in a storage.
+    Cvmfs(StorageUrl),
+    /// A CernVM-FS repository by its name.
+    Server(Fqrn),
 }
 
+/// What a CernVM-FS repository's locators begin with.
+const CVMFS: &str = "cvmfs+";
+
 impl Locator {
-    /// Opens the repository. `name` is what it is called in thin images; the default is the last
-    /// component of its path.
+    /// Opens the repository to publish images into it. `name` is what it is called in thin images; the
+    /// default is the last component of a directory's path, and a CernVM-FS repository's own name.
     ///
     /// # Errors
-    /// [`NoSuchRepository`](super::Error::NoSuchRepository) if there is none.
-    pub fn open(&self, name: Option<&str>) -> Result<Arc<dyn Repository>> {
+    /// [`NoSuchRepository`](Error::NoSuchRepository) if there is none.
+    pub fn open(&self, name: Option<&str>, access: &Access) -> Result<Arc<dyn Repository>> {
         match self {
             Self::Directory(path) => Ok(Arc::new(Directory::open(path, name)?)),
+            Self::Cvmfs(_) | Self::Server(_) => Ok(Arc::new(Cvmfs::open(self.place(access)?, name)?)),
         }
+    }
+
+    /// Opens a CernVM-FS repository to work on it as such.
+    ///
+    /// # Errors
+    /// If it is a plain directory, or cannot be opened.
+    pub fn place(&self, access: &Access) -> Result<Place> {
+        Ok(match self {
+            Self::Directory(path) => return Err(Error::NotCvmfs(path.clone())),
+            Self::Cvmfs(url) => Place::in_storage(url, access)?,
+            Self::Server(fqrn) => Place::of_server(fqrn, access)?,
+        })
     }
 }
 
 /// A text that names no repository.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expected a directory, PATH or dir://PATH")]
-pub struct LocatorError;
+#[error(
+    "{0}; expected a directory (PATH or dir://PATH), cvmfs+file:///DIR, cvmfs+s3://BUCKET/PREFIX?endpoint=URL, \
+     or the name of a repository in {configuration}",
+    configuration = server_conf::CONFIGURATION
+)]
+pub struct LocatorError(String);
 
 impl FromStr for Locator {
     type Err = LocatorError;
 
     fn from_str(text: &str) -> Result<Self, LocatorError> {
+        if let Some(storage) = text.strip_prefix(CVMFS) {
+            let url = storage.parse().map_err(|error| LocatorError(format!("{error}")))?;
+            return Ok(Self::Cvmfs(url));
+        }
         let path = match text.split_once("://") {
-            None => text,
+            None => {
+                // A name without a slash is that of a stock server's repository, if there is one.
+                if let Ok(fqrn) = text.parse()
+                    && server_conf::is_known(Path::new(server_conf::CONFIGURATION), &fqrn)
+                {
+                    return Ok(Self::Server(fqrn));
+                }
+                text
+            }
             Some(("dir", path)) => path,
-            Some(_) => return Err(LocatorError),
+            Some(_) => return Err(LocatorError(format!("{text:?} is no repository"))),
         };
         if path.is_empty() {
-            return Err(LocatorError);
+            return Err(LocatorError("the repository has no name".to_owned()));
         }
         Ok(Self::Directory(PathBuf::from(path)))
     }
@@ -56,7 +99,10 @@ mod tests {
         for (text, path) in [("/a/b", "/a/b"), ("a", "a"), ("dir:///a", "/a"), ("dir://a", "a")] {
             assert_eq!(text.parse::<Locator>().unwrap(), Locator::Directory(path.into()));
         }
-        for text in ["", "dir://", "s3://a/b"] {
+        for text in ["cvmfs+file:///srv/x", "cvmfs+s3://bucket/prefix?endpoint=http://host:1"] {
+            assert!(matches!(text.parse::<Locator>(), Ok(Locator::Cvmfs(_))), "{text}");
+        }
+        for text in ["", "dir://", "s3://a/b", "cvmfs+", "cvmfs+http://a", "cvmfs+file://"] {
             assert!(text.parse::<Locator>().is_err(), "{text:?}");
         }
     }

@@ -55,6 +55,23 @@ impl Keys {
         })
     }
 
+    /// The keys of a repository that is about to be created: those in a directory, or, if there are none, new
+    /// ones that are written there.
+    ///
+    /// # Errors
+    /// If there are some but not all, and as for [`Self::load`] and [`Self::save`].
+    pub fn load_or_make(directory: &Path, fqrn: &Fqrn) -> Result<Self> {
+        let keys = Self::load(directory, fqrn)?;
+        if keys.public.is_err() && keys.publisher.is_err() {
+            let keys = Self::generate(fqrn)?;
+            keys.save(directory, fqrn)?;
+            return Ok(keys);
+        }
+        keys.master()?;
+        keys.publisher()?;
+        Ok(keys)
+    }
+
     /// Reads the repository's key files in a directory. Files that are not there or that this user may not read
     /// are left out; asking for such a key later tells why it is not at hand.
     ///

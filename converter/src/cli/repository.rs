@@ -1,0 +1,221 @@
+//! The command line of `ducc repository`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use cvmfs_repository::compression::Compression;
+use cvmfs_repository::fqrn::Fqrn;
+use cvmfs_repository::hash::Algorithm;
+use cvmfs_repository::manifest;
+use cvmfs_repository::storage::StorageUrl;
+use ducc::repository::{Access, Locator};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RepositoryCommand {
+    /// Create a repository: keys, whitelist, an empty signed revision.
+    ///
+    /// Keys that are in the key directory already are used; missing ones are made.
+    Create(Create),
+    /// Tell revision, size, keys and tags.
+    Info(Target),
+    /// Sign the whitelist and the manifest anew. Do this before the whitelist expires.
+    Resign(Resign),
+    /// List, set and remove tags: named revisions, which garbage collection keeps.
+    Tag(Tag),
+    /// List what is in a directory.
+    List(List),
+    /// Look whether signatures, catalogs and objects are what they should be.
+    Check(Check),
+    /// Remove objects that no retained revision refers to.
+    Gc(Gc),
+    /// Copy a repository's keys from another directory, after a look that they belong together.
+    ImportKeys(ImportKeys),
+}
+
+/// Where keys and caches are.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AccessOptions {
+    /// Directory of the CernVM-FS keys: FQRN.pub, FQRN.crt, FQRN.key, FQRN.masterkey [default:
+    /// /etc/cvmfs/keys for root, else ~/.config/ducc/keys].
+    #[arg(long, value_name = "DIR", env = "DUCC_KEYS")]
+    pub(crate) keys: Option<PathBuf>,
+
+    /// Directory of the index of known content, which saves compressing it again and may be lost
+    /// [default: /var/cache/ducc for root, else ~/.cache/ducc].
+    #[arg(long, value_name = "DIR", env = "DUCC_CACHE")]
+    pub(crate) cache: Option<PathBuf>,
+}
+
+impl AccessOptions {
+    pub(crate) fn access(self) -> Access {
+        Access { keys: self.keys, cache: self.cache, ..Access::default() }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Target {
+    /// The repository: cvmfs+file:///DIR, cvmfs+s3://BUCKET/PREFIX?endpoint=URL, or the name of one in
+    /// /etc/cvmfs/repositories.d.
+    pub(crate) repository: Locator,
+
+    #[command(flatten)]
+    pub(crate) access: AccessOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// The repository's fully qualified name, for instance unpacked.example.org.
+    pub(crate) fqrn: Fqrn,
+
+    /// Where to: file:///DIR or s3://BUCKET/PREFIX?endpoint=URL.
+    #[arg(long, value_name = "URL")]
+    pub(crate) storage: StorageUrl,
+
+    /// The hash that names objects: sha1, rmd160 or shake128.
+    #[arg(long, value_name = "ALGORITHM", default_value = "sha1")]
+    pub(crate) hash: Algorithm,
+
+    /// How file content is stored.
+    #[arg(long, value_enum, default_value_t = CompressionName::Zlib)]
+    pub(crate) compression: CompressionName,
+
+    /// Seconds after which clients look for a new revision.
+    #[arg(long, value_name = "SECONDS", default_value_t = manifest::DEFAULT_TTL)]
+    pub(crate) ttl: u64,
+
+    /// Days until the whitelist expires.
+    #[arg(long, value_name = "DAYS", default_value = "30", value_parser = days)]
+    pub(crate) whitelist_days: Duration,
+
+    /// Never let anything be removed from the repository.
+    #[arg(long)]
+    pub(crate) no_garbage_collection: bool,
+
+    #[command(flatten)]
+    pub(crate) access: AccessOptions,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum CompressionName {
+    /// As zlib streams.
+    Zlib,
+    /// As it is.
+    None,
+}
+
+impl From<CompressionName> for Compression {
+    fn from(name: CompressionName) -> Self {
+        match name {
+            CompressionName::Zlib => Self::Zlib,
+            CompressionName::None => Self::None,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Resign {
+    #[command(flatten)]
+    pub(crate) target: Target,
+
+    /// Days until the whitelist expires.
+    #[arg(long, value_name = "DAYS", default_value = "30", value_parser = days)]
+    pub(crate) days: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tag {
+    #[command(flatten)]
+    pub(crate) target: Target,
+
+    /// Give the newest revision this name.
+    #[arg(long, value_name = "NAME", conflicts_with = "remove")]
+    pub(crate) add: Option<String>,
+
+    /// What to say about it.
+    #[arg(long, value_name = "TEXT", requires = "add", default_value = "")]
+    pub(crate) message: String,
+
+    /// Take this name away.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) remove: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    #[command(flatten)]
+    pub(crate) target: Target,
+
+    /// The directory or file.
+    #[arg(default_value = "/")]
+    pub(crate) path: String,
+
+    /// Also what is in the directories below.
+    #[arg(short, long)]
+    pub(crate) recursive: bool,
+
+    /// Of the revision with this tag.
+    #[arg(long, value_name = "TAG")]
+    pub(crate) tag: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    pub(crate) target: Target,
+
+    /// Read every object and compute its hash.
+    #[arg(long)]
+    pub(crate) data: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Gc {
+    #[command(flatten)]
+    pub(crate) target: Target,
+
+    /// Keep this many revisions before the newest, whatever their age.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) keep_revisions: u64,
+
+    /// Keep revisions that are younger.
+    #[arg(long, value_name = "DAYS", default_value = "3", value_parser = days)]
+    pub(crate) keep_days: Duration,
+
+    /// Keep objects that were stored more recently. Longer than any publish takes.
+    #[arg(long, value_name = "HOURS", default_value = "24", value_parser = hours)]
+    pub(crate) grace: Duration,
+
+    /// Only tell what would be removed.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportKeys {
+    /// The repository's fully qualified name.
+    pub(crate) fqrn: Fqrn,
+
+    /// The directory to copy from, for instance /etc/cvmfs/keys of another machine.
+    #[arg(value_name = "DIR")]
+    pub(crate) from: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) access: AccessOptions,
+}
+
+fn days(text: &str) -> Result<Duration, String> {
+    duration(text, 24 * 3600, "days")
+}
+
+fn hours(text: &str) -> Result<Duration, String> {
+    duration(text, 3600, "hours")
+}
+
+fn duration(text: &str, unit: u64, name: &str) -> Result<Duration, String> {
+    text.parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .map(Duration::from_secs)
+        .ok_or_else(|| format!("expected a number of {name}"))
+}

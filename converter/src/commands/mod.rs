@@ -1,0 +1,4 @@
+//! What the subcommands do.
+
+pub(crate) mod convert;
+pub(crate) mod repository;

@@ -1,0 +1,253 @@
+//! `ducc repository`: work on a CernVM-FS repository as such.
+
+use std::io::Write;
+use std::time::SystemTime;
+
+use anyhow::{Context, bail};
+use cvmfs_repository::check::{self, Depth};
+use cvmfs_repository::collector::{self, Retention};
+use cvmfs_repository::entry::{Content, Entry, Kind};
+use cvmfs_repository::keys::Keys;
+use cvmfs_repository::path::TreePath;
+use cvmfs_repository::snapshot::Directory;
+use cvmfs_repository::storage::Storage;
+use cvmfs_repository::{Creation, Repository};
+use ducc::repository::Place;
+
+use crate::cli::repository::{
+    Check, Create, Gc, ImportKeys, List, RepositoryCommand, Resign, Tag, Target,
+};
+
+/// Runs one of the commands; what it has to say goes to standard output.
+pub(crate) fn run(command: RepositoryCommand) -> anyhow::Result<()> {
+    let out = &mut std::io::stdout().lock();
+    match command {
+        RepositoryCommand::Create(arguments) => create(arguments, out),
+        RepositoryCommand::Info(target) => info(target, out),
+        RepositoryCommand::Resign(arguments) => resign(arguments, out),
+        RepositoryCommand::Tag(arguments) => tag(arguments, out),
+        RepositoryCommand::List(arguments) => list(arguments, out),
+        RepositoryCommand::Check(arguments) => check(arguments, out),
+        RepositoryCommand::Gc(arguments) => gc(arguments, out),
+        RepositoryCommand::ImportKeys(arguments) => import_keys(arguments, out),
+    }
+}
+
+fn open(Target { repository, access }: Target) -> anyhow::Result<Place> {
+    Ok(repository.place(&access.access())?)
+}
+
+fn create(arguments: Create, out: &mut dyn Write) -> anyhow::Result<()> {
+    let Create { fqrn, storage: url, hash, compression, ttl, whitelist_days, access, .. } = arguments;
+    if !fqrn.is_qualified() {
+        bail!("{fqrn} has no dot; clients would look for it in their own default domain");
+    }
+    let directory = access.access().keys_directory();
+    let storage = Storage::open(&url)?;
+    let objects = Place::new_objects(&storage, hash, compression.into());
+    let creation = Creation {
+        ttl,
+        garbage_collectable: !arguments.no_garbage_collection,
+        whitelist_validity: whitelist_days,
+    };
+    Repository::refuse_existing(&storage)?;
+    let keys = Keys::load_or_make(&directory, &fqrn)?;
+    let repository = Repository::create(storage, fqrn, keys, &objects, &creation)?;
+    let fqrn = repository.fqrn();
+    writeln!(out, "created {fqrn} in {url}")?;
+    writeln!(out, "keys of {fqrn} are in {}; keep {fqrn}.masterkey safe", directory.display())?;
+    writeln!(out, "clients need {fqrn}.pub; publish with the locator cvmfs+{url}")?;
+    Ok(())
+}
+
+fn info(target: Target, out: &mut dyn Write) -> anyhow::Result<()> {
+    let place = open(target)?;
+    let snapshot = place.repository.snapshot()?;
+    let manifest = snapshot.manifest();
+    let counters = snapshot.counters();
+    let total = |own: u64, below: u64| own + below;
+    writeln!(out, "name                 {}", manifest.name)?;
+    writeln!(out, "storage              {}", place.repository.storage().name())?;
+    writeln!(out, "revision             {}", manifest.revision)?;
+    writeln!(out, "signed               {}", time(manifest.timestamp.unwrap_or_default()))?;
+    writeln!(out, "root catalog         {}", manifest.root)?;
+    writeln!(out, "hash algorithm       {}", manifest.root.algorithm.name())?;
+    writeln!(out, "garbage-collectable  {}", yes(manifest.garbage_collectable))?;
+    writeln!(out, "TTL                  {} s", manifest.ttl)?;
+    writeln!(out, "whitelist expires    {}", instant(place.repository.whitelist_expiry()?))?;
+    let (own, below) = (&counters.own, &counters.subtree);
+    writeln!(out, "catalogs             {}", 1 + total(own.nested, below.nested))?;
+    writeln!(out, "directories          {}", total(own.dir, below.dir))?;
+    writeln!(out, "files                {}", total(own.regular, below.regular))?;
+    writeln!(out, "symlinks             {}", total(own.symlink, below.symlink))?;
+    writeln!(out, "special files        {}", total(own.special, below.special))?;
+    writeln!(out, "bytes in files       {}", total(own.file_size, below.file_size))?;
+    writeln!(out, "tags                 {}", place.repository.tags()?.len())?;
+    Ok(())
+}
+
+fn resign(Resign { target, days }: Resign, out: &mut dyn Write) -> anyhow::Result<()> {
+    let place = open(target)?;
+    let _locks = place.lock()?;
+    let (manifest, expires) = place.repository.resign(&place.objects, days)?;
+    place.tell_server(&manifest)?;
+    writeln!(out, "signed; the whitelist expires {}", instant(expires))?;
+    Ok(())
+}
+
+fn tag(arguments: Tag, out: &mut dyn Write) -> anyhow::Result<()> {
+    let Tag { target, add, message, remove } = arguments;
+    let place = open(target)?;
+    if let Some(name) = add {
+        let _locks = place.lock()?;
+        let manifest = place.repository.add_tag(&place.objects, &name, &message)?;
+        place.tell_server(&manifest)?;
+        writeln!(out, "{name} is revision {}", manifest.revision)?;
+    } else if let Some(name) = remove {
+        let _locks = place.lock()?;
+        let manifest = place.repository.remove_tag(&place.objects, &name)?;
+        place.tell_server(&manifest)?;
+        writeln!(out, "{name} is no tag any more")?;
+    } else {
+        for tag in place.repository.tags()? {
+            let signed = time(u64::try_from(tag.timestamp).unwrap_or_default());
+            writeln!(out, "{}\t{}\t{signed}\t{}", tag.name, tag.revision, tag.description)?;
+        }
+    }
+    Ok(())
+}
+
+fn list(arguments: List, out: &mut dyn Write) -> anyhow::Result<()> {
+    let List { target, path, recursive, tag } = arguments;
+    let place = open(target)?;
+    let snapshot = match tag {
+        Some(tag) => place.repository.tagged(&tag)?,
+        None => place.repository.snapshot()?,
+    };
+    let tree_path = TreePath::parse(path.as_bytes())
+        .with_context(|| format!("{path} is no path in a repository"))?;
+    let entry =
+        snapshot.lookup(&tree_path)?.with_context(|| format!("there is no {tree_path}"))?;
+    match snapshot.directory(&tree_path)? {
+        Some(directory) => list_directory(&directory, recursive, out),
+        None => Ok(writeln!(out, "{}", line(&entry, tree_path.as_bytes()))?),
+    }
+}
+
+fn list_directory(
+    directory: &Directory,
+    recursive: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let mut children = Vec::new();
+    directory.for_each(&mut |child| {
+        children.push(child);
+        Ok(())
+    })?;
+    children.sort_by(|a, b| a.name.cmp(&b.name));
+    for child in children {
+        writeln!(out, "{}", line(&child.entry, directory.path().join(&child.name).as_bytes()))?;
+        if recursive && child.entry.is_directory() {
+            list_directory(&directory.open(&child)?, recursive, out)?;
+        }
+    }
+    Ok(())
+}
+
+/// One entry: kind and mode, owner, group, size or device, time, path, target.
+fn line(entry: &Entry, path: &[u8]) -> String {
+    let (kind, size, target) = match &entry.kind {
+        Kind::Directory => ('d', String::new(), None),
+        Kind::File(file) => {
+            let external = matches!(file.content, Content::External(_));
+            (if external { 'e' } else { '-' }, file.size.to_string(), None)
+        }
+        Kind::Symlink(target) => ('l', target.len().to_string(), Some(target)),
+        Kind::Character(device) => ('c', format!("{},{}", device.major, device.minor), None),
+        Kind::Block(device) => ('b', format!("{},{}", device.major, device.minor), None),
+        Kind::Fifo => ('p', String::new(), None),
+        Kind::Socket => ('s', String::new(), None),
+    };
+    let target = target.map(|target| format!(" -> {}", target.escape_ascii())).unwrap_or_default();
+    format!(
+        "{kind}{:04o} {:>5} {:>5} {size:>10} {} {}{target}",
+        entry.mode,
+        entry.uid,
+        entry.gid,
+        time(u64::try_from(entry.mtime.seconds).unwrap_or_default()),
+        path.escape_ascii(),
+    )
+}
+
+fn check(Check { target, data }: Check, out: &mut dyn Write) -> anyhow::Result<()> {
+    let place = open(target)?;
+    let checked =
+        check::check(&place.repository, Depth { data }, &mut |fault| eprintln!("fault: {fault}"))?;
+    let what = format!(
+        "revision {}: {} catalogs, {} entries, {} objects{}",
+        checked.revision,
+        checked.catalogs,
+        checked.entries,
+        checked.objects,
+        if data { ", all read" } else { "" }
+    );
+    if checked.faults > 0 {
+        bail!("{} has {} faults ({what})", place.repository.fqrn(), checked.faults);
+    }
+    writeln!(out, "{} has no faults ({what})", place.repository.fqrn())?;
+    Ok(())
+}
+
+fn gc(arguments: Gc, out: &mut dyn Write) -> anyhow::Result<()> {
+    let Gc { target, keep_revisions, keep_days, grace, dry_run } = arguments;
+    let place = open(target)?;
+    let _locks = if dry_run { None } else { Some(place.lock()?) };
+    let retention = Retention {
+        revisions: keep_revisions,
+        since: SystemTime::now().checked_sub(keep_days),
+        grace,
+    };
+    let collected = collector::collect(&place.repository, &place.objects, &retention, dry_run)?;
+    if !dry_run {
+        place.tell_server(place.repository.snapshot()?.manifest())?;
+    }
+    writeln!(
+        out,
+        "{} {} objects ({} bytes); kept {} revisions with {} objects, and {} young ones",
+        if dry_run { "would remove" } else { "removed" },
+        collected.removed,
+        collected.bytes,
+        collected.revisions,
+        collected.referenced,
+        collected.young
+    )?;
+    Ok(())
+}
+
+fn import_keys(arguments: ImportKeys, out: &mut dyn Write) -> anyhow::Result<()> {
+    let ImportKeys { fqrn, from, access } = arguments;
+    let to = access.access().keys_directory();
+    let keys = Keys::import(&from, &fqrn, &to)?;
+    writeln!(out, "the keys of {fqrn} are in {}", to.display())?;
+    for (what, there) in [
+        ("publish", keys.publisher().is_ok()),
+        ("sign the whitelist", keys.master().is_ok()),
+        ("verify", keys.public().is_ok()),
+    ] {
+        writeln!(out, "  to {what}: {}", yes(there))?;
+    }
+    Ok(())
+}
+
+fn yes(is: bool) -> &'static str {
+    if is { "yes" } else { "no" }
+}
+
+fn time(seconds: u64) -> String {
+    instant(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds))
+}
+
+fn instant(time: SystemTime) -> String {
+    jiff::Timestamp::try_from(time)
+        .map_or_else(|_| "?".to_owned(), |time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+}

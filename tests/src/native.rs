@@ -1,0 +1,207 @@
+//! A CernVM-FS repository that our converter writes, and what a client would see in it.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use cvmfs_repository::Repository;
+use cvmfs_repository::entry::{Entry, Kind};
+use cvmfs_repository::keys::Keys;
+use cvmfs_repository::path::TreePath;
+use cvmfs_repository::snapshot::{Directory, Snapshot};
+use cvmfs_repository::storage::Storage;
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+
+use crate::ducc::Convert;
+use crate::process::{Output, run};
+use crate::tools;
+use crate::tree::{Facts, FileKind, Tree};
+
+/// The name of the tests' repository.
+pub const FQRN: &str = "images.example.org";
+
+/// A repository on local storage, with its keys.
+pub struct Native {
+    dir: TempDir,
+}
+
+impl Native {
+    /// Creates one with `ducc repository create`.
+    pub fn create() -> Result<Self> {
+        Self::create_with(&[])
+    }
+
+    /// Creates one with further options.
+    pub fn create_with(options: &[&str]) -> Result<Self> {
+        let native = Self { dir: TempDir::new_in("/dev/shm")? };
+        let storage = format!("file://{}", native.storage().display());
+        run(native.ducc()?.args(["repository", "create", FQRN, "--storage", &storage]).args(options))?;
+        Ok(native)
+    }
+
+    /// The directory of all that belongs to it.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The directory that a web server would serve.
+    pub fn storage(&self) -> PathBuf {
+        self.dir.path().join("storage")
+    }
+
+    /// The directory of the keys.
+    pub fn keys(&self) -> PathBuf {
+        self.dir.path().join("keys")
+    }
+
+    /// What `ducc` calls it.
+    pub fn locator(&self) -> String {
+        format!("cvmfs+file://{}", self.storage().display())
+    }
+
+    /// A conversion into it.
+    pub fn convert(&self, image: &str) -> Convert {
+        Convert::into_locator(image, self.locator())
+            .env("DUCC_KEYS", self.keys())
+            .env("DUCC_CACHE", self.dir.path().join("cache"))
+    }
+
+    /// `ducc` with this repository's keys and a cache of its own.
+    pub fn ducc(&self) -> Result<Command> {
+        let mut command = Command::new(tools::ducc()?);
+        command.env("DUCC_KEYS", self.keys()).env("DUCC_CACHE", self.dir.path().join("cache"));
+        Ok(command)
+    }
+
+    /// Runs `ducc repository COMMAND` on it.
+    pub fn repository(&self, command: &str, options: &[&str]) -> Result<Output> {
+        run(self.ducc()?.args(["repository", command, &self.locator()]).args(options))
+    }
+
+    /// Looks that it has no faults, down to the last byte.
+    pub fn check(&self) -> Result<()> {
+        self.repository("check", &["--data"]).map(drop)
+    }
+
+    /// Its newest revision, verified.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        let fqrn = FQRN.parse()?;
+        let keys = Keys::load(&self.keys(), &fqrn)?;
+        Ok(Repository::open(Storage::local(&self.storage()), fqrn, keys).snapshot()?)
+    }
+
+    /// The number of its newest revision.
+    pub fn revision(&self) -> Result<u64> {
+        Ok(self.snapshot()?.manifest().revision)
+    }
+
+    /// All below a path, as a client shows it, without the format's own marker files.
+    pub fn tree(&self, path: impl AsRef<Path>) -> Result<Tree> {
+        tree(&self.snapshot()?, path)
+    }
+}
+
+/// All below a path of a revision. Symlinks on the way are followed if they lead to a path in the repository.
+pub fn tree(snapshot: &Snapshot, path: impl AsRef<Path>) -> Result<Tree> {
+    let path = resolve(snapshot, path.as_ref())?;
+    let directory =
+        snapshot.directory(&path)?.with_context(|| format!("there is no directory {path}"))?;
+    let mut tree = Tree::default();
+    tree.0.insert(Vec::new(), facts(snapshot, directory.entry())?);
+    read(snapshot, &directory, &[], &mut tree)?;
+    Ok(tree)
+}
+
+/// Where a path leads whose last component may be a relative symlink.
+fn resolve(snapshot: &Snapshot, path: &Path) -> Result<TreePath> {
+    let text = path.to_str().context("a path in UTF-8")?;
+    let path = TreePath::parse(text.as_bytes()).context("a clean path")?;
+    let entry = snapshot.lookup(&path)?.with_context(|| format!("there is no {path}"))?;
+    let (Kind::Symlink(target), Some((mut at, _))) = (entry.kind, path.split()) else {
+        return Ok(path);
+    };
+    for component in target.split(|&byte| byte == b'/') {
+        at = match component {
+            b".." => at.split().context("a link out of the repository")?.0,
+            name => at.join(name),
+        };
+    }
+    Ok(at)
+}
+
+fn read(snapshot: &Snapshot, directory: &Directory, below: &[u8], tree: &mut Tree) -> Result<()> {
+    let mut children = Vec::new();
+    directory.for_each(&mut |child| {
+        if !child.marker {
+            children.push(child);
+        }
+        Ok(())
+    })?;
+    let mut groups: HashMap<u32, Vec<Vec<u8>>> = HashMap::new();
+    for child in children {
+        let mut path = below.to_vec();
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(&child.name);
+        let facts = facts(snapshot, &child.entry)?;
+        ensure!(tree.0.insert(path.clone(), facts).is_none(), "a name is there twice: {path:?}");
+        if child.entry.is_directory() {
+            read(snapshot, &directory.open(&child)?, &path, tree)?;
+        } else if child.entry.links.count > 1 {
+            groups.entry(child.entry.links.group).or_default().push(path);
+        }
+    }
+    for mut paths in groups.into_values() {
+        paths.sort();
+        for path in &paths {
+            if let Some(facts) = tree.0.get_mut(path) {
+                facts.linked = paths.first().cloned();
+            }
+        }
+    }
+    Ok(())
+}
+
+fn facts(snapshot: &Snapshot, entry: &Entry) -> Result<Facts> {
+    let mut facts = Facts {
+        kind: FileKind::Dir,
+        mode: entry.mode,
+        uid: entry.uid,
+        gid: entry.gid,
+        size: Some(0),
+        mtime: (entry.mtime.seconds, entry.mtime.nanoseconds.unwrap_or_default().into()),
+        device: None,
+        xattrs: entry.xattrs.unpack().context("damaged extended attributes")?,
+        target: None,
+        linked: None,
+        content: None,
+    };
+    match &entry.kind {
+        Kind::Directory => facts.size = None,
+        Kind::File(file) => {
+            let content = snapshot.read(file)?;
+            facts.kind = FileKind::File;
+            facts.size = Some(file.size);
+            facts.content = Some(hex::encode(Sha256::digest(&content)));
+        }
+        Kind::Symlink(target) => {
+            facts.kind = FileKind::Symlink;
+            facts.size = Some(target.len() as u64);
+            facts.target = Some(target.clone());
+        }
+        Kind::Character(device) => {
+            facts.kind = FileKind::CharDevice;
+            facts.device = Some((device.major, device.minor));
+        }
+        Kind::Block(device) => {
+            facts.kind = FileKind::BlockDevice;
+            facts.device = Some((device.major, device.minor));
+        }
+        Kind::Fifo => facts.kind = FileKind::Fifo,
+        Kind::Socket => facts.kind = FileKind::Socket,
+    }
+    Ok(facts)
+}
