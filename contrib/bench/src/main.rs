@@ -3,6 +3,7 @@
 //! `docs/benchmarks.md` shows.
 
 mod conversion;
+mod deflate;
 mod measure;
 mod node_start;
 mod snapshots;
@@ -39,6 +40,8 @@ enum Bench {
     NodeStart,
     /// Snapshot operations against containerd's overlayfs.
     Snapshots,
+    /// The libraries that compress file content.
+    Deflate,
 }
 
 impl std::fmt::Display for Bench {
@@ -65,6 +68,7 @@ fn run(cli: &Cli) -> Result<()> {
             Bench::Conversion => conversion::run(cli.rounds, cli.out.as_deref())?,
             Bench::NodeStart => node_start::run(cli.rounds)?,
             Bench::Snapshots => snapshots::run(cli.rounds)?,
+            Bench::Deflate => deflate::run(cli.rounds)?,
         }
     }
     Ok(())
