@@ -15,6 +15,8 @@ use std::path::Path;
 use super::ServerConf;
 use super::locks::give_to_owner;
 use crate::manifest::Manifest;
+use crate::reflog;
+use crate::storage::Storage;
 use crate::{Error, Result};
 
 /// The setting of the server's own client that names the root catalog.
@@ -24,12 +26,16 @@ impl ServerConf {
     /// Writes into the spool directory which reference log and which root catalog are the newest. Call it before the
     /// [`Locks`](super::Locks) are let go.
     ///
+    /// The log's hash is that of the file in the storage: the one in a manifest is wrong after the server has
+    /// collected garbage.
+    ///
     /// # Errors
     /// [`Error::System`] if this user may not write into the spool directory. The repository is sound then, but its
-    /// owner has to run `cvmfs_server check -r`.
+    /// owner has to run `cvmfs_server check -r`. As [`Self::storage`], and if the storage cannot be read.
     pub fn after_publish(&self, manifest: &Manifest) -> Result<()> {
-        if let Some(reflog) = manifest.reflog {
-            replace(&self.spool.join("reflog.chksum"), reflog.to_string().as_bytes())?;
+        if let Some((reflog, _)) = Storage::open(&self.storage()?)?.read_file(reflog::NAME)? {
+            let hash = manifest.root.algorithm.hash(&reflog);
+            replace(&self.spool.join("reflog.chksum"), hash.to_string().as_bytes())?;
         }
         // A server that has checked out an old revision stays there.
         if self.spool.join("checkout").exists() {

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 
 use super::*;
-use crate::hash::ContentHash;
 use crate::manifest::Manifest;
 
 /// As `cvmfs_server mkfs` writes it.
@@ -55,10 +54,15 @@ fn stock() -> ServerConf {
     }
 }
 
-/// A spool directory, and a configuration that names it.
+/// A directory with a spool directory and a storage, and a configuration that names them.
 fn spool() -> (tempfile::TempDir, ServerConf) {
     let directory = tempfile::tempdir().unwrap();
-    let conf = ServerConf { spool: directory.path().to_owned(), ..stock() };
+    let storage = directory.path().join("storage");
+    let upstream = format!("local,{0}/data/txn,{0}", storage.display());
+    let spool = directory.path().join("spool");
+    fs::create_dir(&storage).unwrap();
+    fs::create_dir(&spool).unwrap();
+    let conf = ServerConf { spool, upstream, ..stock() };
     (directory, conf)
 }
 
@@ -131,16 +135,16 @@ fn what_cannot_be_used_is_named() {
 
 #[test]
 fn locks_are_taken_and_left_as_the_server_does() {
-    let (directory, conf) = spool();
+    let (_directory, conf) = spool();
     let names = ["in_transaction.lock", "is_collecting.lock", "is_publishing.lock"];
-    let present = || names.map(|name| directory.path().join(name).exists());
+    let present = || names.map(|name| conf.spool.join(name).exists());
     // Files that were left over mean nothing, if they are those that are locked.
-    fs::write(directory.path().join("is_publishing.lock"), "").unwrap();
+    fs::write(conf.spool.join("is_publishing.lock"), "").unwrap();
     for _ in 0..2 {
         let locks = conf.lock().unwrap();
         assert_eq!(present(), [true; 3]);
         for name in &names[1..] {
-            let file = File::open(directory.path().join(name)).unwrap();
+            let file = File::open(conf.spool.join(name)).unwrap();
             assert!(flock(&file, FlockOperation::NonBlockingLockExclusive).is_err(), "{name}");
         }
         let error = conf.lock_within(Duration::ZERO).unwrap_err().to_string();
@@ -158,18 +162,16 @@ fn tools_at_work_are_respected() {
         ("is_collecting.lock", "a garbage collection or a check", true),
         ("in_transaction.lock", "an open transaction", false),
     ] {
-        let (directory, conf) = spool();
-        let path = directory.path().join(name);
+        let (_directory, conf) = spool();
+        let path = conf.spool.join(name);
         let file = File::create(&path).unwrap();
         if held {
             flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
         }
         let error = conf.lock_within(Duration::from_millis(150)).unwrap_err().to_string();
         assert!(error.contains(reason) && error.contains("test.example.org"), "{error}");
-        let left: Vec<_> = fs::read_dir(directory.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
+        let left: Vec<_> =
+            fs::read_dir(&conf.spool).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, [name], "only the other's lock is left");
         fs::remove_file(&path).unwrap();
         conf.lock().unwrap();
@@ -181,8 +183,8 @@ fn tools_at_work_are_respected() {
 
 #[test]
 fn a_lock_that_is_let_go_soon_is_waited_for() {
-    let (directory, conf) = spool();
-    let path = directory.path().join("is_publishing.lock");
+    let (_directory, conf) = spool();
+    let path = conf.spool.join("is_publishing.lock");
     let file = File::create(&path).unwrap();
     flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
     let begun = Instant::now();
@@ -200,8 +202,8 @@ fn a_lock_that_is_let_go_soon_is_waited_for() {
 
 #[test]
 fn the_lock_of_a_killed_publish_is_taken_over() {
-    let (directory, conf) = spool();
-    let path = directory.path().join("in_transaction.lock");
+    let (_directory, conf) = spool();
+    let path = conf.spool.join("in_transaction.lock");
     let locks = conf.lock().unwrap();
     let left = fs::read(&path).unwrap();
     drop(locks);
@@ -224,8 +226,8 @@ fn the_server_learns_of_a_publish() {
         (Some(format!("{more}CVMFS_ROOT_HASH=00")), false, format!("{more}{root}")),
         (Some("CVMFS_ROOT_HASH=00\n".to_owned()), true, "CVMFS_ROOT_HASH=00\n".to_owned()),
     ] {
-        let (directory, conf) = spool();
-        let file = |name: &str| directory.path().join(name);
+        let (_directory, conf) = spool();
+        let file = |name: &str| conf.spool.join(name);
         if let Some(before) = &before {
             fs::write(file("client.local"), before).unwrap();
         }
@@ -234,11 +236,16 @@ fn the_server_learns_of_a_publish() {
         }
         conf.after_publish(&manifest).unwrap();
         assert_eq!(fs::read_to_string(file("client.local")).unwrap(), after, "{before:?}");
-        let reflog: ContentHash =
-            fs::read_to_string(file("reflog.chksum")).unwrap().parse().unwrap();
-        assert_eq!(Some(reflog), manifest.reflog);
+        assert!(!file("reflog.chksum").exists(), "there is no reference log");
+        let directory = conf.storage().unwrap();
+        let StorageUrl::Local(directory) = directory else { panic!("{directory}") };
+        fs::write(directory.join(".cvmfsreflog"), "log").unwrap();
+        conf.after_publish(&manifest).unwrap();
+        let checksum = fs::read_to_string(file("reflog.chksum")).unwrap();
+        assert_eq!(checksum, Algorithm::Shake128.hash(b"log").to_string());
     }
-    let missing = ServerConf { spool: "/nowhere".into(), ..stock() };
+    let (_directory, conf) = spool();
+    let missing = ServerConf { spool: "/nowhere".into(), ..conf };
     let error = missing.after_publish(&manifest).unwrap_err().to_string();
     assert!(
         error.starts_with("cannot tell the stock server of the new revision in /nowhere"),
