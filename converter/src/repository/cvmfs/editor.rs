@@ -14,7 +14,7 @@ use layer_layout::RepositoryPath;
 use rustix::io::Errno;
 
 use super::change::Core;
-use super::staged::{Attributes, Staged};
+use super::staged::{Attributes, Staged, Tree};
 use super::view::{Dir, Merged};
 use crate::repository::below::stack::MAX_SYMLINKS;
 use crate::repository::names::{components, join, split};
@@ -25,6 +25,7 @@ pub(super) struct Editor {
     core: Arc<Core>,
     path: RepositoryPath,
     added: Arc<Staged>,
+    tree: Tree,
     /// What is seen with what was added so far.
     root: Dir,
 }
@@ -54,8 +55,9 @@ impl Editor {
     pub(super) fn new(core: Arc<Core>, path: RepositoryPath, source: Dir) -> Result<Self> {
         let root = source.entry().clone();
         let added = Arc::new(Staged::create(&core.database(), &Attributes::of(&root))?);
-        let trees = vec![Dir::Staged(added.view()?), source];
-        Ok(Self { core, path, added, root: Dir::Merged(Merged::of(trees, root)?) })
+        let trees = vec![Dir::Staged(added.watch()?), source];
+        let tree = added.change()?;
+        Ok(Self { core, path, added, tree, root: Dir::Merged(Merged::of(trees, root)?) })
     }
 
     /// What is added, to be laid over the source.
@@ -116,7 +118,7 @@ impl Editor {
     }
 
     /// Where a name in a directory stands without symlinks. The directory is there to be added to then.
-    fn place(&self, path: &[u8]) -> Result<Vec<u8>> {
+    fn place(&mut self, path: &[u8]) -> Result<Vec<u8>> {
         let (parent, name) = split(path);
         let failed = |cause: Errno| Err(Error::system("change", self.shown(parent), cause));
         let way = match self.find(parent)? {
@@ -124,10 +126,9 @@ impl Editor {
             Target::Other => return failed(Errno::NOTDIR),
             Target::Nothing(cause) => return failed(cause),
         };
-        let mut tree = self.added.change()?;
         for Step { path, directory } in &way {
-            if !tree.is_directory(path)? {
-                tree.make_directory(path, Attributes::of(directory.entry()))?;
+            if !self.tree.is_directory(path)? {
+                self.tree.make_directory(path, Attributes::of(directory.entry()))?;
             }
         }
         Ok(join(way.last().map_or(b"", |step| &step.path), name))
@@ -139,9 +140,9 @@ impl Editor {
         Attributes { mode, mtime, ..Attributes::default() }
     }
 
-    fn put(&self, path: &[u8], entry: Entry) -> Result<()> {
+    fn put(&mut self, path: &[u8], entry: Entry) -> Result<()> {
         let place = self.place(path)?;
-        self.added.change()?.put(&[&place], entry)
+        self.tree.put(&[&place], entry)
     }
 }
 
@@ -156,14 +157,16 @@ impl TreeEditor for Editor {
             }
             // A symlink that leads nowhere gives way.
             let place = self.place(&at)?;
-            self.added.change()?.make_directory(&place, self.attributes(0o755))?;
+            let attributes = self.attributes(0o755);
+            self.tree.make_directory(&place, attributes)?;
         }
         Ok(())
     }
 
     fn write_file(&mut self, path: &Path, mode: u32, content: &[u8]) -> Result<()> {
         let file = self.core.objects.store_file(content)?;
-        self.put(&clean(path), self.attributes(mode).entry(Kind::File(file)))
+        let entry = self.attributes(mode).entry(Kind::File(file));
+        self.put(&clean(path), entry)
     }
 
     fn ensure_file(&mut self, path: &Path, mode: u32) -> Result<()> {
@@ -175,12 +178,13 @@ impl TreeEditor for Editor {
         if self.resolves(&path)? {
             return Ok(());
         }
-        self.put(&path, self.attributes(0o777).entry(Kind::Symlink(target.into())))
+        let entry = self.attributes(0o777).entry(Kind::Symlink(target.into()));
+        self.put(&path, entry)
     }
 
     fn make_root_writable(&mut self) -> Result<()> {
         let mut root = Attributes::of(self.root.entry());
         root.mode |= 0o200;
-        self.added.change()?.dress(b"", &root)
+        self.tree.dress(b"", &root)
     }
 }

@@ -25,15 +25,15 @@ pub(in super::super) fn complete(layer: &Staged, plan: &Plan, lower: &Lower) -> 
     })
 }
 
-struct InDatabase<'a, 'b> {
-    tree: &'a mut Tree<'b>,
+struct InDatabase<'a> {
+    tree: &'a mut Tree,
     lower: &'a Lower,
     remarks: Remarks,
     /// Where the files of lower layers have got their first names.
     linked: HashMap<Identity, Vec<u8>>,
 }
 
-impl InDatabase<'_, '_> {
+impl InDatabase<'_> {
     fn directory(&self, path: &[u8]) -> Result<Option<Inode>> {
         Ok(self.tree.find(path)?.filter(|inode| inode.kind == Kind::Directory))
     }
@@ -44,7 +44,7 @@ impl InDatabase<'_, '_> {
     }
 }
 
-impl Incomplete for InDatabase<'_, '_> {
+impl Incomplete for InDatabase<'_> {
     fn there(&self, path: &[u8]) -> Result<Option<There>> {
         Ok(self.tree.find(path)?.map(|inode| match inode.kind {
             Kind::Directory => There::Directory,

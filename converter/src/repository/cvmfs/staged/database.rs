@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use cvmfs_repository::entry::File;
 use cvmfs_repository::xattr::Xattrs;
-use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Params, Row, params};
+use url::Url;
 
 use super::content;
 use crate::layer::Timestamp;
@@ -155,13 +156,31 @@ impl Database {
         Self::connect(path, WRITING_CACHE)
     }
 
-    /// Opens a database to read it.
-    pub(super) fn read(path: &Path) -> Result<Self> {
+    /// Opens a database to read it while it is changed.
+    pub(super) fn watch(path: &Path) -> Result<Self> {
         Self::connect(path, READING_CACHE)
     }
 
+    /// Opens a database that nobody changes any more. SQLite can do without locks then, and without a look
+    /// whether somebody did.
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        let mut uri = Url::from_file_path(path).map_err(|()| {
+            let text = format!("{} is no absolute path; set TMPDIR to one", path.display());
+            Error::Cvmfs(cvmfs_repository::Error::Refused(text))
+        })?;
+        uri.set_query(Some("mode=ro&immutable=1"));
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_URI;
+        Self::set_up(Connection::open_with_flags(uri.as_str(), flags), path, READING_CACHE)
+    }
+
     fn connect(path: &Path, cache: u32) -> Result<Self> {
-        let opened = Connection::open(path).and_then(|connection| {
+        Self::set_up(Connection::open(path), path, cache)
+    }
+
+    fn set_up(opened: rusqlite::Result<Connection>, path: &Path, cache: u32) -> Result<Self> {
+        let opened = opened.and_then(|connection| {
             connection.set_prepared_statement_cache_capacity(STATEMENTS);
             connection.execute_batch(&format!(
                 "PRAGMA page_size = 4096; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; \
@@ -169,10 +188,9 @@ impl Database {
             ))?;
             Ok(connection)
         });
-        let path = path.to_owned();
         match opened {
-            Ok(connection) => Ok(Self { connection, path }),
-            Err(cause) => Err(failed(&path)(cause)),
+            Ok(connection) => Ok(Self { connection, path: path.to_owned() }),
+            Err(cause) => Err(failed(path)(cause)),
         }
     }
 

@@ -21,24 +21,26 @@ mod tree;
 mod view;
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 pub(super) use completing::complete;
 pub(super) use database::Attributes;
 pub(super) use finish::implied;
 pub(super) use layer::Layer;
+pub(super) use tree::Tree;
 pub(super) use view::View;
 
-/// A tree in a database that nobody has open.
+/// A tree in a database, to be opened by whoever wants to read or change it.
 #[derive(Debug)]
 pub(super) struct Staged {
     path: PathBuf,
-    /// The inode number that is given out next. Held while the tree is changed.
-    next: Mutex<i64>,
+    /// The inode number that is given out next.
+    next: Arc<AtomicI64>,
 }
 
 impl Staged {
     fn new(path: &Path, next: i64) -> Self {
-        Self { path: path.to_owned(), next: Mutex::new(next) }
+        Self { path: path.to_owned(), next: Arc::new(next.into()) }
     }
 }

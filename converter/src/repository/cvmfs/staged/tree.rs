@@ -1,7 +1,8 @@
 //! Changing a tree by paths.
 
 use std::path::Path;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use cvmfs_repository::entry::Entry;
 
@@ -11,9 +12,9 @@ use crate::repository::Result;
 use crate::repository::names::{components, split};
 
 /// A tree that is being changed. Paths are relative to its root; nothing is followed.
-pub(in super::super) struct Tree<'a> {
+pub(in super::super) struct Tree {
     database: Database,
-    next: MutexGuard<'a, i64>,
+    next: Arc<AtomicI64>,
 }
 
 /// A name with the number of its directory.
@@ -26,14 +27,13 @@ impl Staged {
         Ok(Self::new(path, ROOT + 1))
     }
 
-    /// Opens the tree to change it. Nobody else can meanwhile.
-    pub(in super::super) fn change(&self) -> Result<Tree<'_>> {
-        let next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(Tree { database: Database::open(&self.path)?, next })
+    /// Opens the tree to change it. Nobody else must at the same time.
+    pub(in super::super) fn change(&self) -> Result<Tree> {
+        Ok(Tree { database: Database::open(&self.path)?, next: Arc::clone(&self.next) })
     }
 }
 
-impl Tree<'_> {
+impl Tree {
     /// Does many changes, of which readers see all or nothing.
     pub(in super::super) fn at_once<T>(
         &mut self,
@@ -124,9 +124,8 @@ impl Tree<'_> {
         Ok(())
     }
 
-    fn number(&mut self) -> i64 {
-        *self.next += 1;
-        *self.next - 1
+    fn number(&self) -> i64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Gives a directory other attributes; an opaque mark stays.

@@ -10,7 +10,7 @@ use crate::repository::Result;
 use crate::repository::cvmfs::attributes::mark_opaque;
 use crate::repository::cvmfs::view::Child;
 
-/// A directory of a tree that nobody changes. Every tree that is opened has a connection of its own, so that
+/// A directory of a tree. Every tree that is opened has a connection of its own, so that
 /// threads can read beside each other.
 #[derive(Clone)]
 pub(in super::super) struct View {
@@ -26,14 +26,15 @@ struct Open {
 }
 
 impl Staged {
-    /// Opens the root directory for reading.
+    /// Opens the root directory of a tree that nobody changes any more.
     pub(in super::super) fn view(&self) -> Result<View> {
-        let database = Database::read(&self.path)?;
-        let (root, empty) = (database.root()?, database.empty()?);
-        let open = Rc::new(Open { database, empty });
-        let number = root.number;
-        let entry = own_entry(root);
-        Ok(View { open, number, entry })
+        View::of(Database::read(&self.path)?)
+    }
+
+    /// Opens the root directory of a tree that is being changed. What is seen of directories that are
+    /// open already is what they were.
+    pub(in super::super) fn watch(&self) -> Result<View> {
+        View::of(Database::watch(&self.path)?)
     }
 }
 
@@ -67,6 +68,12 @@ fn own_entry(inode: Inode) -> Entry {
 }
 
 impl View {
+    fn of(database: Database) -> Result<Self> {
+        let (root, empty) = (database.root()?, database.empty()?);
+        let number = root.number;
+        Ok(Self { open: Rc::new(Open { database, empty }), number, entry: own_entry(root) })
+    }
+
     /// Its own attributes.
     pub(in super::super) fn entry(&self) -> &Entry {
         &self.entry

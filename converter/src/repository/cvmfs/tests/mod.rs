@@ -1,5 +1,6 @@
 //! The native CernVM-FS target: the rules for all targets, and that it makes the same as the directory target.
 
+mod publishing;
 mod same;
 mod unfit;
 

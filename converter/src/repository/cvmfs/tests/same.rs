@@ -160,7 +160,7 @@ fn any_entry_or_link() -> impl Strategy<Value = Described> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
 
     #[test]
     fn any_layers_become_the_same(
