@@ -40,9 +40,9 @@ use self::change::{Change, Core};
 use super::{Error, Place, Published, Repository, Result, Transaction};
 
 /// Entries above which a tree is split into nested catalogs, unless the user says otherwise.
-const CATALOG_ENTRIES: u32 = 10_000;
+const CATALOG_ENTRIES: u32 = 5_000;
 /// A directory with less than this part of the maximum below it is not worth a catalog of its own.
-const MINIMUM_PART: u64 = 10;
+const MINIMUM_PART: u64 = 50;
 
 /// A CernVM-FS repository to publish into.
 pub struct Cvmfs {
