@@ -21,6 +21,9 @@ const LARGEST: usize = 16 << 20;
 
 const SMALL: usize = 4 << 10;
 
+/// Compresses a content into a buffer; returns how many bytes it takes there.
+type Deflate = dyn FnMut(&[u8], &mut Vec<u8>) -> Result<usize>;
+
 #[derive(Debug, Clone, Copy)]
 enum Contender {
     ZlibRs(u32),
@@ -86,7 +89,7 @@ fn compare(name: &str, contents: &[Vec<u8>], rounds: usize) -> Result<()> {
 impl Contender {
     /// Compresses all; returns the bytes of the results and the processor time.
     fn compress(self, contents: &[Vec<u8>]) -> Result<(usize, Duration)> {
-        let mut compress: Box<dyn FnMut(&[u8], &mut Vec<u8>) -> Result<usize>> = match self {
+        let mut compress: Box<Deflate> = match self {
             Self::ZlibRs(level) => {
                 let mut state = Compress::new(Compression::new(level), true);
                 Box::new(move |content, stored| {

@@ -54,3 +54,29 @@ pub(super) fn advice(error: &io::Error) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn errors_say_what_to_do() {
+        for (errno, expected) in [
+            (Errno::NOSPC, "free some space"),
+            (Errno::DQUOT, "raise the quota"),
+            (Errno::ACCESS, "the user who owns the repository"),
+            (Errno::ROFS, "mounted for writing"),
+            (Errno::NOENT, "the right directory"),
+        ] {
+            let cause = io::Error::from(errno);
+            let advice = advice(&cause);
+            let error = refused("write", "data/ab/cd", "/srv/x", cause.into(), advice);
+            assert_eq!(error.to_string(), "cannot write data/ab/cd in /srv/x");
+            let cause = error.source().unwrap().to_string();
+            assert!(cause.contains(expected), "{cause}");
+        }
+        assert_eq!(advice(&Errno::IO.into()), None);
+    }
+}

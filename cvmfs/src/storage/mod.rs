@@ -10,7 +10,6 @@
 
 mod hint;
 mod local;
-mod patience;
 mod s3;
 mod upstream;
 mod url;

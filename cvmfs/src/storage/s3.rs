@@ -10,26 +10,32 @@
 //!
 //! Headers are those of stock servers: content types and how long caches may keep what is mutable.
 
+mod answer;
+mod client;
+mod patience;
+
 use std::future::Future;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::time::Duration;
 use std::{fmt, mem};
 
 use bytes::Bytes;
-use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::aws::AmazonS3;
 use object_store::path::Path as Key;
 use object_store::{
-    Attribute, Attributes, BackoffConfig, ClientOptions, Error as Answer, ObjectStore,
-    ObjectStoreExt as _, PutMode, PutOptions, PutPayload, RetryConfig, UpdateVersion,
+    Attribute, Attributes, Error as Answer, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions,
+    PutPayload, UpdateVersion,
 };
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 use tokio_stream::StreamExt as _;
 
-use super::patience::Patience;
 use super::url::{S3Url, StorageUrl};
 use super::{Expected, Listed, Version, hint};
 use crate::{Error, Result};
+
+use answer::{UNREACHABLE, advice, is_absent};
+use patience::Patience;
 
 /// How long failed requests are repeated, beside how often.
 const RETRY_WINDOW: Duration = Duration::from_secs(180);
@@ -85,24 +91,7 @@ impl S3 {
         url.check().map_err(unusable)?;
         let prefix = Key::parse(&url.prefix).map_err(|error| unusable(error.to_string()))?;
         let patience = Patience { base: url.timeout };
-        let builder = builder(url, patience, AmazonS3Builder::from_env()).map_err(unusable)?;
-        let client = |options: ClientOptions| {
-            builder
-                .clone()
-                .with_client_options(options)
-                .build()
-                .map_err(|error| unusable(error.to_string()))
-        };
-        let options = client_options(url);
-        let store = client(options.clone())?;
-        let writer = match &url.acl {
-            None => store.clone(),
-            Some(acl) => {
-                let value = acl.parse().map_err(|_| unusable(format!("acl={acl} is no header")))?;
-                let headers = [(ACL_HEADER, value)].into_iter().collect();
-                client(options.with_default_headers(headers))?
-            }
-        };
+        let [store, writer] = client::connect(url, patience).map_err(unusable)?;
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("s3")
@@ -400,156 +389,5 @@ impl Bucket {
             Err(Answer::AlreadyExists { .. }) => Ok(false),
             Err(answer) => Err(answer),
         }
-    }
-}
-
-const ACL_HEADER: http::HeaderName = http::HeaderName::from_static("x-amz-acl");
-
-fn client_options(url: &S3Url) -> ClientOptions {
-    let options = ClientOptions::new()
-        .with_allow_http(url.allow_http)
-        // The limits are those of `patience`.
-        .with_timeout_disabled()
-        .with_connect_timeout(url.timeout)
-        .with_pool_max_idle_per_host(url.parallel.get());
-    match &url.proxy {
-        Some(proxy) => options.with_proxy_url(proxy.as_str()),
-        None => options,
-    }
-}
-
-/// The settings of a client, on top of what the environment says.
-fn builder(
-    url: &S3Url,
-    patience: Patience,
-    environment: AmazonS3Builder,
-) -> Result<AmazonS3Builder, String> {
-    let mut builder = environment
-        .with_bucket_name(&url.bucket)
-        // Not every server has the request that deletes many objects.
-        .with_disable_bulk_delete(true)
-        .with_http_connector(patience)
-        .with_retry(RetryConfig {
-            backoff: BackoffConfig::default(),
-            max_retries: url.retries,
-            retry_timeout: RETRY_WINDOW,
-        });
-    if let Some(region) = &url.region {
-        builder = builder.with_region(region);
-    }
-    if let Some(credentials) = &url.credentials {
-        builder = builder
-            .with_access_key_id(&credentials.access_key)
-            .with_secret_access_key(&credentials.secret_key);
-    }
-    match &url.endpoint {
-        Some(endpoint) => {
-            let mut endpoint = endpoint.clone();
-            if url.virtual_host {
-                let host = format!("{}.{}", url.bucket, endpoint.host_str().unwrap_or_default());
-                endpoint
-                    .set_host(Some(&host))
-                    .map_err(|error| format!("{host} is no host: {error}"))?;
-            }
-            builder = builder
-                .with_endpoint(endpoint.as_str().trim_end_matches('/'))
-                .with_virtual_hosted_style_request(url.virtual_host);
-            // Only Amazon's own machines learn their key from the network.
-            let sources = [
-                AmazonS3ConfigKey::AccessKeyId,
-                AmazonS3ConfigKey::WebIdentityTokenFile,
-                AmazonS3ConfigKey::ContainerCredentialsRelativeUri,
-                AmazonS3ConfigKey::ContainerCredentialsFullUri,
-            ];
-            let unsigned = builder.get_config_value(&AmazonS3ConfigKey::SkipSignature);
-            if unsigned.as_deref() != Some("true")
-                && sources.iter().all(|key| builder.get_config_value(key).is_none())
-            {
-                return Err(
-                    "there is no key; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment"
-                        .to_owned(),
-                );
-            }
-        }
-        None if builder.get_config_value(&AmazonS3ConfigKey::Endpoint).is_none() => {
-            builder = builder.with_virtual_hosted_style_request(true);
-        }
-        None => {}
-    }
-    Ok(builder)
-}
-
-/// Whether the answer is that there is no such object; that there is no such bucket is another thing.
-fn is_absent(answer: &Answer) -> bool {
-    matches!(answer, Answer::NotFound { .. }) && !answer.to_string().contains(NO_BUCKET)
-}
-
-/// How servers say that there is no such bucket.
-const NO_BUCKET: &str = "NoSuchBucket";
-
-const KEY: &str = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, the region and what the key may do with the bucket";
-
-const UNREACHABLE: &str = "is the S3 server well, and reachable from here?";
-
-/// What to do about an answer.
-fn advice(answer: &Answer) -> Option<&'static str> {
-    // Answers to lists are not told apart.
-    let text = answer.to_string();
-    let says = |status: &str| text.contains(&format!("status code: {status}"));
-    Some(match answer {
-        _ if text.contains(NO_BUCKET) => "make the bucket first, with the S3 server's own tools",
-        Answer::PermissionDenied { .. } | Answer::Unauthenticated { .. } => KEY,
-        Answer::Generic { .. } if says("401") || says("403") => KEY,
-        Answer::NotImplemented { .. } | Answer::NotSupported { .. } => {
-            "this S3 server cannot do what publishing needs"
-        }
-        Answer::Generic { .. } => UNREACHABLE,
-        _ => return None,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_those_that_servers_expect() {
-        let settings = |text: &str| {
-            let url = match text.parse().unwrap() {
-                StorageUrl::S3(url) => url,
-                other => panic!("{other}"),
-            };
-            let environment = AmazonS3Builder::new().with_access_key_id("name");
-            let builder = builder(&url, Patience { base: url.timeout }, environment).unwrap();
-            [AmazonS3ConfigKey::Endpoint, AmazonS3ConfigKey::VirtualHostedStyleRequest]
-                .map(|key| builder.get_config_value(&key))
-        };
-        let some = |text: &str| Some(text.to_owned());
-        for (url, expected) in [
-            ("s3://images/x", [None, some("true")]),
-            (
-                "s3://images/x?endpoint=https://s3.example.org",
-                [some("https://s3.example.org"), some("false")],
-            ),
-            (
-                "s3://images/x?endpoint=http://s3.example.org:9000&virtual_host=true&allow_http=true",
-                [some("http://images.s3.example.org:9000"), some("true")],
-            ),
-        ] {
-            assert_eq!(settings(url), expected, "{url}");
-        }
-    }
-
-    #[test]
-    fn a_key_is_needed() {
-        let url = S3Url {
-            endpoint: Some("https://s3.example.org".parse().unwrap()),
-            ..S3Url::new("images", "x")
-        };
-        let patience = Patience { base: url.timeout };
-        let error = builder(&url, patience, AmazonS3Builder::new()).unwrap_err();
-        assert!(error.contains("AWS_ACCESS_KEY_ID"), "{error}");
-        let unsigned = AmazonS3Builder::new().with_skip_signature(true);
-        assert!(builder(&url, patience, unsigned).is_ok());
     }
 }
