@@ -318,18 +318,16 @@ mod s3 {
     use super::*;
     use crate::storage::{Credentials, S3Url, StorageUrl};
 
-    fn open(server: &FaultyS3, retries: usize) -> Storage {
+    /// Longer than a healthy server takes on a busy machine.
+    const LONG: Duration = Duration::from_secs(30);
+
+    fn open(server: &FaultyS3, retries: usize, timeout: Duration) -> Storage {
         let StorageUrl::S3(url) = server.url("repo", "parallel=8").parse().unwrap() else {
             panic!("no S3")
         };
         let credentials =
             Credentials { access_key: ACCESS_KEY.to_owned(), secret_key: SECRET_KEY.to_owned() };
-        let url = S3Url {
-            credentials: Some(credentials),
-            retries,
-            timeout: Duration::from_millis(500),
-            ..*url
-        };
+        let url = S3Url { credentials: Some(credentials), retries, timeout, ..*url };
         Storage::open(&StorageUrl::S3(Box::new(url))).unwrap()
     }
 
@@ -340,7 +338,7 @@ mod s3 {
     #[test]
     fn files_come_back_from_a_bad_server() {
         let server = FaultyS3::start().unwrap();
-        let storage = open(&server, 10);
+        let storage = open(&server, 10, Duration::from_millis(500));
         let count = AtomicUsize::new(0);
         server.fail(move |_| match count.fetch_add(1, Ordering::Relaxed) % 60 {
             3 | 33 => Some(Fault::Status(503)),
@@ -365,7 +363,7 @@ mod s3 {
         storage.delete(&hash.object(ObjectKind::File).path()).unwrap();
         server.requests();
         let index = Some(Index::open(&index).unwrap());
-        let objects = Objects::new(storage, small_chunks(), index);
+        let objects = Objects::new(open(&server, 10, LONG), small_chunks(), index);
         assert_eq!(upload(&objects, &files()), stored);
         let statistics = objects.statistics();
         assert_eq!((statistics.put, statistics.known), (1, put - 1));
@@ -376,7 +374,7 @@ mod s3 {
     #[test]
     fn a_server_that_fails_for_good_is_told() {
         let server = FaultyS3::start().unwrap();
-        let objects = Objects::new(open(&server, 1), small_chunks(), None);
+        let objects = Objects::new(open(&server, 1, LONG), small_chunks(), None);
         server.fail(|request| (request.method == "PUT").then_some(Fault::Status(500)));
         let mut upload = objects.upload();
         upload.file(1, 1, &mut b"1".as_slice()).unwrap();
