@@ -18,8 +18,9 @@ use super::schema::{REVISION_NANOSECONDS, REVISION_NESTED_SIZE, REVISION_XATTR};
 
 /// Rows that are fetched at once.
 pub(super) const PAGE_ROWS: i64 = 256;
-/// Bytes of the database that SQLite may map into memory.
-const MAPPED: u64 = 1 << 30;
+/// Bytes of a database that SQLite maps into memory: all of an ordinary one. Of a larger one the rest is read page
+/// by page, so that what is mapped of many open catalogs stays small.
+const MAPPED: u64 = 16 << 20;
 
 /// The statements that read rows.
 pub(super) struct Statements {
