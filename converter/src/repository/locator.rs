@@ -36,7 +36,9 @@ impl Locator {
     pub fn open(&self, name: Option<&str>, access: &Access) -> Result<Arc<dyn Repository>> {
         match self {
             Self::Directory(path) => Ok(Arc::new(Directory::open(path, name)?)),
-            Self::Cvmfs(_) | Self::Server(_) => Ok(Arc::new(Cvmfs::open(self.place(access)?, name)?)),
+            Self::Cvmfs(_) | Self::Server(_) => {
+                Ok(Arc::new(Cvmfs::open(self.place(access)?, name)?))
+            }
         }
     }
 
@@ -99,7 +101,7 @@ mod tests {
         for (text, path) in [("/a/b", "/a/b"), ("a", "a"), ("dir:///a", "/a"), ("dir://a", "a")] {
             assert_eq!(text.parse::<Locator>().unwrap(), Locator::Directory(path.into()));
         }
-        for text in ["cvmfs+file:///srv/x", "cvmfs+s3://bucket/prefix?endpoint=http://host:1"] {
+        for text in ["cvmfs+file:///srv/x", "cvmfs+s3://bucket/prefix?endpoint=https://host:1"] {
             assert!(matches!(text.parse::<Locator>(), Ok(Locator::Cvmfs(_))), "{text}");
         }
         for text in ["", "dir://", "s3://a/b", "cvmfs+", "cvmfs+http://a", "cvmfs+file://"] {

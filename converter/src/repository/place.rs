@@ -33,13 +33,17 @@ impl Access {
     /// The directory of the key files: what was given, or `/etc/cvmfs/keys` for root, or
     /// `$XDG_CONFIG_HOME/ducc/keys` (`~/.config/ducc/keys`) for others.
     pub fn keys_directory(&self) -> PathBuf {
-        self.keys.clone().unwrap_or_else(|| own_directory(SYSTEM_KEYS, "XDG_CONFIG_HOME", ".config", "ducc/keys"))
+        self.keys.clone().unwrap_or_else(|| {
+            own_directory(SYSTEM_KEYS, "XDG_CONFIG_HOME", ".config", "ducc/keys")
+        })
     }
 
     /// The directory of the index: what was given, or `/var/cache/ducc` for root, or `$XDG_CACHE_HOME/ducc`
     /// (`~/.cache/ducc`) for others.
     fn cache_directory(&self) -> PathBuf {
-        self.cache.clone().unwrap_or_else(|| own_directory(SYSTEM_CACHE, "XDG_CACHE_HOME", ".cache", "ducc"))
+        self.cache
+            .clone()
+            .unwrap_or_else(|| own_directory(SYSTEM_CACHE, "XDG_CACHE_HOME", ".cache", "ducc"))
     }
 
     /// The index of a repository. It only saves work, so a publisher goes on without if it cannot be opened.
@@ -145,7 +149,11 @@ impl Place {
     }
 
     /// Objects for a repository that is about to be created.
-    pub fn new_objects(storage: &Storage, algorithm: Algorithm, compression: Compression) -> Objects {
+    pub fn new_objects(
+        storage: &Storage,
+        algorithm: Algorithm,
+        compression: Compression,
+    ) -> Objects {
         let settings = Settings { algorithm, compression, ..Settings::default() };
         Objects::new(storage.clone(), settings, None)
     }

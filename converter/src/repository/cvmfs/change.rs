@@ -297,7 +297,10 @@ impl Transaction for Change {
         let Recipe::Staged(layer) = self.core.prepared(path)? else {
             return Err(Error::NoTree(path.clone()));
         };
+        // A layer that was completed by half is of no use.
+        self.core.announce(path, None);
         self.core.tally.add(staged::complete(&layer, &plan, &lower)?);
+        self.core.complete(path, Recipe::Staged(layer));
         Ok(plan.completion())
     }
 

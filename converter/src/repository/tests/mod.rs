@@ -6,6 +6,7 @@ pub(super) mod editing;
 pub(super) mod layers;
 pub(super) mod merging;
 pub(super) mod snapshot;
+pub(super) mod user;
 
 use std::io::Read;
 

@@ -45,6 +45,10 @@ fn keys() -> Keys {
 
 impl Scene {
     fn split_at(catalog_entries: Option<u32>) -> Self {
+        Self::with(keys(), catalog_entries)
+    }
+
+    fn with(keys: Keys, catalog_entries: Option<u32>) -> Self {
         let memory = Path::new("/dev/shm");
         let below = if memory.is_dir() { memory } else { Path::new("/tmp") };
         let directory = tempfile::tempdir_in(below).unwrap();
@@ -52,7 +56,7 @@ impl Scene {
         let objects = Place::new_objects(&storage, Algorithm::Sha1, Compression::Zlib);
         let fqrn = NAME.parse().unwrap();
         let repository =
-            Engine::create(storage, fqrn, keys(), &objects, &Creation::default()).unwrap();
+            Engine::create(storage, fqrn, keys, &objects, &Creation::default()).unwrap();
         let place = Place { repository, objects, server: None, catalog_entries };
         Self { repository: Cvmfs::open(place, None).unwrap(), _directory: directory }
     }

@@ -6,11 +6,12 @@ use std::path::Path;
 use layer_layout::{RepositoryPath, path};
 use proptest::prelude::*;
 
-use super::Scene;
+use super::{Scene, keys};
 use crate::repository::directory::tests::Place;
-use crate::repository::tests::describe::{dir, link};
+use crate::repository::tests::describe::{With, device, dir, file, gone, link, opaque};
 use crate::repository::tests::merging::{any_entry, base, pairs};
-use crate::repository::tests::{Described, Target, layerfs, rootfs, snapshot, unpack};
+use crate::repository::tests::user::as_ordinary_user;
+use crate::repository::tests::{CAPABILITY, Described, Target, layerfs, rootfs, snapshot, unpack};
 use crate::repository::{Error, Transaction, TreeEditor};
 
 /// Layers, base first.
@@ -145,6 +146,37 @@ fn trees_are_those_of_the_directory_target() {
     let cases: Vec<_> =
         pairs().into_iter().map(|(name, upper)| (name.to_owned(), vec![base(), upper])).collect();
     assert_same(&cases);
+}
+
+#[test]
+fn an_ordinary_users_result_is_that_of_root() {
+    let entries = [
+        dir("").mode(0o555).owner(1, 2),
+        dir("d").mode(0),
+        file("d/f", "x")
+            .mode(0o6755)
+            .xattr("security.capability", CAPABILITY)
+            .xattr("trusted.t", b""),
+        device("null", 1, 3).owner(0, 5),
+        gone("w"),
+        dir("o"),
+        opaque("o"),
+    ];
+    let publish = |scene: Scene| {
+        let transaction = scene.begin();
+        unpack(&*transaction, &layerfs("x"), &entries).unwrap();
+        transaction.merge(&rootfs("x"), &[layerfs("x")]).unwrap();
+        edit(&mut *transaction.share(&flat("x"), &rootfs("x")).unwrap(), &mut Vec::new());
+        assert_eq!(transaction.shortfalls(), [""; 0]);
+        transaction.commit().unwrap();
+        [layerfs("x"), rootfs("x"), flat("x")].map(|path| scene.tree(&path))
+    };
+    let keys = keys();
+    let users = as_ordinary_user(|| publish(Scene::with(keys, None)));
+    let roots = publish(Scene::new());
+    for (user, root) in users.iter().zip(&roots) {
+        snapshot::assert_same(user, root, "an ordinary user's tree");
+    }
 }
 
 /// Also links, of which many lead nowhere.

@@ -1,19 +1,12 @@
 //! What holds for a publisher without privileges.
-//!
-//! Linux keeps credentials per thread, so a thread of the test gives up its own.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::thread;
-
-use rustix::process::{Gid, Uid};
-use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use super::{CAPABILITY, Place, layerfs, names, rootfs, snapshot, unpack};
 use crate::repository::tests::describe::{With, device, dir, file, gone, link, opaque, symlink};
+use crate::repository::tests::user::{USER, as_ordinary_user};
 use crate::repository::{Directory, Error, Repository};
-
-const USER: u32 = 65534;
 
 /// Runs `f` as an ordinary user who owns the repository.
 fn as_owner<T: Send>(place: &Place, f: impl FnOnce() -> T + Send) -> T {
@@ -25,16 +18,7 @@ fn as_owner<T: Send>(place: &Place, f: impl FnOnce() -> T + Send) -> T {
 fn as_user<T: Send>(place: &Place, f: impl FnOnce() -> T + Send) -> T {
     let all = fs::Permissions::from_mode(0o755);
     fs::set_permissions(place.directory.path(), all).unwrap();
-    thread::scope(|scope| {
-        let user = scope.spawn(|| {
-            let (uid, gid) = (Uid::from_raw(USER), Gid::from_raw(USER));
-            set_thread_groups(&[]).unwrap();
-            set_thread_res_gid(gid, gid, gid).unwrap();
-            set_thread_res_uid(uid, uid, uid).unwrap();
-            f()
-        });
-        user.join().unwrap()
-    })
+    as_ordinary_user(f)
 }
 
 #[test]
