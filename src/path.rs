@@ -270,10 +270,7 @@ mod tests {
             (chain_layer(&c), &[".chains", ".chains/e3"]),
             (chain_rootfs(&c), &[".chains", ".chains/e3"]),
             (flat(&i), &[".flat", ".flat/e3"]),
-            (
-                image_metadata(&name, ImageMetadata::Manifest),
-                &[".metadata", ".metadata/r.io:5000"],
-            ),
+            (image_metadata(&name, ImageMetadata::Manifest), &[".metadata", ".metadata/r.io:5000"]),
             (public_link(&name), &["r.io:5000"]),
         ] {
             let roots: Vec<_> = catalog_roots(&path).map(|root| root.to_string()).collect();

@@ -115,7 +115,9 @@ pub fn check(
 /// The text of damage; other errors stay errors.
 fn fault_or(error: Error) -> Result<String> {
     match error {
-        Error::Corrupt { .. } | Error::Untrusted { .. } | Error::Missing { .. } => Ok(chain(&error)),
+        Error::Corrupt { .. } | Error::Untrusted { .. } | Error::Missing { .. } => {
+            Ok(chain(&error))
+        }
         other => Err(other),
     }
 }
@@ -157,7 +159,10 @@ impl Walk<'_> {
         }
         if root.revision() != manifest.revision {
             let (said, has) = (manifest.revision, root.revision());
-            self.tell(manifest::NAME, format!("S is {said}, the root catalog is of revision {has}"));
+            self.tell(
+                manifest::NAME,
+                format!("S is {said}, the root catalog is of revision {has}"),
+            );
         }
         for (hash, kind) in references(manifest) {
             self.marks.add(hash.object(kind.object()))?;
@@ -188,7 +193,10 @@ impl Walk<'_> {
         if let Some(expected) = manifest.reflog {
             let hash = expected.algorithm.hash(&bytes);
             if hash != expected {
-                self.tell(reflog::NAME, format!("its hash is {hash}, the manifest's Y is {expected}"));
+                self.tell(
+                    reflog::NAME,
+                    format!("its hash is {hash}, the manifest's Y is {expected}"),
+                );
             }
         }
         let reflog = match Reflog::open(&bytes) {
@@ -228,8 +236,9 @@ impl Walk<'_> {
             for nested in catalog.nested()? {
                 self.marks.add(nested.hash.object(ObjectKind::Catalog))?;
                 match catalog.lookup(&nested.path)? {
-                    Some(row) => waiting
-                        .push(Visit { place: Some((row, nested)), depth: visit.depth + 1 }),
+                    Some(row) => {
+                        waiting.push(Visit { place: Some((row, nested)), depth: visit.depth + 1 });
+                    }
                     None => self.tell(shown(&nested), "its parent has no entry for the mountpoint"),
                 }
             }
@@ -261,7 +270,9 @@ impl Walk<'_> {
 
     /// The catalog of a reference; `None` stands for the root's.
     fn open(&mut self, nested: Option<&NestedRef>) -> Result<Option<Arc<Catalog>>> {
-        let Some(nested) = nested else { return Ok(Some(Arc::clone(self.snapshot.root_catalog()))) };
+        let Some(nested) = nested else {
+            return Ok(Some(Arc::clone(self.snapshot.root_catalog())));
+        };
         match self.snapshot.catalog(nested.hash) {
             Ok(catalog) => Ok(Some(catalog)),
             Err(error) => {
@@ -336,7 +347,8 @@ impl Walk<'_> {
                     Kind::File(file) => {
                         for object in objects_of(&file.content) {
                             if let Some(reason) = damaged.get(&object) {
-                                faults.push((path.to_string(), format!("object {object}: {reason}")));
+                                faults
+                                    .push((path.to_string(), format!("object {object}: {reason}")));
                             } else if depth.data && sized.insert(object) {
                                 let size = size_of(object.hash, &file.content, file.size);
                                 faults.extend(

@@ -45,6 +45,8 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 const GIVE_UP: Duration = Duration::from_secs(5 * 60);
 /// … and counts as dead after this time. No request takes as long as the difference.
 const DEAD: Duration = Duration::from_secs(15 * 60);
+/// An object is written in much less time than this.
+const UNFINISHED: Duration = Duration::from_secs(3600);
 /// How often a publisher looks whether a collection has ended.
 const POLL: Duration = Duration::from_millis(200);
 
@@ -152,12 +154,8 @@ fn lock(storage: &Storage) -> Result<Option<File>> {
     let Some(directory) = storage.local_directory() else { return Ok(None) };
     let path = directory.join(LOCK);
     let failed = |cause| Error::System { action: "lock", path: path.clone(), cause };
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(failed)?;
+    let file =
+        File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
@@ -209,6 +207,10 @@ pub fn collect(
         for (hash, kind) in references(&manifest) {
             marking.marks.add(hash.object(kind.object()))?;
         }
+        // What a killed publisher had not finished to write.
+        if let Some(before) = SystemTime::now().checked_sub(retention.grace.max(UNFINISHED)) {
+            repository.storage().remove_unfinished(before)?;
+        }
         sweep(repository, marking, retention, &mut |path| {
             sweeper.beat()?;
             repository.storage().delete(path)
@@ -249,10 +251,8 @@ impl Marking<'_> {
                 break;
             }
             catalog = newest.catalog(previous)?;
-            let young = self
-                .retention
-                .since
-                .is_some_and(|since| catalog.last_modified() >= seconds(since));
+            let young =
+                self.retention.since.is_some_and(|since| catalog.last_modified() >= seconds(since));
             if age > self.retention.revisions && !young {
                 break;
             }
@@ -303,8 +303,7 @@ fn sweep(
     retention: &Retention,
     remove: &mut dyn FnMut(&str) -> Result<()>,
 ) -> Result<Collected> {
-    let mut collected =
-        Collected { revisions: marking.roots.len() as u64, ..Collected::default() };
+    let mut collected = Collected { revisions: marking.roots.len() as u64, ..Collected::default() };
     let now = SystemTime::now();
     for shard in 0..=u8::MAX {
         let marked = marking.marks.shard(shard)?;
@@ -343,7 +342,10 @@ impl<'a> Sweeper<'a> {
     fn begin(repository: &'a Repository) -> Result<Self> {
         let storage = repository.storage();
         let busy = || {
-            Error::Refused(format!("another garbage collection of {} is running", repository.fqrn()))
+            Error::Refused(format!(
+                "another garbage collection of {} is running",
+                repository.fqrn()
+            ))
         };
         let lock = match storage.local_directory() {
             Some(_) => Some(lock(storage)?.ok_or_else(busy)?),
@@ -370,7 +372,8 @@ impl<'a> Sweeper<'a> {
         }
         if since > GIVE_UP && self.storage.local_directory().is_none() {
             return Err(Error::Refused(
-                "the storage was too slow to go on safely; run the garbage collection again".to_owned(),
+                "the storage was too slow to go on safely; run the garbage collection again"
+                    .to_owned(),
             ));
         }
         self.write()

@@ -27,7 +27,8 @@ impl Marks {
     pub(crate) fn new(scratch: &Scratch) -> Result<Self> {
         let shards = (0..=u8::MAX)
             .map(|_| {
-                let file = tempfile::tempfile_in(scratch.path()).map_err(failed("make", scratch))?;
+                let file =
+                    tempfile::tempfile_in(scratch.path()).map_err(failed("make", scratch))?;
                 Ok(BufWriter::with_capacity(BUFFER, file))
             })
             .collect::<Result<_>>()?;

@@ -48,8 +48,7 @@ impl Edits {
 
     /// Puts a tree that has been written for this path where the caller saw nothing.
     pub fn graft(&mut self, path: &TreePath, tree: NestedTree) {
-        *self.node(path) =
-            Node { edit: Some(Edit::Graft(Box::new(tree))), ..Node::default() };
+        *self.node(path) = Node { edit: Some(Edit::Graft(Box::new(tree))), ..Node::default() };
     }
 
     /// Removes what is at a path, and all below it.
@@ -115,12 +114,7 @@ struct Editing<'a> {
 
 impl Editing<'_> {
     /// Applies what concerns the names in a directory of `catalog`. Tells whether anything changed.
-    fn directory(
-        &self,
-        catalog: &mut CatalogUpdate,
-        path: &TreePath,
-        node: &Node,
-    ) -> Result<bool> {
+    fn directory(&self, catalog: &mut CatalogUpdate, path: &TreePath, node: &Node) -> Result<bool> {
         let mut changed = false;
         for (name, node) in &node.below {
             changed |= self.name(catalog, &path.join(name), node)?;

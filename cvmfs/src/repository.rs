@@ -33,7 +33,6 @@ use crate::{Error, Result};
 /// Its existence tells stratum 1 servers that they may replicate.
 const MASTER_REPLICA: &str = ".cvmfs_master_replica";
 
-
 /// Property of the root catalog that remembers how content is stored; stock tools keep it in their
 /// configuration, and look at no properties they do not know.
 const COMPRESSION: &str = "ducc_compression";
@@ -69,7 +68,11 @@ pub struct Creation {
 
 impl Default for Creation {
     fn default() -> Self {
-        Self { ttl: manifest::DEFAULT_TTL, garbage_collectable: true, whitelist_validity: whitelist::DEFAULT_VALIDITY }
+        Self {
+            ttl: manifest::DEFAULT_TTL,
+            garbage_collectable: true,
+            whitelist_validity: whitelist::DEFAULT_VALIDITY,
+        }
     }
 }
 
@@ -254,7 +257,10 @@ impl Repository {
         let newest = self.snapshot()?;
         let history = self.history(newest.manifest())?;
         let tag = history.tag(tag).ok_or_else(|| {
-            Error::Refused(format!("{} has no tag {tag}; `ducc repository tag` lists them", self.fqrn))
+            Error::Refused(format!(
+                "{} has no tag {tag}; `ducc repository tag` lists them",
+                self.fqrn
+            ))
         })?;
         let manifest = Manifest {
             root: tag.root,
@@ -323,10 +329,11 @@ impl Repository {
 
     /// The whitelist, not verified.
     pub(crate) fn whitelist(&self) -> Result<(SignedWhitelist, Version)> {
-        let (file, version) = self.storage.read_file(whitelist::NAME)?.ok_or_else(|| Error::Missing {
-            object: whitelist::NAME.to_owned(),
-            storage: self.storage.name().to_owned(),
-        })?;
+        let (file, version) =
+            self.storage.read_file(whitelist::NAME)?.ok_or_else(|| Error::Missing {
+                object: whitelist::NAME.to_owned(),
+                storage: self.storage.name().to_owned(),
+            })?;
         Ok((Whitelist::parse(&file)?, version))
     }
 
@@ -370,7 +377,9 @@ impl Repository {
         let publisher = self.keys.publisher()?;
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
-                std::thread::sleep(Duration::from_millis(fastrand::u64(1..20 * u64::from(attempt.min(25)))));
+                std::thread::sleep(Duration::from_millis(fastrand::u64(
+                    1..20 * u64::from(attempt.min(25)),
+                )));
             }
             let (base, version) = self.newest()?;
             let (reflog, reflog_version) = self.reflog(base.manifest())?;
@@ -387,7 +396,11 @@ impl Repository {
             let (manifest, reflog) = draft.seal(publisher, objects)?;
             self.storage.sync()?;
             let signed = Bytes::from(manifest.sign(&publisher.key)?);
-            if self.storage.replace_file(manifest::NAME, signed.clone(), Expected::Version(version))? {
+            if self.storage.replace_file(
+                manifest::NAME,
+                signed.clone(),
+                Expected::Version(version),
+            )? {
                 self.replace_reflog(&signed, reflog, reflog_version)?;
                 return Ok(manifest);
             }
@@ -413,7 +426,9 @@ impl Repository {
                 std::thread::sleep(Duration::from_millis(50));
                 continue;
             }
-            let Some((bytes, version)) = stored else { return Ok((Reflog::create(&self.fqrn), None)) };
+            let Some((bytes, version)) = stored else {
+                return Ok((Reflog::create(&self.fqrn), None));
+            };
             if !fits {
                 tracing::warn!(repository = %self.fqrn,
                     "{} is not the one of the newest revision; completing it", reflog::NAME);

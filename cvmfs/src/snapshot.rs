@@ -33,26 +33,34 @@ struct Inner {
 struct Catalogs {
     storage: Storage,
     scratch: Scratch,
-    open: Mutex<(BTreeMap<ContentHash, Arc<Catalog>>, VecDeque<ContentHash>)>,
+    open: Mutex<Opened>,
+}
+
+/// The catalogs used last.
+#[derive(Default)]
+struct Opened {
+    catalogs: BTreeMap<ContentHash, Arc<Catalog>>,
+    /// Oldest first.
+    order: VecDeque<ContentHash>,
 }
 
 impl Catalogs {
     fn get(&self, hash: ContentHash) -> Result<Arc<Catalog>> {
         {
-            let (known, _) = &*self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(catalog) = known.get(&hash) {
+            let opened = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(catalog) = opened.catalogs.get(&hash) {
                 return Ok(Arc::clone(catalog));
             }
         }
         let catalog = Catalog::load(&self.storage, hash, &self.scratch)?;
-        let (known, order) = &mut *self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.insert(hash, Arc::clone(&catalog)).is_none() {
-            order.push_back(hash);
+        let mut opened = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if opened.catalogs.insert(hash, Arc::clone(&catalog)).is_none() {
+            opened.order.push_back(hash);
         }
-        if order.len() > OPEN_CATALOGS
-            && let Some(oldest) = order.pop_front()
+        if opened.order.len() > OPEN_CATALOGS
+            && let Some(oldest) = opened.order.pop_front()
         {
-            known.remove(&oldest);
+            opened.catalogs.remove(&oldest);
         }
         Ok(catalog)
     }
@@ -137,12 +145,7 @@ impl Snapshot {
             what: format!("the root catalog {}", self.0.manifest.root),
             reason: "it has no root entry".to_owned(),
         })?;
-        Ok(Directory {
-            snapshot: self.clone(),
-            catalog,
-            path: TreePath::ROOT,
-            entry: row.entry,
-        })
+        Ok(Directory { snapshot: self.clone(), catalog, path: TreePath::ROOT, entry: row.entry })
     }
 
     /// What is at a path; symlinks are not followed. `None` if there is nothing.

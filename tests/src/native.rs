@@ -37,7 +37,19 @@ impl Native {
     pub fn create_with(options: &[&str]) -> Result<Self> {
         let native = Self { dir: TempDir::new_in("/dev/shm")? };
         let storage = format!("file://{}", native.storage().display());
-        run(native.ducc()?.args(["repository", "create", FQRN, "--storage", &storage]).args(options))?;
+        run(native
+            .ducc()?
+            .args(["repository", "create", FQRN, "--storage", &storage])
+            .args(options))?;
+        Ok(native)
+    }
+
+    /// Another empty repository with the same keys, which take the longest to make.
+    pub fn again(&self) -> Result<Self> {
+        let native = Self { dir: TempDir::new_in("/dev/shm")? };
+        run(Command::new("cp").arg("-a").arg(self.keys()).arg(native.keys()))?;
+        let storage = format!("file://{}", native.storage().display());
+        run(native.ducc()?.args(["repository", "create", FQRN, "--storage", &storage]))?;
         Ok(native)
     }
 

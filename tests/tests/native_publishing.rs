@@ -1,6 +1,7 @@
 //! Publishers of one CernVM-FS repository at the same time, publishers and collectors that are killed: no
 //! revision is lost, and what is referred to is there.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::process::Stdio;
 use std::thread;
@@ -16,11 +17,16 @@ use tempfile::TempDir;
 
 const ROUNDS: u32 = 100;
 const POINTS: u32 = 100;
+const NAME: &str = "r.io/tool:1";
 
 /// A layout with one small image.
 fn small_image(dir: &Path, content: &str) -> Result<String> {
-    let entries =
-        [Entry::dir("./"), Entry::dir("d"), Entry::file("d/f", content), Entry::file("same", "same")];
+    let entries = [
+        Entry::dir("./"),
+        Entry::dir("d"),
+        Entry::file("d/f", content),
+        Entry::file("same", "same"),
+    ];
     let layer = Layer::build(dir, Compression::Gzip, &entries)?;
     let layout = dir.join(format!("layout-{content}"));
     write_layout(&layout, "t", &Image::new(Format::Oci, Config::with_cmd(["true"]), &[layer])?)?;
@@ -36,8 +42,10 @@ fn two_publishers_lose_nothing() -> Result<()> {
         let mut children = Vec::new();
         for publisher in ["a", "b"] {
             let source = small_image(dir.path(), &format!("{publisher}{round}"))?;
-            let mut command =
-                native.convert(&source).public_name(&format!("r.io/{publisher}:{round}")).command()?;
+            let mut command = native
+                .convert(&source)
+                .public_name(&format!("r.io/{publisher}:{round}"))
+                .command()?;
             children.push(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?);
         }
         for child in children {
@@ -95,11 +103,8 @@ fn kill_at_points(
         }
         let mut command = prepare()?;
         let begun = Instant::now();
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let point = whole.mul_f64((f64::from(killed) + 0.5) / f64::from(POINTS));
         while begun.elapsed() < point && child.try_wait()?.is_none() {
             thread::sleep(Duration::from_micros(200));
@@ -121,29 +126,27 @@ fn kill_at_points(
 fn a_killed_publisher_leaves_a_sound_repository() -> Result<()> {
     let dir = TempDir::new()?;
     let source = image(dir.path())?;
-    let native = Native::create()?;
-    native.convert(&source).public_name("r.io/whole:1").run()?;
-    let expected = native.tree("r.io/whole:1")?;
-    let mut number = 0;
-    // Each run publishes under a name of its own what is known already, from a repository's point of view the
-    // many small changes of a commit; every tenth starts from an empty repository.
-    let native = std::cell::RefCell::new(native);
-    let name = std::cell::RefCell::new(String::new());
+    let keys = Native::create()?;
+    keys.convert(&source).public_name(NAME).run()?;
+    let expected = keys.tree(NAME)?;
+    // Each run publishes into an empty repository.
+    let native = RefCell::new(keys.again()?);
     kill_at_points(
         &mut || {
-            number += 1;
-            if number % 2 == 0 {
-                *native.borrow_mut() = Native::create()?;
-            }
-            *name.borrow_mut() = format!("r.io/tool:{number}");
-            native.borrow().convert(&source).public_name(&name.borrow()).command()
+            *native.borrow_mut() = keys.again()?;
+            native.borrow().convert(&source).public_name(NAME).command()
         },
         &mut || {
             let native = native.borrow();
             native.check().context("after the kill")?;
-            native.convert(&source).public_name(&name.borrow()).run().context("the next run")?;
-            let published = native.tree(&*name.borrow())?;
-            ensure_same("undisturbed", &stable(&expected), "killed and run again", &stable(&published))?;
+            native.convert(&source).public_name(NAME).run().context("the next run")?;
+            let published = native.tree(NAME)?;
+            ensure_same(
+                "undisturbed",
+                &stable(&expected),
+                "killed and run again",
+                &stable(&published),
+            )?;
             native.check().context("after the next run")
         },
     )

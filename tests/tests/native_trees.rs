@@ -32,7 +32,8 @@ struct Places {
 
 /// Where the directory target has published the image behind a public name.
 fn places(repository: &Path, public: &str) -> Result<Places> {
-    let config = fs::read(repository.join(path::image_metadata(&public.parse()?, ImageMetadata::Config)))?;
+    let config =
+        fs::read(repository.join(path::image_metadata(&public.parse()?, ImageMetadata::Config)))?;
     let id = ConfigDigest::from(layer_layout::Digest::of(&config));
     let config: serde_json::Value = serde_json::from_slice(&config)?;
     let diff_ids: Vec<DiffId> = serde_json::from_value(config["rootfs"]["diff_ids"].clone())?;
@@ -50,7 +51,8 @@ fn linked_within_directories(mut tree: Tree) -> Tree {
         Some(at) => path[..at].to_vec(),
         None => Vec::new(),
     };
-    let mut groups: BTreeMap<(Vec<u8>, Vec<u8>), BTreeSet<Vec<u8>>> = BTreeMap::new();
+    // The names of one inode in one directory.
+    let mut groups: BTreeMap<_, BTreeSet<Vec<u8>>> = BTreeMap::new();
     for (path, facts) in &tree.0 {
         if let Some(first) = &facts.linked {
             groups.entry((first.clone(), parent(path))).or_default().insert(path.clone());
@@ -195,7 +197,8 @@ fn layers_that_need_their_parents() -> Result<()> {
 fn an_ordinary_user_publishes_the_same() -> Result<()> {
     const NOBODY: u32 = 65534;
     let dir = TempDir::new()?;
-    let case = nasty().into_iter().find(|case| case.name.contains("everything")).context("the case")?;
+    let case =
+        nasty().into_iter().find(|case| case.name.contains("everything")).context("the case")?;
     let layers = case
         .layers
         .iter()

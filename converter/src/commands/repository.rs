@@ -38,7 +38,8 @@ fn open(Target { repository, access }: Target) -> anyhow::Result<Place> {
 }
 
 fn create(arguments: Create, out: &mut dyn Write) -> anyhow::Result<()> {
-    let Create { fqrn, storage: url, hash, compression, ttl, whitelist_days, access, .. } = arguments;
+    let Create { fqrn, storage: url, hash, compression, ttl, whitelist_days, access, .. } =
+        arguments;
     if !fqrn.is_qualified() {
         bail!("{fqrn} has no dot; clients would look for it in their own default domain");
     }
@@ -110,7 +111,7 @@ fn tag(arguments: Tag, out: &mut dyn Write) -> anyhow::Result<()> {
         writeln!(out, "{name} is no tag any more")?;
     } else {
         for tag in place.repository.tags()? {
-            let signed = time(u64::try_from(tag.timestamp).unwrap_or_default());
+            let signed = time(tag.timestamp);
             writeln!(out, "{}\t{}\t{signed}\t{}", tag.name, tag.revision, tag.description)?;
         }
     }
@@ -126,8 +127,7 @@ fn list(arguments: List, out: &mut dyn Write) -> anyhow::Result<()> {
     };
     let tree_path = TreePath::parse(path.as_bytes())
         .with_context(|| format!("{path} is no path in a repository"))?;
-    let entry =
-        snapshot.lookup(&tree_path)?.with_context(|| format!("there is no {tree_path}"))?;
+    let entry = snapshot.lookup(&tree_path)?.with_context(|| format!("there is no {tree_path}"))?;
     match snapshot.directory(&tree_path)? {
         Some(directory) => list_directory(&directory, recursive, out),
         None => Ok(writeln!(out, "{}", line(&entry, tree_path.as_bytes()))?),

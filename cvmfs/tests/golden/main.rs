@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, reason = "the data is that of the tests")]
 
 mod catalogs;
+mod check;
 mod data;
 mod trust;
 
@@ -16,9 +17,10 @@ use libtest_mimic::{Arguments, Trial};
 fn main() {
     let arguments = Arguments::from_args();
     let tests = match data::directory() {
-        Ok(directory) => {
-            [catalogs::tests, trust::tests].iter().flat_map(|tests| tests(&directory)).collect()
-        }
+        Ok(directory) => [catalogs::tests, check::tests, trust::tests]
+            .iter()
+            .flat_map(|tests| tests(&directory))
+            .collect(),
         Err(absent) => vec![Trial::test(absent, || Ok(())).with_ignored_flag(true)],
     };
     libtest_mimic::run(&arguments, tests).exit();

@@ -1,5 +1,7 @@
 //! The life of a repository: created, published into, tagged, checked, collected.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -157,8 +159,7 @@ fn a_repository_from_creation_to_collection() {
 fn a_collection_removes_nothing_young() {
     let site = Site::new(Algorithm::Sha1);
     site.file(b"of a publisher that is not ready");
-    let retention =
-        Retention { revisions: 0, since: None, grace: Duration::from_secs(3600) };
+    let retention = Retention { revisions: 0, since: None, grace: Duration::from_secs(3600) };
     for dry_run in [true, false] {
         let collected = collect(&site.repository, &site.objects, &retention, dry_run).unwrap();
         assert_eq!(collected.removed, 0, "{collected:?}");
@@ -222,7 +223,8 @@ fn nothing_is_published_through_a_file_or_over_a_directory() {
 fn signatures_are_asked_for() {
     let site = Site::new(Algorithm::Sha1);
     let fqrn = site.repository.fqrn().clone();
-    let other = Repository::open(site.storage.clone(), fqrn.clone(), Keys::generate(&fqrn).unwrap());
+    let other =
+        Repository::open(site.storage.clone(), fqrn.clone(), Keys::generate(&fqrn).unwrap());
     let error = other.snapshot().map(|_| ()).unwrap_err();
     assert!(matches!(error, Error::Untrusted { .. }), "{error}");
 
@@ -237,13 +239,8 @@ fn a_repository_is_not_created_over_another() {
     let site = Site::new(Algorithm::Sha1);
     let fqrn = site.repository.fqrn().clone();
     let keys = Keys::generate(&fqrn).unwrap();
-    let created = Repository::create(
-        site.storage.clone(),
-        fqrn,
-        keys,
-        &site.objects,
-        &Creation::default(),
-    );
+    let created =
+        Repository::create(site.storage.clone(), fqrn, keys, &site.objects, &Creation::default());
     assert!(created.is_err());
     site.sound();
 }
