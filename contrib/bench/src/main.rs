@@ -5,6 +5,12 @@
 mod conversion;
 mod deflate;
 mod measure;
+mod native;
+mod native_content;
+mod native_floor;
+mod native_merge;
+mod native_repository;
+mod native_scale;
 mod node_start;
 mod snapshots;
 mod table;
@@ -19,17 +25,31 @@ use clap::{Parser, ValueEnum};
 #[derive(Debug, Parser)]
 struct Cli {
     /// What to measure.
-    #[arg(value_enum, default_values_t = [Bench::Conversion, Bench::NodeStart, Bench::Snapshots])]
+    #[arg(value_enum, default_values_t = [
+        Bench::Conversion, Bench::NodeStart, Bench::Snapshots, Bench::Native, Bench::Merge, Bench::Scale,
+    ])]
     benches: Vec<Bench>,
 
     /// Counted rounds of each comparison; one more comes first and is not counted.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
 
-    /// Where conversions unpack to [default: cargo's target directory]. A file system in memory takes the
-    /// disk out of the comparison.
+    /// Where conversions unpack to [default: cargo's target directory; of native, merge and scale: /dev/shm].
+    /// A file system in memory takes the disk out of the comparison.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+
+    /// Entries of the large layer of merge.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(10_000..))]
+    entries: u64,
+
+    /// Images that are in the repository before scale measures.
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    images: u64,
+
+    /// Run as the floor of native: store the content of LAYER… in OUT.
+    #[arg(long, hide = true, num_args = 2.., value_names = ["OUT", "LAYER"])]
+    floor: Vec<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -42,6 +62,12 @@ enum Bench {
     Snapshots,
     /// The libraries that compress file content.
     Deflate,
+    /// Publishing into a CernVM-FS repository against the least it can cost, and against umoci.
+    Native,
+    /// Merged and flat root of layers that are in a CernVM-FS repository already.
+    Merge,
+    /// Publishing into a CernVM-FS repository that holds many images, against an empty one.
+    Scale,
 }
 
 impl std::fmt::Display for Bench {
@@ -63,12 +89,19 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<()> {
+    if let [out, layers @ ..] = &cli.floor[..] {
+        return native_floor::run(out, layers);
+    }
+    let out = cli.out.as_deref();
     for bench in &cli.benches {
         match bench {
-            Bench::Conversion => conversion::run(cli.rounds, cli.out.as_deref())?,
+            Bench::Conversion => conversion::run(cli.rounds, out)?,
             Bench::NodeStart => node_start::run(cli.rounds)?,
             Bench::Snapshots => snapshots::run(cli.rounds)?,
             Bench::Deflate => deflate::run(cli.rounds)?,
+            Bench::Native => native::run(cli.rounds, out)?,
+            Bench::Merge => native_merge::run(cli.rounds, out, cli.entries)?,
+            Bench::Scale => native_scale::run(cli.rounds, out, cli.images)?,
         }
     }
     Ok(())

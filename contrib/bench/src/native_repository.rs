@@ -1,0 +1,75 @@
+//! A CernVM-FS repository of ours that whole commands publish into.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+use e2e::native::FQRN;
+use e2e::{process, tools};
+
+/// A repository with its keys and its index of known content, all in one directory.
+pub(crate) struct Repository {
+    dir: PathBuf,
+}
+
+impl Repository {
+    /// Creates an empty one in place of what is in `dir`.
+    pub(crate) fn create(dir: &Path) -> Result<Self> {
+        if dir.exists() {
+            fs::remove_dir_all(dir)?;
+        }
+        fs::create_dir_all(dir)?;
+        let repository = Self { dir: dir.to_owned() };
+        let storage = format!("file://{}", repository.storage().display());
+        process::run(Command::new(tools::ducc()?).args(["repository", "create", FQRN]).args([
+            "--storage",
+            &storage,
+            "--keys",
+            &repository.keys(),
+            "--cache",
+            &repository.cache(),
+        ]))?;
+        Ok(repository)
+    }
+
+    /// A copy in place of what is in `dir`.
+    pub(crate) fn copy_to(&self, dir: &Path) -> Result<Self> {
+        if dir.exists() {
+            fs::remove_dir_all(dir)?;
+        }
+        process::run(Command::new("cp").arg("-a").arg(&self.dir).arg(dir))?;
+        Ok(Self { dir: dir.to_owned() })
+    }
+
+    /// The shell command that publishes an image.
+    pub(crate) fn publish(&self, image: &str, options: &str) -> Result<String> {
+        Ok(format!(
+            "{} convert-single-image --quiet --keys {} --cache {} {options} {image} cvmfs+file://{}",
+            tools::ducc()?.display(),
+            self.keys(),
+            self.cache(),
+            self.storage().display()
+        ))
+    }
+
+    /// Fails if anything in it is not as it should be.
+    pub(crate) fn check(&self) -> Result<()> {
+        let mut command = Command::new(tools::ducc()?);
+        command.args(["repository", "check", "--keys", &self.keys(), "--cache", &self.cache()]);
+        command.arg(format!("cvmfs+file://{}", self.storage().display()));
+        process::run(&mut command).map(drop)
+    }
+
+    fn storage(&self) -> PathBuf {
+        self.dir.join("storage")
+    }
+
+    fn keys(&self) -> String {
+        self.dir.join("keys").display().to_string()
+    }
+
+    fn cache(&self) -> String {
+        self.dir.join("cache").display().to_string()
+    }
+}
