@@ -1,6 +1,6 @@
 //! The manifest, `.cvmfspublished`: the one file that says which revision of a repository is the current one.
 //!
-//! Lines of one letter and a value, in any order, and a signature ([`letter`](crate::letter)) made with the key of
+//! Lines of one letter and a value, in any order, and a signature (`letter.rs`) made with the key of
 //! the certificate that the manifest names: RSA PKCS#1 v1.5 over the SHA-1 of the printed hash, whatever the
 //! repository's own hash algorithm is.
 
@@ -102,7 +102,7 @@ impl Manifest {
     }
 
     /// The lines that are signed, in the order of the stock tools.
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let yes_no = |flag: bool| if flag { "yes" } else { "no" }.to_owned();
         let number = |value: Option<u64>| value.map(|value| value.to_string());
         let hash = |hash: Option<ContentHash>| hash.map(|hash| hash.to_string());

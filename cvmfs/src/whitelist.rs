@@ -1,6 +1,6 @@
 //! The whitelist, `.cvmfswhitelist`: which certificates may sign manifests, and until when.
 //!
-//! Lines, and a signature ([`letter`](crate::letter)) made with the master key: RSA PKCS#1 v1.5 over the printed
+//! Lines, and a signature (`letter.rs`) made with the master key: RSA PKCS#1 v1.5 over the printed
 //! hash itself, with no digest in between.
 //!
 //! | line | content |
@@ -159,6 +159,14 @@ impl Whitelist {
     /// # Errors
     /// If the key cannot sign, or the date cannot be written with four digits for the year.
     pub fn sign(&self, now: SystemTime, algorithm: Algorithm, key: &MasterKey) -> Result<Vec<u8>> {
+        Letter::seal(self.text(now)?, algorithm, |message| key.sign(message))
+    }
+
+    /// The lines that are signed.
+    ///
+    /// # Errors
+    /// If the date cannot be written with four digits for the year.
+    pub fn text(&self, now: SystemTime) -> Result<Vec<u8>> {
         let head = format!("{}\nE{}\nN{}\n", time(utc(now)?), time(self.expires), self.name);
         let mut text = head.into_bytes();
         for line in &self.lines {
@@ -166,7 +174,7 @@ impl Whitelist {
             text.extend_from_slice(bytes);
             text.push(b'\n');
         }
-        Letter::seal(text, algorithm, |message| key.sign(message))
+        Ok(text)
     }
 
     /// Lets the whitelist expire at another time. All else stays.
