@@ -24,7 +24,10 @@ pub(super) struct Absent {
 impl Absent {
     /// The error for somebody who needs it.
     pub(super) fn error(&self, need: &str) -> Error {
-        Error::Key { path: self.path.clone(), reason: format!("{}; {need} needs it", self.reason) }
+        Error::Key {
+            path: self.path.clone(),
+            reason: format!("{}; {need} needs it (--keys names another directory)", self.reason),
+        }
     }
 }
 
