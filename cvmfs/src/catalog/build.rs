@@ -1,17 +1,14 @@
 //! A new catalog database from rows.
 //!
-//! Two things make it fast and small. Rows come directory by directory and are appended in that order, so what
-//! has much in common stands together, which listings like and compression, too. And the index of the primary
-//! key, whose values are hashes and would be inserted all over the place, is made at the end in one sort: the
-//! table is made without the key, gets a unique index, and then both get the names in the schema that they
-//! would have had from the beginning. What comes out is the very schema, and about a twentieth smaller.
+//! Rows come directory by directory and stand in that order, so what has much in common stands together, which
+//! listings like and compression, too. The keys of the indexes are collected meanwhile, and sorted at the end.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
+use std::sync::OnceLock;
 
 use flate2::write::ZlibEncoder;
-use rusqlite::serialize::{Data, OwnedData};
-use rusqlite::{Connection, ErrorCode, Statement, params};
+use rusqlite::{Connection, MAIN_DB};
 
 use crate::entry::Chunk;
 use crate::hash::ContentHash;
@@ -19,23 +16,19 @@ use crate::path::TreePath;
 use crate::scratch::{Scratch, ScratchFile};
 use crate::{Error, Result};
 
+use super::bulk::{Index, Pages, Record, Table, Template, Value};
 use super::counters::{Counters, Counts, NAMES};
-use super::database::{failed, private, text};
+use super::database::failed;
 use super::reader::NestedRef;
 use super::row::Columns;
 use super::schema::{
-    CATALOG, CATALOG_INDEX, CATALOG_UNKEYED, KEY_LAST_MODIFIED, KEY_REVISION, KEY_ROOT_PREFIX,
-    KEY_SCHEMA, KEY_SCHEMA_REVISION, PAGE, REVISION, SCHEMA, TABLES,
+    CATALOG, CATALOG_INDEX, KEY_LAST_MODIFIED, KEY_REVISION, KEY_ROOT_PREFIX, KEY_SCHEMA,
+    KEY_SCHEMA_REVISION, REVISION, SCHEMA, TABLES,
 };
 use super::sink::CatalogStore;
 
-/// SQLite's cache for a database that is built in a file, and for sorting, in KiB.
-const CACHE: u32 = 8 << 10;
 /// Bytes of a database up to which it is compressed at once; larger ones are compressed as they are read.
 const AT_ONCE: u64 = 32 << 20;
-
-const INSERT: &str = "INSERT INTO catalog VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
-const INSERT_CHUNK: &str = "INSERT INTO chunks VALUES (?1, ?2, ?3, ?4, ?5)";
 
 /// A finished database.
 pub(super) struct Database {
@@ -44,7 +37,7 @@ pub(super) struct Database {
 }
 
 enum Place {
-    Memory(OwnedData),
+    Memory(Vec<u8>),
     File(ScratchFile),
 }
 
@@ -57,22 +50,86 @@ pub(super) struct Head<'a> {
 }
 
 /// Takes the rows of a catalog.
-pub(super) struct Inserter<'c> {
-    rows: Statement<'c>,
-    chunks: Statement<'c>,
-    what: &'c str,
+pub(super) struct Inserter<'a> {
+    scratch: &'a Scratch,
+    output: Output<'a>,
+    rows: Table,
+    chunks: Table,
+    /// Of each row its path, and its number.
+    paths: Vec<[i64; 3]>,
+    /// Of each row the path of its directory, and its number.
+    parents: Vec<[i64; 3]>,
+    /// Of each chunk the path of its file, offset, size, and its number.
+    pieces: Vec<[i64; 5]>,
     own: Counts,
     subtree: Counts,
     nested: Vec<NestedRef>,
 }
 
-impl Inserter<'_> {
+/// The database that is being written.
+struct Output<'a> {
+    template: &'a Template,
+    pages: Pages,
+    record: Record,
+}
+
+/// Whether each key is there once.
+type Unique = bool;
+
+impl<'a> Inserter<'a> {
+    fn new(template: &'a Template, scratch: &'a Scratch, file: Option<File>) -> io::Result<Self> {
+        let pages = template.begin(file)?;
+        Ok(Self {
+            scratch,
+            output: Output { template, pages, record: Record::default() },
+            rows: Table::new(template.root("catalog")?),
+            chunks: Table::new(template.root("chunks")?),
+            paths: Vec::new(),
+            parents: Vec::new(),
+            pieces: Vec::new(),
+            own: Counts::default(),
+            subtree: Counts::default(),
+            nested: Vec::new(),
+        })
+    }
+
     /// Adds a row with its chunks.
     pub(super) fn add(&mut self, columns: &Columns<'_>, chunks: &[Chunk]) -> Result<()> {
-        insert(&mut self.rows, columns)
-            .and_then(|()| insert_chunks(&mut self.chunks, columns, chunks))
-            .map_err(failed("write", self.what))?;
+        self.put(columns, chunks).map_err(|cause| self.scratch.refused(cause))?;
         self.own += Counts::of(columns, chunks.len() as u64);
+        Ok(())
+    }
+
+    fn put(&mut self, columns: &Columns<'_>, chunks: &[Chunk]) -> io::Result<()> {
+        let (path, parent) = (columns.path.columns(), columns.parent.columns());
+        let row = [
+            Value::Integer(path.0),
+            Value::Integer(path.1),
+            Value::Integer(parent.0),
+            Value::Integer(parent.1),
+            Value::Integer(columns.hardlinks),
+            columns.hash.map_or(Value::Null, Value::Blob),
+            Value::Integer(columns.size),
+            Value::Integer(columns.mode.into()),
+            Value::Integer(columns.mtime),
+            columns.mtimens.map_or(Value::Null, Value::Integer),
+            Value::Integer(columns.flags),
+            Value::Text(columns.name),
+            Value::Text(columns.symlink),
+            Value::Integer(columns.uid),
+            Value::Integer(columns.gid),
+            columns.xattr.map_or(Value::Null, Value::Blob),
+        ];
+        let number = self.output.row(&mut self.rows, &row)?;
+        self.paths.push([path.0, path.1, number]);
+        self.parents.push([parent.0, parent.1, number]);
+        for chunk in chunks {
+            let (offset, size) = (chunk.offset.cast_signed(), chunk.size.cast_signed());
+            let [a, b, c, d] = [path.0, path.1, offset, size].map(Value::Integer);
+            let row = [a, b, c, d, Value::Blob(&chunk.hash.digest)];
+            let number = self.output.row(&mut self.chunks, &row)?;
+            self.pieces.push([path.0, path.1, offset, size, number]);
+        }
         Ok(())
     }
 
@@ -81,63 +138,80 @@ impl Inserter<'_> {
         self.subtree += counters.total();
         self.nested.push(reference);
     }
-}
 
-fn insert(statement: &mut Statement<'_>, columns: &Columns<'_>) -> rusqlite::Result<()> {
-    let ((path_1, path_2), (parent_1, parent_2)) =
-        (columns.path.columns(), columns.parent.columns());
-    statement.execute(params![
-        path_1,
-        path_2,
-        parent_1,
-        parent_2,
-        columns.hardlinks,
-        columns.hash,
-        columns.size,
-        columns.mode,
-        columns.mtime,
-        columns.mtimens,
-        columns.flags,
-        text(columns.name),
-        text(columns.symlink),
-        columns.uid,
-        columns.gid,
-        columns.xattr,
-    ])?;
-    Ok(())
-}
+    /// Writes the indexes and the other tables. Gives the database if it is in memory, and tells whether each path
+    /// is there once.
+    fn finish(self, head: &Head<'_>) -> io::Result<(Option<Vec<u8>>, Counters, Unique)> {
+        let Self { mut output, rows, chunks, paths, parents, pieces, own, subtree, nested, .. } =
+            self;
+        rows.finish(&mut output.pages)?;
+        chunks.finish(&mut output.pages)?;
+        let unique = output.index("sqlite_autoindex_catalog_1", paths)?;
+        output.index("idx_catalog_parent", parents)?;
+        output.index("sqlite_autoindex_chunks_1", pieces)?;
 
-fn insert_chunks(
-    statement: &mut Statement<'_>,
-    columns: &Columns<'_>,
-    chunks: &[Chunk],
-) -> rusqlite::Result<()> {
-    let (first, second) = columns.path.columns();
-    for chunk in chunks {
-        let (offset, size) = (chunk.offset.cast_signed(), chunk.size.cast_signed());
-        statement.execute(params![first, second, offset, size, chunk.hash.digest])?;
+        let hashes: Vec<_> = nested.iter().map(|nested| nested.hash.to_string()).collect();
+        let references = nested.iter().zip(&hashes).map(|(nested, hash)| {
+            let size = Value::Integer(nested.size.cast_signed());
+            (nested.path.as_bytes(), vec![Value::Text(hash.as_bytes()), size])
+        });
+        output.named("nested_catalogs", references.collect())?;
+        let properties = properties(head);
+        let properties =
+            (properties.iter()).map(|(key, value)| (key.as_bytes(), vec![Value::Text(value)]));
+        output.named("properties", properties.collect())?;
+        let counters = Counters { own, subtree };
+        let statistics = statistics(&counters);
+        let statistics = (statistics.iter())
+            .map(|(name, value)| (name.as_bytes(), vec![Value::Integer(*value)]));
+        output.named("statistics", statistics.collect())?;
+        Ok((output.pages.finish()?, counters, unique))
     }
-    Ok(())
 }
 
-/// Inserts a row into a catalog that is changed in place.
-pub(super) fn insert_row(
-    connection: &Connection,
-    columns: &Columns<'_>,
-    chunks: &[Chunk],
-) -> rusqlite::Result<()> {
-    let mut rows = connection.prepare_cached(INSERT_NAMED)?;
-    insert(&mut rows, columns)?;
-    let mut pieces = connection.prepare_cached(INSERT_CHUNK_NAMED)?;
-    insert_chunks(&mut pieces, columns, chunks)
+impl Output<'_> {
+    /// Adds a row to a table; gives its number.
+    fn row(&mut self, table: &mut Table, values: &[Value<'_>]) -> io::Result<i64> {
+        table.add(&mut self.pages, self.record.of(values))
+    }
+
+    /// Writes an index. The last number of a key is that of its row and no part of what has to be unique.
+    fn index<const N: usize>(&mut self, name: &str, mut keys: Vec<[i64; N]>) -> io::Result<Unique> {
+        keys.sort_unstable();
+        let mut index = Index::new(self.template.root(name)?);
+        for key in &keys {
+            index.add(&mut self.pages, self.record.of(&key.map(Value::Integer)))?;
+        }
+        index.finish(&mut self.pages)?;
+        Ok(keys.windows(2).all(|pair| pair[0][..N - 1] != pair[1][..N - 1]))
+    }
+
+    /// Writes a table whose primary key is its first column, a text, with that key's index.
+    fn named(&mut self, name: &str, mut rows: Vec<(&[u8], Vec<Value<'_>>)>) -> io::Result<()> {
+        rows.sort_by_key(|(key, _)| *key);
+        let mut table = Table::new(self.template.root(name)?);
+        let mut index = Index::new(self.template.root(&format!("sqlite_autoindex_{name}_1"))?);
+        for (key, mut values) in rows {
+            let key = Value::Text(key);
+            values.insert(0, key);
+            let number = self.row(&mut table, &values)?;
+            index.add(&mut self.pages, self.record.of(&[key, Value::Integer(number)]))?;
+        }
+        table.finish(&mut self.pages)?;
+        index.finish(&mut self.pages)
+    }
 }
 
-// The order of columns in a table that others made is theirs.
-const INSERT_NAMED: &str = "INSERT INTO catalog (md5path_1, md5path_2, parent_1, parent_2, hardlinks, hash, \
-     size, mode, mtime, mtimens, flags, name, symlink, uid, gid, xattr) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
-const INSERT_CHUNK_NAMED: &str = "INSERT INTO chunks (md5path_1, md5path_2, offset, size, hash) \
-     VALUES (?1, ?2, ?3, ?4, ?5)";
+/// The database without rows.
+fn template() -> Result<&'static Template> {
+    static TEMPLATE: OnceLock<Template> = OnceLock::new();
+    if let Some(template) = TEMPLATE.get() {
+        return Ok(template);
+    }
+    let made = Template::new(&[CATALOG, CATALOG_INDEX, TABLES])
+        .map_err(failed("make", "an empty catalog"))?;
+    Ok(TEMPLATE.get_or_init(|| made))
+}
 
 /// Builds a database from rows that `fill` adds directory by directory; in a file, if it will be `large`.
 ///
@@ -149,56 +223,22 @@ pub(super) fn build(
     large: bool,
     fill: impl FnOnce(&mut Inserter<'_>) -> Result<()>,
 ) -> Result<(Database, Counters)> {
-    let what = format!("the new catalog at {}", head.mount);
-    let failed = failed("write", &what);
+    let refused = |cause| scratch.refused(cause);
     let file = if large { Some(scratch.named()?) } else { None };
-    let connection = match &file {
-        Some(file) => Connection::open(file.path()),
-        None => Connection::open_in_memory(),
-    }
-    .map_err(&failed)?;
-    let begin = || {
-        connection.execute_batch(&format!("PRAGMA page_size = {PAGE};"))?;
-        private(&connection, CACHE)?;
-        connection.execute_batch("BEGIN")?;
-        connection.execute_batch(CATALOG_UNKEYED)?;
-        connection.execute_batch(TABLES)
+    let pages = match &file {
+        Some(file) => Some(file.as_file().try_clone().map_err(refused)?),
+        None => None,
     };
-    begin().map_err(&failed)?;
-    let mut inserter = Inserter {
-        rows: connection.prepare(INSERT).map_err(&failed)?,
-        chunks: connection.prepare(INSERT_CHUNK).map_err(&failed)?,
-        what: &what,
-        own: Counts::default(),
-        subtree: Counts::default(),
-        nested: Vec::new(),
-    };
+    let mut inserter = Inserter::new(template()?, scratch, pages).map_err(refused)?;
     fill(&mut inserter)?;
-    let counters = Counters { own: inserter.own, subtree: inserter.subtree };
-    let nested = std::mem::take(&mut inserter.nested);
-    drop(inserter);
-
-    let fill_tables = || {
-        for reference in &nested {
-            insert_nested(&connection, reference)?;
-        }
-        for (key, value) in properties(head) {
-            set_property(&connection, key, &value)?;
-        }
-        set_counters(&connection, &counters)
+    let (bytes, counters, unique) = inserter.finish(head).map_err(refused)?;
+    let place = match (file, bytes) {
+        (Some(file), _) => Place::File(file),
+        (None, bytes) => Place::Memory(bytes.unwrap_or_default()),
     };
-    fill_tables().map_err(&failed)?;
-    key(&connection).map_err(|cause| match cause.sqlite_error_code() {
-        Some(ErrorCode::ConstraintViolation) => twice(&connection, head.mount),
-        _ => failed(cause),
-    })?;
-    let place = match file {
-        Some(file) => {
-            connection.close().map_err(|(_, cause)| failed(cause))?;
-            Place::File(file)
-        }
-        None => Place::Memory(serialized(connection).map_err(&failed)?),
-    };
+    if !unique {
+        return Err(place.twice(head.mount));
+    }
     Ok((Database::new(place, scratch)?, counters))
 }
 
@@ -215,72 +255,43 @@ fn properties(head: &Head<'_>) -> Vec<(&'static str, Vec<u8>)> {
     properties
 }
 
-/// Gives the table of entries its primary key and its index.
-fn key(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute_batch(
-        "CREATE UNIQUE INDEX unnamed ON catalog (md5path_1, md5path_2); PRAGMA writable_schema = ON;",
-    )?;
-    connection.execute("UPDATE sqlite_schema SET sql = ?1 WHERE name = 'catalog'", [CATALOG])?;
-    connection.execute_batch(
-        "UPDATE sqlite_schema SET sql = NULL, name = 'sqlite_autoindex_catalog_1' WHERE name = 'unnamed'; \
-         COMMIT; PRAGMA writable_schema = RESET;",
-    )?;
-    connection.execute_batch(CATALOG_INDEX)
+/// The rows of the table `statistics`.
+pub(super) fn statistics(counters: &Counters) -> Vec<(String, i64)> {
+    let both = [("self", &counters.own), ("subtree", &counters.subtree)];
+    let rows = both.iter().flat_map(|(prefix, counts)| {
+        let names = NAMES.iter().zip(counts.values());
+        names.map(move |((name, _), value)| (format!("{prefix}_{name}"), value.cast_signed()))
+    });
+    rows.collect()
 }
 
-/// The error for two rows of one path.
-fn twice(connection: &Connection, mount: &TreePath) -> Error {
-    let find =
-        "SELECT CAST(name AS BLOB) FROM catalog GROUP BY md5path_1, md5path_2 HAVING count(*) > 1";
-    let name: Vec<u8> =
-        connection.query_row(find, [], |row| row.get(0)).unwrap_or_else(|_| b"?".to_vec());
-    let name = String::from_utf8_lossy(&name).into_owned();
-    Error::Refused(format!("the name {name:?} is twice in one directory below {mount}"))
-}
-
-/// The bytes of a database in memory.
-pub(super) fn serialized(mut connection: Connection) -> rusqlite::Result<OwnedData> {
-    match connection.serialize("main")? {
-        Data::Owned(data) => Ok(data),
-        // Only databases that were deserialized are shared, and those of this crate are not.
-        Data::Shared(_) => Err(rusqlite::Error::InvalidQuery),
+impl Place {
+    /// The error for two rows of one path.
+    fn twice(&self, mount: &TreePath) -> Error {
+        // The index has both of them and is wrong, so SQLite may only look at the table.
+        let find = "SELECT CAST(name AS BLOB) FROM catalog NOT INDEXED \
+                    GROUP BY md5path_1, md5path_2 HAVING count(*) > 1";
+        let name = || -> rusqlite::Result<Vec<u8>> {
+            let connection = match self {
+                Self::File(file) => Connection::open(file.path())?,
+                Self::Memory(bytes) => {
+                    let mut connection = Connection::open_in_memory()?;
+                    let read_only = true;
+                    connection.deserialize_read_exact(
+                        MAIN_DB,
+                        bytes.as_slice(),
+                        bytes.len(),
+                        read_only,
+                    )?;
+                    connection
+                }
+            };
+            connection.query_row(find, [], |row| row.get(0))
+        };
+        let name = name().unwrap_or_else(|_| b"?".to_vec());
+        let name = String::from_utf8_lossy(&name).into_owned();
+        Error::Refused(format!("the name {name:?} is twice in one directory below {mount}"))
     }
-}
-
-pub(super) fn insert_nested(
-    connection: &Connection,
-    reference: &NestedRef,
-) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("INSERT INTO nested_catalogs (path, sha1, size) VALUES (?1, ?2, ?3)")?
-        .execute(params![
-            text(reference.path.as_bytes()),
-            reference.hash.to_string(),
-            reference.size.cast_signed(),
-        ])?;
-    Ok(())
-}
-
-pub(super) fn set_property(
-    connection: &Connection,
-    key: &str,
-    value: &[u8],
-) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("INSERT OR REPLACE INTO properties (key, value) VALUES (?1, ?2)")?
-        .execute(params![key, text(value)])?;
-    Ok(())
-}
-
-pub(super) fn set_counters(connection: &Connection, counters: &Counters) -> rusqlite::Result<()> {
-    let mut statement = connection
-        .prepare_cached("INSERT OR REPLACE INTO statistics (counter, value) VALUES (?1, ?2)")?;
-    for (prefix, counts) in [("self", &counters.own), ("subtree", &counters.subtree)] {
-        for ((name, _), value) in NAMES.iter().zip(counts.values()) {
-            statement.execute(params![format!("{prefix}_{name}"), value.cast_signed()])?;
-        }
-    }
-    Ok(())
 }
 
 impl Database {
@@ -302,7 +313,7 @@ impl Database {
     /// Its bytes.
     pub(super) fn into_bytes(self, scratch: &Scratch) -> Result<Vec<u8>> {
         match self.place {
-            Place::Memory(data) => Ok(data.to_vec()),
+            Place::Memory(data) => Ok(data),
             Place::File(file) => std::fs::read(file.path()).map_err(|cause| scratch.refused(cause)),
         }
     }
@@ -318,7 +329,7 @@ impl Database {
             let mut reader = File::open(file.path())?;
             if self.size > AT_ONCE {
                 let mut encoder = ZlibEncoder::new(Vec::new(), flate2::Compression::default());
-                std::io::copy(&mut reader, &mut encoder)?;
+                io::copy(&mut reader, &mut encoder)?;
                 return Ok((encoder.finish()?, true));
             }
             let mut database = Vec::with_capacity(usize::try_from(self.size).unwrap_or_default());

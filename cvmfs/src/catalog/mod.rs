@@ -11,14 +11,16 @@
 //! | `counters` | the sums that every catalog holds |
 //! | `reader` | catalogs of a repository, read |
 //! | `query` | what is asked of a database |
-//! | `build` | a new database from rows |
+//! | `build`, `bulk` | a new database from rows |
 //! | `record`, `spool` | rows that wait to be written |
 //! | `sink` | threads that build databases and hand them to the storage |
 //! | `tree` | a whole tree, written as nested catalogs |
-//! | `update` | an existing catalog, changed in place |
+//! | `update`, `change` | an existing catalog, changed in place |
 //! | `verify` | whether a catalog keeps the rules |
 
 mod build;
+mod bulk;
+mod change;
 mod counters;
 mod database;
 mod query;

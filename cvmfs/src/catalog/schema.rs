@@ -63,24 +63,12 @@ pub(super) const KEY_PREVIOUS: &str = "previous_revision";
 pub(super) const KEY_ROOT_PREFIX: &str = "root_prefix";
 pub(super) const KEY_TTL: &str = "TTL";
 
-macro_rules! catalog_with {
-    ($constraint:literal) => {
-        concat!(
-            "CREATE TABLE catalog (md5path_1 INTEGER, md5path_2 INTEGER, parent_1 INTEGER, parent_2 INTEGER, ",
-            "hardlinks INTEGER, hash BLOB, size INTEGER, mode INTEGER, mtime INTEGER, mtimens INTEGER, ",
-            "flags INTEGER, name TEXT, symlink TEXT, uid INTEGER, gid INTEGER, xattr BLOB",
-            $constraint,
-            ")"
-        )
-    };
-}
-
-/// The table of entries as it stands in a finished database.
-pub(super) const CATALOG: &str =
-    catalog_with!(",  CONSTRAINT pk_catalog PRIMARY KEY (md5path_1, md5path_2)");
-
-/// The same without its primary key, for [`super::build`].
-pub(super) const CATALOG_UNKEYED: &str = catalog_with!("");
+/// The table of entries.
+pub(super) const CATALOG: &str = "\
+    CREATE TABLE catalog (md5path_1 INTEGER, md5path_2 INTEGER, parent_1 INTEGER, parent_2 INTEGER, \
+    hardlinks INTEGER, hash BLOB, size INTEGER, mode INTEGER, mtime INTEGER, mtimens INTEGER, \
+    flags INTEGER, name TEXT, symlink TEXT, uid INTEGER, gid INTEGER, xattr BLOB,  \
+    CONSTRAINT pk_catalog PRIMARY KEY (md5path_1, md5path_2))";
 
 /// How listings find entries.
 pub(super) const CATALOG_INDEX: &str =

@@ -18,7 +18,8 @@ use crate::scratch::{Scratch, ScratchFile};
 use crate::{Error, Result};
 
 use super::CatalogRef;
-use super::build::{Database, Head, build, insert_nested, insert_row, set_counters, set_property};
+use super::build::{Database, Head, build};
+use super::change::{insert_nested, insert_row, set_counters, set_property};
 use super::counters::{Counters, Counts};
 use super::database::{failed, private, text};
 use super::query::{ScanError, Statements, distrust, references, scan};

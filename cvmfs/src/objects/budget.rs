@@ -1,8 +1,8 @@
 //! How much memory content may take on its way into the storage.
 //!
 //! Whoever wants to hold content reserves first, at once for all that it will need until the object is stored,
-//! its compressed form included. Nobody waits for a reservation while holding another, and what is reserved
-//! gets free without anybody's help, so there can be no deadlock. Requests are served in their order: a large
+//! its compressed form included. Nobody waits for a reservation while holding another that workers do not know of,
+//! and those get free without anybody's help, so there can be no deadlock. Requests are served in their order: a large
 //! one is not passed by small ones for ever.
 
 use std::collections::VecDeque;
@@ -31,6 +31,17 @@ pub(super) struct Reservation {
     bytes: u64,
 }
 
+impl State {
+    fn fits(&self, bytes: u64, total: u64) -> bool {
+        self.used == 0 || self.used + bytes <= total
+    }
+
+    fn take(&mut self, bytes: u64) {
+        self.used += bytes;
+        self.peak = self.peak.max(self.used);
+    }
+}
+
 impl Budget {
     pub(super) fn new(total: u64) -> Arc<Self> {
         Arc::new(Self { total, state: Mutex::default(), freed: Condvar::new() })
@@ -40,6 +51,13 @@ impl Budget {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Reserves so many bytes if they are free and nobody waits.
+    pub(super) fn try_reserve(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {
+        let mut state = self.state();
+        let free = state.waiting.is_empty() && state.fits(bytes, self.total);
+        free.then(|| state.take(bytes)).map(|()| Reservation { budget: Arc::clone(self), bytes })
+    }
+
     /// Waits until so many bytes are free. More than there are in all are granted when nothing else is
     /// reserved: they were asked for by somebody who cannot do with less.
     pub(super) fn reserve(self: &Arc<Self>, bytes: u64) -> Reservation {
@@ -47,18 +65,23 @@ impl Budget {
         let number = state.next;
         state.next += 1;
         state.waiting.push_back(number);
-        while state.waiting.front() != Some(&number)
-            || (state.used > 0 && state.used + bytes > self.total)
-        {
+        while state.waiting.front() != Some(&number) || !state.fits(bytes, self.total) {
             state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.waiting.pop_front();
-        state.used += bytes;
-        state.peak = state.peak.max(state.used);
-        drop(state);
+        state.take(bytes);
         // The next in the row may fit in, too.
-        self.freed.notify_all();
+        self.wake(state);
         Reservation { budget: Arc::clone(self), bytes }
+    }
+
+    /// Wakes those who wait. That takes a system call, and mostly nobody does.
+    fn wake(&self, state: MutexGuard<'_, State>) {
+        let nobody = state.waiting.is_empty();
+        drop(state);
+        if !nobody {
+            self.freed.notify_all();
+        }
     }
 
     /// The most bytes that were reserved at one time.
@@ -80,8 +103,9 @@ impl Reservation {
         let surplus = self.bytes.saturating_sub(bytes);
         if surplus > 0 {
             self.bytes -= surplus;
-            self.budget.state().used -= surplus;
-            self.budget.freed.notify_all();
+            let mut state = self.budget.state();
+            state.used -= surplus;
+            self.budget.wake(state);
         }
     }
 }
@@ -124,6 +148,20 @@ mod tests {
         drop(sender);
         assert_eq!(order.iter().collect::<Vec<_>>(), ["large", "small"]);
         assert_eq!(budget.peak(), 9);
+        assert_eq!(budget.state().used, 0);
+    }
+
+    #[test]
+    fn who_does_not_wait_gets_what_is_free() {
+        let budget = Budget::new(10);
+        let first = budget.try_reserve(7).unwrap();
+        assert!(budget.try_reserve(4).is_none());
+        let second = budget.try_reserve(3).unwrap();
+        assert!(budget.try_reserve(1).is_none());
+        drop((first, second));
+        let large = budget.try_reserve(11).unwrap();
+        assert!(budget.try_reserve(1).is_none());
+        drop(large);
         assert_eq!(budget.state().used, 0);
     }
 

@@ -7,6 +7,9 @@
 //!
 //! Rows carry a checksum, because SQLite has none and a wrong row would put another file's content in place of the
 //! right one.
+//!
+//! Several processes may use it at a time. Its journal is a write-ahead log, so that one can read for long, without
+//! the system calls that a new transaction takes for each look, while another writes.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +17,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use std::{fs, io, mem};
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
 use sha2::{Digest as _, Sha256};
 
 use crate::compression::Compression;
@@ -24,8 +27,11 @@ use crate::{Error, Result};
 /// Version of the table, in SQLite's `user_version`. The index of another version is made anew.
 const VERSION: i32 = 1;
 
-/// How many rows are written in one go.
-const BATCH: usize = 4096;
+/// How many rows are written in one go. They come in no order, so that few would change as many pages as many do.
+const BATCH: usize = 32 << 10;
+
+/// Pages in memory, in KiB.
+const CACHE: u32 = 8 << 10;
 
 /// How long to wait for another process that uses the index, too.
 const BUSY: Duration = Duration::from_secs(1);
@@ -37,6 +43,10 @@ struct State {
     path: PathBuf,
     /// Absent when it turned out not to work.
     database: Option<Connection>,
+    /// Reading does not keep others from writing.
+    shared: bool,
+    /// A read transaction is open.
+    reading: bool,
     /// Rows that are not written yet.
     fresh: HashMap<Key, Known>,
 }
@@ -69,7 +79,7 @@ impl Index {
             what: format!("the index of known content {}", path.display()),
             cause,
         };
-        let database = match connect(path) {
+        let (database, shared) = match connect(path) {
             Err(error) if is_damaged(&error) => {
                 tracing::warn!(path = %path.display(), %error, "the index of known content is made anew");
                 remove(path)?;
@@ -77,40 +87,19 @@ impl Index {
             }
             other => other.map_err(failed)?,
         };
-        let state =
-            State { path: path.to_owned(), database: Some(database), fresh: HashMap::new() };
-        Ok(Self(Mutex::new(state)))
+        Ok(Self(Mutex::new(State {
+            path: path.to_owned(),
+            database: Some(database),
+            shared,
+            reading: false,
+            fresh: HashMap::new(),
+        })))
     }
 
-    pub(super) fn get(&self, key: &Key) -> Option<Known> {
+    /// What is known of each key, if any.
+    pub(super) fn get(&self, keys: &[Option<Key>]) -> Vec<Option<Known>> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = state.fresh.get(key) {
-            return Some(*known);
-        }
-        let row = state.database.as_ref()?.prepare_cached(
-            "SELECT object, stored, checksum FROM known WHERE content = ?1 AND form = ?2",
-        );
-        let row = row.and_then(|mut statement| {
-            statement
-                .query_row(params![key.content, key.form()], |row| {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-                })
-                .optional()
-        });
-        match row {
-            Ok(row) => {
-                let (object, stored, checksum): (Vec<u8>, i64, i64) = row?;
-                let digest = <[u8; LENGTH]>::try_from(object).ok()?;
-                let hash = ContentHash { algorithm: key.algorithm, digest };
-                let known =
-                    Known { id: hash.object(key.kind), stored: u64::try_from(stored).ok()? };
-                (key.checksum(&known) == checksum).then_some(known)
-            }
-            Err(error) => {
-                state.give_up(&error);
-                None
-            }
-        }
+        keys.iter().map(|key| key.as_ref().and_then(|key| state.get(key))).collect()
     }
 
     /// Writes what is new. Done when the index is dropped, too, but threads that are just ending may keep it until
@@ -137,6 +126,38 @@ impl Drop for Index {
 }
 
 impl State {
+    fn get(&mut self, key: &Key) -> Option<Known> {
+        if let Some(known) = self.fresh.get(key) {
+            return Some(*known);
+        }
+        self.look_up(key).unwrap_or_else(|error| {
+            self.give_up(&error);
+            None
+        })
+    }
+
+    fn look_up(&mut self, key: &Key) -> rusqlite::Result<Option<Known>> {
+        let Some(database) = &self.database else { return Ok(None) };
+        if self.shared && !self.reading {
+            database.execute_batch("BEGIN")?;
+            self.reading = true;
+        }
+        let row: Option<(Vec<u8>, i64, i64)> = database
+            .prepare_cached(
+                "SELECT object, stored, checksum FROM known WHERE content = ?1 AND form = ?2",
+            )?
+            .query_row(params![key.content, key.form()], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
+            .optional()?;
+        Ok(row.and_then(|(object, stored, checksum)| {
+            let digest = <[u8; LENGTH]>::try_from(object).ok()?;
+            let hash = ContentHash { algorithm: key.algorithm, digest };
+            let known = Known { id: hash.object(key.kind), stored: u64::try_from(stored).ok()? };
+            (key.checksum(&known) == checksum).then_some(known)
+        }))
+    }
+
     /// Writes the fresh rows.
     fn write(&mut self) {
         let mut fresh: Vec<_> = mem::take(&mut self.fresh).into_iter().collect();
@@ -146,8 +167,12 @@ impl State {
         if fresh.is_empty() {
             return;
         }
+        let reading = mem::take(&mut self.reading);
         let write = |database: &mut Connection| {
-            let transaction = database.transaction()?;
+            if reading {
+                database.execute_batch("COMMIT")?;
+            }
+            let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
             {
                 let mut insert = transaction.prepare_cached(
                     "INSERT OR REPLACE INTO known (content, form, object, stored, checksum) \
@@ -216,11 +241,21 @@ impl Key {
     }
 }
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
+/// Opens the database. Tells whether one can read for long while another writes.
+fn connect(path: &Path) -> rusqlite::Result<(Connection, bool)> {
     let database = Connection::open(path)?;
     database.busy_timeout(BUSY)?;
     // A power cut may cost the index, not more.
     database.pragma_update(None, "synchronous", false)?;
+    database.pragma_update(None, "cache_size", -i64::from(CACHE))?;
+    // A file system may lack what it takes, another process may be just reading: it works in the old way, too.
+    let journal: rusqlite::Result<String> =
+        database.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0));
+    let shared = match journal {
+        Ok(mode) => mode == "wal",
+        Err(error) if is_damaged(&error) => return Err(error),
+        Err(_) => false,
+    };
     let version: i32 = database.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if version != VERSION {
         database.execute_batch(&format!(
@@ -232,7 +267,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
              COMMIT;"
         ))?;
     }
-    Ok(database)
+    Ok((database, shared))
 }
 
 fn is_damaged(error: &rusqlite::Error) -> bool {
@@ -240,12 +275,12 @@ fn is_damaged(error: &rusqlite::Error) -> bool {
 }
 
 fn remove(path: &Path) -> Result<()> {
-    let mut journal = path.as_os_str().to_owned();
-    journal.push("-journal");
-    for path in [path, Path::new(&journal)] {
-        match fs::remove_file(path) {
+    for suffix in ["", "-journal", "-wal", "-shm"] {
+        let mut path = path.as_os_str().to_owned();
+        path.push(suffix);
+        match fs::remove_file(&path) {
             Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::System { action: "remove", path: path.to_owned(), cause });
+                return Err(Error::System { action: "remove", path: path.into(), cause });
             }
             _ => {}
         }
@@ -265,23 +300,27 @@ mod tests {
         Known { id: Algorithm::Sha1.hash(b"stored").object(kind), stored: 6 }
     }
 
+    fn get(index: &Index, key: Key) -> Option<Known> {
+        index.get(&[None, Some(key)])[1]
+    }
+
     #[test]
     fn what_was_put_is_known_in_the_next_run() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("index");
         let index = Index::open(&path).unwrap();
         index.put(key(b"a", ObjectKind::File), known(ObjectKind::File));
-        assert_eq!(index.get(&key(b"a", ObjectKind::File)), Some(known(ObjectKind::File)));
+        assert_eq!(get(&index, key(b"a", ObjectKind::File)), Some(known(ObjectKind::File)));
         drop(index);
         let index = Index::open(&path).unwrap();
-        assert_eq!(index.get(&key(b"a", ObjectKind::File)), Some(known(ObjectKind::File)));
+        assert_eq!(get(&index, key(b"a", ObjectKind::File)), Some(known(ObjectKind::File)));
         for other in [
             key(b"b", ObjectKind::File),
             key(b"a", ObjectKind::Chunk),
             Key { algorithm: Algorithm::Rmd160, ..key(b"a", ObjectKind::File) },
             Key { compression: Compression::None, ..key(b"a", ObjectKind::File) },
         ] {
-            assert_eq!(index.get(&other), None, "{other:?}");
+            assert_eq!(get(&index, other), None, "{other:?}");
         }
     }
 
@@ -299,13 +338,13 @@ mod tests {
         drop(database);
         let index = Index::open(&path).unwrap();
         assert_eq!(
-            index.get(&key(b"a", ObjectKind::File)),
+            get(&index, key(b"a", ObjectKind::File)),
             None,
             "the row does not fit its checksum"
         );
         // Another process throws the table away.
         Connection::open(&path).unwrap().execute("DROP TABLE known", []).unwrap();
-        assert_eq!(index.get(&key(b"a", ObjectKind::File)), None);
+        assert_eq!(get(&index, key(b"a", ObjectKind::File)), None);
         index.put(key(b"a", ObjectKind::File), known(ObjectKind::File));
     }
 }

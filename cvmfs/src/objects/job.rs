@@ -29,21 +29,16 @@ impl Job {
         Self { content, part, memory, unknown: None }
     }
 
-    /// Does the work, unless nobody wants it any more.
-    pub(super) fn run(mut self, core: &Arc<Core>, deflate: &mut Deflate) {
-        if !self.part.is_wanted() {
-            return;
+    /// What the index may know, unless it was asked for in vain before.
+    fn ask(&mut self, core: &Core) -> Option<Key> {
+        if self.unknown.is_some() || core.index.is_none() {
+            return None;
         }
-        if let (Some(index), None) = (&core.index, self.unknown) {
-            let settings = &core.settings;
-            let kind = self.part.kind();
-            let key = Key::new(&self.content, settings.algorithm, settings.compression, kind);
-            self.unknown = Some(key);
-            if let Some(known) = index.get(&key) {
-                return self.look_for(known, core);
-            }
-        }
-        self.store(core, deflate);
+        let settings = &core.settings;
+        let kind = self.part.kind();
+        let key = Key::new(&self.content, settings.algorithm, settings.compression, kind);
+        self.unknown = Some(key);
+        self.unknown
     }
 
     /// Relies on the object that the content became in an earlier run, if that is still there. If not, the job
@@ -56,7 +51,7 @@ impl Job {
                 core.tally.known();
                 self.part.stored(known.id.hash);
             }
-            Ok(_) => core.queue.push(self),
+            Ok(_) => core.queue.push(vec![self]),
             Err(error) => self.part.failed(error),
         });
     }
@@ -81,6 +76,23 @@ impl Job {
             drop(memory);
             core.finish(part, unknown, Known { id, stored: size }, written);
         });
+    }
+}
+
+/// Does the jobs that somebody still wants.
+pub(super) fn run(mut batch: Vec<Job>, core: &Arc<Core>, deflate: &mut Deflate) {
+    batch.retain(|job| job.part.is_wanted());
+    let keys: Vec<_> = batch.iter_mut().map(|job| job.ask(core)).collect();
+    let known = match &core.index {
+        Some(index) => index.get(&keys),
+        None => Vec::new(),
+    };
+    for (number, job) in batch.into_iter().enumerate() {
+        match known.get(number).copied().flatten() {
+            Some(known) => job.look_for(known, core),
+            None if job.part.is_wanted() => job.store(core, deflate),
+            None => {}
+        }
     }
 }
 

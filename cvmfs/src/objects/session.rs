@@ -17,11 +17,19 @@ use super::{Objects, told};
 /// How much of a large file is read at a time. These bytes are beside the memory budget.
 const PIECE: usize = 128 << 10;
 
+/// Small files go to the workers together, so many at a time …
+const BATCH: usize = 32;
+/// … or so many bytes of them.
+const BATCH_BYTES: u64 = 256 << 10;
+
 /// Files that are being stored. Dropping it stops what is not done yet.
 pub struct Upload {
     objects: Objects,
     session: Arc<Session>,
     piece: Vec<u8>,
+    batch: Vec<Job>,
+    /// Bytes of the content in it.
+    batched: u64,
 }
 
 /// What workers and caller share.
@@ -38,6 +46,8 @@ struct State {
     /// Jobs that are not done.
     jobs: usize,
     failure: Option<Error>,
+    /// Somebody waits for the end of all jobs.
+    awaited: bool,
 }
 
 /// A file whose parts are being stored.
@@ -72,7 +82,13 @@ impl Upload {
             changed: Condvar::new(),
             stopped: AtomicBool::new(false),
         };
-        Self { objects: objects.clone(), session: Arc::new(session), piece: Vec::new() }
+        Self {
+            objects: objects.clone(),
+            session: Arc::new(session),
+            piece: Vec::new(),
+            batch: Vec::new(),
+            batched: 0,
+        }
     }
 
     /// Takes a file: reads all of `content`, which must be `size` bytes. Waits while too much is in memory.
@@ -93,7 +109,7 @@ impl Upload {
     }
 
     fn take(&mut self, key: u64, size: u64, content: &mut dyn Read) -> Result<()> {
-        let core = &self.objects.core;
+        let core = Arc::clone(&self.objects.core);
         let chunking = core.chunking();
         let file = Arc::new(Assembly {
             session: Arc::clone(&self.session),
@@ -103,13 +119,22 @@ impl Upload {
             chunks: Mutex::default(),
         });
         if size > chunking.minimum {
+            self.flush();
             self.cut(&file, Detector::new(chunking), chunking.maximum, content)?;
         } else {
-            let memory = core.budget.reserve(core.need(size));
+            let memory = core.budget.try_reserve(core.need(size)).unwrap_or_else(|| {
+                // What is waited for may be held by the batch.
+                self.flush();
+                core.budget.reserve(core.need(size))
+            });
             let mut bytes = vec![0; in_memory(size)];
             content.read_exact(&mut bytes).map_err(Error::Content)?;
             let part = Part::new(&file, ObjectKind::File, 0, size);
-            core.queue.push(Job::new(bytes, part, memory));
+            self.batch.push(Job::new(bytes, part, memory));
+            self.batched += size;
+            if self.batch.len() == BATCH || self.batched >= BATCH_BYTES {
+                self.flush();
+            }
         }
         let mut beyond = [0];
         match read(content, &mut beyond)? {
@@ -119,6 +144,12 @@ impl Upload {
                 format!("it is longer than the {size} bytes that were announced"),
             ))),
         }
+    }
+
+    /// Hands the batch over.
+    fn flush(&mut self) {
+        self.batched = 0;
+        self.objects.core.queue.push(mem::take(&mut self.batch));
     }
 
     /// Reads a large file and makes a job of each chunk.
@@ -153,7 +184,7 @@ impl Upload {
                 memory.shrink(core.need(size));
                 chunk.shrink_to_fit();
                 let part = Part::new(file, kind, offset, size);
-                core.queue.push(Job::new(mem::take(&mut chunk), part, memory));
+                core.queue.push(vec![Job::new(mem::take(&mut chunk), part, memory)]);
                 offset += size;
                 memory = core.budget.reserve(core.need(rest));
                 chunk.reserve_exact(in_memory(rest));
@@ -164,7 +195,7 @@ impl Upload {
         let size = chunk.len() as u64;
         memory.shrink(core.need(size));
         let part = Part::new(file, kind, offset, size);
-        core.queue.push(Job::new(chunk, part, memory));
+        core.queue.push(vec![Job::new(chunk, part, memory)]);
         Ok(())
     }
 
@@ -177,8 +208,10 @@ impl Upload {
     ///
     /// # Errors
     /// If one could not be stored.
-    pub fn wait(self) -> Result<Vec<(u64, File)>> {
+    pub fn wait(mut self) -> Result<Vec<(u64, File)>> {
+        self.flush();
         let mut state = self.session.state();
+        state.awaited = true;
         while state.jobs > 0 && state.failure.is_none() {
             state = self.session.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -204,6 +237,13 @@ impl Session {
 
     fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Wakes who waits for the end, if this is it. That takes a system call, so not for each file.
+    fn told(&self, state: &State) {
+        if state.awaited && (state.jobs == 0 || state.failure.is_some()) {
+            self.changed.notify_all();
+        }
     }
 
     /// Fails if something has failed.
@@ -259,8 +299,7 @@ impl Part {
                 }
             }
         }
-        drop(state);
-        session.changed.notify_all();
+        session.told(&state);
     }
 }
 
@@ -273,8 +312,7 @@ impl Drop for Part {
             if !session.stopped.swap(true, Ordering::Relaxed) {
                 state.failure = Some(Error::Refused("the upload was stopped".to_owned()));
             }
-            drop(state);
-            session.changed.notify_all();
+            session.told(&state);
         }
     }
 }

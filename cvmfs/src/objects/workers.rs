@@ -11,6 +11,9 @@ use super::deflate::Deflate;
 use super::job::Job;
 
 /// What is to be done, in order. It has no limit of its own, the memory budget is its limit.
+///
+/// Jobs come in batches: to hand one over takes locks and may wake a thread, which costs more than a file of a few
+/// KiB.
 #[derive(Default)]
 pub(super) struct Queue {
     state: Mutex<State>,
@@ -19,7 +22,9 @@ pub(super) struct Queue {
 
 #[derive(Default)]
 struct State {
-    jobs: VecDeque<Job>,
+    batches: VecDeque<Vec<Job>>,
+    /// Threads that wait for a batch.
+    idle: usize,
     closed: bool,
 }
 
@@ -28,35 +33,41 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn push(&self, job: Job) {
+    pub(super) fn push(&self, batch: Vec<Job>) {
         let mut state = self.state();
-        if !state.closed {
-            state.jobs.push_back(job);
+        if !state.closed && !batch.is_empty() {
+            state.batches.push_back(batch);
+            // Waking takes a system call, and mostly all are busy.
+            let wake = state.idle > 0;
             drop(state);
-            self.changed.notify_one();
+            if wake {
+                self.changed.notify_one();
+            }
         }
     }
 
-    /// Waits for a job; `None` when there will be no more.
-    fn pop(&self) -> Option<Job> {
+    /// Waits for jobs; `None` when there will be no more.
+    fn pop(&self) -> Option<Vec<Job>> {
         let mut state = self.state();
         loop {
             if state.closed {
                 return None;
             }
-            if let Some(job) = state.jobs.pop_front() {
-                return Some(job);
+            if let Some(batch) = state.batches.pop_front() {
+                return Some(batch);
             }
+            state.idle += 1;
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
         }
     }
 
     fn close(&self) {
         let mut state = self.state();
         state.closed = true;
-        let jobs = std::mem::take(&mut state.jobs);
+        let batches = std::mem::take(&mut state.batches);
         drop(state);
-        drop(jobs);
+        drop(batches);
         self.changed.notify_all();
     }
 }
@@ -107,7 +118,7 @@ impl Drop for Workers {
 
 fn work(core: &Arc<Core>) {
     let mut deflate = Deflate::new();
-    while let Some(job) = core.queue.pop() {
-        job.run(core, &mut deflate);
+    while let Some(batch) = core.queue.pop() {
+        super::job::run(batch, core, &mut deflate);
     }
 }

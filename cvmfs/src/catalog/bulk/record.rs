@@ -1,0 +1,81 @@
+//! A row as SQLite stores it: what types its values have, then the values. Section 2.1 of the format.
+
+use super::varint;
+
+/// A value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Value<'a> {
+    Null,
+    Integer(i64),
+    /// Of the type TEXT, although it need not be UTF-8.
+    Text(&'a [u8]),
+    Blob(&'a [u8]),
+}
+
+/// Rows, one after the other in the same memory.
+#[derive(Default)]
+pub(in super::super) struct Record {
+    types: Vec<u8>,
+    bytes: Vec<u8>,
+}
+
+impl Record {
+    /// Puts values together.
+    pub(in super::super) fn of(&mut self, values: &[Value<'_>]) -> &[u8] {
+        self.types.clear();
+        for value in values {
+            varint::put(value.serial_type(), &mut self.types);
+        }
+        self.bytes.clear();
+        // The length counts itself; with two bytes it reaches beyond any number of columns that there is.
+        let length = self.types.len() + 1;
+        let length = if length > 0x7f { length + 1 } else { length };
+        varint::put(i64::try_from(length).unwrap_or_default(), &mut self.bytes);
+        self.bytes.extend_from_slice(&self.types);
+        for value in values {
+            value.put(&mut self.bytes);
+        }
+        &self.bytes
+    }
+}
+
+impl Value<'_> {
+    /// Type and length as one number.
+    fn serial_type(&self) -> i64 {
+        let long = |bytes: &[u8], base| i64::try_from(bytes.len()).unwrap_or_default() * 2 + base;
+        match self {
+            Value::Null => 0,
+            Value::Integer(0) => 8,
+            Value::Integer(1) => 9,
+            Value::Integer(number) => match width(*number) {
+                width @ 1..=4 => i64::try_from(width).unwrap_or_default(),
+                6 => 5,
+                _ => 6,
+            },
+            Value::Blob(bytes) => long(bytes, 12),
+            Value::Text(bytes) => long(bytes, 13),
+        }
+    }
+
+    fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Value::Null | Value::Integer(0 | 1) => {}
+            Value::Integer(number) => {
+                let bytes = number.to_be_bytes();
+                out.extend_from_slice(&bytes[bytes.len() - width(*number)..]);
+            }
+            Value::Text(bytes) | Value::Blob(bytes) => out.extend_from_slice(bytes),
+        }
+    }
+}
+
+/// How many bytes a number takes, one of 1, 2, 3, 4, 6, 8.
+fn width(number: i64) -> usize {
+    // Bits that matter, with the sign.
+    let bits = 65 - (if number < 0 { !number } else { number }).leading_zeros();
+    match bits.div_ceil(8) {
+        5 => 6,
+        7.. => 8,
+        bytes => usize::try_from(bytes).unwrap_or_default(),
+    }
+}
