@@ -6,20 +6,24 @@
 //! one is not passed by small ones for ever.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// The memory that all sessions share.
 #[derive(Debug)]
 pub(super) struct Budget {
     total: u64,
-    state: Mutex<State>,
+    used: AtomicU64,
+    peak: AtomicU64,
+    /// How many wait, to tell without the lock that nobody does.
+    waiting: AtomicUsize,
+    queue: Mutex<Queue>,
     freed: Condvar,
 }
 
+/// Those who wait, in their order.
 #[derive(Debug, Default)]
-struct State {
-    used: u64,
-    peak: u64,
+struct Queue {
     next: u64,
     waiting: VecDeque<u64>,
 }
@@ -31,62 +35,71 @@ pub(super) struct Reservation {
     bytes: u64,
 }
 
-impl State {
-    fn fits(&self, bytes: u64, total: u64) -> bool {
-        self.used == 0 || self.used + bytes <= total
-    }
-
-    fn take(&mut self, bytes: u64) {
-        self.used += bytes;
-        self.peak = self.peak.max(self.used);
-    }
-}
-
 impl Budget {
     pub(super) fn new(total: u64) -> Arc<Self> {
-        Arc::new(Self { total, state: Mutex::default(), freed: Condvar::new() })
+        Arc::new(Self {
+            total,
+            used: AtomicU64::new(0),
+            peak: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
+            queue: Mutex::default(),
+            freed: Condvar::new(),
+        })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Reserves so many bytes if they are free and nobody waits.
-    pub(super) fn try_reserve(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {
-        let mut state = self.state();
-        let free = state.waiting.is_empty() && state.fits(bytes, self.total);
-        free.then(|| state.take(bytes)).map(|()| Reservation { budget: Arc::clone(self), bytes })
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until so many bytes are free. More than there are in all are granted when nothing else is
     /// reserved: they were asked for by somebody who cannot do with less.
     pub(super) fn reserve(self: &Arc<Self>, bytes: u64) -> Reservation {
-        let mut state = self.state();
-        let number = state.next;
-        state.next += 1;
-        state.waiting.push_back(number);
-        while state.waiting.front() != Some(&number) || !state.fits(bytes, self.total) {
-            state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.queue();
+        let number = queue.next;
+        queue.next += 1;
+        queue.waiting.push_back(number);
+        // Before the look at what is free: who frees looks at this afterwards, so one of both sees the other.
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        while queue.waiting.front() != Some(&number) || !self.take(bytes) {
+            queue = self.freed.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
-        state.waiting.pop_front();
-        state.take(bytes);
+        queue.waiting.pop_front();
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        drop(queue);
         // The next in the row may fit in, too.
-        self.wake(state);
+        self.wake();
         Reservation { budget: Arc::clone(self), bytes }
     }
 
-    /// Wakes those who wait. That takes a system call, and mostly nobody does.
-    fn wake(&self, state: MutexGuard<'_, State>) {
-        let nobody = state.waiting.is_empty();
-        drop(state);
-        if !nobody {
+    /// Takes so many bytes if they are free.
+    fn take(&self, bytes: u64) -> bool {
+        let fitting = |used| (used == 0 || used + bytes <= self.total).then_some(used + bytes);
+        match self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fitting) {
+            Ok(used) => {
+                self.peak.fetch_max(used + bytes, Ordering::Relaxed);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn free(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Wakes those who wait.
+    fn wake(&self) {
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            // Who waits has the lock until it sleeps.
+            drop(self.queue());
             self.freed.notify_all();
         }
     }
 
     /// The most bytes that were reserved at one time.
     pub(super) fn peak(&self) -> u64 {
-        self.state().peak
+        self.peak.load(Ordering::Relaxed)
     }
 }
 
@@ -98,14 +111,21 @@ impl Reservation {
 }
 
 impl Reservation {
+    /// Adds so many bytes if they are free and nobody waits.
+    pub(super) fn grow(&mut self, bytes: u64) -> bool {
+        let grown = self.budget.waiting.load(Ordering::SeqCst) == 0 && self.budget.take(bytes);
+        if grown {
+            self.bytes += bytes;
+        }
+        grown
+    }
+
     /// Gives back what is above `bytes`.
     pub(super) fn shrink(&mut self, bytes: u64) {
         let surplus = self.bytes.saturating_sub(bytes);
         if surplus > 0 {
             self.bytes -= surplus;
-            let mut state = self.budget.state();
-            state.used -= surplus;
-            self.budget.wake(state);
+            self.budget.free(surplus);
         }
     }
 }
@@ -131,14 +151,14 @@ mod tests {
         let (sender, order) = mpsc::channel();
         thread::scope(|scope| {
             for (name, bytes) in [("large", 9), ("small", 1)] {
-                let waiting = budget.state().waiting.len();
+                let waiting = budget.queue().waiting.len();
                 let (budget, sender) = (&budget, sender.clone());
                 scope.spawn(move || {
                     let reservation = budget.reserve(bytes);
                     sender.send(name).unwrap();
                     drop(reservation);
                 });
-                while budget.state().waiting.len() == waiting {
+                while budget.queue().waiting.len() == waiting {
                     thread::sleep(Duration::from_millis(1));
                 }
             }
@@ -148,21 +168,21 @@ mod tests {
         drop(sender);
         assert_eq!(order.iter().collect::<Vec<_>>(), ["large", "small"]);
         assert_eq!(budget.peak(), 9);
-        assert_eq!(budget.state().used, 0);
+        assert_eq!(budget.used.load(Ordering::SeqCst), 0);
     }
 
     #[test]
-    fn who_does_not_wait_gets_what_is_free() {
+    fn a_reservation_grows_into_what_is_free() {
         let budget = Budget::new(10);
-        let first = budget.try_reserve(7).unwrap();
-        assert!(budget.try_reserve(4).is_none());
-        let second = budget.try_reserve(3).unwrap();
-        assert!(budget.try_reserve(1).is_none());
-        drop((first, second));
-        let large = budget.try_reserve(11).unwrap();
-        assert!(budget.try_reserve(1).is_none());
-        drop(large);
-        assert_eq!(budget.state().used, 0);
+        let mut reservation = budget.reserve(5);
+        assert!(!reservation.grow(6));
+        assert!(reservation.grow(5));
+        assert!(!reservation.grow(1));
+        assert_eq!(reservation.bytes(), 10);
+        reservation.shrink(1);
+        assert!(reservation.grow(9));
+        drop(reservation);
+        assert_eq!(budget.used.load(Ordering::SeqCst), 0);
     }
 
     #[test]
@@ -170,10 +190,10 @@ mod tests {
         let budget = Budget::new(10);
         let mut large = budget.reserve(25);
         large.shrink(10);
-        assert_eq!(budget.state().used, 10);
+        assert_eq!(budget.used.load(Ordering::SeqCst), 10);
         large.shrink(11);
         drop(large);
-        assert_eq!(budget.state().used, 0);
+        assert_eq!(budget.used.load(Ordering::SeqCst), 0);
         assert_eq!(budget.peak(), 25);
     }
 }

@@ -12,8 +12,9 @@
 //! the system calls that a new transaction takes for each look, while another writes.
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fs, io, mem};
 
@@ -37,7 +38,11 @@ const CACHE: u32 = 8 << 10;
 const BUSY: Duration = Duration::from_secs(1);
 
 /// Objects by their content.
-pub struct Index(Mutex<State>);
+pub struct Index {
+    /// Rows that are not written yet. Whoever needs both locks takes that of the database first.
+    fresh: Mutex<HashMap<Key, Known>>,
+    state: Mutex<State>,
+}
 
 struct State {
     path: PathBuf,
@@ -47,12 +52,10 @@ struct State {
     shared: bool,
     /// A read transaction is open.
     reading: bool,
-    /// Rows that are not written yet.
-    fresh: HashMap<Key, Known>,
 }
 
 /// What an object depends on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Key {
     content: [u8; 32],
     algorithm: Algorithm,
@@ -87,34 +90,48 @@ impl Index {
             }
             other => other.map_err(failed)?,
         };
-        Ok(Self(Mutex::new(State {
-            path: path.to_owned(),
-            database: Some(database),
-            shared,
-            reading: false,
-            fresh: HashMap::new(),
-        })))
+        let state =
+            State { path: path.to_owned(), database: Some(database), shared, reading: false };
+        Ok(Self { fresh: Mutex::default(), state: Mutex::new(state) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fresh(&self) -> MutexGuard<'_, HashMap<Key, Known>> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is known of each key, if any.
     pub(super) fn get(&self, keys: &[Option<Key>]) -> Vec<Option<Known>> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.iter().map(|key| key.as_ref().and_then(|key| state.get(key))).collect()
+        let mut state = self.state();
+        let mut known: Vec<_> = {
+            let fresh = self.fresh();
+            keys.iter().map(|key| key.as_ref().and_then(|key| fresh.get(key).copied())).collect()
+        };
+        for (key, known) in keys.iter().zip(&mut known) {
+            if let (Some(key), None) = (key, &known) {
+                *known = state.get(key);
+            }
+        }
+        known
     }
 
     /// Writes what is new. Done when the index is dropped, too, but threads that are just ending may keep it until
     /// the process is gone.
     pub(super) fn write(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).write();
+        let mut state = self.state();
+        let fresh = mem::take(&mut *self.fresh());
+        state.write(fresh);
     }
 
     pub(super) fn put(&self, key: Key, known: Known) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.database.is_some() {
-            state.fresh.insert(key, known);
-            if state.fresh.len() >= BATCH {
-                state.write();
-            }
+        let mut fresh = self.fresh();
+        fresh.insert(key, known);
+        if fresh.len() >= BATCH {
+            drop(fresh);
+            self.write();
         }
     }
 }
@@ -127,9 +144,6 @@ impl Drop for Index {
 
 impl State {
     fn get(&mut self, key: &Key) -> Option<Known> {
-        if let Some(known) = self.fresh.get(key) {
-            return Some(*known);
-        }
         self.look_up(key).unwrap_or_else(|error| {
             self.give_up(&error);
             None
@@ -158,9 +172,9 @@ impl State {
         }))
     }
 
-    /// Writes the fresh rows.
-    fn write(&mut self) {
-        let mut fresh: Vec<_> = mem::take(&mut self.fresh).into_iter().collect();
+    /// Writes rows.
+    fn write(&mut self, fresh: HashMap<Key, Known>) {
+        let mut fresh: Vec<_> = fresh.into_iter().collect();
         // In the order of the table, else each row would touch another page.
         fresh.sort_unstable_by_key(|(key, _)| (key.content, key.form()));
         let Some(database) = &mut self.database else { return };
@@ -203,12 +217,19 @@ impl State {
             "the index of known content does not work; going on without it"
         );
         self.database = None;
-        self.fresh = HashMap::new();
         if is_damaged(error)
             && let Err(error) = remove(&self.path)
         {
             tracing::warn!(%error, "the damaged index of known content stays");
         }
+    }
+}
+
+impl Hash for Key {
+    /// The content's digest is a hash already.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [a, b, c, d, e, f, g, h, ..] = self.content;
+        state.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
     }
 }
 

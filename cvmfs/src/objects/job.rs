@@ -15,17 +15,17 @@ use super::session::Part;
 
 /// A file or a chunk of one that waits for a worker.
 pub(super) struct Job {
-    content: Vec<u8>,
+    content: Bytes,
     /// Where the result goes. If the job is dropped, whoever waits for it is told.
     part: Part,
-    /// The memory of the content and of what it becomes.
-    memory: Reservation,
+    /// The memory of the content and of what it becomes; that of other jobs, too, if they came together.
+    memory: Arc<Reservation>,
     /// What the index was asked for, in vain.
     unknown: Option<Key>,
 }
 
 impl Job {
-    pub(super) fn new(content: Vec<u8>, part: Part, memory: Reservation) -> Self {
+    pub(super) fn new(content: Bytes, part: Part, memory: Arc<Reservation>) -> Self {
         Self { content, part, memory, unknown: None }
     }
 
@@ -63,16 +63,17 @@ impl Job {
                 let mut stored = deflate.zlib(&content);
                 drop(content);
                 stored.shrink_to_fit();
-                stored
+                Bytes::from(stored)
             }
             Compression::None => content,
         };
-        let stored = Bytes::from(stored);
         let size = stored.len() as u64;
-        memory.shrink(super::OVERHEAD + size);
+        if let Some(memory) = Arc::get_mut(&mut memory) {
+            memory.shrink(super::OVERHEAD + size);
+        }
         let id = core.settings.algorithm.hash(&stored).object(part.kind());
         let core = Arc::clone(core);
-        core.storage.clone().supply(id, stored, move |written| {
+        core.storage.clone().supply_then(id, stored, move |written| {
             drop(memory);
             core.finish(part, unknown, Known { id, stored: size }, written);
         });

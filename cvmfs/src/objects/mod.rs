@@ -108,7 +108,8 @@ impl Objects {
     /// # Errors
     /// If the storage refuses.
     pub fn store(&self, kind: ObjectKind, content: &[u8]) -> Result<ContentHash> {
-        self.core.store_as(kind, Compression::Zlib, content)
+        let stored = Deflate::for_databases().zlib(content);
+        self.store_compressed(kind, stored, content.len() as u64)
     }
 
     /// Stores what is a zlib stream already; its content has `size` bytes.
@@ -130,8 +131,13 @@ impl Objects {
     /// If the storage refuses.
     pub fn store_file(&self, content: &[u8]) -> Result<File> {
         let compression = self.core.settings.compression;
-        let hash = self.core.store_as(ObjectKind::File, compression, content)?;
-        Ok(File { size: content.len() as u64, compression, content: Content::Whole(hash) })
+        let stored = match compression {
+            Compression::Zlib => Bytes::from(Deflate::new().zlib(content)),
+            Compression::None => Bytes::copy_from_slice(content),
+        };
+        let size = content.len() as u64;
+        let hash = self.core.put(ObjectKind::File, stored, size)?;
+        Ok(File { size, compression, content: Content::Whole(hash) })
     }
 
     /// What was done so far.
@@ -146,29 +152,14 @@ impl Objects {
 }
 
 impl Core {
-    fn store_as(
-        &self,
-        kind: ObjectKind,
-        compression: Compression,
-        content: &[u8],
-    ) -> Result<ContentHash> {
-        let stored = match compression {
-            Compression::Zlib => Bytes::from(Deflate::new().zlib(content)),
-            Compression::None => Bytes::copy_from_slice(content),
-        };
-        self.put(kind, stored, content.len() as u64)
-    }
-
     /// Puts the stored bytes of content of `read` bytes, unless they are there.
     fn put(&self, kind: ObjectKind, stored: Bytes, read: u64) -> Result<ContentHash> {
         let id = self.settings.algorithm.hash(&stored).object(kind);
         let size = stored.len() as u64;
         self.tally.read(read);
-        if self.storage.stored_size(id)? == Some(size) {
-            self.tally.found();
-        } else {
-            self.storage.put(id, stored)?;
-            self.tally.put(size);
+        match self.storage.supply(id, stored)? {
+            true => self.tally.put(size),
+            false => self.tally.found(),
         }
         Ok(id.hash)
     }

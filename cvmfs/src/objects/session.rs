@@ -2,14 +2,17 @@
 
 use std::io::{self, Read};
 use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
 
 use crate::compression::Compression;
 use crate::entry::{Chunk, Content, File};
 use crate::hash::{ContentHash, ObjectKind};
 use crate::{Error, Result};
 
+use super::budget::Reservation;
 use super::chunking::Detector;
 use super::job::Job;
 use super::{Objects, told};
@@ -17,37 +20,43 @@ use super::{Objects, told};
 /// How much of a large file is read at a time. These bytes are beside the memory budget.
 const PIECE: usize = 128 << 10;
 
-/// Small files go to the workers together, so many at a time …
+/// Small files go to the workers together, in one piece of memory: so many at a time …
 const BATCH: usize = 32;
-/// … or so many bytes of them.
-const BATCH_BYTES: u64 = 256 << 10;
+/// … or so many bytes of them. Larger ones go alone.
+const BATCH_BYTES: usize = 128 << 10;
 
 /// Files that are being stored. Dropping it stops what is not done yet.
 pub struct Upload {
     objects: Objects,
     session: Arc<Session>,
     piece: Vec<u8>,
-    batch: Vec<Job>,
-    /// Bytes of the content in it.
-    batched: u64,
+    batch: Batch,
+}
+
+/// Small files that wait for others.
+#[derive(Default)]
+struct Batch {
+    /// Where the content of each begins.
+    files: Vec<(usize, Part)>,
+    content: Vec<u8>,
+    /// The memory of all. It is given back at once, so that who waits for memory is not woken for each file.
+    memory: Option<Reservation>,
 }
 
 /// What workers and caller share.
 struct Session {
     state: Mutex<State>,
     changed: Condvar,
-    /// Nobody wants the results any more.
+    /// Nobody wants the results any more, or something has failed.
     stopped: AtomicBool,
+    /// Jobs that are not done.
+    jobs: AtomicUsize,
 }
 
 #[derive(Default)]
 struct State {
     finished: Vec<(u64, File)>,
-    /// Jobs that are not done.
-    jobs: usize,
     failure: Option<Error>,
-    /// Somebody waits for the end of all jobs.
-    awaited: bool,
 }
 
 /// A file whose parts are being stored.
@@ -81,13 +90,13 @@ impl Upload {
             state: Mutex::default(),
             changed: Condvar::new(),
             stopped: AtomicBool::new(false),
+            jobs: AtomicUsize::new(0),
         };
         Self {
             objects: objects.clone(),
             session: Arc::new(session),
             piece: Vec::new(),
-            batch: Vec::new(),
-            batched: 0,
+            batch: Batch::default(),
         }
     }
 
@@ -122,19 +131,7 @@ impl Upload {
             self.flush();
             self.cut(&file, Detector::new(chunking), chunking.maximum, content)?;
         } else {
-            let memory = core.budget.try_reserve(core.need(size)).unwrap_or_else(|| {
-                // What is waited for may be held by the batch.
-                self.flush();
-                core.budget.reserve(core.need(size))
-            });
-            let mut bytes = vec![0; in_memory(size)];
-            content.read_exact(&mut bytes).map_err(Error::Content)?;
-            let part = Part::new(&file, ObjectKind::File, 0, size);
-            self.batch.push(Job::new(bytes, part, memory));
-            self.batched += size;
-            if self.batch.len() == BATCH || self.batched >= BATCH_BYTES {
-                self.flush();
-            }
+            self.batch(&file, size, content)?;
         }
         let mut beyond = [0];
         match read(content, &mut beyond)? {
@@ -146,10 +143,35 @@ impl Upload {
         }
     }
 
+    /// Reads a small file.
+    fn batch(&mut self, file: &Arc<Assembly>, size: u64, content: &mut dyn Read) -> Result<()> {
+        let core = Arc::clone(&self.objects.core);
+        let (bytes, need) = (in_memory(size), core.need(size));
+        let batch = &mut self.batch;
+        let full = batch.content.len() + bytes > BATCH_BYTES || batch.files.len() == BATCH;
+        if full || !batch.memory.as_mut().is_some_and(|memory| memory.grow(need)) {
+            // Also because what would be waited for may be held by the batch.
+            self.flush();
+            self.batch.memory = Some(core.budget.reserve(need));
+        }
+        let batch = &mut self.batch;
+        let start = batch.content.len();
+        batch.content.resize(start + bytes, 0);
+        content.read_exact(&mut batch.content[start..]).map_err(Error::Content)?;
+        batch.files.push((start, Part::new(file, ObjectKind::File, 0, size)));
+        Ok(())
+    }
+
     /// Hands the batch over.
     fn flush(&mut self) {
-        self.batched = 0;
-        self.objects.core.queue.push(mem::take(&mut self.batch));
+        let Batch { files, content, memory } = mem::take(&mut self.batch);
+        let Some(memory) = memory.map(Arc::new) else { return };
+        let mut content = Bytes::from(content);
+        let mut jobs: Vec<_> = (files.into_iter().rev())
+            .map(|(start, part)| Job::new(content.split_off(start), part, Arc::clone(&memory)))
+            .collect();
+        jobs.reverse();
+        self.objects.core.queue.push(jobs);
     }
 
     /// Reads a large file and makes a job of each chunk.
@@ -184,7 +206,7 @@ impl Upload {
                 memory.shrink(core.need(size));
                 chunk.shrink_to_fit();
                 let part = Part::new(file, kind, offset, size);
-                core.queue.push(vec![Job::new(mem::take(&mut chunk), part, memory)]);
+                core.queue.push(vec![Job::new(mem::take(&mut chunk).into(), part, memory.into())]);
                 offset += size;
                 memory = core.budget.reserve(core.need(rest));
                 chunk.reserve_exact(in_memory(rest));
@@ -195,7 +217,7 @@ impl Upload {
         let size = chunk.len() as u64;
         memory.shrink(core.need(size));
         let part = Part::new(file, kind, offset, size);
-        core.queue.push(vec![Job::new(chunk, part, memory)]);
+        core.queue.push(vec![Job::new(chunk.into(), part, memory.into())]);
         Ok(())
     }
 
@@ -211,8 +233,7 @@ impl Upload {
     pub fn wait(mut self) -> Result<Vec<(u64, File)>> {
         self.flush();
         let mut state = self.session.state();
-        state.awaited = true;
-        while state.jobs > 0 && state.failure.is_none() {
+        while self.session.jobs.load(Ordering::Acquire) > 0 && state.failure.is_none() {
             state = self.session.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         drop(state);
@@ -239,26 +260,39 @@ impl Session {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
-    /// Wakes who waits for the end, if this is it. That takes a system call, so not for each file.
-    fn told(&self, state: &State) {
-        if state.awaited && (state.jobs == 0 || state.failure.is_some()) {
+    /// Takes note of what became of a job. Who waits is woken at the end only, that takes a system call.
+    fn tell(&self, outcome: Result<Option<(u64, File)>>) {
+        match outcome {
+            Ok(Some(file)) => self.state().finished.push(file),
+            Ok(None) => {}
+            Err(error) => {
+                let mut state = self.state();
+                // What fails after the first is most likely for the same reason.
+                if !self.stopped.swap(true, Ordering::Relaxed) {
+                    state.failure = Some(error);
+                    self.changed.notify_all();
+                }
+            }
+        }
+        if self.jobs.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // Who is about to wait has looked before or will look after this.
+            drop(self.state());
             self.changed.notify_all();
         }
     }
 
     /// Fails if something has failed.
     fn check(&self) -> Result<()> {
-        match self.state().failure.take() {
-            Some(error) => Err(error),
-            None if self.stopped.load(Ordering::Relaxed) => Err(told()),
-            None => Ok(()),
+        if !self.stopped.load(Ordering::Relaxed) {
+            return Ok(());
         }
+        Err(self.state().failure.take().unwrap_or_else(told))
     }
 }
 
 impl Part {
     fn new(file: &Arc<Assembly>, kind: ObjectKind, offset: u64, size: u64) -> Self {
-        file.session.state().jobs += 1;
+        file.session.jobs.fetch_add(1, Ordering::Relaxed);
         Self { file: Arc::clone(file), kind, offset, size, told: false }
     }
 
@@ -273,46 +307,28 @@ impl Part {
     }
 
     /// It is stored.
-    pub(super) fn stored(self, hash: ContentHash) {
+    pub(super) fn stored(mut self, hash: ContentHash) {
         let chunk = Chunk { offset: self.offset, size: self.size, hash };
         let file = self.file.add(self.kind, chunk);
         self.tell(Ok(file));
     }
 
     /// It could not be stored.
-    pub(super) fn failed(self, error: Error) {
+    pub(super) fn failed(mut self, error: Error) {
         self.tell(Err(error));
     }
 
-    fn tell(mut self, outcome: Result<Option<File>>) {
+    fn tell(&mut self, outcome: Result<Option<File>>) {
         self.told = true;
-        let session = &self.file.session;
-        let mut state = session.state();
-        state.jobs -= 1;
-        match outcome {
-            Ok(Some(file)) => state.finished.push((self.file.key, file)),
-            Ok(None) => {}
-            Err(error) => {
-                // What fails after the first is most likely for the same reason.
-                if !session.stopped.swap(true, Ordering::Relaxed) {
-                    state.failure = Some(error);
-                }
-            }
-        }
-        session.told(&state);
+        let key = self.file.key;
+        self.file.session.tell(outcome.map(|file| file.map(|file| (key, file))));
     }
 }
 
 impl Drop for Part {
     fn drop(&mut self) {
         if !self.told {
-            let session = &self.file.session;
-            let mut state = session.state();
-            state.jobs -= 1;
-            if !session.stopped.swap(true, Ordering::Relaxed) {
-                state.failure = Some(Error::Refused("the upload was stopped".to_owned()));
-            }
-            session.told(&state);
+            self.tell(Err(Error::Refused("the upload was stopped".to_owned())));
         }
     }
 }

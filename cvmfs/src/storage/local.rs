@@ -2,21 +2,23 @@
 //!
 //! `object_store` has a local storage, too, but it writes `name#1` beside `name` and renames; if it is killed in
 //! between, the temporary file stays among the objects, where stock `cvmfs_server check -i` takes it for a
-//! damaged one. So files are written here as stock tools do it: in `data/txn`, where no tool looks, then moved
-//! into place. An object that has its name is complete.
+//! damaged one. So objects are written here without a name, and get theirs when they are complete. Where a file
+//! system cannot do that, and when a file is replaced, it is done as stock tools do it: in `data/txn`, where no
+//! tool looks, then moved into place.
 //!
 //! Objects are not synced one by one; [`Local::sync`] writes back the whole file system once before a revision
 //! becomes visible.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use rustix::fs::FlockOperation;
-use rustix::io::retry_on_intr;
+use rustix::fs::{AtFlags, CWD, FlockOperation, OFlags};
+use rustix::io::{Errno, retry_on_intr};
 
 use super::{Expected, Listed, Version, hint};
 use crate::{Error, Result};
@@ -68,6 +70,38 @@ impl Local {
         move |cause| {
             let advice = hint::advice(&cause);
             hint::refused(action, object, &self.name, cause.into(), advice)
+        }
+    }
+
+    /// Puts an object there unless one of that size is there. Tells whether it was put.
+    pub(super) fn supply(&self, path: &str, stored: &[u8]) -> Result<bool> {
+        match self.add(path, stored) {
+            Ok(()) => return Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if self.size(path)? == Some(stored.len() as u64) {
+                    return Ok(false);
+                }
+            }
+            // The other way works or tells why nothing does.
+            Err(_) => {}
+        }
+        self.put(path, stored).map(|()| true)
+    }
+
+    /// Writes a file without a name, and gives it one that is not taken.
+    fn add(&self, path: &str, stored: &[u8]) -> io::Result<()> {
+        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::open(self.directory.join(UNFINISHED), flags, MODE.into())?;
+        let mut file = File::from(file);
+        file.write_all(stored)?;
+        let target = self.directory.join(path);
+        match rustix::fs::linkat(&file, "", CWD, &target, AtFlags::EMPTY_PATH) {
+            // Only root may do it in this way before Linux 6.10.
+            Err(Errno::NOENT) => {
+                let file = format!("/proc/self/fd/{}", file.as_raw_fd());
+                Ok(rustix::fs::linkat(CWD, file, CWD, &target, AtFlags::SYMLINK_FOLLOW)?)
+            }
+            other => Ok(other?),
         }
     }
 

@@ -156,24 +156,26 @@ impl Storage {
         Ok(stored)
     }
 
-    /// Puts an object there unless it is there already, and then calls `done` with whether it was put; from
-    /// another thread, if the storage takes its time. An object of another size is what a power cut left, and is
-    /// put again.
-    pub(crate) fn supply(
+    /// Puts an object there unless it is there already. Tells whether it was put. An object of another size is what
+    /// a power cut left, and is put again.
+    pub(crate) fn supply(&self, id: ObjectId, stored: Bytes) -> Result<bool> {
+        match &self.place {
+            Place::Local(local) => local.supply(&id.path(), &stored),
+            Place::S3(s3) => s3.supply(id.path(), stored),
+        }
+    }
+
+    /// Does what [`Self::supply`] does and calls `done` with its result; from another thread, if the storage takes
+    /// its time.
+    pub(crate) fn supply_then(
         &self,
         id: ObjectId,
         stored: Bytes,
         done: impl FnOnce(Result<bool>) + Send + 'static,
     ) {
         match &self.place {
-            Place::Local(_) => {
-                let size = stored.len() as u64;
-                done(self.stored_size(id).and_then(|found| match found == Some(size) {
-                    true => Ok(false),
-                    false => self.put(id, stored).map(|()| true),
-                }));
-            }
-            Place::S3(s3) => s3.supply(id.path(), stored, done),
+            Place::Local(local) => done(local.supply(&id.path(), &stored)),
+            Place::S3(s3) => s3.supply_then(id.path(), stored, done),
         }
     }
 

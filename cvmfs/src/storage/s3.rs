@@ -147,24 +147,20 @@ impl S3 {
         self.wait(|bucket| async move { bucket.size(&path).await })
     }
 
-    /// Puts an object unless one of the same size is there; then calls `done`.
-    pub(super) fn supply(
+    /// Puts an object unless one of the same size is there. Tells whether it was put.
+    pub(super) fn supply(&self, path: String, stored: Bytes) -> Result<bool> {
+        self.wait(|bucket| async move { bucket.supply(&path, stored).await })
+    }
+
+    /// The same without waiting: calls `done`.
+    pub(super) fn supply_then(
         &self,
         path: String,
         stored: Bytes,
         done: impl FnOnce(Result<bool>) + Send + 'static,
     ) {
         let bucket = Arc::clone(&self.bucket);
-        self.spawn(async move {
-            let put = async {
-                if bucket.size(&path).await? == Some(stored.len() as u64) {
-                    return Ok(false);
-                }
-                bucket.put(&path, stored).await.map(|()| true)
-            };
-            let result = put.await;
-            done(result);
-        });
+        self.spawn(async move { done(bucket.supply(&path, stored).await) });
     }
 
     pub(super) fn probe(
@@ -280,6 +276,13 @@ impl Bucket {
             *self.trial.lock().unwrap_or_else(PoisonError::into_inner) = Some((key, stored));
         }
         Ok(())
+    }
+
+    async fn supply(&self, path: &str, stored: Bytes) -> Result<bool> {
+        if self.size(path).await? == Some(stored.len() as u64) {
+            return Ok(false);
+        }
+        self.put(path, stored).await.map(|()| true)
     }
 
     async fn size(&self, path: &str) -> Result<Option<u64>> {
