@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::ops::ControlFlow;
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
 use crate::entry::{Content, Entry, File, Kind, Links};
 use crate::hash::ContentHash;
@@ -17,20 +17,19 @@ use crate::path::{PathHash, TreePath};
 use crate::scratch::{Scratch, ScratchFile};
 use crate::{Error, Result};
 
-use super::CatalogRef;
 use super::build::{Database, Head, build};
-use super::change::{insert_nested, insert_row, set_counters, set_property};
 use super::counters::{Counters, Counts};
-use super::database::{failed, private, text};
+use super::database::{failed, private};
 use super::query::{ScanError, Statements, distrust, references, scan};
 use super::reader::{Catalog, Names, NestedRef};
 use super::row::{Columns, Mount, Place, Row, is_name, pack_links};
 use super::schema::{
-    DIRECTORY_SIZE, HIDDEN, KEY_LAST_MODIFIED, KEY_PREVIOUS, KEY_REVISION, KEY_SCHEMA_REVISION,
-    MARKER, REVISION, REVISION_CHANGEABLE, REVISION_NANOSECONDS,
+    DIRECTORY_SIZE, KEY_LAST_MODIFIED, KEY_PREVIOUS, KEY_REVISION, MARKER, REVISION,
+    REVISION_CHANGEABLE,
 };
 use super::sink::CatalogStore;
 use super::tree::{NestedTree, marker};
+use super::{CatalogRef, change};
 
 /// SQLite's cache, in KiB.
 const CACHE: u32 = 8 << 10;
@@ -156,31 +155,14 @@ impl CatalogUpdate {
     /// Brings the schema to the revision that is written here.
     fn upgrade(&self, schema_revision: i64) -> Result<()> {
         let upgrade = || {
-            let columns =
-                "SELECT count(*) FROM pragma_table_info('catalog') WHERE name = 'mtimens'";
-            let has: i64 = self.connection.query_row(columns, [], |row| row.get(0))?;
-            if has == 0 {
-                self.connection.execute_batch("ALTER TABLE catalog ADD mtimens INTEGER")?;
-            } else if schema_revision < REVISION_NANOSECONDS {
-                // Readers of that revision do not look at the column, so nobody knows what it holds.
-                self.connection.execute_batch("UPDATE catalog SET mtimens = NULL")?;
+            change::upgrade(&self.connection, schema_revision)?;
+            match self.mount.is_root() {
+                true => Ok(()),
+                // The entry in the parent must have the same, and grafting writes this.
+                false => change::set_size(&self.connection, self.mount.hash(), DIRECTORY_SIZE),
             }
-            if schema_revision < REVISION {
-                let revision = REVISION.to_string();
-                set_property(&self.connection, KEY_SCHEMA_REVISION, revision.as_bytes())?;
-            }
-            Ok(())
         };
-        upgrade().map_err(failed("change", &self.shown))?;
-        if !self.mount.is_root() {
-            // The entry in the parent must have the same, and grafting writes this.
-            self.change(
-                "UPDATE catalog SET size = ?3 WHERE md5path_1 = ?1 AND md5path_2 = ?2",
-                self.mount.hash(),
-                DIRECTORY_SIZE,
-            )?;
-        }
-        Ok(())
+        upgrade().map_err(failed("change", &self.shown))
     }
 
     /// The directory that it begins at.
@@ -279,7 +261,8 @@ impl CatalogUpdate {
         self.insert(path, &tree.root, Mount::Nested, tree.links)?;
         let CatalogRef { hash, size, counters } = tree.catalog;
         let reference = NestedRef { path: path.clone(), hash, size };
-        insert_nested(&self.connection, &reference).map_err(failed("change", &self.shown))?;
+        change::insert_nested(&self.connection, &reference)
+            .map_err(failed("change", &self.shown))?;
         self.counters.subtree += counters.total();
         Ok(())
     }
@@ -330,14 +313,9 @@ impl CatalogUpdate {
         let failed = failed("change", &self.shown);
         let write = || {
             for (key, value) in &self.properties {
-                match value {
-                    Some(value) => set_property(&self.connection, key, value)?,
-                    None => {
-                        self.connection.execute("DELETE FROM properties WHERE key = ?1", [key])?;
-                    }
-                }
+                change::set_property(&self.connection, key, value.as_deref())?;
             }
-            set_counters(&self.connection, &self.counters)?;
+            change::set_counters(&self.connection, &self.counters)?;
             self.connection.execute_batch("COMMIT")?;
             let free = |pragma| self.connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
             if free("PRAGMA freelist_count")? * 4 > free("PRAGMA page_count")? {
@@ -385,7 +363,8 @@ impl CatalogUpdate {
             Kind::File(File { content: Content::Chunks(_, chunks), .. }) => chunks.as_slice(),
             _ => &[],
         };
-        insert_row(&self.connection, &columns, chunks).map_err(failed("change", &self.shown))?;
+        change::insert_row(&self.connection, &columns, chunks)
+            .map_err(failed("change", &self.shown))?;
         self.counters.own += Counts::of(&columns, chunks.len() as u64);
         if entry.is_directory() {
             self.link(parent.path, 1)?;
@@ -396,25 +375,14 @@ impl CatalogUpdate {
     /// Takes a row away, with what belongs to it.
     fn take(&mut self, row: &Row, counts: &Counts) -> Result<()> {
         let failed = failed("change", &self.shown);
-        let (first, second) = row.path.columns();
-        for table in ["chunks", "catalog"] {
-            let sql = format!("DELETE FROM {table} WHERE md5path_1 = ?1 AND md5path_2 = ?2");
-            self.connection
-                .prepare_cached(&sql)
-                .and_then(|mut statement| statement.execute([first, second]))
-                .map_err(&failed)?;
-        }
+        change::delete_row(&self.connection, row.path).map_err(&failed)?;
         self.counters.own = self.less(&self.counters.own, counts)?;
         if row.entry.is_directory() {
             return self.link(row.parent, -1);
         }
         if row.entry.links.group != 0 {
-            let (first, second) = row.parent.columns();
-            let sql = "UPDATE catalog SET hardlinks = \
-                       CASE WHEN hardlinks & 0xffffffff > 2 THEN hardlinks - 1 ELSE 1 END \
-                       WHERE parent_1 = ?1 AND parent_2 = ?2 AND hardlinks >> 32 = ?3";
             let group = i64::from(row.entry.links.group);
-            self.connection.execute(sql, params![first, second, group]).map_err(&failed)?;
+            change::shrink_group(&self.connection, row.parent, group).map_err(&failed)?;
         }
         Ok(())
     }
@@ -432,22 +400,7 @@ impl CatalogUpdate {
         }
         let place = Place { path: row.path, parent: row.parent, name: &row.name };
         let new = Columns::encode(place, entry, row.mount, row.links);
-        let (first, second) = row.path.columns();
-        let sql = "UPDATE catalog SET mode = ?3, uid = ?4, gid = ?5, mtime = ?6, mtimens = ?7, xattr = ?8, \
-                   flags = (flags & ~?9) | ?10 WHERE md5path_1 = ?1 AND md5path_2 = ?2";
-        let values = params![
-            first,
-            second,
-            new.mode,
-            new.uid,
-            new.gid,
-            new.mtime,
-            new.mtimens,
-            new.xattr,
-            HIDDEN,
-            new.flags & HIDDEN,
-        ];
-        self.connection.execute(sql, values).map_err(failed("change", &self.shown))?;
+        change::set_attributes(&self.connection, &new).map_err(failed("change", &self.shown))?;
         self.counters.own = self.less(&self.counters.own, &counts)?;
         self.counters.own += Counts::of(&new, 0);
         Ok(())
@@ -465,27 +418,13 @@ impl CatalogUpdate {
     }
 
     fn forget(&self, table: &str, path: &TreePath) -> Result<()> {
-        let sql = format!("DELETE FROM {table} WHERE path = ?1");
-        self.connection
-            .execute(&sql, [text(path.as_bytes())])
-            .map_err(failed("change", &self.shown))?;
-        Ok(())
+        change::delete_reference(&self.connection, table, path)
+            .map_err(failed("change", &self.shown))
     }
 
     /// Counts a directory's subdirectories up or down.
     fn link(&self, directory: PathHash, by: i64) -> Result<()> {
-        let sql =
-            "UPDATE catalog SET hardlinks = hardlinks + ?3 WHERE md5path_1 = ?1 AND md5path_2 = ?2";
-        self.change(sql, directory, by)
-    }
-
-    fn change(&self, sql: &str, path: PathHash, value: i64) -> Result<()> {
-        let (first, second) = path.columns();
-        self.connection
-            .prepare_cached(sql)
-            .and_then(|mut statement| statement.execute([first, second, value]))
-            .map_err(failed("change", &self.shown))?;
-        Ok(())
+        change::add_links(&self.connection, directory, by).map_err(failed("change", &self.shown))
     }
 
     fn less(&self, counts: &Counts, less: &Counts) -> Result<Counts> {
