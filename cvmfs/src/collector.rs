@@ -47,6 +47,8 @@ const GIVE_UP: Duration = Duration::from_secs(5 * 60);
 const DEAD: Duration = Duration::from_secs(15 * 60);
 /// An object is written in much less time than this.
 const UNFINISHED: Duration = Duration::from_secs(3600);
+/// Objects that are removed together, before the next sign of life: a few rounds of requests.
+const REMOVED_AT_ONCE: usize = 128;
 /// How often a publisher looks whether a collection has ended.
 const POLL: Duration = Duration::from_millis(200);
 
@@ -211,9 +213,9 @@ pub fn collect(
         if let Some(before) = SystemTime::now().checked_sub(retention.grace.max(UNFINISHED)) {
             repository.storage().remove_unfinished(before)?;
         }
-        sweep(repository, marking, retention, &mut |path| {
+        sweep(repository, marking, retention, &mut |paths| {
             sweeper.beat()?;
-            repository.storage().delete(path)
+            repository.storage().delete(paths)
         })
     });
     sweeper.end()?;
@@ -301,8 +303,9 @@ fn sweep(
     repository: &Repository,
     mut marking: Marking<'_>,
     retention: &Retention,
-    remove: &mut dyn FnMut(&str) -> Result<()>,
+    remove: &mut dyn FnMut(Vec<String>) -> Result<()>,
 ) -> Result<Collected> {
+    let mut garbage = Vec::new();
     let mut collected = Collected { revisions: marking.roots.len() as u64, ..Collected::default() };
     let now = SystemTime::now();
     for shard in 0..=u8::MAX {
@@ -319,11 +322,17 @@ fn sweep(
                 collected.young += 1;
                 return Ok(());
             }
-            remove(&listed.path)?;
             collected.removed += 1;
             collected.bytes += listed.size;
-            Ok(())
+            garbage.push(listed.path);
+            match garbage.len() == REMOVED_AT_ONCE {
+                true => remove(std::mem::take(&mut garbage)),
+                false => Ok(()),
+            }
         })?;
+    }
+    if !garbage.is_empty() {
+        remove(garbage)?;
     }
     Ok(collected)
 }

@@ -16,6 +16,7 @@
 mod administration;
 pub mod catalog;
 pub mod check;
+mod classic;
 pub mod collector;
 pub mod compression;
 mod database;

@@ -126,7 +126,7 @@ impl Repository {
         let mut history = History::create(&fqrn);
         history.move_trunk(root.hash, root.size, 1, timestamp);
         let history = objects.store(ObjectKind::History, &history.to_bytes()?)?;
-        let certificate = objects.store(ObjectKind::Certificate, publisher.certificate.pem())?;
+        let certificate = objects.store_certificate(publisher.certificate.pem())?;
         let mut reflog = Reflog::create(&fqrn);
         for (hash, kind) in [
             (root.hash, RefKind::Catalog),
@@ -475,8 +475,7 @@ impl Draft<'_> {
         let mut manifest = self.manifest;
         manifest.timestamp = Some(timestamp);
         manifest.history = Some(objects.store(ObjectKind::History, &self.history.to_bytes()?)?);
-        let certificate = publisher.certificate.pem();
-        manifest.certificate = Some(objects.store(ObjectKind::Certificate, certificate)?);
+        manifest.certificate = Some(objects.store_certificate(publisher.certificate.pem())?);
         for manifest in [self.base.manifest(), &manifest] {
             for (hash, kind) in references(manifest) {
                 if !self.reflog.contains(hash, kind) {

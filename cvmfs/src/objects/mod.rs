@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::classic;
 use crate::compression::Compression;
 use crate::entry::{Content, File};
 use crate::hash::{Algorithm, ContentHash, ObjectKind};
@@ -102,7 +103,7 @@ impl Objects {
         Upload::new(self)
     }
 
-    /// Stores a catalog, tag database, certificate or the like: always as a zlib stream. Works on the calling
+    /// Stores a catalog or a tag database: always as a zlib stream. Works on the calling
     /// thread and returns when it is stored.
     ///
     /// # Errors
@@ -110,6 +111,16 @@ impl Objects {
     pub fn store(&self, kind: ObjectKind, content: &[u8]) -> Result<ContentHash> {
         let stored = Deflate::for_databases().zlib(content);
         self.store_compressed(kind, stored, content.len() as u64)
+    }
+
+    /// Stores a certificate (PEM), as the one zlib stream that survives replication: stock stratum 1 servers
+    /// inflate it, deflate it anew with zlib's level 6, and keep the result under the old name.
+    ///
+    /// # Errors
+    /// If it has 16 KiB or more, or the storage refuses.
+    pub fn store_certificate(&self, pem: &[u8]) -> Result<ContentHash> {
+        let stored = classic::zlib(pem, "the certificate")?;
+        self.store_compressed(ObjectKind::Certificate, stored, pem.len() as u64)
     }
 
     /// Stores what is a zlib stream already; its content has `size` bytes.

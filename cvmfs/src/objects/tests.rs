@@ -183,7 +183,7 @@ fn known_content_is_not_compressed_unless_its_object_has_vanished() {
     assert_eq!((statistics.put, statistics.found, statistics.known), (0, count, count));
 
     let Content::Whole(hash) = &stored[0].content else { panic!("{stored:?}") };
-    storage.delete(&hash.object(ObjectKind::File).path()).unwrap();
+    storage.delete(vec![hash.object(ObjectKind::File).path()]).unwrap();
     let (again, statistics) = run(&storage);
     assert_eq!(again, stored);
     assert_eq!((statistics.put, statistics.found, statistics.known), (1, count - 1, count - 1));
@@ -360,7 +360,7 @@ mod s3 {
         drop(objects);
 
         let Content::Whole(hash) = &stored[1].content else { panic!("{stored:?}") };
-        storage.delete(&hash.object(ObjectKind::File).path()).unwrap();
+        storage.delete(vec![hash.object(ObjectKind::File).path()]).unwrap();
         server.requests();
         let index = Some(Index::open(&index).unwrap());
         let objects = Objects::new(open(&server, 10, LONG), small_chunks(), index);

@@ -191,14 +191,15 @@ impl Storage {
         }
     }
 
-    /// Removes an object, or what else [`Self::list`] named. That it is not there is fine.
+    /// Removes objects, or what else [`Self::list`] named. That one is not there is fine. What takes its time is
+    /// done at the same time.
     ///
     /// # Errors
-    /// If the storage refuses.
-    pub fn delete(&self, path: &str) -> Result<()> {
+    /// If the storage refuses; some may be removed then.
+    pub fn delete(&self, paths: Vec<String>) -> Result<()> {
         match &self.place {
-            Place::Local(local) => local.remove(path),
-            Place::S3(s3) => s3.remove(path.to_owned()),
+            Place::Local(local) => paths.iter().try_for_each(|path| local.remove(path)),
+            Place::S3(s3) => s3.remove(paths),
         }
     }
 
@@ -248,7 +249,7 @@ impl Storage {
     pub fn remove_file(&self, name: &str) -> Result<()> {
         match &self.place {
             Place::Local(local) => local.remove(name),
-            Place::S3(s3) => s3.remove(name.to_owned()),
+            Place::S3(s3) => s3.remove(vec![name.to_owned()]),
         }
     }
 

@@ -28,6 +28,7 @@ use object_store::{
 };
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_stream::StreamExt as _;
 
 use super::url::{S3Url, StorageUrl};
@@ -176,8 +177,17 @@ impl S3 {
         self.wait(|bucket| async move { bucket.read(&path).await })
     }
 
-    pub(super) fn remove(&self, path: String) -> Result<()> {
-        self.wait(|bucket| async move { bucket.remove(&path).await })
+    /// Removes files, as many at a time as the bucket's limit allows. Not with the request that removes many at once:
+    /// not all servers know it.
+    pub(super) fn remove(&self, paths: Vec<String>) -> Result<()> {
+        self.wait(|bucket| async move {
+            let mut removals = JoinSet::new();
+            for path in paths {
+                let bucket = Arc::clone(&bucket);
+                removals.spawn(async move { bucket.remove(&path).await });
+            }
+            removals.join_all().await.into_iter().collect()
+        })
     }
 
     pub(super) fn list(

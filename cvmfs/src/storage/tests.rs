@@ -54,10 +54,10 @@ fn keeps_objects(storage: &Storage) {
     assert!(matches!(error, Error::Corrupt { .. }), "{error}");
 
     for _ in 0..2 {
-        storage.delete(&id.path()).unwrap();
+        storage.delete(vec![id.path()]).unwrap();
         assert!(!storage.exists(id).unwrap());
     }
-    storage.delete(&other.path()).unwrap();
+    storage.delete(vec![other.path()]).unwrap();
     assert_eq!(listed(storage, id), []);
 }
 
@@ -161,7 +161,7 @@ fn what_is_supplied_is_whole() {
     fs::write(&path, &stored[..1]).unwrap();
     assert!(supply(id, stored.clone()));
     assert_eq!(storage.get(id).unwrap(), stored);
-    storage.delete(&id.path()).unwrap();
+    storage.delete(vec![id.path()]).unwrap();
     assert!(supply(id, stored.clone()));
     assert_eq!(storage.get(id).unwrap(), stored);
     assert_eq!(fs::read_dir(directory.path().join("data/txn")).unwrap().count(), 0);
@@ -209,7 +209,7 @@ fn strange_files_are_listed_and_missing_directories_made() {
     }
     let paths = listed(&storage, id).into_iter().map(|(path, _)| path).collect::<Vec<_>>();
     assert_eq!(paths, [&[id.path()], strange.as_slice()].concat());
-    storage.delete(&strange[1]).unwrap();
+    storage.delete(vec![strange[1].clone()]).unwrap();
     assert_eq!(listed(&storage, id).len(), 2);
 }
 

@@ -195,7 +195,7 @@ const DAMAGES: [Damage; 10] = [
         name: "a missing object",
         make: |copy| {
             let Content::Whole(hash) = copy.file(SMALL_FILE).content else { panic!() };
-            copy.storage.delete(&hash.object(ObjectKind::File).path()).unwrap();
+            copy.storage.delete(vec![hash.object(ObjectKind::File).path()]).unwrap();
             (SMALL_FILE.to_owned(), "missing")
         },
         shallow: true,
@@ -204,7 +204,7 @@ const DAMAGES: [Damage; 10] = [
         name: "a missing nested catalog",
         make: |copy| {
             let hash = nested(copy);
-            copy.storage.delete(&hash.object(ObjectKind::Catalog).path()).unwrap();
+            copy.storage.delete(vec![hash.object(ObjectKind::Catalog).path()]).unwrap();
             (hash.to_string(), "missing")
         },
         shallow: true,

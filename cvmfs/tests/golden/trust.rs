@@ -12,7 +12,9 @@ use cvmfs_repository::hash::{ContentHash, ObjectKind};
 use cvmfs_repository::history::{History, Tag};
 use cvmfs_repository::keys::{Certificate, Keys, MasterKey, PublicKey, PublicKeys, Publisher};
 use cvmfs_repository::manifest::Manifest;
+use cvmfs_repository::objects::{Objects, Settings};
 use cvmfs_repository::reflog::{RefKind, Reflog};
+use cvmfs_repository::storage::Storage;
 use cvmfs_repository::whitelist::Whitelist;
 use libtest_mimic::Trial;
 use serde::Deserialize;
@@ -106,6 +108,16 @@ impl Repository {
         Certificate::parse(&self.object(hash, ObjectKind::Certificate)).unwrap()
     }
 
+    /// Replication deflates the certificate anew and relies on the very stream that the stock tools write.
+    fn is_replicated_as_it_is(&self, manifest: &Manifest) {
+        let hash = manifest.certificate.unwrap();
+        let pem = self.object(hash, ObjectKind::Certificate);
+        let replica = tempfile::tempdir().unwrap();
+        let settings = Settings { algorithm: hash.algorithm, ..Settings::default() };
+        let objects = Objects::new(Storage::local(replica.path()), settings, None);
+        assert_eq!(objects.store_certificate(&pem).unwrap(), hash);
+    }
+
     fn check(&self, folder: &Path, state: &str) {
         let certificate = self.certificate();
         let signed = Manifest::parse(&self.file(".cvmfspublished")).unwrap();
@@ -113,6 +125,7 @@ impl Repository {
         let signed = Whitelist::parse(&self.file(".cvmfswhitelist")).unwrap();
         let whitelist = signed.verify(&self.fqrn, &self.trust, SystemTime::now()).unwrap();
         assert!(whitelist.lists(&certificate));
+        self.is_replicated_as_it_is(manifest);
         let expired = whitelist.expires();
         assert!(signed.verify(&self.fqrn, &self.trust, expired).is_err());
         assert!(signed.verify(&self.fqrn, &self.trust, expired - Duration::from_secs(1)).is_ok());

@@ -22,7 +22,8 @@ const SYMLINK_MODE: u32 = 0o777;
 /// Linux keeps these for files and directories alone (xattr(7)).
 const USER_PREFIX: &[u8] = b"user.";
 
-/// Characters at which clients since 2.12 cut a name off to find a page number.
+/// Characters at which clients since 2.12 cut a name off to find a page number. They list such a name, but give no
+/// value, and overlayfs cannot change a file that has an attribute without value.
 const PAGE_MARKS: &[u8] = b"@~";
 
 /// Attributes that clients answer themselves, whatever is stored.
@@ -108,6 +109,10 @@ fn pack_xattrs(
             remarks.add(Remark::NoUserXattr(name.clone()), path);
             continue;
         }
+        if name.iter().any(|byte| PAGE_MARKS.contains(byte)) {
+            remarks.add(Remark::XattrPaged(name.clone()), path);
+            continue;
+        }
         kept.insert(name.clone(), value.clone());
     }
     let (packed, refused) = Xattrs::pack(&kept);
@@ -116,9 +121,7 @@ fn pack_xattrs(
         remarks.add(Remark::XattrTooLarge(name), path);
     }
     for name in kept.into_keys() {
-        if name.iter().any(|byte| PAGE_MARKS.contains(byte)) {
-            remarks.add(Remark::XattrPaged(name), path);
-        } else if CLIENTS_OWN.iter().any(|own| own.as_bytes() == name) {
+        if CLIENTS_OWN.iter().any(|own| own.as_bytes() == name) {
             remarks.add(Remark::XattrShadowed(name), path);
         }
     }

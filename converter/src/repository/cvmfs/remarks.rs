@@ -50,8 +50,8 @@ impl Remark {
                 shown(name)
             ),
             Self::XattrPaged(name) => format!(
-                "names have the extended attribute {}, which clients since 2.12 do not find because of \
-                 its @ or ~",
+                "names lack the extended attribute {}, whose @ or ~ would keep clients since 2.12 from \
+                 reading it, and containers from changing the file",
                 shown(name)
             ),
             Self::XattrShadowed(name) => format!(

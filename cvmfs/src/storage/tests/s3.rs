@@ -120,7 +120,7 @@ fn a_few_faults_do_no_harm() {
         assert_eq!(storage.get(id).unwrap(), stored, "{fault:?}");
         assert_eq!(listed(&storage, id), [(id.path(), 3)], "{fault:?}");
         replaces_files_on_a_condition(&storage);
-        storage.delete(&id.path()).unwrap();
+        storage.delete(vec![id.path()]).unwrap();
         assert!(!storage.exists(id).unwrap(), "{fault:?}");
     });
 }

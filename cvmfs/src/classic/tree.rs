@@ -1,0 +1,200 @@
+//! Codes that are the shorter the more often their symbol comes: Huffman's, built as zlib builds them, since
+//! among codes of the same cost it decides which is taken.
+
+/// A sort of code.
+pub(super) struct Kind {
+    /// Number of symbols.
+    pub(super) symbols: usize,
+    /// Longest code, in bits.
+    pub(super) longest: u8,
+    /// Bits behind the code of a symbol.
+    pub(super) extra: fn(usize) -> u8,
+}
+
+/// A symbol's code, with its bits in the order in which they are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Code {
+    pub(super) bits: usize,
+    pub(super) length: u8,
+}
+
+/// The codes of all symbols.
+pub(super) struct Tree {
+    pub(super) codes: Vec<Code>,
+    /// The last symbol that has one.
+    pub(super) last: usize,
+    /// Bits that all symbols take, those behind the codes included; less those of symbols that were put in only
+    /// because there have to be two.
+    pub(super) cost: i64,
+    frequencies: Vec<u32>,
+}
+
+/// The nodes of a tree that is being built, those first that will get the longest codes.
+struct Builder {
+    frequencies: Vec<u32>,
+    depths: Vec<u32>,
+    /// A heap of nodes without parents; counted from 1.
+    heap: Vec<usize>,
+}
+
+impl Builder {
+    fn is_before(&self, a: usize, b: usize) -> bool {
+        (self.frequencies[a], self.depths[a]) <= (self.frequencies[b], self.depths[b])
+    }
+
+    /// Moves a node down to where it belongs.
+    fn sink(&mut self, mut place: usize) {
+        let node = self.heap[place];
+        let last = self.heap.len() - 1;
+        let mut below = place * 2;
+        while below <= last {
+            if below < last && self.is_before(self.heap[below + 1], self.heap[below]) {
+                below += 1;
+            }
+            if self.is_before(node, self.heap[below]) {
+                break;
+            }
+            self.heap[place] = self.heap[below];
+            place = below;
+            below *= 2;
+        }
+        self.heap[place] = node;
+    }
+}
+
+impl Tree {
+    /// Builds the codes of symbols that come so often.
+    pub(super) fn build(kind: &Kind, frequencies: &[u32]) -> Self {
+        let mut builder = Builder {
+            frequencies: frequencies.to_vec(),
+            depths: vec![0; kind.symbols],
+            heap: vec![usize::MAX],
+        };
+        builder.heap.extend((0..kind.symbols).filter(|&symbol| frequencies[symbol] > 0));
+        let mut last = builder.heap.get(1..).and_then(|used| used.last()).copied();
+        let mut cost = 0;
+        // There are at least two codes.
+        while builder.heap.len() < 3 {
+            let symbol = match last {
+                None => 0,
+                Some(symbol @ 0..2) => symbol + 1,
+                Some(_) => 0,
+            };
+            last = Some(last.map_or(symbol, |last| last.max(symbol)));
+            builder.frequencies[symbol] = 1;
+            builder.heap.push(symbol);
+            cost -= 1;
+        }
+        let last = last.unwrap_or_default();
+        for place in (1..=(builder.heap.len() - 1) / 2).rev() {
+            builder.sink(place);
+        }
+
+        // The two rarest nodes become one, until one is left.
+        let mut order = Vec::new();
+        let mut parents = vec![0; kind.symbols];
+        loop {
+            let rarest = builder.heap[1];
+            let end = builder.heap.pop().unwrap_or_default();
+            builder.heap[1] = end;
+            builder.sink(1);
+            let second = builder.heap[1];
+            order.extend([rarest, second]);
+            let node = builder.frequencies.len();
+            builder.frequencies.push(builder.frequencies[rarest] + builder.frequencies[second]);
+            builder.depths.push(builder.depths[rarest].max(builder.depths[second]) + 1);
+            parents.push(0);
+            (parents[rarest], parents[second]) = (node, node);
+            builder.heap[1] = node;
+            builder.sink(1);
+            if builder.heap.len() < 3 {
+                break;
+            }
+        }
+        order.push(builder.heap[1]);
+        order.reverse();
+
+        let is_symbol = |node: usize| node <= last;
+        let lengths = lengths(kind, &order, &parents, is_symbol);
+        for &symbol in order.iter().filter(|&&node| is_symbol(node)) {
+            let bits = i64::from(lengths[symbol]) + i64::from((kind.extra)(symbol));
+            cost += i64::from(builder.frequencies[symbol]) * bits;
+        }
+        let codes = canonical(&lengths[..=last], kind);
+        let frequencies = builder.frequencies[..kind.symbols].to_vec();
+        Self { codes, last, cost, frequencies }
+    }
+
+    /// What the same symbols cost with other codes.
+    pub(super) fn cost_with(&self, kind: &Kind, codes: &[Code], original: &[u32]) -> i64 {
+        let mut cost = 0;
+        for (symbol, &frequency) in self.frequencies.iter().enumerate().filter(|(_, f)| **f > 0) {
+            let length = i64::from(codes[symbol].length);
+            cost += i64::from(frequency) * (length + i64::from((kind.extra)(symbol)));
+            if original[symbol] == 0 {
+                cost -= length;
+            }
+        }
+        cost
+    }
+}
+
+/// The lengths of the codes; `order` has parents before children, the rarest last.
+fn lengths(
+    kind: &Kind,
+    order: &[usize],
+    parents: &[usize],
+    is_symbol: impl Fn(usize) -> bool,
+) -> Vec<u8> {
+    let longest = kind.longest;
+    let mut lengths = vec![0; parents.len()];
+    let mut counts = vec![0_usize; usize::from(longest) + 1];
+    let mut overflow = 0;
+    for &node in &order[1..] {
+        let mut length = lengths[parents[node]] + 1;
+        if length > longest {
+            length = longest;
+            overflow += 1;
+        }
+        lengths[node] = length;
+        if is_symbol(node) {
+            counts[usize::from(length)] += 1;
+        }
+    }
+    if overflow == 0 {
+        return lengths;
+    }
+    // Two codes of a shorter length are made where there was one, until all fit.
+    while overflow > 0 {
+        let mut length = usize::from(longest) - 1;
+        while counts[length] == 0 {
+            length -= 1;
+        }
+        counts[length] -= 1;
+        counts[length + 1] += 2;
+        counts[usize::from(longest)] -= 1;
+        overflow -= 2;
+    }
+    let mut symbols = order.iter().rev().filter(|&&node| is_symbol(node));
+    for length in (1..=longest).rev() {
+        for &symbol in symbols.by_ref().take(counts[usize::from(length)]) {
+            lengths[symbol] = length;
+        }
+    }
+    lengths
+}
+
+/// The codes of given lengths: RFC 1951, section 3.2.2.
+pub(super) fn canonical(lengths: &[u8], kind: &Kind) -> Vec<Code> {
+    let mut codes = vec![Code::default(); kind.symbols];
+    let mut next = 0_usize;
+    for length in 1..=kind.longest {
+        next <<= 1;
+        for (symbol, _) in lengths.iter().enumerate().filter(|(_, own)| **own == length) {
+            let bits = next.reverse_bits() >> (usize::BITS - u32::from(length));
+            codes[symbol] = Code { bits, length };
+            next += 1;
+        }
+    }
+    codes
+}
