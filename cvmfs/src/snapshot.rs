@@ -17,7 +17,7 @@ use crate::storage::Storage;
 use crate::{Error, Result};
 
 /// Catalogs that are kept open.
-const OPEN_CATALOGS: usize = 128;
+const OPEN_CATALOGS: usize = 64;
 
 /// A revision whose manifest has been verified.
 #[derive(Clone)]

@@ -4,12 +4,18 @@ use libdeflater::{CompressionError, CompressionLvl, Compressor};
 
 /// Clients take any zlib stream.
 const LEVEL: i32 = 6;
+/// Bytes of content up to which its stream goes through a buffer that is kept.
+const KEPT: usize = 64 << 10;
 /// For catalogs and the like, which are full of hashes: a higher one takes almost twice the time for a stream of the
 /// same size.
 const LEVEL_DATABASES: i32 = 5;
 
 /// Compresses one content after the other.
-pub(super) struct Deflate(Compressor);
+pub(super) struct Deflate {
+    compressor: Compressor,
+    /// Takes a stream whose length is not known yet.
+    buffer: Vec<u8>,
+}
 
 impl Deflate {
     pub(super) fn new() -> Self {
@@ -21,21 +27,34 @@ impl Deflate {
     }
 
     fn of(level: i32) -> Self {
-        Self(Compressor::new(CompressionLvl::new(level).unwrap_or_default()))
+        let compressor = Compressor::new(CompressionLvl::new(level).unwrap_or_default());
+        Self { compressor, buffer: Vec::new() }
     }
 
     /// A zlib stream of all of `content`.
     pub(super) fn zlib(&mut self, content: &[u8]) -> Vec<u8> {
-        let mut stored = vec![0; self.0.zlib_compress_bound(content.len())];
-        loop {
-            match self.0.zlib_compress(content, &mut stored) {
-                Ok(size) => {
-                    stored.truncate(size);
-                    return stored;
-                }
-                // The bound makes this impossible.
-                Err(CompressionError::InsufficientSpace) => stored.resize(stored.len() * 2, 0),
-            }
+        let bound = self.compressor.zlib_compress_bound(content.len());
+        if content.len() > KEPT {
+            let mut stored = vec![0; bound];
+            let size = compress(&mut self.compressor, content, &mut stored);
+            stored.truncate(size);
+            stored.shrink_to_fit();
+            return stored;
+        }
+        if self.buffer.len() < bound {
+            self.buffer.resize(bound, 0);
+        }
+        let size = compress(&mut self.compressor, content, &mut self.buffer);
+        self.buffer[..size].to_vec()
+    }
+}
+
+fn compress(compressor: &mut Compressor, content: &[u8], stored: &mut Vec<u8>) -> usize {
+    loop {
+        match compressor.zlib_compress(content, stored) {
+            Ok(size) => return size,
+            // The bound makes this impossible.
+            Err(CompressionError::InsufficientSpace) => stored.resize(stored.len() * 2 + 1, 0),
         }
     }
 }

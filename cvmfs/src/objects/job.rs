@@ -60,9 +60,8 @@ impl Job {
         let Self { content, part, mut memory, unknown } = self;
         let stored = match core.settings.compression {
             Compression::Zlib => {
-                let mut stored = deflate.zlib(&content);
+                let stored = deflate.zlib(&content);
                 drop(content);
-                stored.shrink_to_fit();
                 Bytes::from(stored)
             }
             Compression::None => content,

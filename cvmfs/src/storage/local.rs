@@ -11,18 +11,21 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use rustix::fs::{AtFlags, CWD, FlockOperation, OFlags};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::{Expected, Listed, Version, hint};
 use crate::{Error, Result};
 
+/// Where objects are; relative to the storage.
+const OBJECTS: &str = "data";
 /// Where files are written before they get their names; relative to the storage.
 const UNFINISHED: &str = "data/txn";
 
@@ -40,6 +43,15 @@ const MODE: u32 = 0o644;
 pub(super) struct Local {
     directory: PathBuf,
     name: String,
+    handles: OnceLock<Handles>,
+}
+
+/// Directories that objects are put into, open as long as the storage is in use: a path would be looked up anew for
+/// each object.
+#[derive(Debug)]
+struct Handles {
+    objects: OwnedFd,
+    unfinished: OwnedFd,
 }
 
 /// An unfinished file, removed unless it got its name.
@@ -51,7 +63,8 @@ struct Unfinished {
 
 impl Local {
     pub(super) fn new(directory: &Path) -> Self {
-        Self { directory: directory.to_owned(), name: directory.display().to_string() }
+        let name = directory.display().to_string();
+        Self { directory: directory.to_owned(), name, handles: OnceLock::new() }
     }
 
     pub(super) fn directory(&self) -> &Path {
@@ -88,18 +101,30 @@ impl Local {
         self.put(path, stored).map(|()| true)
     }
 
-    /// Writes a file without a name, and gives it one that is not taken.
+    fn handles(&self) -> io::Result<&Handles> {
+        if let Some(handles) = self.handles.get() {
+            return Ok(handles);
+        }
+        let open = |path| {
+            let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+            rustix::fs::open(self.directory.join(path), flags, Mode::empty())
+        };
+        let handles = Handles { objects: open(OBJECTS)?, unfinished: open(UNFINISHED)? };
+        Ok(self.handles.get_or_init(|| handles))
+    }
+
+    /// Writes an object without a name, and gives it one that is not taken.
     fn add(&self, path: &str, stored: &[u8]) -> io::Result<()> {
+        let Handles { objects, unfinished } = self.handles()?;
+        let name = Path::new(path).strip_prefix(OBJECTS).map_err(io::Error::other)?;
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-        let file = rustix::fs::open(self.directory.join(UNFINISHED), flags, MODE.into())?;
-        let mut file = File::from(file);
+        let mut file = File::from(rustix::fs::openat(unfinished, ".", flags, MODE.into())?);
         file.write_all(stored)?;
-        let target = self.directory.join(path);
-        match rustix::fs::linkat(&file, "", CWD, &target, AtFlags::EMPTY_PATH) {
+        match rustix::fs::linkat(&file, "", objects, name, AtFlags::EMPTY_PATH) {
             // Only root may do it in this way before Linux 6.10.
             Err(Errno::NOENT) => {
                 let file = format!("/proc/self/fd/{}", file.as_raw_fd());
-                Ok(rustix::fs::linkat(CWD, file, CWD, &target, AtFlags::SYMLINK_FOLLOW)?)
+                Ok(rustix::fs::linkat(CWD, file, objects, name, AtFlags::SYMLINK_FOLLOW)?)
             }
             other => Ok(other?),
         }

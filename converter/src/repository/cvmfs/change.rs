@@ -28,6 +28,8 @@ use crate::repository::{
 
 /// Mode of files that are published beside trees.
 const FILE_MODE: u32 = 0o644;
+/// How many trees are written at a time at most. Each holds some 20 MiB of a large directory's entries.
+const MAX_WRITERS: usize = 4;
 /// Mode of symlinks.
 const SYMLINK_MODE: u32 = 0o777;
 
@@ -223,7 +225,9 @@ impl Core {
                 What::Small(_) => None,
             })
             .collect();
-        let threads = self.objects.settings().threads.clamp(1, trees.len().max(1));
+        let threads = self.objects.settings().threads.max(1);
+        // One more, since a tree gives catalogs only at its larger directories' ends.
+        let writers = (threads + 1).min(MAX_WRITERS).min(trees.len());
         let sink = CatalogSink::new(Arc::new(self.objects.clone()), &self.scratch, threads)?;
         let modified = seconds(SystemTime::now());
         let next = AtomicU64::new(0);
@@ -244,7 +248,7 @@ impl Core {
             }
         };
         std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            let workers: Vec<_> = (0..writers).map(|_| scope.spawn(work)).collect();
             let mut written = Vec::new();
             for worker in workers {
                 match worker.join() {
