@@ -5,6 +5,9 @@
 //! work is left alone for the rest of the run, one that is damaged is made anew. It belongs to no storage in
 //! particular, as the object that a content becomes depends on none.
 //!
+//! Rows are appended, and found by an index of the first bytes of the digest: digests come in no order, so a table
+//! sorted by them would have each of its pages changed by every publish.
+//!
 //! Rows carry a checksum, because SQLite has none and a wrong row would put another file's content in place of the
 //! right one.
 //!
@@ -26,7 +29,7 @@ use crate::hash::{Algorithm, ContentHash, LENGTH, ObjectId, ObjectKind};
 use crate::{Error, Result};
 
 /// Version of the table, in SQLite's `user_version`. The index of another version is made anew.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 
 /// How many rows are written in one go. They come in no order, so that few would change as many pages as many do.
 const BATCH: usize = 32 << 10;
@@ -158,9 +161,10 @@ impl State {
         }
         let row: Option<(Vec<u8>, i64, i64)> = database
             .prepare_cached(
-                "SELECT object, stored, checksum FROM known WHERE content = ?1 AND form = ?2",
+                "SELECT object, stored, checksum FROM known \
+                 WHERE start = ?1 AND content = ?2 AND form = ?3 ORDER BY rowid DESC LIMIT 1",
             )?
-            .query_row(params![key.content, key.form()], |row| {
+            .query_row(params![key.start(), key.content, key.form()], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?))
             })
             .optional()?;
@@ -175,8 +179,8 @@ impl State {
     /// Writes rows.
     fn write(&mut self, fresh: HashMap<Key, Known>) {
         let mut fresh: Vec<_> = fresh.into_iter().collect();
-        // In the order of the table, else each row would touch another page.
-        fresh.sort_unstable_by_key(|(key, _)| (key.content, key.form()));
+        // In the order of the index, else each row would touch another page.
+        fresh.sort_unstable_by_key(|(key, _)| key.start());
         let Some(database) = &mut self.database else { return };
         if fresh.is_empty() {
             return;
@@ -189,11 +193,12 @@ impl State {
             let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
             {
                 let mut insert = transaction.prepare_cached(
-                    "INSERT OR REPLACE INTO known (content, form, object, stored, checksum) \
-                     VALUES (?1, ?2, ?3, ?4, ?5)",
+                    "INSERT INTO known (start, content, form, object, stored, checksum) \
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
                 )?;
                 for (key, known) in &fresh {
                     insert.execute(params![
+                        key.start(),
                         key.content,
                         key.form(),
                         known.id.hash.digest,
@@ -228,8 +233,7 @@ impl State {
 impl Hash for Key {
     /// The content's digest is a hash already.
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let [a, b, c, d, e, f, g, h, ..] = self.content;
-        state.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+        state.write_i64(self.start());
     }
 }
 
@@ -241,6 +245,12 @@ impl Key {
         kind: ObjectKind,
     ) -> Self {
         Self { content: Sha256::digest(content).into(), algorithm, compression, kind }
+    }
+
+    /// The first bytes of the digest.
+    fn start(&self) -> i64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.content;
+        i64::from_be_bytes([a, b, c, d, e, f, g, h])
     }
 
     /// How the content is stored, as one number.
@@ -282,8 +292,9 @@ fn connect(path: &Path) -> rusqlite::Result<(Connection, bool)> {
         database.execute_batch(&format!(
             "BEGIN IMMEDIATE;
              DROP TABLE IF EXISTS known;
-             CREATE TABLE known (content BLOB NOT NULL, form INTEGER NOT NULL, object BLOB NOT NULL,
-                 stored INTEGER NOT NULL, checksum INTEGER NOT NULL, PRIMARY KEY (content, form)) WITHOUT ROWID;
+             CREATE TABLE known (start INTEGER NOT NULL, content BLOB NOT NULL, form INTEGER NOT NULL,
+                 object BLOB NOT NULL, stored INTEGER NOT NULL, checksum INTEGER NOT NULL);
+             CREATE INDEX known_by_start ON known (start);
              PRAGMA user_version = {VERSION};
              COMMIT;"
         ))?;
