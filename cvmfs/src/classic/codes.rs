@@ -149,13 +149,13 @@ pub(super) fn block(text: &[u8], tokens: &[Token]) -> Vec<u8> {
         .unwrap_or(4);
 
     let fixed = fixed();
-    let bytes = |bits: i64| usize::try_from((bits + 3 + 7) >> 3).unwrap_or(usize::MAX);
-    let header = lengths.cost + 3 * i64::try_from(count).unwrap_or_default() + 5 + 5 + 4;
-    let with_own = bytes(own[0].cost + own[1].cost + header);
-    let with_fixed = bytes(
-        own[0].cost_with(&LITERALS, &fixed.0, &literals)
-            + own[1].cost_with(&DISTANCES, &fixed.1, &distances),
-    );
+    let cost = |of_literals: &[Code], of_distances: &[Code]| {
+        LITERALS.cost(of_literals, &literals) + DISTANCES.cost(of_distances, &distances)
+    };
+    let bytes = |bits: usize| (bits + 3).div_ceil(8);
+    let header = CODE_LENGTHS.cost(&lengths.codes, &often) + 3 * count + 5 + 5 + 4;
+    let with_own = bytes(cost(&own[0].codes, &own[1].codes) + header);
+    let with_fixed = bytes(cost(&fixed.0, &fixed.1));
 
     let mut bits = Bits::default();
     if text.len() + 4 <= with_own.min(with_fixed) {

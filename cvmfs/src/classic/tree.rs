@@ -23,10 +23,6 @@ pub(super) struct Tree {
     pub(super) codes: Vec<Code>,
     /// The last symbol that has one.
     pub(super) last: usize,
-    /// Bits that all symbols take, those behind the codes included; less those of symbols that were put in only
-    /// because there have to be two.
-    pub(super) cost: i64,
-    frequencies: Vec<u32>,
 }
 
 /// The nodes of a tree that is being built, those first that will get the longest codes.
@@ -72,7 +68,6 @@ impl Tree {
         };
         builder.heap.extend((0..kind.symbols).filter(|&symbol| frequencies[symbol] > 0));
         let mut last = builder.heap.get(1..).and_then(|used| used.last()).copied();
-        let mut cost = 0;
         // There are at least two codes.
         while builder.heap.len() < 3 {
             let symbol = match last {
@@ -83,7 +78,6 @@ impl Tree {
             last = Some(last.map_or(symbol, |last| last.max(symbol)));
             builder.frequencies[symbol] = 1;
             builder.heap.push(symbol);
-            cost -= 1;
         }
         let last = last.unwrap_or_default();
         for place in (1..=(builder.heap.len() - 1) / 2).rev() {
@@ -116,26 +110,18 @@ impl Tree {
 
         let is_symbol = |node: usize| node <= last;
         let lengths = lengths(kind, &order, &parents, is_symbol);
-        for &symbol in order.iter().filter(|&&node| is_symbol(node)) {
-            let bits = i64::from(lengths[symbol]) + i64::from((kind.extra)(symbol));
-            cost += i64::from(builder.frequencies[symbol]) * bits;
-        }
-        let codes = canonical(&lengths[..=last], kind);
-        let frequencies = builder.frequencies[..kind.symbols].to_vec();
-        Self { codes, last, cost, frequencies }
+        Self { codes: canonical(&lengths[..=last], kind), last }
     }
+}
 
-    /// What the same symbols cost with other codes.
-    pub(super) fn cost_with(&self, kind: &Kind, codes: &[Code], original: &[u32]) -> i64 {
-        let mut cost = 0;
-        for (symbol, &frequency) in self.frequencies.iter().enumerate().filter(|(_, f)| **f > 0) {
-            let length = i64::from(codes[symbol].length);
-            cost += i64::from(frequency) * (length + i64::from((kind.extra)(symbol)));
-            if original[symbol] == 0 {
-                cost -= length;
-            }
-        }
-        cost
+impl Kind {
+    /// Bits that symbols take which come so often, those behind their codes included.
+    pub(super) fn cost(&self, codes: &[Code], frequencies: &[u32]) -> usize {
+        let bits = |symbol: usize| usize::from(codes[symbol].length + (self.extra)(symbol));
+        let symbols = frequencies.iter().enumerate();
+        symbols
+            .map(|(symbol, &often)| usize::try_from(often).unwrap_or_default() * bits(symbol))
+            .sum()
     }
 }
 

@@ -9,24 +9,14 @@ pub(super) fn put(number: i64, out: &mut Vec<u8>) {
     let mut rest = number.cast_unsigned();
     let mut bytes = [0; LONGEST];
     let mut start = LONGEST;
-    if rest >> 56 > 0 {
+    let all = rest >> 56 > 0;
+    let mut bits = if all { 8 } else { 7 };
+    let mut follows = 0;
+    while start == LONGEST || rest > 0 || (all && start > 0) {
         start -= 1;
-        bytes[start] = low(rest, 8);
-        rest >>= 8;
-        while start > 0 {
-            start -= 1;
-            bytes[start] = low(rest, 7) | 0x80;
-            rest >>= 7;
-        }
-    } else {
-        start -= 1;
-        bytes[start] = low(rest, 7);
-        rest >>= 7;
-        while rest > 0 {
-            start -= 1;
-            bytes[start] = low(rest, 7) | 0x80;
-            rest >>= 7;
-        }
+        bytes[start] = low(rest, bits) | follows;
+        rest >>= bits;
+        (bits, follows) = (7, 0x80);
     }
     out.extend_from_slice(&bytes[start..]);
 }
