@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use cvmfs_repository::entry::File;
 use cvmfs_repository::xattr::Xattrs;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Params, Row, params};
 use url::Url;
 
@@ -182,6 +183,8 @@ impl Database {
     fn set_up(opened: rusqlite::Result<Connection>, path: &Path, cache: u32) -> Result<Self> {
         let opened = opened.and_then(|connection| {
             connection.set_prepared_statement_cache_capacity(STATEMENTS);
+            // Else the statements for a directory would be planned anew for each.
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
             connection.execute_batch(&format!(
                 "PRAGMA page_size = 4096; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; \
                  PRAGMA temp_store = MEMORY; PRAGMA cache_size = -{cache};"
