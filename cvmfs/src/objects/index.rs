@@ -1,6 +1,6 @@
 //! Which content became which object in earlier runs.
 //!
-//! A local SQLite database from SHA-256 of content to object. It may be lost or thrown away at any time, it only
+//! A local SQLite database from BLAKE3 of content to object. It may be lost or thrown away at any time, it only
 //! saves the compression of what was compressed before. So nothing here fails a publish: a database that does not
 //! work is left alone for the rest of the run, one that is damaged is made anew. It belongs to no storage in
 //! particular, as the object that a content becomes depends on none.
@@ -8,8 +8,19 @@
 //! Rows are appended, and found by an index of the first bytes of the digest: digests come in no order, so a table
 //! sorted by them would have each of its pages changed by every publish.
 //!
-//! Rows carry a checksum, because SQLite has none and a wrong row would put another file's content in place of the
-//! right one.
+//! BLAKE3, because every byte that is published goes through it besides what the format asks for: it takes from two
+//! thirds (files of 4 KiB) to a quarter of the time that SHA-256 takes with the processor's instructions for it, and
+//! less without them. The digest never leaves this database.
+//!
+//! A row is the first 8 bytes of the digest, as a number, and an entry of 61 bytes:
+//!
+//! | bytes | what they are |
+//! |---|---|
+//! | 24 | the rest of the digest |
+//! | 1 | how the content is stored |
+//! | 20 | the object's hash |
+//! | 8 | its size, little-endian |
+//! | 8 | a checksum of all before, because SQLite has none and a wrong row would put another file's content in place of the right one |
 //!
 //! Several processes may use it at a time. Its journal is a write-ahead log, so that one can read for long, without
 //! the system calls that a new transaction takes for each look, while another writes.
@@ -21,15 +32,22 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fs, io, mem};
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
-use sha2::{Digest as _, Sha256};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
 
 use crate::compression::Compression;
 use crate::hash::{Algorithm, ContentHash, LENGTH, ObjectId, ObjectKind};
 use crate::{Error, Result};
 
 /// Version of the table, in SQLite's `user_version`. The index of another version is made anew.
-const VERSION: i32 = 2;
+const VERSION: i32 = 3;
+
+/// Bytes of the digest that a row is found by.
+const START: usize = 8;
+/// Bytes of the checksum of an entry.
+const CHECKSUM: usize = 8;
+/// Bytes of an entry.
+const ENTRY: usize = 32 - START + 1 + LENGTH + 8 + CHECKSUM;
 
 /// How many rows are written in one go. They come in no order, so that few would change as many pages as many do.
 const BATCH: usize = 32 << 10;
@@ -113,10 +131,8 @@ impl Index {
             let fresh = self.fresh();
             keys.iter().map(|key| key.as_ref().and_then(|key| fresh.get(key).copied())).collect()
         };
-        for (key, known) in keys.iter().zip(&mut known) {
-            if let (Some(key), None) = (key, &known) {
-                *known = state.get(key);
-            }
+        if let Err(error) = state.look_up(keys, &mut known) {
+            state.give_up(&error);
         }
         known
     }
@@ -146,34 +162,28 @@ impl Drop for Index {
 }
 
 impl State {
-    fn get(&mut self, key: &Key) -> Option<Known> {
-        self.look_up(key).unwrap_or_else(|error| {
-            self.give_up(&error);
-            None
-        })
-    }
-
-    fn look_up(&mut self, key: &Key) -> rusqlite::Result<Option<Known>> {
-        let Some(database) = &self.database else { return Ok(None) };
+    /// Looks for what is not known yet.
+    fn look_up(
+        &mut self,
+        keys: &[Option<Key>],
+        known: &mut [Option<Known>],
+    ) -> rusqlite::Result<()> {
+        let Some(database) = &self.database else { return Ok(()) };
         if self.shared && !self.reading {
             database.execute_batch("BEGIN")?;
             self.reading = true;
         }
-        let row: Option<(Vec<u8>, i64, i64)> = database
-            .prepare_cached(
-                "SELECT object, stored, checksum FROM known \
-                 WHERE start = ?1 AND content = ?2 AND form = ?3 ORDER BY rowid DESC LIMIT 1",
-            )?
-            .query_row(params![key.start(), key.content, key.form()], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-            })
-            .optional()?;
-        Ok(row.and_then(|(object, stored, checksum)| {
-            let digest = <[u8; LENGTH]>::try_from(object).ok()?;
-            let hash = ContentHash { algorithm: key.algorithm, digest };
-            let known = Known { id: hash.object(key.kind), stored: u64::try_from(stored).ok()? };
-            (key.checksum(&known) == checksum).then_some(known)
-        }))
+        let mut find = database
+            .prepare_cached("SELECT entry FROM known WHERE start = ?1 ORDER BY rowid DESC")?;
+        for (key, known) in keys.iter().zip(known) {
+            if let (Some(key), None) = (key, &known) {
+                let mut rows = find.query([key.start()])?;
+                while let (None, Some(row)) = (&known, rows.next()?) {
+                    *known = key.known(row.get_ref(0)?.as_blob()?);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Writes rows.
@@ -192,19 +202,10 @@ impl State {
             }
             let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
             {
-                let mut insert = transaction.prepare_cached(
-                    "INSERT INTO known (start, content, form, object, stored, checksum) \
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                )?;
+                let mut insert = transaction
+                    .prepare_cached("INSERT INTO known (start, entry) VALUES (?1, ?2)")?;
                 for (key, known) in &fresh {
-                    insert.execute(params![
-                        key.start(),
-                        key.content,
-                        key.form(),
-                        known.id.hash.digest,
-                        known.stored.cast_signed(),
-                        key.checksum(known)
-                    ])?;
+                    insert.execute(params![key.start(), key.entry(known)])?;
                 }
             }
             transaction.commit()
@@ -244,13 +245,12 @@ impl Key {
         compression: Compression,
         kind: ObjectKind,
     ) -> Self {
-        Self { content: Sha256::digest(content).into(), algorithm, compression, kind }
+        Self { content: blake3::hash(content).into(), algorithm, compression, kind }
     }
 
     /// The first bytes of the digest.
     fn start(&self) -> i64 {
-        let [a, b, c, d, e, f, g, h, ..] = self.content;
-        i64::from_be_bytes([a, b, c, d, e, f, g, h])
+        i64::from_be_bytes(*self.content.first_chunk::<START>().unwrap_or(&[0; START]))
     }
 
     /// How the content is stored, as one number.
@@ -260,15 +260,27 @@ impl Key {
             | self.algorithm.code() << 4
     }
 
-    fn checksum(&self, known: &Known) -> i64 {
-        let mut hash = Sha256::new();
-        hash.update(self.content);
-        hash.update([self.form()]);
-        hash.update(known.id.hash.digest);
-        hash.update(known.stored.to_le_bytes());
-        let digest: [u8; 32] = hash.finalize().into();
-        let [a, b, c, d, e, f, g, h, ..] = digest;
-        i64::from_le_bytes([a, b, c, d, e, f, g, h])
+    /// The entry of its row, when it became this object.
+    fn entry(&self, known: &Known) -> Vec<u8> {
+        let mut entry = Vec::with_capacity(ENTRY);
+        entry.extend_from_slice(&self.content[START..]);
+        entry.push(self.form());
+        entry.extend_from_slice(&known.id.hash.digest);
+        entry.extend_from_slice(&known.stored.to_le_bytes());
+        let mut checksum = blake3::Hasher::new();
+        checksum.update(&self.content[..START]).update(&entry);
+        entry.extend_from_slice(&checksum.finalize().as_bytes()[..CHECKSUM]);
+        entry
+    }
+
+    /// What it became, if the entry is one of it and not damaged.
+    fn known(&self, entry: &[u8]) -> Option<Known> {
+        let (rest, _) = entry.split_last_chunk::<CHECKSUM>()?;
+        let (rest, stored) = rest.split_last_chunk()?;
+        let (_, &digest) = rest.split_last_chunk::<LENGTH>()?;
+        let hash = ContentHash { algorithm: self.algorithm, digest };
+        let known = Known { id: hash.object(self.kind), stored: u64::from_le_bytes(*stored) };
+        (self.entry(&known) == entry).then_some(known)
     }
 }
 
@@ -276,6 +288,8 @@ impl Key {
 fn connect(path: &Path) -> rusqlite::Result<(Connection, bool)> {
     let database = Connection::open(path)?;
     database.busy_timeout(BUSY)?;
+    // Else the look-up would be planned anew for each digest.
+    database.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // A power cut may cost the index, not more.
     database.pragma_update(None, "synchronous", false)?;
     database.pragma_update(None, "cache_size", -i64::from(CACHE))?;
@@ -292,8 +306,7 @@ fn connect(path: &Path) -> rusqlite::Result<(Connection, bool)> {
         database.execute_batch(&format!(
             "BEGIN IMMEDIATE;
              DROP TABLE IF EXISTS known;
-             CREATE TABLE known (start INTEGER NOT NULL, content BLOB NOT NULL, form INTEGER NOT NULL,
-                 object BLOB NOT NULL, stored INTEGER NOT NULL, checksum INTEGER NOT NULL);
+             CREATE TABLE known (start INTEGER NOT NULL, entry BLOB NOT NULL);
              CREATE INDEX known_by_start ON known (start);
              PRAGMA user_version = {VERSION};
              COMMIT;"
@@ -366,13 +379,18 @@ mod tests {
         drop(index);
 
         let database = Connection::open(&path).unwrap();
-        database.execute("UPDATE known SET stored = 7", []).unwrap();
+        // One bit of the size.
+        let changed = database.execute(
+            "UPDATE known SET entry = CAST(substr(entry, 1, 45) || x'07' || substr(entry, 47) AS BLOB)",
+            [],
+        );
+        assert_eq!(changed, Ok(1));
         drop(database);
         let index = Index::open(&path).unwrap();
         assert_eq!(
             get(&index, key(b"a", ObjectKind::File)),
             None,
-            "the row does not fit its checksum"
+            "the entry does not fit its checksum"
         );
         // Another process throws the table away.
         Connection::open(&path).unwrap().execute("DROP TABLE known", []).unwrap();
