@@ -225,8 +225,9 @@ pub struct ObjectId {
 impl ObjectId {
     /// Where it lies below the repository's storage: `data/ab/cdef…C`.
     pub fn path(&self) -> String {
-        let name = self.hash.to_string();
-        format!("data/{}/{}{}", &name[..2], &name[2..], self.kind.letter())
+        let mut path = format!("data/{self}");
+        path.insert("data/ab".len(), '/');
+        path
     }
 
     /// The object that lies at a path; `None` if the path is no object's.

@@ -7,6 +7,7 @@
 //! object; it saves the compression, never the look whether the object is still there.
 
 mod budget;
+mod buffers;
 mod chunking;
 mod deflate;
 mod index;
@@ -15,7 +16,7 @@ mod session;
 mod tally;
 mod workers;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
@@ -27,6 +28,7 @@ use crate::storage::Storage;
 use crate::{Error, Result};
 
 use budget::Budget;
+use buffers::Buffers;
 pub use chunking::Chunking;
 use deflate::Deflate;
 pub use index::Index;
@@ -79,8 +81,11 @@ struct Core {
     settings: Settings,
     index: Option<Index>,
     budget: Arc<Budget>,
+    buffers: Arc<Buffers>,
     queue: Queue,
     tally: Tally,
+    /// What compresses databases and is not in use. To make one takes as long as to compress a small catalog.
+    databases: Mutex<Vec<Deflate>>,
 }
 
 impl Objects {
@@ -89,11 +94,13 @@ impl Objects {
     pub fn new(storage: Storage, settings: Settings, index: Option<Index>) -> Self {
         let core = Arc::new(Core {
             budget: Budget::new(settings.memory),
+            buffers: Arc::default(),
             storage,
             settings,
             index,
             queue: Queue::default(),
             tally: Tally::default(),
+            databases: Mutex::default(),
         });
         Self { workers: Arc::new(Workers::new(&core)), core }
     }
@@ -109,7 +116,10 @@ impl Objects {
     /// # Errors
     /// If the storage refuses.
     pub fn store(&self, kind: ObjectKind, content: &[u8]) -> Result<ContentHash> {
-        let stored = Deflate::for_databases().zlib(content);
+        let used = self.core.databases().pop();
+        let mut deflate = used.unwrap_or_else(Deflate::for_databases);
+        let stored = deflate.zlib(content);
+        self.core.databases().push(deflate);
         self.store_compressed(kind, stored, content.len() as u64)
     }
 
@@ -163,6 +173,10 @@ impl Objects {
 }
 
 impl Core {
+    fn databases(&self) -> MutexGuard<'_, Vec<Deflate>> {
+        self.databases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Puts the stored bytes of content of `read` bytes, unless they are there.
     fn put(&self, kind: ObjectKind, stored: Bytes, read: u64) -> Result<ContentHash> {
         let id = self.settings.algorithm.hash(&stored).object(kind);

@@ -13,34 +13,34 @@ use crate::hash::{ContentHash, ObjectKind};
 use crate::{Error, Result};
 
 use super::budget::Reservation;
+use super::buffers::{self, Buffer};
 use super::chunking::Detector;
 use super::job::Job;
-use super::{Objects, told};
+use super::{Core, Objects, told};
 
 /// How much of a large file is read at a time. These bytes are beside the memory budget.
 const PIECE: usize = 128 << 10;
 
-/// Small files go to the workers together, in one piece of memory: so many at a time …
+/// Small files go to the workers together, as many as there is place for in one buffer, but no more than so many.
+/// Larger ones go alone.
 const BATCH: usize = 32;
-/// … or so many bytes of them. Larger ones go alone.
-const BATCH_BYTES: usize = 128 << 10;
 
 /// Files that are being stored. Dropping it stops what is not done yet.
 pub struct Upload {
     objects: Objects,
     session: Arc<Session>,
     piece: Vec<u8>,
-    batch: Batch,
+    batch: Option<Batch>,
 }
 
 /// Small files that wait for others.
-#[derive(Default)]
 struct Batch {
-    /// Where the content of each begins.
+    /// Where the content of each ends, one after the other.
     files: Vec<(usize, Part)>,
-    content: Vec<u8>,
+    end: usize,
+    content: Buffer,
     /// The memory of all. It is given back at once, so that who waits for memory is not woken for each file.
-    memory: Option<Reservation>,
+    memory: Reservation,
 }
 
 /// What workers and caller share.
@@ -96,7 +96,7 @@ impl Upload {
             objects: objects.clone(),
             session: Arc::new(session),
             piece: Vec::new(),
-            batch: Batch::default(),
+            batch: None,
         }
     }
 
@@ -146,32 +146,31 @@ impl Upload {
     /// Reads a small file.
     fn batch(&mut self, file: &Arc<Assembly>, size: u64, content: &mut dyn Read) -> Result<()> {
         let core = Arc::clone(&self.objects.core);
-        let (bytes, need) = (in_memory(size), core.need(size));
-        let batch = &mut self.batch;
-        let full = batch.content.len() + bytes > BATCH_BYTES || batch.files.len() == BATCH;
-        if full || !batch.memory.as_mut().is_some_and(|memory| memory.grow(need)) {
-            // Also because what would be waited for may be held by the batch.
+        let bytes = in_memory(size);
+        if !self.batch.as_mut().is_some_and(|batch| batch.has_place(bytes, core.need(size) - size))
+        {
+            // First, because what is waited for may be held by the batch.
             self.flush();
-            self.batch.memory = Some(core.budget.reserve(need));
         }
-        let batch = &mut self.batch;
-        let start = batch.content.len();
-        batch.content.resize(start + bytes, 0);
-        content.read_exact(&mut batch.content[start..]).map_err(Error::Content)?;
-        batch.files.push((start, Part::new(file, ObjectKind::File, 0, size)));
+        let batch = self.batch.get_or_insert_with(|| Batch::new(&core, size));
+        let end = batch.end + bytes;
+        content.read_exact(&mut batch.content.bytes()[batch.end..end]).map_err(Error::Content)?;
+        batch.end = end;
+        batch.files.push((end, Part::new(file, ObjectKind::File, 0, size)));
         Ok(())
     }
 
     /// Hands the batch over.
     fn flush(&mut self) {
-        let Batch { files, content, memory } = mem::take(&mut self.batch);
-        let Some(memory) = memory.map(Arc::new) else { return };
-        let mut content = Bytes::from(content);
-        let mut jobs: Vec<_> = (files.into_iter().rev())
-            .map(|(start, part)| Job::new(content.split_off(start), part, Arc::clone(&memory)))
-            .collect();
-        jobs.reverse();
-        self.objects.core.queue.push(jobs);
+        let Some(Batch { files, content, memory, .. }) = self.batch.take() else { return };
+        let (content, memory) = (Bytes::from_owner(content), Arc::new(memory));
+        let mut start = 0;
+        let jobs = files.into_iter().map(|(end, part)| {
+            let bytes = content.slice(start..end);
+            start = end;
+            Job::new(bytes, part, Arc::clone(&memory))
+        });
+        self.objects.core.queue.push(jobs.collect());
     }
 
     /// Reads a large file and makes a job of each chunk.
@@ -248,6 +247,24 @@ impl Upload {
 impl Drop for Upload {
     fn drop(&mut self) {
         self.session.stop();
+    }
+}
+
+impl Batch {
+    /// Waits for memory for a buffer and a first file.
+    fn new(core: &Core, size: u64) -> Self {
+        let held = size.max(buffers::SIZE as u64);
+        let memory = core.budget.reserve(core.need(size) - size + held);
+        let content = core.buffers.take(in_memory(size));
+        Self { files: Vec::with_capacity(BATCH), end: 0, content, memory }
+    }
+
+    /// Makes place for one more file, which needs so many bytes in the buffer and so many beside it. Tells whether
+    /// there is some.
+    fn has_place(&mut self, bytes: usize, beside: u64) -> bool {
+        self.files.len() < BATCH
+            && self.end + bytes <= self.content.len()
+            && self.memory.grow(beside)
     }
 }
 
