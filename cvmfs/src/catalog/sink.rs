@@ -1,8 +1,8 @@
 //! Where finished catalogs go: to threads that make the databases, and from them to the storage.
 //!
-//! Jobs are taken in the order in which they came, and a catalog comes behind those that are nested in it. So a
-//! thread that waits for a nested catalog waits for a job that another has taken already, never for one in
-//! the queue.
+//! Jobs are taken in the order in which they came, several small ones at a time, and a catalog comes behind those that
+//! are nested in it. So a thread that waits for a nested catalog waits for a job that another has taken already, never
+//! for one in the queue.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -66,7 +66,7 @@ struct Inner {
     scratch: Scratch,
     marker: File,
     /// `None` when it is being dropped.
-    jobs: Option<SyncSender<Job>>,
+    jobs: Option<SyncSender<Vec<Job>>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -95,15 +95,15 @@ impl CatalogSink {
     /// If the system refuses a thread, or the storage the empty file.
     pub fn new(store: Arc<dyn CatalogStore>, scratch: &Scratch, threads: usize) -> Result<Self> {
         let marker = store.empty_file()?;
-        let (jobs, queue) = sync_channel::<Job>(1);
+        let (jobs, queue) = sync_channel::<Vec<Job>>(1);
         let queue = Arc::new(Mutex::new(queue));
         let mut inner =
             Inner { scratch: scratch.clone(), marker, jobs: Some(jobs), threads: Vec::new() };
         for _ in 0..threads.max(1) {
             let (store, queue, place) = (Arc::clone(&store), Arc::clone(&queue), scratch.clone());
             let work = move || {
-                while let Some(job) = next(&queue) {
-                    job.run(&*store, &place);
+                while let Some(jobs) = next(&queue) {
+                    jobs.into_iter().for_each(|job| job.run(&*store, &place));
                 }
             };
             let thread = std::thread::Builder::new().name("catalogs".to_owned()).spawn(work);
@@ -122,14 +122,14 @@ impl CatalogSink {
         &self.0.marker
     }
 
-    /// Hands a catalog to the threads; waits while they have enough to do.
-    pub(super) fn submit(&self, job: Job) -> Result<()> {
-        let jobs = self.0.jobs.as_ref().ok_or_else(stopped)?;
-        jobs.send(job).map_err(|_| stopped())
+    /// Hands catalogs to one of the threads; waits while they have enough to do.
+    pub(super) fn submit(&self, jobs: Vec<Job>) -> Result<()> {
+        let queue = self.0.jobs.as_ref().ok_or_else(stopped)?;
+        queue.send(jobs).map_err(|_| stopped())
     }
 }
 
-fn next(queue: &Mutex<Receiver<Job>>) -> Option<Job> {
+fn next(queue: &Mutex<Receiver<Vec<Job>>>) -> Option<Vec<Job>> {
     queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }
 

@@ -46,6 +46,7 @@ enum Piece {
 /// The rows of one catalog, sorted: by directory, in a directory by name or by path hash.
 pub(super) struct Sorted {
     place: Place,
+    size: u64,
     scratch: Scratch,
 }
 
@@ -141,7 +142,8 @@ impl Spill {
     /// Sorts the rows of a rope. In which way depends on nothing but the rows, so that the same tree gives the
     /// same database however its entries came.
     pub(super) fn sort(&mut self, mut rope: Rope) -> Result<Sorted> {
-        let place = if rope.bytes() <= IN_MEMORY {
+        let size = rope.bytes();
+        let place = if size <= IN_MEMORY {
             let rows = self.gather(rope)?;
             let order = order(&rows).ok_or_else(|| damaged(&self.scratch))?;
             Place::Memory { rows, order }
@@ -151,7 +153,7 @@ impl Spill {
             let order = self.order(&rows, &rope.pieces)?;
             Place::File { rows, order }
         };
-        Ok(Sorted { place, scratch: self.scratch.clone() })
+        Ok(Sorted { place, size, scratch: self.scratch.clone() })
     }
 
     fn gather(&mut self, rope: Rope) -> Result<Vec<u8>> {
@@ -225,6 +227,11 @@ impl Sorted {
     /// Whether they are too many for memory.
     pub(super) fn is_large(&self) -> bool {
         matches!(self.place, Place::File { .. })
+    }
+
+    /// Bytes of all rows.
+    pub(super) fn size(&self) -> u64 {
+        self.size
     }
 
     /// Hands out all rows in their order.

@@ -25,6 +25,8 @@ const MARKER_MODE: u32 = 0o644;
 const IN_MEMORY: usize = 16 << 20;
 /// About what a row takes beside its name.
 const ROW: usize = 128;
+/// Bytes of rows from which on catalogs are handed over.
+const AT_ONCE: u64 = 64 << 10;
 /// How often the bytes in memory are counted: after so many bytes came.
 const COUNT_AFTER: usize = 1 << 20;
 
@@ -63,6 +65,10 @@ pub struct TreeWriter {
     skipping: usize,
     /// Bytes that came since the last count.
     uncounted: usize,
+    /// Small catalogs that are handed over together: that takes two threads' time.
+    jobs: Vec<Job>,
+    /// Bytes of their rows.
+    waiting: u64,
 }
 
 /// A directory whose entries are coming.
@@ -129,6 +135,8 @@ impl TreeWriter {
             left_out: Vec::new(),
             skipping: 0,
             uncounted: 0,
+            jobs: Vec::new(),
+            waiting: 0,
         })
     }
 
@@ -220,7 +228,9 @@ impl TreeWriter {
         );
         let mut closed = self.close(root)?;
         let (root, links) = (closed.entry.clone(), closed.links);
-        let (_, catalog) = self.submit(&mut closed)?.wait()?;
+        let pending = self.submit(&mut closed)?;
+        self.hand_over()?;
+        let (_, catalog) = pending.wait()?;
         Ok(NestedTree { root, links, catalog })
     }
 
@@ -289,15 +299,28 @@ impl TreeWriter {
             rows.push(&Columns::encode(place, &marker, Mount::None, 1), &[])?;
         }
         let (sender, result) = sync_channel(1);
-        self.sink.submit(Job {
-            mount: closed.path.clone(),
+        let groups = std::mem::take(&mut rows.groups);
+        let rows = self.spill.sort(rows)?;
+        self.waiting += rows.size();
+        let mount = closed.path.clone();
+        self.jobs.push(Job {
+            mount,
             modified: self.modified,
-            groups: std::mem::take(&mut rows.groups),
-            rows: self.spill.sort(rows)?,
+            groups,
+            rows,
             nested,
             result: sender,
-        })?;
+        });
+        if self.waiting >= AT_ONCE {
+            self.hand_over()?;
+        }
         Ok(Pending { mount: closed.path.clone(), result })
+    }
+
+    /// Hands the catalogs over that wait for more.
+    fn hand_over(&mut self) -> Result<()> {
+        self.waiting = 0;
+        self.sink.submit(std::mem::take(&mut self.jobs))
     }
 
     /// Moves rows into the file if too many are in memory.

@@ -130,7 +130,7 @@ impl Local {
         }
     }
 
-    pub(super) fn put(&self, path: &str, stored: &[u8]) -> Result<()> {
+    fn put(&self, path: &str, stored: &[u8]) -> Result<()> {
         self.write(path, stored, false).map_err(self.failed("write", path))
     }
 

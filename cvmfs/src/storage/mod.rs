@@ -99,17 +99,6 @@ impl Storage {
         }
     }
 
-    /// Puts an object there. That it is there already does no harm.
-    ///
-    /// # Errors
-    /// If the storage refuses.
-    pub fn put(&self, id: ObjectId, stored: Bytes) -> Result<()> {
-        match &self.place {
-            Place::Local(local) => local.put(&id.path(), &stored),
-            Place::S3(s3) => s3.put(id.path(), stored),
-        }
-    }
-
     /// Whether an object is there.
     ///
     /// # Errors

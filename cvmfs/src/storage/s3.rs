@@ -140,10 +140,6 @@ impl S3 {
             .unwrap_or_else(|_| Err(Error::Refused(format!("{} was closed", self.bucket.name))))
     }
 
-    pub(super) fn put(&self, path: String, stored: Bytes) -> Result<()> {
-        self.wait(|bucket| async move { bucket.put(&path, stored).await })
-    }
-
     pub(super) fn size(&self, path: String) -> Result<Option<u64>> {
         self.wait(|bucket| async move { bucket.size(&path).await })
     }

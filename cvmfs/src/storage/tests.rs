@@ -40,8 +40,8 @@ fn keeps_objects(storage: &Storage) {
     assert_eq!(listed(storage, id), []);
     assert!(!storage.exists(id).unwrap());
     assert!(matches!(storage.get(id), Err(Error::Missing { .. })));
-    for _ in 0..2 {
-        storage.put(id, stored.clone()).unwrap();
+    for new in [true, false] {
+        assert_eq!(storage.supply(id, stored.clone()).unwrap(), new);
         assert!(storage.exists(id).unwrap());
         assert_eq!(storage.get(id).unwrap(), stored);
         assert_eq!(listed(storage, id), [(id.path(), 3)]);
@@ -49,7 +49,7 @@ fn keeps_objects(storage: &Storage) {
     storage.sync().unwrap();
 
     let (other, _) = object(b"two");
-    storage.put(other, stored).unwrap();
+    storage.supply(other, stored).unwrap();
     let error = storage.get(other).unwrap_err();
     assert!(matches!(error, Error::Corrupt { .. }), "{error}");
 
@@ -140,7 +140,7 @@ fn a_directory_looks_like_one_of_the_stock_tools() {
     assert_eq!(names, expected);
 
     let (id, stored) = object(b"one");
-    storage.put(id, stored).unwrap();
+    storage.supply(id, stored).unwrap();
     let mode = fs::metadata(directory.path().join(id.path())).unwrap().permissions().mode();
     assert_eq!(mode & 0o777 & !0o644, 0);
     assert_eq!(mode & 0o400, 0o400);
@@ -192,7 +192,7 @@ fn what_a_power_cut_emptied_does_not_count() {
     fs::write(directory.path().join(id.path()), "").unwrap();
     assert!(!storage.exists(id).unwrap());
     let empty = Algorithm::Sha1.hash(b"").object(ObjectKind::File);
-    storage.put(empty, Bytes::new()).unwrap();
+    assert!(storage.supply(empty, Bytes::new()).unwrap());
     assert!(storage.exists(empty).unwrap());
 }
 
@@ -200,7 +200,7 @@ fn what_a_power_cut_emptied_does_not_count() {
 fn strange_files_are_listed_and_missing_directories_made() {
     let (directory, storage) = local();
     let (id, stored) = object(b"one");
-    storage.put(id, stored).unwrap();
+    storage.supply(id, stored).unwrap();
     let shard = format!("data/{:02x}", id.hash.digest[0]);
     fs::create_dir(directory.path().join(&shard).join("deep")).unwrap();
     let strange = [format!("{shard}/deep/x"), format!("{shard}/stray")];
@@ -218,7 +218,7 @@ fn a_directory_that_is_not_there_is_not_made() {
     let directory = tempfile::tempdir().unwrap();
     let storage = Storage::local(&directory.path().join("typo"));
     let (id, stored) = object(b"one");
-    let error = storage.put(id, stored).unwrap_err();
+    let error = storage.supply(id, stored).unwrap_err();
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(error.to_string().contains(&id.path()), "{error}");
     assert!(cause.contains("right directory"), "{cause}");

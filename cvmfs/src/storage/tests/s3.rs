@@ -49,7 +49,7 @@ fn a_bucket_may_be_nothing_but_the_repository() {
     let storage = open(S3Url { prefix: String::new(), ..url(&server) });
     keeps_objects(&storage);
     let (id, stored) = object(b"one");
-    storage.put(id, stored).unwrap();
+    storage.supply(id, stored).unwrap();
     assert!(server.directory("").join(id.path()).exists());
 }
 
@@ -76,11 +76,12 @@ fn headers_are_those_of_stock_servers() {
     let server = FaultyS3::start().unwrap();
     let storage = open(S3Url { acl: Some("public-read".to_owned()), ..url(&server) });
     let (id, stored) = object(b"one");
-    storage.put(id, stored).unwrap();
+    storage.supply(id, stored).unwrap();
     storage.replace_file(MANIFEST, Bytes::from_static(b"1"), Expected::Any).unwrap();
     let puts: Vec<_> = server
         .requests()
         .into_iter()
+        .filter(|request| request.method == Method::PUT)
         .map(|request| {
             let header = |name| request.headers[name].to_str().unwrap().to_owned();
             let path = request.uri.path().to_owned();
@@ -115,7 +116,7 @@ fn a_few_faults_do_no_harm() {
             count.fetch_add(1, Ordering::Relaxed).is_multiple_of(4).then_some(fault)
         });
         let (id, stored) = object(b"one");
-        storage.put(id, stored.clone()).unwrap();
+        storage.supply(id, stored.clone()).unwrap();
         assert!(storage.exists(id).unwrap(), "{fault:?}");
         assert_eq!(storage.get(id).unwrap(), stored, "{fault:?}");
         assert_eq!(listed(&storage, id), [(id.path(), 3)], "{fault:?}");
@@ -157,10 +158,13 @@ fn many_faults_end_with_a_clear_error() {
         let server = FaultyS3::start().unwrap();
         let timeout = Duration::from_millis(200);
         let storage = open(S3Url { retries: 2, timeout, ..url(&server) });
-        server.fail(move |_| Some(fault));
         let (id, stored) = object(b"one");
+        server.fail(move |request| (request.method == Method::PUT).then_some(fault));
+        let refused = storage.supply(id, stored.clone()).unwrap_err();
+        server.fail(move |_| Some(fault));
         for error in [
-            storage.put(id, stored).unwrap_err(),
+            refused,
+            storage.supply(id, stored).unwrap_err(),
             storage.get(id).unwrap_err(),
             storage.list(0, &mut |_| Ok(())).unwrap_err(),
             storage.replace_file(MANIFEST, Bytes::new(), Expected::Absent).unwrap_err(),
@@ -182,9 +186,10 @@ fn what_is_set_up_wrongly_is_named() {
     for (storage, advice) in
         [(stranger, "check AWS_ACCESS_KEY_ID"), (nowhere, "reachable from here")]
     {
-        for error in
-            [storage.put(id, stored.clone()).unwrap_err(), storage.read_file(MANIFEST).unwrap_err()]
-        {
+        for error in [
+            storage.supply(id, stored.clone()).unwrap_err(),
+            storage.read_file(MANIFEST).unwrap_err(),
+        ] {
             let text = text(&error);
             assert!(text.contains(advice), "{text}");
         }
@@ -196,7 +201,7 @@ fn a_server_that_ignores_conditions_is_refused() {
     let server = FaultyS3::start().unwrap();
     let storage = open(url(&server));
     let (id, stored) = object(b"one");
-    storage.put(id, stored).unwrap();
+    storage.supply(id, stored).unwrap();
     server.fail(|request| {
         request.headers.contains_key("if-none-match").then_some(Fault::Status(200))
     });
