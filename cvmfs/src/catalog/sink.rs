@@ -1,8 +1,8 @@
 //! Where finished catalogs go: to threads that make the databases, and from them to the storage.
 //!
 //! Jobs are taken in the order in which they came, several small ones at a time, and a catalog comes behind those that
-//! are nested in it. So a thread that waits for a nested catalog waits for a job that another has taken already, never
-//! for one in the queue.
+//! are nested in it. So a nested catalog that a thread waits for is made already or being made by another thread; it is
+//! never in the queue.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};

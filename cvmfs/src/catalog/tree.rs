@@ -25,7 +25,7 @@ const MARKER_MODE: u32 = 0o644;
 const IN_MEMORY: usize = 16 << 20;
 /// About what a row takes beside its name.
 const ROW: usize = 128;
-/// Bytes of rows from which on catalogs are handed over.
+/// Bytes of rows from which on catalogs are handed over: a thread may have to be woken for that.
 const AT_ONCE: u64 = 64 << 10;
 /// How often the bytes in memory are counted: after so many bytes came.
 const COUNT_AFTER: usize = 1 << 20;
@@ -65,10 +65,8 @@ pub struct TreeWriter {
     skipping: usize,
     /// Bytes that came since the last count.
     uncounted: usize,
-    /// Small catalogs that are handed over together: that takes two threads' time.
+    /// Catalogs that wait for more, to be handed over together.
     jobs: Vec<Job>,
-    /// Bytes of their rows.
-    waiting: u64,
 }
 
 /// A directory whose entries are coming.
@@ -136,7 +134,6 @@ impl TreeWriter {
             skipping: 0,
             uncounted: 0,
             jobs: Vec::new(),
-            waiting: 0,
         })
     }
 
@@ -301,7 +298,6 @@ impl TreeWriter {
         let (sender, result) = sync_channel(1);
         let groups = std::mem::take(&mut rows.groups);
         let rows = self.spill.sort(rows)?;
-        self.waiting += rows.size();
         let mount = closed.path.clone();
         self.jobs.push(Job {
             mount,
@@ -311,7 +307,7 @@ impl TreeWriter {
             nested,
             result: sender,
         });
-        if self.waiting >= AT_ONCE {
+        if self.jobs.iter().map(|job| job.rows.size()).sum::<u64>() >= AT_ONCE {
             self.hand_over()?;
         }
         Ok(Pending { mount: closed.path.clone(), result })
@@ -319,7 +315,6 @@ impl TreeWriter {
 
     /// Hands the catalogs over that wait for more.
     fn hand_over(&mut self) -> Result<()> {
-        self.waiting = 0;
         self.sink.submit(std::mem::take(&mut self.jobs))
     }
 

@@ -39,10 +39,6 @@ impl Buffer {
     pub(super) fn bytes(&mut self) -> &mut [u8] {
         &mut self.bytes
     }
-
-    pub(super) fn len(&self) -> usize {
-        self.bytes.len()
-    }
 }
 
 impl AsRef<[u8]> for Buffer {
@@ -74,7 +70,7 @@ mod tests {
         assert_eq!(buffers.free().len(), 1, "the larger one is none of them");
         let taken: Vec<_> = (0..2 * KEPT).map(|_| buffers.take(SIZE)).collect();
         assert_eq!(taken[0].as_ref()[0], 7, "it is the one from before");
-        assert!(taken.iter().all(|buffer| buffer.len() == SIZE));
+        assert!(taken.iter().all(|buffer| buffer.as_ref().len() == SIZE));
         drop(taken);
         assert_eq!(buffers.free().len(), KEPT);
     }

@@ -250,7 +250,8 @@ impl Key {
 
     /// The first bytes of the digest.
     fn start(&self) -> i64 {
-        i64::from_be_bytes(*self.content.first_chunk::<START>().unwrap_or(&[0; START]))
+        let [a, b, c, d, e, f, g, h, ..] = self.content;
+        i64::from_be_bytes([a, b, c, d, e, f, g, h])
     }
 
     /// How the content is stored, as one number.

@@ -84,7 +84,8 @@ struct Core {
     buffers: Arc<Buffers>,
     queue: Queue,
     tally: Tally,
-    /// What compresses databases and is not in use. To make one takes as long as to compress a small catalog.
+    /// What compresses databases and is not in use. Made anew for each small catalog, it would be a good part of what
+    /// that costs.
     databases: Mutex<Vec<Deflate>>,
 }
 
@@ -191,11 +192,16 @@ impl Core {
 
     /// What a chunk or a file of so many bytes takes until it is stored.
     fn need(&self, content: u64) -> u64 {
+        content + self.beside(content)
+    }
+
+    /// The same without the bytes themselves.
+    fn beside(&self, content: u64) -> u64 {
         let stored = match self.settings.compression {
             Compression::Zlib => deflate::bound(content),
             Compression::None => 0,
         };
-        OVERHEAD + content + stored
+        OVERHEAD + stored
     }
 
     /// Where files are cut, within what the budget allows.

@@ -37,7 +37,6 @@ pub struct Upload {
 struct Batch {
     /// Where the content of each ends, one after the other.
     files: Vec<(usize, Part)>,
-    end: usize,
     content: Buffer,
     /// The memory of all. It is given back at once, so that who waits for memory is not woken for each file.
     memory: Reservation,
@@ -146,23 +145,21 @@ impl Upload {
     /// Reads a small file.
     fn batch(&mut self, file: &Arc<Assembly>, size: u64, content: &mut dyn Read) -> Result<()> {
         let core = Arc::clone(&self.objects.core);
-        let bytes = in_memory(size);
-        if !self.batch.as_mut().is_some_and(|batch| batch.has_place(bytes, core.need(size) - size))
-        {
+        if !self.batch.as_mut().is_some_and(|batch| batch.has_place(&core, size)) {
             // First, because what is waited for may be held by the batch.
             self.flush();
         }
         let batch = self.batch.get_or_insert_with(|| Batch::new(&core, size));
-        let end = batch.end + bytes;
-        content.read_exact(&mut batch.content.bytes()[batch.end..end]).map_err(Error::Content)?;
-        batch.end = end;
+        let start = batch.end();
+        let end = start + in_memory(size);
+        content.read_exact(&mut batch.content.bytes()[start..end]).map_err(Error::Content)?;
         batch.files.push((end, Part::new(file, ObjectKind::File, 0, size)));
         Ok(())
     }
 
     /// Hands the batch over.
     fn flush(&mut self) {
-        let Some(Batch { files, content, memory, .. }) = self.batch.take() else { return };
+        let Some(Batch { files, content, memory }) = self.batch.take() else { return };
         let (content, memory) = (Bytes::from_owner(content), Arc::new(memory));
         let mut start = 0;
         let jobs = files.into_iter().map(|(end, part)| {
@@ -254,17 +251,21 @@ impl Batch {
     /// Waits for memory for a buffer and a first file.
     fn new(core: &Core, size: u64) -> Self {
         let held = size.max(buffers::SIZE as u64);
-        let memory = core.budget.reserve(core.need(size) - size + held);
+        let memory = core.budget.reserve(held + core.beside(size));
         let content = core.buffers.take(in_memory(size));
-        Self { files: Vec::with_capacity(BATCH), end: 0, content, memory }
+        Self { files: Vec::with_capacity(BATCH), content, memory }
     }
 
-    /// Makes place for one more file, which needs so many bytes in the buffer and so many beside it. Tells whether
-    /// there is some.
-    fn has_place(&mut self, bytes: usize, beside: u64) -> bool {
+    /// Where the next file begins.
+    fn end(&self) -> usize {
+        self.files.last().map_or(0, |(end, _)| *end)
+    }
+
+    /// Makes place for one more file. Tells whether there is some.
+    fn has_place(&mut self, core: &Core, size: u64) -> bool {
         self.files.len() < BATCH
-            && self.end + bytes <= self.content.len()
-            && self.memory.grow(beside)
+            && self.end() + in_memory(size) <= self.content.as_ref().len()
+            && self.memory.grow(core.beside(size))
     }
 }
 

@@ -277,7 +277,7 @@ impl Local {
         let make = || {
             fs::create_dir_all(self.directory.join(UNFINISHED))?;
             (0..=u8::MAX).try_for_each(|shard| {
-                make_directory(&self.directory.join(format!("data/{shard:02x}")))
+                make_directory(&self.directory.join(format!("{OBJECTS}/{shard:02x}")))
             })
         };
         make().map_err(self.failed("make", "the directories of data/"))

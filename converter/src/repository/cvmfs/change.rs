@@ -28,10 +28,10 @@ use crate::repository::{
 
 /// Mode of files that are published beside trees.
 const FILE_MODE: u32 = 0o644;
-/// How many trees are written at a time at most. Each holds some 20 MiB of a large directory's entries.
-const MAX_WRITERS: usize = 4;
 /// Mode of symlinks.
 const SYMLINK_MODE: u32 = 0o777;
+/// How many trees are written at a time at most. Each holds some 20 MiB of a large directory's entries.
+const MAX_WRITERS: usize = 4;
 
 /// A change of a repository that nobody sees yet.
 pub(super) struct Change {
