@@ -12,13 +12,14 @@ mod native_merge;
 mod native_repository;
 mod native_scale;
 mod node_start;
+mod regression;
 mod snapshots;
 mod table;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 
 /// Measures the programs against the usual tools; needs root and what `cargo xtask test` installs.
@@ -47,6 +48,10 @@ struct Cli {
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     images: u64,
 
+    /// The other build of ducc that regression compares with, for instance one of the last release.
+    #[arg(long, value_name = "DUCC")]
+    against: Option<PathBuf>,
+
     /// Run as the floor of native: store the content of LAYER… in OUT.
     #[arg(long, hide = true, num_args = 2.., value_names = ["OUT", "LAYER"])]
     floor: Vec<PathBuf>,
@@ -68,6 +73,8 @@ enum Bench {
     Merge,
     /// Publishing into a CernVM-FS repository that holds many images, against an empty one.
     Scale,
+    /// This build of ducc against another one, over all of these inputs.
+    Regression,
 }
 
 impl std::fmt::Display for Bench {
@@ -102,6 +109,10 @@ fn run(cli: &Cli) -> Result<()> {
             Bench::Native => native::run(cli.rounds, out)?,
             Bench::Merge => native_merge::run(cli.rounds, out, cli.entries)?,
             Bench::Scale => native_scale::run(cli.rounds, out, cli.images)?,
+            Bench::Regression => {
+                let other = cli.against.as_deref().context("say which build with --against")?;
+                regression::run(cli.rounds, out, other)?;
+            }
         }
     }
     Ok(())

@@ -83,11 +83,7 @@ fn compare(
         }
         let publish = |image: &str, options: &str| {
             let repository = repository.as_ref().context("the rows are out of order")?;
-            measure(&format!(
-                "{}; sync -f {}",
-                repository.publish(image, options)?,
-                place.display()
-            ))
+            measure(&format!("{}; sync -f {}", repository.publish(image, options), place.display()))
         };
         let source = format!("oci:{}:{tag}", layout.display());
         let name = "--public-name registry.example.org/bench";

@@ -26,13 +26,13 @@ pub(crate) fn run(rounds: usize, out: Option<&Path>, entries: u64) -> Result<()>
         |tag: &str, more: &str| format!("--public-name registry.example.org/bench:{tag} {more}");
 
     let before = Repository::create(&dir.path().join("before"))?;
-    let first = measure(&before.publish(&image("below"), &options("below", "--skip-flat"))?)?;
+    let first = measure(&before.publish(&image("below"), &options("below", "--skip-flat")))?;
     let place = dir.path().join("repository");
     let sides = [("merged and flat root", 2, ""), ("merged root", 1, "--skip-flat")];
     let results = in_turn(rounds, sides.len(), |side| {
         let repository = before.copy_to(&place)?;
         let more = sides[side].2;
-        let publish = repository.publish(&image("both"), &options("both", more))?;
+        let publish = repository.publish(&image("both"), &options("both", more));
         let cost = measure(&format!("{publish}; sync -f {}", place.display()))?;
         if side == 0 {
             repository.check()?;

@@ -11,18 +11,24 @@ use e2e::{process, tools};
 /// A repository with its keys and its index of known content, all in one directory.
 pub(crate) struct Repository {
     dir: PathBuf,
+    ducc: PathBuf,
 }
 
 impl Repository {
     /// Creates an empty one in place of what is in `dir`.
     pub(crate) fn create(dir: &Path) -> Result<Self> {
+        Self::create_with(&tools::ducc()?, dir)
+    }
+
+    /// The same with another build of `ducc`, which then does everything else, too.
+    pub(crate) fn create_with(ducc: &Path, dir: &Path) -> Result<Self> {
         if dir.exists() {
             fs::remove_dir_all(dir)?;
         }
         fs::create_dir_all(dir)?;
-        let repository = Self { dir: dir.to_owned() };
+        let repository = Self { dir: dir.to_owned(), ducc: ducc.to_owned() };
         let storage = format!("file://{}", repository.storage().display());
-        process::run(Command::new(tools::ducc()?).args(["repository", "create", FQRN]).args([
+        process::run(Command::new(ducc).args(["repository", "create", FQRN]).args([
             "--storage",
             &storage,
             "--keys",
@@ -39,23 +45,23 @@ impl Repository {
             fs::remove_dir_all(dir)?;
         }
         process::run(Command::new("cp").arg("-a").arg(&self.dir).arg(dir))?;
-        Ok(Self { dir: dir.to_owned() })
+        Ok(Self { dir: dir.to_owned(), ducc: self.ducc.clone() })
     }
 
     /// The shell command that publishes an image.
-    pub(crate) fn publish(&self, image: &str, options: &str) -> Result<String> {
-        Ok(format!(
+    pub(crate) fn publish(&self, image: &str, options: &str) -> String {
+        format!(
             "{} convert-single-image --quiet --keys {} --cache {} {options} {image} cvmfs+file://{}",
-            tools::ducc()?.display(),
+            self.ducc.display(),
             self.keys(),
             self.cache(),
             self.storage().display()
-        ))
+        )
     }
 
     /// Fails if anything in it is not as it should be.
     pub(crate) fn check(&self) -> Result<()> {
-        let mut command = Command::new(tools::ducc()?);
+        let mut command = Command::new(&self.ducc);
         command.args(["repository", "check", "--keys", &self.keys(), "--cache", &self.cache()]);
         command.arg(format!("cvmfs+file://{}", self.storage().display()));
         process::run(&mut command).map(drop)

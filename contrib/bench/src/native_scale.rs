@@ -37,7 +37,7 @@ pub(crate) fn run(rounds: usize, out: Option<&Path>, images: u64) -> Result<()> 
     let mut filling = Vec::new();
     for number in 0..images {
         build(&layout, &BEFORE, number)?;
-        filling.push(measure(&full.publish(&source, &options(number % 20, number))?)?);
+        filling.push(measure(&full.publish(&source, &options(number % 20, number)))?);
     }
 
     let place = dir.path().join("empty");
@@ -52,7 +52,7 @@ pub(crate) fn run(rounds: usize, out: Option<&Path>, images: u64) -> Result<()> 
         } else {
             &full
         };
-        measure(&repository.publish(&source, &options(0, number))?)
+        measure(&repository.publish(&source, &options(0, number)))
     })?;
     full.check()?;
 
