@@ -1,9 +1,9 @@
 //! Unpacking an image: `ducc` against `umoci unpack` and against `tar -x` of the same layers.
 //!
-//! All read the same OCI layout from the page cache and write to empty directories of one file system. `ducc`
-//! makes its result durable before it publishes; the others get a `sync -f` of their directory, so that all
-//! end in the same state. `ducc` does more than they do: it checks digests, keeps each layer, and makes the
-//! merged and the flat root besides.
+//! All of them read the same OCI layout from the page cache and write to empty directories on one file system.
+//! `ducc` makes its result durable before it publishes; for the others, `sync -f` is run on their directory, so
+//! that all end in the same state. `ducc` does more than they do: it checks digests, keeps each layer, and also
+//! makes the merged and the flat root.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,6 +1,6 @@
 //! Which library compresses the content of files: zlib-rs or libdeflate, at which level.
 //!
-//! Both get whole contents in memory and keep their state from one to the next, as the converter's workers do. What
+//! Both get whole files in memory and keep their state from one to the next, as the converter's workers do. What
 //! counts is processor time, because all processors are kept busy, and the bytes that clients will fetch.
 
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ const LARGEST: usize = 16 << 20;
 
 const SMALL: usize = 4 << 10;
 
-/// Compresses a content into a buffer; returns how many bytes it takes there.
+/// Compresses content into a buffer; returns its compressed size in bytes.
 type Deflate = dyn FnMut(&[u8], &mut Vec<u8>) -> Result<usize>;
 
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +44,7 @@ const CONTENDERS: [Contender; 11] = [
     Contender::Libdeflate(9),
 ];
 
-/// Compares them on files of this machine.
+/// Compares the libraries on files of this machine.
 pub(crate) fn run(rounds: usize) -> Result<()> {
     let text = files(&["/usr/include", "/usr/lib/python3", "/usr/share/perl"], is_text)?;
     let binaries = files(&["/usr/bin", "/usr/lib/x86_64-linux-gnu"], is_elf)?;
@@ -82,12 +82,12 @@ fn compare(name: &str, contents: &[Vec<u8>], rounds: usize) -> Result<()> {
         .collect();
     let headline =
         format!("Deflate: {name}, {} contents, {:.0} MB", contents.len(), bytes as f64 / 1e6);
-    table::print(&headline, &["library and level", "stored", "MB/s and processor"], &rows);
+    table::print(&headline, &["library and level", "stored", "MB/s per processor"], &rows);
     Ok(())
 }
 
 impl Contender {
-    /// Compresses all; returns the bytes of the results and the processor time.
+    /// Compresses everything; returns the total compressed size in bytes and the processor time.
     fn compress(self, contents: &[Vec<u8>]) -> Result<(usize, Duration)> {
         let mut compress: Box<Deflate> = match self {
             Self::ZlibRs(level) => {
@@ -124,12 +124,12 @@ impl std::fmt::Display for Contender {
     }
 }
 
-/// What this thread has used so far.
+/// The processor time that this thread has used so far.
 fn processor_time() -> Duration {
     Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
-/// Files below directories, in the order of their paths, until there are enough.
+/// The wanted files below `directories`, in the order of their paths, until there are [`CORPUS`] bytes.
 fn files(directories: &[&str], wanted: fn(&[u8]) -> bool) -> Result<Vec<Vec<u8>>> {
     let mut contents = Vec::new();
     let mut bytes = 0;

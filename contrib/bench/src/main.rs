@@ -1,6 +1,5 @@
-//! Benchmarks. Every figure is taken side by side with what it is compared to, in turn (A, B, C, A, B, C, …)
-//! in one run on one machine; what counts is the ratio of the medians. The tables that this prints are what
-//! `docs/benchmarks.md` shows.
+//! Benchmarks. The programs that are compared run in turn (A, B, C, A, B, C, …), in one run on one machine; what
+//! counts is the ratio of the medians. `docs/benchmarks.md` shows the tables that this prints.
 
 mod conversion;
 mod deflate;
@@ -22,7 +21,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 
-/// Measures the programs against the usual tools; needs root and what `cargo xtask test` installs.
+/// Measures the programs against the usual tools. Needs root and what `cargo xtask test` installs.
 #[derive(Debug, Parser)]
 struct Cli {
     /// What to measure.
@@ -31,20 +30,20 @@ struct Cli {
     ])]
     benches: Vec<Bench>,
 
-    /// Counted rounds of each comparison; one more comes first and is not counted.
+    /// Rounds of each comparison, after a first one that is not counted.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
 
-    /// Where conversions unpack to [default: cargo's target directory; of native, merge and scale: /dev/shm].
+    /// Where conversions write to [default: cargo's target directory; for native, merge and scale: /dev/shm].
     /// A file system in memory takes the disk out of the comparison.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
-    /// Entries of the large layer of merge.
+    /// For merge: the number of entries in the large layer.
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(10_000..))]
     entries: u64,
 
-    /// Images that are in the repository before scale measures.
+    /// For scale: the number of images that are in the repository beforehand.
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     images: u64,
 
@@ -52,7 +51,7 @@ struct Cli {
     #[arg(long, value_name = "DUCC")]
     against: Option<PathBuf>,
 
-    /// Run as the floor of native: store the content of LAYER… in OUT.
+    /// Run as the floor of native: store the content of all LAYERs in OUT.
     #[arg(long, hide = true, num_args = 2.., value_names = ["OUT", "LAYER"])]
     floor: Vec<PathBuf>,
 }
@@ -61,15 +60,15 @@ struct Cli {
 enum Bench {
     /// ducc against umoci and tar.
     Conversion,
-    /// Pull and first output: a full pull against ours.
+    /// Pull and first output: a full pull against cvmfs-snapshotter.
     NodeStart,
     /// Snapshot operations against containerd's overlayfs.
     Snapshots,
     /// The libraries that compress file content.
     Deflate,
-    /// Publishing into a CernVM-FS repository against the least it can cost, and against umoci.
+    /// Publishing into a CernVM-FS repository, against the least it can cost and against umoci.
     Native,
-    /// Merged and flat root of layers that are in a CernVM-FS repository already.
+    /// Making the merged and the flat root of layers that are already in a CernVM-FS repository.
     Merge,
     /// Publishing into a CernVM-FS repository that holds many images, against an empty one.
     Scale,

@@ -1,4 +1,4 @@
-//! Measuring whole commands by the operating system's own accounting.
+//! Measures whole commands with the operating system's own accounting.
 
 use std::process::Command;
 
@@ -16,7 +16,7 @@ pub(crate) struct Cost {
     pub(crate) memory: f64,
 }
 
-/// Runs a shell command under GNU time; any exit status but 0 is an error.
+/// Runs a shell command under GNU time. Any exit status but 0 is an error.
 pub(crate) fn run(shell: &str) -> Result<Cost> {
     let report = tempfile::NamedTempFile::new()?;
     let output = Command::new(tools::host("time")?)
@@ -34,7 +34,7 @@ pub(crate) fn run(shell: &str) -> Result<Cost> {
     }
 }
 
-/// The middle value; the mean of the two middle ones of an even number.
+/// The middle value, or the mean of the two middle ones.
 pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
@@ -45,7 +45,7 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     }
 }
 
-/// Runs each of `sides` once uncounted and then `rounds` times, in turn.
+/// Runs the `sides` in turn: a first round that is not counted, then `rounds` that are.
 pub(crate) fn in_turn<T>(
     rounds: usize,
     sides: usize,

@@ -1,10 +1,10 @@
-//! Publishing into a CernVM-FS repository: `ducc` against the least that its content costs, and against
+//! Publishing into a CernVM-FS repository: `ducc` against the least that the content can cost, and against
 //! `umoci unpack`.
 //!
-//! All read the same OCI layout from the page cache and write below one directory, in memory unless told otherwise,
-//! and end with their data written back. Beside the floor `ducc` checks the digests of blob and tar, knows content from
-//! earlier runs, and makes the layers, the merged and the flat root with their catalogs. Two more rows show what it
-//! saves: another image of the same layers, and the same files in other layers.
+//! All of them read the same OCI layout from the page cache and write below one directory, by default in memory; each
+//! measurement includes writing the data back. Beyond what the floor does, `ducc` checks the digests of blob and tar,
+//! recognises content from earlier runs, and makes the layers, the merged and the flat root with their catalogs. Two
+//! more rows show what that saves: another image of the same layers, and the same files in other layers.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ use crate::native_repository::Repository;
 use crate::table;
 
 const SMALL_FILES: u32 = 100_000;
-/// Where to without `--out`.
+/// Where to write without `--out`.
 pub(crate) const MEMORY: &str = "/dev/shm";
 /// The tag of images made here.
 const TAG: &str = "bench";
@@ -78,7 +78,7 @@ fn compare(
     ];
     let results = in_turn(rounds, sides.len(), |side| {
         if side == 1 {
-            // The next two come into the same repository.
+            // The next two publish into the same repository.
             repository = Some(Repository::create(&place)?);
         }
         let publish = |image: &str, options: &str| {

@@ -1,4 +1,4 @@
-//! Layers with content that resembles what images hold, the same in every run.
+//! Layers whose content resembles that of real images and is the same in every run.
 
 use std::io::Read;
 use std::path::Path;
@@ -9,7 +9,7 @@ use flate2::read::MultiGzDecoder;
 
 const MIB: u64 = 1 << 20;
 
-/// The mixed tree: how many files, and from and to how many bytes each. 2 GiB in all.
+/// The mixed tree: the number of files, and their smallest and largest size in bytes. 2 GiB in all.
 const MIXED: [(u32, u64, u64); 6] = [
     (20_000, 1, 4 << 10),
     (10_000, 4 << 10, 64 << 10),
@@ -22,11 +22,11 @@ const MIXED: [(u32, u64, u64); 6] = [
 /// What a file's bytes are like.
 #[derive(Debug, Clone, Copy)]
 enum Texture {
-    /// Words, the common ones often. A quarter is left of it when compressed.
+    /// Words, some of them much more frequent than others. Compresses to a quarter.
     Text,
-    /// Records of eight bytes that resemble each other, like machine code. Half is left of it.
+    /// Similar records of eight bytes, like machine code. Compresses to half.
     Binary,
-    /// What is compressed already.
+    /// Like data that is already compressed.
     Noise,
 }
 
@@ -53,7 +53,7 @@ impl Writer {
         Self { random, words, records }
     }
 
-    /// An index below `len`, the low ones most often.
+    /// A random index below `len`; low ones are more frequent.
     fn rank(&mut self, len: usize) -> usize {
         let uniform = self.random.f64();
         ((uniform * uniform * uniform * len as f64) as usize).min(len - 1)
@@ -91,7 +91,7 @@ impl Writer {
     }
 }
 
-/// 4 KiB each, two thirds text and one third noise, a hundred files in a directory.
+/// Files of 4 KiB, two thirds text and one third noise, a hundred to a directory.
 pub(crate) fn small_files(dir: &Path, count: u32) -> Result<Layer> {
     const SIZE: usize = 4 << 10;
     let mut writer = Writer::new(4);
@@ -108,7 +108,7 @@ pub(crate) fn small_files(dir: &Path, count: u32) -> Result<Layer> {
     layer.finish()
 }
 
-/// Files of all sizes and textures, a hundred in a directory.
+/// Files of all sizes and textures, a hundred to a directory.
 pub(crate) fn mixed_tree(dir: &Path) -> Result<Layer> {
     let mut writer = Writer::new(2);
     let mut files = Vec::new();
@@ -131,7 +131,7 @@ pub(crate) fn mixed_tree(dir: &Path) -> Result<Layer> {
     layer.finish()
 }
 
-/// A few directories of files that no other `seed` has.
+/// Directories of files whose content no other `seed` yields.
 pub(crate) fn distinct(
     dir: &Path,
     seed: u64,
@@ -156,9 +156,9 @@ pub(crate) fn distinct(
     layer.finish()
 }
 
-/// The same files in another layer: one more entry stands in front.
+/// The same files in another layer: one more entry precedes them.
 pub(crate) fn repacked(dir: &Path, layer: &Layer, number: usize) -> Result<Layer> {
-    /// A multiple of a tar's blocks.
+    /// A multiple of the tar block size.
     const PIECE: usize = 1 << 20;
     let mut builder = LayerBuilder::new(dir, Compression::Gzip, LongNames::Pax)?;
     builder.append(&Entry::file(format!("repacked-{number}"), ""))?;
@@ -173,23 +173,23 @@ pub(crate) fn repacked(dir: &Path, layer: &Layer, number: usize) -> Result<Layer
     }
 }
 
-/// A million entries or so, and a few above them.
+/// A layer of a million entries or so, and a small one above it.
 pub(crate) struct TallAndFlat {
     pub(crate) large: Layer,
     pub(crate) small: Layer,
-    /// Entries that are seen when the small one lies on the large one.
+    /// Entries of the merged root.
     pub(crate) seen: u64,
 }
 
 impl TallAndFlat {
-    /// How many contents the files have among them.
+    /// How many different contents the files have.
     const CONTENTS: u64 = 1_000;
-    /// How many directories the small layer touches; ten of its entries belong to each.
+    /// How many directories the small layer changes, with ten entries for each.
     const TOUCHED: u64 = 100;
 
-    /// A large layer of so many `entries`, at least 10,000: a fiftieth are directories, more than a tenth are files in
-    /// one of these, the others are spread evenly. The small one changes, adds and removes three files in each of a
-    /// hundred directories.
+    /// The large layer has `entries` entries, at least 10,000: a fiftieth are directories, more than a tenth are files
+    /// in a single directory, and the others are spread evenly. The small one changes, adds and removes three files in
+    /// each of a hundred directories.
     pub(crate) fn build(dir: &Path, entries: u64) -> Result<Self> {
         let directories = entries / 50;
         let outer = directories.div_ceil(100);
@@ -207,7 +207,7 @@ impl TallAndFlat {
             if directory % 100 == 0 {
                 large.append(&Entry::dir(format!("tree/{:03}", directory / 100)))?;
             }
-            let parent = place(directory);
+            let parent = directory_path(directory);
             large.append(&Entry::dir(parent.as_str()))?;
             for number in 0..files {
                 large.append(&tiny(format!("{parent}/{number:04}"), directory + number))?;
@@ -216,7 +216,7 @@ impl TallAndFlat {
 
         let mut small = LayerBuilder::new(dir, Compression::Gzip, LongNames::Pax)?;
         for touched in 0..Self::TOUCHED {
-            let parent = place(touched * (directories / Self::TOUCHED));
+            let parent = directory_path(touched * (directories / Self::TOUCHED));
             small.append(&Entry::dir(parent.as_str()).mode(0o750))?;
             for number in 0..3 {
                 small.append(&tiny(format!("{parent}/{number:04}"), touched).mode(0o600))?;
@@ -229,8 +229,8 @@ impl TallAndFlat {
     }
 }
 
-/// The path of a directory.
-fn place(directory: u64) -> String {
+/// The path of a directory of the large layer, by its number.
+fn directory_path(directory: u64) -> String {
     format!("tree/{:03}/{directory:05}", directory / 100)
 }
 

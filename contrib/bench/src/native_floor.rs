@@ -1,8 +1,8 @@
-//! The least that a publish of new content can cost: the bytes of the layers through gunzip, then on all processors
-//! through the deflate that objects get and SHA-1, and written as files of that name.
+//! The least that publishing new content can cost: the layers are decompressed, and on all processors their files are
+//! deflated as objects are, hashed with SHA-1, and written as files named by their hash.
 //!
-//! Nothing of a tar matters here but where the bodies of its files are: no names, no attributes, no digests of layers,
-//! no catalogs, and no care for what happens when it is killed.
+//! The tar is parsed only to find the content of its files. There are no names, attributes, layer digests or catalogs,
+//! and no care is taken for the case that it is killed.
 
 use std::fs::{self, File};
 use std::io::{BufReader, Read};
@@ -18,7 +18,7 @@ use sha1::{Digest, Sha1};
 
 /// As in `cvmfs_repository::objects`.
 const LEVEL: i32 = 6;
-/// Larger files are cut into pieces of so many bytes.
+/// Larger files are cut into pieces of this many bytes.
 const PIECE: u64 = 1 << 20;
 /// How many pieces may wait for a processor.
 const WAITING: usize = 128;

@@ -1,6 +1,6 @@
-//! Merging alone: the merged and the flat root of a large layer that is published already, with a small one above it.
+//! Merging only: the merged and the flat root of a large layer that is already published and a small one above it.
 //!
-//! Nothing but the small layer is read. Each round starts from a copy of the repository that holds the large one.
+//! Only the small layer is read. Each round starts from a copy of the repository that holds the large one.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! A CernVM-FS repository of ours that whole commands publish into.
+//! A CernVM-FS repository for `ducc` commands to publish into.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ pub(crate) struct Repository {
 }
 
 impl Repository {
-    /// Creates an empty one in place of what is in `dir`.
+    /// Creates an empty one in `dir`, replacing what is there.
     pub(crate) fn create(dir: &Path) -> Result<Self> {
         Self::create_with(&tools::ducc()?, dir)
     }
@@ -39,7 +39,7 @@ impl Repository {
         Ok(repository)
     }
 
-    /// A copy in place of what is in `dir`.
+    /// Copies it to `dir`, replacing what is there.
     pub(crate) fn copy_to(&self, dir: &Path) -> Result<Self> {
         if dir.exists() {
             fs::remove_dir_all(dir)?;
@@ -59,7 +59,7 @@ impl Repository {
         )
     }
 
-    /// Fails if anything in it is not as it should be.
+    /// Fails if anything is wrong with the repository.
     pub(crate) fn check(&self) -> Result<()> {
         let mut command = Command::new(&self.ducc);
         command.args(["repository", "check", "--keys", &self.keys(), "--cache", &self.cache()]);

@@ -1,6 +1,6 @@
-//! What a publish costs in a repository that holds many images already, against an empty one.
+//! What publishing into a repository that already holds many images costs, against an empty one.
 //!
-//! Each round publishes another new image of the same shape, the same one on both sides.
+//! Each round publishes one new image into both; all have the same shape.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::native_content::distinct;
 use crate::native_repository::Repository;
 use crate::table;
 
-/// The images that are there before: layers of so many directories of so many files of so many bytes.
+/// The images that are there beforehand.
 const BEFORE: Shape = Shape { layers: 3, directories: 2, files: 10, size: 500 };
 /// The image that is measured: 4,000 files.
 const MEASURED: Shape = Shape { layers: 4, directories: 20, files: 50, size: 2000 };
@@ -21,8 +21,11 @@ const TAG: &str = "bench";
 
 struct Shape {
     layers: u64,
+    /// In each layer.
     directories: u32,
+    /// In each directory.
     files: u32,
+    /// Bytes of text in each file.
     size: usize,
 }
 
@@ -88,7 +91,7 @@ pub(crate) fn run(rounds: usize, out: Option<&Path>, images: u64) -> Result<()> 
     Ok(())
 }
 
-/// Makes an image that shares nothing with those of other numbers.
+/// Makes an image that shares nothing with the images of other numbers.
 fn build(layout: &Path, shape: &Shape, number: u64) -> Result<()> {
     if layout.exists() {
         fs::remove_dir_all(layout)?;

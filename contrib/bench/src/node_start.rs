@@ -1,6 +1,6 @@
 //! A node that has nothing: pull, and the first output of `python3 -c 'import numpy'`.
 //!
-//! Registry and repository are on the same machine, so the network costs nothing; the bytes say what it would
+//! Registry and repository are on the same machine, so the network costs nothing; the bytes show what it would
 //! cost elsewhere. Every start has a new containerd with an empty store.
 
 use anyhow::Result;

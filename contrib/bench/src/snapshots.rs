@@ -1,8 +1,8 @@
 //! Snapshot operations: Prepare, Mounts and Remove on top of a 20-layer chain.
 //!
-//! One client calls containerd's API for its built-in overlayfs snapshotter and for ours behind it as a proxy
-//! plugin. A third row calls our socket without containerd between, where each Remove also removes the
-//! directory; behind containerd its garbage collector does that later, for both.
+//! One client calls containerd's API for its built-in overlayfs snapshotter and for ours, which is a proxy plugin
+//! behind it. For the third row, it calls our socket directly: there each Remove also removes the directory, which
+//! behind containerd its garbage collector does later, for both snapshotters.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -32,7 +32,7 @@ pub(crate) fn run(rounds: usize) -> Result<()> {
     let ours = Snapshotter::start(&node, &[])?;
     let settings = Settings::new(Version::V2_1).with_plugin(Some(ours.plugin()));
     let containerd = Containerd::start(&node, settings)?;
-    // containerd's garbage collector removes what it does not know, so the row without it has its own daemon.
+    // containerd's garbage collector removes what it does not know, so the row without it has a daemon of its own.
     let apart = Rc::new(Node::new()?);
     let direct = Snapshotter::start(&apart, &[])?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
