@@ -1,12 +1,12 @@
-//! What a registry was asked for: its access log (Apache's combined format), parsed.
+//! The requests a registry has had: its access log (Apache's combined format), parsed.
 //!
-//! This is how tests tell a lazy start from a download: a layer's blob that was never requested was not fetched.
+//! Tests use it to distinguish a lazy start from a download: a layer's blob that was never requested was not fetched.
 
 use regex::Regex;
 
 use anyhow::{Context, Result};
 
-/// One request that the registry has answered.
+/// A request that the registry answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// HTTP method, in capitals.
@@ -17,7 +17,7 @@ pub struct Request {
     pub status: u16,
     /// Length of the answer's body in bytes.
     pub bytes: u64,
-    /// The client's name for itself.
+    /// The client's `User-Agent`.
     pub agent: String,
 }
 
@@ -29,13 +29,13 @@ impl Request {
         (read && digest.starts_with("sha256:")).then_some((repository, digest))
     }
 
-    /// Whether this reads or asks for a manifest.
+    /// Whether this reads a manifest or asks whether it exists.
     pub fn is_manifest(&self) -> bool {
         matches!(self.method.as_str(), "GET" | "HEAD") && self.path.contains("/manifests/")
     }
 }
 
-/// All requests in `log`, oldest first; lines that are no access log lines are passed over.
+/// All requests in `log`, oldest first; other lines are ignored.
 pub fn parse(log: &str) -> Result<Vec<Request>> {
     let line = Regex::new(
         r#"^\S+ \S+ \S+ \[[^\]]+\] "([A-Z]+) (\S+) HTTP/[0-9.]+" (\d{3}) (\d+|-) "[^"]*" "([^"]*)"$"#,

@@ -17,7 +17,7 @@ pub enum Mode {
     UserNamespace,
 }
 
-/// `apptainer VERB IMAGE ARGS…`, where the verb is `exec` or `run`; the host's directories stay outside.
+/// `apptainer VERB IMAGE ARGS…`, where the verb is `exec` or `run`, without the host's directories.
 pub fn apptainer(
     node: &Node,
     mode: Mode,

@@ -1,4 +1,4 @@
-//! The smallest image that runs: a static busybox. Also the sandbox image, which only has to sleep.
+//! The smallest image that runs: a static busybox. It is also the sandbox image, which only has to sleep.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ const APPLETS: [&str; 17] = [
     "readlink", "sync", "true", "false", "wc",
 ];
 
-/// A root file system with busybox and links for some of its commands.
+/// A root file system with busybox and a link for each of some of its commands.
 pub fn entries() -> Result<Vec<Entry>> {
     let program = fs::read(tools::host("busybox")?)?;
     let mut entries = vec![

@@ -1,21 +1,21 @@
-//! Images that ask for care: what every target has to publish alike.
+//! Images that are hard to publish correctly and have to come out the same on every target.
 
 use crate::image::{Entry, Kind, Sparse};
 
-/// An image whose layers ask for care.
+/// An image that is hard to publish correctly.
 pub struct Case {
-    /// What it is about.
+    /// What it tests.
     pub name: &'static str,
     /// Its layers, base first.
     pub layers: Vec<Vec<Entry>>,
-    /// A path that must be there, or, with `!` in front, must not.
+    /// Paths that must be in the merged root, or, with `!` in front, must not.
     pub seen: &'static [&'static str],
     /// Whether umoci can unpack it.
     pub umoci: bool,
 }
 
-/// A base layer. Directories that are not described get their attributes from nowhere; every case describes its
-/// own.
+/// A base layer. No layer gives attributes to a directory without an entry, so every case has entries for its
+/// directories.
 pub fn base() -> Vec<Entry> {
     vec![
         Entry::dir("./").mode(0o755).mtime(1_600_000_000, 0),
@@ -30,7 +30,7 @@ pub fn base() -> Vec<Entry> {
     ]
 }
 
-/// Layers over [`base`] that try the rules of the overlay and all kinds of entries.
+/// Layers over [`base`] that exercise the overlay rules and all kinds of entries.
 pub fn nasty() -> Vec<Case> {
     let over = |name, upper: Vec<Entry>, seen| Case {
         name,

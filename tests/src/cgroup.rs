@@ -1,12 +1,12 @@
-//! Control groups of test containers: a name of their own for each node, removed with it.
+//! Control groups of test containers: each node has a name of its own for them, and they are removed with the node.
 //!
-//! The runtime removes a container's group when it deletes the container; containers that end because their node is
-//! torn down leave empty groups behind, on every hierarchy of a v1 or hybrid host.
+//! The runtime removes a container's group when it deletes the container, but containers that end because their node
+//! is torn down leave empty groups behind, in every hierarchy of a v1 or hybrid host.
 
 use std::fs;
 use std::path::Path;
 
-/// Removes the control group `/name` and all below it from every hierarchy, as far as they are empty.
+/// Removes the control group `/name` and all groups below it from every hierarchy, as far as they are empty.
 pub fn remove(name: &str) {
     let root = Path::new("/sys/fs/cgroup");
     remove_tree(&root.join(name));
@@ -21,6 +21,6 @@ fn remove_tree(dir: &Path) {
             remove_tree(&entry.path());
         }
     }
-    // A group that is still busy stays; it holds nothing of the test's files.
+    // A group that is still busy stays; it holds on to none of the test's files.
     let _ = fs::remove_dir(dir);
 }

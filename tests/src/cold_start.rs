@@ -1,4 +1,4 @@
-//! What a user waits for on a node that has nothing: the pull, and the first output of a container.
+//! What a user waits for on a new node: the pull, and the first output of a container.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -18,13 +18,13 @@ pub struct ColdStart {
     pub time: Duration,
     /// Bytes that the registry sent.
     pub bytes: u64,
-    /// Layer, placeholder and configuration blobs that the registry sent.
+    /// Number of layer, placeholder and configuration blobs that the registry sent.
     pub blobs: usize,
 }
 
 impl ColdStart {
     /// Pulls `name` from `registry` on a new node with containerd 2.1 and runs `command`, which must print
-    /// `expected`. With a `repository` the node has our snapshotter, without one containerd's overlayfs.
+    /// `expected`. The node has our snapshotter if there is a `repository`, otherwise containerd's overlayfs.
     pub fn measure(
         registry: &Registry,
         repository: Option<&Path>,

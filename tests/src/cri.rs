@@ -33,7 +33,7 @@ pub struct Cri {
     pods: RuntimeServiceClient<Channel>,
     cgroup_parent: String,
     logs: PathBuf,
-    /// How often a failed call is made again, as kubelet does.
+    /// How often a failed call is repeated, as kubelet does.
     retries: u32,
 }
 
@@ -48,19 +48,19 @@ pub struct Pod {
 /// How a container starts.
 #[derive(Debug, Clone, Default)]
 pub struct Start<'a> {
-    /// Name within the pod; also names its log.
+    /// Name within the pod and of the log.
     pub name: &'a str,
     /// Reference or id of a pulled image.
     pub image: &'a str,
-    /// In place of the image's entry point; empty: as the image says.
+    /// Replaces the image's entry point, unless empty.
     pub command: &'a [&'a str],
-    /// In place of the image's command; empty: as the image says.
+    /// Replaces the image's command, unless empty.
     pub args: &'a [&'a str],
-    /// More environment.
+    /// Additional environment variables.
     pub env: &'a [(&'a str, &'a str)],
 }
 
-/// What a container or a command in it gave.
+/// The result of a container or of a command in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
     /// Exit status.
@@ -90,7 +90,7 @@ impl Cri {
         })
     }
 
-    /// Makes failed calls again up to `retries` times, with growing pauses, as kubelet would.
+    /// Repeats failed calls up to `retries` times, with growing pauses, as kubelet would.
     pub fn with_retries(mut self, retries: u32) -> Self {
         self.retries = retries;
         self
@@ -113,7 +113,7 @@ impl Cri {
         }
     }
 
-    /// Pulls an image, with a user's name and password if given; returns its id.
+    /// Pulls an image, with user name and password if given; returns its id.
     pub fn pull(&self, reference: &str, user: Option<(&str, &str)>) -> Result<String> {
         let auth = user.map(|(name, password)| AuthConfig {
             username: name.to_owned(),
@@ -181,7 +181,7 @@ impl Cri {
         Ok(Pod { id: answer.pod_sandbox_id, config })
     }
 
-    /// Makes a container; returns its id.
+    /// Creates a container; returns its id.
     pub fn create(&self, pod: &Pod, start: &Start<'_>) -> Result<String> {
         let strings =
             |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
@@ -257,7 +257,7 @@ impl Cri {
         })
     }
 
-    /// What the container `name` of `pod` has printed so far; its exit status stands as 0.
+    /// What the container `name` of `pod` has printed so far; its exit status is given as 0.
     pub fn logs(&self, pod: &Pod, name: &str) -> Result<Ended> {
         let file = Path::new(&pod.config.log_directory).join(format!("{name}.log"));
         let log =
@@ -312,8 +312,8 @@ impl Cri {
         Ok(())
     }
 
-    /// Makes and starts a container of `pod`; one that does not start is made anew as often as calls are retried, under
-    /// the name `<name>-<attempt>`, as kubelet does. Returns id and name.
+    /// Creates and starts a container of `pod` under the name `<name>-<attempt>`. If it does not start, another one is
+    /// created, as often as calls are repeated, as kubelet does. Returns id and name.
     pub fn launch(&self, pod: &Pod, start: &Start<'_>) -> Result<(String, String)> {
         let mut attempt = 0;
         loop {
@@ -350,7 +350,7 @@ impl Cri {
                 break code;
             }
             if Instant::now() > deadline {
-                bail!("container {name} still runs after {RUN_TIMEOUT:?}");
+                bail!("container {name} is still running after {RUN_TIMEOUT:?}");
             }
             thread::sleep(Duration::from_millis(20));
         };
@@ -359,7 +359,7 @@ impl Cri {
         Ok(Ended { code, ..printed })
     }
 
-    /// Stops and removes every pod, also those whose start failed.
+    /// Stops and removes every pod, including those that failed to start.
     pub fn remove_all_pods(&self) -> Result<()> {
         let pods = self.call("listing pods", || {
             let mut pods = self.pods.clone();

@@ -86,7 +86,7 @@ impl Docker {
 
 fn client(node: &Node, usr: &std::path::Path, dir: &std::path::Path) -> Result<Command> {
     let mut command = node.command(usr.join("bin/docker"))?;
-    // No credentials of the user's who runs the tests.
+    // Keeps out the credentials of the user who runs the tests.
     command.arg("--config").arg(dir.join("client"));
     command.arg("--host").arg(format!("unix://{}", dir.join("docker.sock").display()));
     Ok(command)

@@ -22,12 +22,12 @@ pub struct Convert {
 }
 
 impl Convert {
-    /// Converts the image of a reference into the repository in a directory, which must exist.
+    /// Converts an image into the repository in a directory, which must exist.
     pub fn new(image: &str, repository: &Path) -> Self {
         Self::into_locator(image, repository.as_os_str())
     }
 
-    /// Converts the image of a reference into the repository that a locator names.
+    /// Converts an image into the repository that a locator names.
     pub fn into_locator(image: &str, repository: impl Into<OsString>) -> Self {
         let args = vec!["convert-single-image".into(), image.into(), repository.into()];
         Self { args, env: Vec::new() }
@@ -43,7 +43,7 @@ impl Convert {
         self.option("--platform", platform)
     }
 
-    /// The name for people, in place of the one that follows from the source.
+    /// The public name, in place of the one derived from the source.
     pub fn public_name(self, reference: &str) -> Self {
         self.option("--public-name", reference)
     }
@@ -66,7 +66,7 @@ impl Convert {
         self
     }
 
-    /// The command, for tests that run it by themselves. No credentials of the user's who runs the tests are seen.
+    /// The command, for tests that run it themselves. It does not see the credentials of the user who runs the tests.
     pub fn command(&self) -> Result<Command> {
         let mut command = Command::new(tools::ducc()?);
         let nowhere = Path::new("/nonexistent");

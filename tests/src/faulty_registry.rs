@@ -1,7 +1,7 @@
 //! A registry that does what a real one cannot be made to do on demand: stall, reset, refuse, lie.
 //!
-//! It serves one image over plain HTTP (OCI distribution-spec, pull only) and treats layer blobs, or with
-//! [`Fault::Manifest`] the manifest, as the fault says.
+//! It serves one image over plain HTTP (OCI distribution-spec, pull only). The fault applies to layer blobs,
+//! [`Fault::Manifest`] to the manifest.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -14,26 +14,26 @@ use anyhow::Result;
 
 use crate::image::{Artifact, Blob, Image};
 
-/// What goes wrong with every answer that carries a layer.
+/// What goes wrong with every response that carries a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// Nothing.
     None,
-    /// Half of the body comes, then silence.
+    /// Half of the body is sent, then nothing more.
     Stall,
-    /// Half of the body comes, then the connection breaks. A resumed download meets the same.
+    /// Half of the body is sent, then the connection is closed. The same happens to a resumed download.
     Reset,
-    /// Half of the body comes and is said to be all.
+    /// Half of the body is sent as if it were complete.
     Short,
-    /// One bit is another.
+    /// One bit is flipped.
     Flipped,
-    /// The body goes on for so many bytes more.
+    /// The body is longer by this many bytes.
     Longer(usize),
-    /// This status, with these further header lines, and no content.
+    /// This status, with these additional header lines, and no content.
     Status(u16, &'static str),
-    /// The same, but only the first so many times.
+    /// The same, but only this many times.
     StatusFor(usize, u16, &'static str),
-    /// Other bytes under the manifest's tag than its digest header says.
+    /// The manifest's bytes do not match the digest header.
     Manifest,
 }
 
@@ -66,7 +66,7 @@ impl FaultyRegistry {
                     break;
                 }
                 let shared = Arc::clone(&shared);
-                // A client that goes away ends its own connection only.
+                // An error, such as a client that goes away, ends only its own connection.
                 thread::spawn(move || shared.serve(stream));
             }
         });
@@ -78,7 +78,7 @@ impl FaultyRegistry {
         format!("http://127.0.0.1:{}/faulty/image:1", self.port)
     }
 
-    /// How often a layer was asked for.
+    /// How many requests for layers there were.
     pub fn layer_requests(&self) -> usize {
         self.state.layer_answers.load(Ordering::Relaxed)
     }

@@ -1,13 +1,13 @@
 //! The end-to-end harness: real registries, real container runtimes, real programs, each in private directories and
-//! torn down also after a failure.
+//! torn down even after a failure.
 //!
-//! A test reads as what a user does: build an [`image`], push it to a [`registry::Registry`], publish it with
+//! A test does what a user does: build an [`image`], push it to a [`registry::Registry`], publish it with
 //! [`ducc`], start a [`containerd::Containerd`] on a [`node::Node`] with our [`snapshotter`], and look at what the
-//! container prints and at what the registry was asked for.
+//! container prints and what was requested from the registry.
 //!
 //! Everything here needs root (mounts, namespaces, device nodes). Without it a test fails with one line; it is never
-//! skipped, because a skipped end-to-end test looks exactly like a passed one. `cargo xtask test` brings all that the
-//! tests need.
+//! skipped, because a skipped end-to-end test looks exactly like a passed one. `cargo xtask test` installs everything
+//! that the tests need.
 
 pub mod access_log;
 pub mod apptainer;

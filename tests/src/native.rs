@@ -1,4 +1,4 @@
-//! A CernVM-FS repository that our converter writes, and what a client would see in it.
+//! A CernVM-FS repository written by our converter, and what a client would see in it.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use crate::tree::{Facts, FileKind, Tree};
 /// The name of the tests' repository.
 pub const FQRN: &str = "images.example.org";
 
-/// A repository on local storage, with its keys.
+/// A repository in local storage, with its keys.
 pub struct Native {
     dir: TempDir,
 }
@@ -44,7 +44,7 @@ impl Native {
         Ok(native)
     }
 
-    /// Another empty repository with the same keys, which take the longest to make.
+    /// Another empty repository with the same keys, because making keys takes longest.
     pub fn again(&self) -> Result<Self> {
         let native = Self { dir: TempDir::new_in("/dev/shm")? };
         run(Command::new("cp").arg("-a").arg(self.keys()).arg(native.keys()))?;
@@ -53,7 +53,7 @@ impl Native {
         Ok(native)
     }
 
-    /// The directory of all that belongs to it.
+    /// The directory of everything that belongs to it.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
@@ -68,7 +68,7 @@ impl Native {
         self.dir.path().join("keys")
     }
 
-    /// What `ducc` calls it.
+    /// Its locator, as `ducc` takes it.
     pub fn locator(&self) -> String {
         format!("cvmfs+file://{}", self.storage().display())
     }
@@ -92,7 +92,7 @@ impl Native {
         run(self.ducc()?.args(["repository", command, &self.locator()]).args(options))
     }
 
-    /// Looks that it has no faults, down to the last byte.
+    /// Checks all of it, including the content of every object.
     pub fn check(&self) -> Result<()> {
         self.repository("check", &["--data"]).map(drop)
     }
@@ -109,13 +109,13 @@ impl Native {
         Ok(self.snapshot()?.manifest().revision)
     }
 
-    /// All below a path, as a client shows it, without the format's own marker files.
+    /// Everything below a path, as a client shows it, without the format's own marker files.
     pub fn tree(&self, path: impl AsRef<Path>) -> Result<Tree> {
         tree(&self.snapshot()?, path)
     }
 }
 
-/// All below a path of a revision. Symlinks on the way are followed if they lead to a path in the repository.
+/// Everything below a path in a revision. Symlinks in the path are followed if they lead to a path in the repository.
 pub fn tree(snapshot: &Snapshot, path: impl AsRef<Path>) -> Result<Tree> {
     let path = resolve(snapshot, path.as_ref())?;
     let directory =
@@ -126,7 +126,7 @@ pub fn tree(snapshot: &Snapshot, path: impl AsRef<Path>) -> Result<Tree> {
     Ok(tree)
 }
 
-/// Where a path leads whose last component may be a relative symlink.
+/// Resolves a path whose last component may be a relative symlink.
 fn resolve(snapshot: &Snapshot, path: &Path) -> Result<TreePath> {
     let text = path.to_str().context("a path in UTF-8")?;
     let path = TreePath::parse(text.as_bytes()).context("a clean path")?;

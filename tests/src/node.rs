@@ -1,9 +1,9 @@
-//! A private machine for one test: own process and mount namespaces, own `/run/containerd` and the like.
+//! A private machine for one test, with its own process and mount namespaces, `/run/containerd` and the like.
 //!
-//! containerd's shims leave their parent, keep sockets at fixed places and hold mounts. Inside a node all that is
-//! private: when the node's first process ends (also because the test was killed) the kernel ends every other process
-//! of the node and drops its mounts. So tests may use fixed container ids and run side by side. The network is the
-//! host's, so that a registry on loopback is reachable.
+//! containerd's shims detach from their parent, keep sockets at fixed paths and hold mounts. Inside a node all that is
+//! private: when the node's first process ends, even because the test was killed, the kernel ends every other process
+//! of the node and drops its mounts. Tests can therefore use fixed container ids and run side by side. The network is
+//! the host's, so that a registry on loopback is reachable.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::process::{Daemon, child_of};
 use crate::{cgroup, tools};
 
-/// Directories at fixed places where container runtimes keep sockets and state.
+/// Fixed directories where container runtimes keep sockets and state.
 const PRIVATE_DIRS: [&str; 7] = [
     "/run/containerd",
     "/run/runc",
@@ -28,7 +28,7 @@ const PRIVATE_DIRS: [&str; 7] = [
     "/run/netns",
 ];
 
-/// Process 1 of the node: mounts what is private and then only collects dead children.
+/// Process 1 of the node: mounts the private directories and then only reaps dead children.
 const INIT: &str = r#"set -e
 for dir in "$@"; do mkdir -p "$dir"; mount -t tmpfs -o mode=0755 node "$dir"; done
 echo ready
@@ -52,7 +52,7 @@ impl Node {
         tools::require_root()?;
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("e2e-{}-{count}", std::process::id());
-        // Short, because paths of unix sockets hold 107 bytes at most.
+        // Short, because the path of a unix socket has at most 107 bytes.
         let dir = tempfile::Builder::new().prefix(&format!("{name}-")).tempdir()?;
         let mut command = Command::new(tools::host("unshare")?);
         command
@@ -72,11 +72,11 @@ impl Node {
         first.wait_until("ready", || {
             fs::read_to_string(&log).is_ok_and(|text| text.contains("ready"))
         })?;
-        let first_pid = child_of(first.pid()).context("the node's first process has gone")?;
+        let first_pid = child_of(first.pid()).context("the node's first process is gone")?;
         Ok(Self { name, first, first_pid, dir })
     }
 
-    /// A name that no other node has: the parent of control groups, a containerd namespace.
+    /// A name that no other node has, used for the parent of control groups and for a containerd namespace.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -128,7 +128,7 @@ impl Drop for Node {
 /// A server inside a node.
 #[derive(Debug)]
 pub struct NodeDaemon {
-    /// nsenter, which waits for the server and ends as it does.
+    /// nsenter, which waits for the server and exits with its status.
     entry: Daemon,
     pid: Pid,
 }
@@ -144,22 +144,22 @@ impl NodeDaemon {
         self.entry.wait_until(what, ready)
     }
 
-    /// All the server has printed, over its restarts too.
+    /// Everything the server has printed, across restarts.
     pub fn log(&self) -> Result<String> {
         self.entry.log()
     }
 
-    /// The end of the log, for messages.
+    /// The last lines of the log, for messages.
     pub fn log_tail(&self) -> String {
         self.entry.log_tail()
     }
 
-    /// Whether the server has not ended.
+    /// Whether the server is running.
     pub fn is_running(&mut self) -> Result<bool> {
         self.entry.is_running()
     }
 
-    /// Sends `signal` to the server alone and waits for its end.
+    /// Sends `signal` to the server only, and waits for it to end.
     pub fn end(&mut self, signal: Signal) -> Result<std::process::ExitStatus> {
         if self.entry.is_running()? {
             kill_process(self.pid, signal).context("sending a signal to a server")?;

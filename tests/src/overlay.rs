@@ -1,4 +1,4 @@
-//! The kernel's own overlayfs, which is the judge of what layers amount to.
+//! The kernel's own overlayfs, the reference for what layers amount to.
 
 use std::ffi::CString;
 use std::fs;
@@ -18,9 +18,9 @@ pub struct Overlay {
 }
 
 impl Overlay {
-    /// A read-only view of `lowers`, the topmost first.
+    /// A read-only view of `lowers`, topmost first.
     ///
-    /// A single directory gets an empty one below it, since the kernel refuses an overlay of one.
+    /// A single directory gets an empty one below it, because the kernel refuses an overlay of one.
     pub fn view(lowers: &[&Path]) -> Result<Self> {
         tools::require_root()?;
         ensure!(!lowers.is_empty(), "an overlay of no directories");
@@ -29,7 +29,7 @@ impl Overlay {
         let base = overlay.dir.path();
         fs::create_dir(overlay.path())?;
         fs::create_dir(base.join("empty"))?;
-        // Short names, because all options together must fit into one page.
+        // Short names, because all mount options together must fit into one page.
         let mut names = Vec::new();
         for (number, lower) in lowers.iter().enumerate() {
             let name = base.join(number.to_string());
@@ -54,7 +54,7 @@ impl Overlay {
 
 impl Drop for Overlay {
     fn drop(&mut self) {
-        // A process that still looks at it keeps it alive, but not in the way.
+        // A process that still uses it keeps it alive, but it is out of the way.
         let _ = unmount(self.path(), UnmountFlags::DETACH);
     }
 }

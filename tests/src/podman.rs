@@ -9,7 +9,7 @@ use crate::node::Node;
 use crate::process::{Output, run};
 use crate::tools;
 
-/// No systemd, no network plugins, and limits that root without CAP_SYS_RESOURCE may set.
+/// No systemd, no network plugins, and only limits that root may set without CAP_SYS_RESOURCE.
 const CONFIG: &str = r#"[containers]
 netns = "none"
 cgroups = "enabled"
@@ -21,7 +21,7 @@ events_logger = "none"
 runtime = "runc"
 "#;
 
-/// `podman run --rm --rootfs ROOT:O COMMAND…`: what the container writes is thrown away.
+/// `podman run --rm --rootfs ROOT:O COMMAND…`; what the container writes is discarded.
 pub fn run_rootfs(node: &Node, root: &Path, command: &[&str]) -> Result<Output> {
     let dir = node.make_dir("podman")?;
     let config = dir.join("containers.conf");

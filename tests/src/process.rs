@@ -1,7 +1,7 @@
 //! Child processes that never outlive a test.
 //!
-//! Every long-running process is started through `setpriv --pdeathsig KILL`: if the test's thread goes away in any way,
-//! the kernel ends the child. A [`Daemon`] must therefore be started and dropped on the same thread.
+//! Every long-running process is started through `setpriv --pdeathsig KILL`: when the test's thread ends for whatever
+//! reason, the kernel kills the child. A [`Daemon`] must therefore be started and dropped on the same thread.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -16,9 +16,9 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::tools;
 
-/// How long any single command may take before it is taken as hung.
+/// How long a single command may take before it counts as hung.
 pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(180);
-/// How long a daemon may take to get ready or to go.
+/// How long a daemon may take to become ready or to end.
 pub const DAEMON_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a finished command printed.
@@ -34,7 +34,7 @@ pub struct Output {
 
 /// Runs a command to its end and returns what it printed, whatever its exit status.
 ///
-/// Fails only when it cannot be started or takes longer than `timeout`; its whole process group is killed then.
+/// Fails only if it cannot be started or takes longer than `timeout`; then its whole process group is killed.
 pub fn run_any(command: &mut Command, timeout: Duration) -> Result<Output> {
     let line = show(command);
     let mut stdout = tempfile::tempfile()?;
@@ -60,7 +60,7 @@ pub fn run_any(command: &mut Command, timeout: Duration) -> Result<Output> {
     Ok(output)
 }
 
-/// Runs a command to its end; an exit status other than 0 is an error that shows all it printed.
+/// Runs a command to its end; an exit status other than 0 is an error that shows everything it printed.
 pub fn run(command: &mut Command) -> Result<Output> {
     let line = show(command);
     let output = run_any(command, COMMAND_TIMEOUT)?;
@@ -81,7 +81,7 @@ impl Output {
     }
 }
 
-/// As much of a log as a message should hold.
+/// As much of a log as a message should contain.
 fn last_lines(text: &str) -> String {
     const LINES: usize = 60;
     let lines: Vec<&str> = text.lines().collect();
@@ -132,7 +132,7 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
-            // The group may be gone already; nothing is left to do then.
+            // The group may already be gone; then there is nothing to do.
             let _ = kill_process_group(self.pid(), Signal::KILL);
             let _ = self.child.wait();
         }
@@ -180,14 +180,14 @@ impl Daemon {
         self.group.pid()
     }
 
-    /// All it has printed so far.
+    /// Everything it has printed so far.
     pub fn log(&self) -> Result<String> {
         let bytes =
             fs::read(&self.log).with_context(|| format!("reading {}", self.log.display()))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// Waits until `ready` says so; fails when the process ends before, or after [`DAEMON_TIMEOUT`].
+    /// Waits until `ready` returns true; fails if the process ends first, or after [`DAEMON_TIMEOUT`].
     pub fn wait_until(&mut self, what: &str, mut ready: impl FnMut() -> bool) -> Result<()> {
         let deadline = Instant::now() + DAEMON_TIMEOUT;
         while !ready() {
@@ -207,35 +207,39 @@ impl Daemon {
         last_lines(&self.log().unwrap_or_default())
     }
 
-    /// Whether the process has not ended.
+    /// Whether the process is running.
     pub fn is_running(&mut self) -> Result<bool> {
         Ok(self.group.child.try_wait()?.is_none())
     }
 
-    /// Sends `signal` to the process alone.
+    /// Sends `signal` to the process only.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         kill_process(self.pid(), signal)
             .with_context(|| format!("sending a signal to {}", self.name))
     }
 
-    /// Waits for the end of the process.
+    /// Waits for the process to end.
     pub fn wait(&mut self) -> Result<ExitStatus> {
         match self.group.wait(DAEMON_TIMEOUT)? {
             Some(status) => Ok(status),
             None => {
-                bail!("{} still runs after {DAEMON_TIMEOUT:?}:\n{}", self.name, self.log_tail())
+                bail!(
+                    "{} is still running after {DAEMON_TIMEOUT:?}:\n{}",
+                    self.name,
+                    self.log_tail()
+                )
             }
         }
     }
 }
 
-/// The first child process of `parent`, as a process id of the host.
+/// The process id, on the host, of the first child process of `parent`.
 pub fn child_of(parent: Pid) -> Option<Pid> {
     let parent = parent.as_raw_nonzero().get();
     fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
         let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
         let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
-        // The command name is in parentheses and may hold blanks; state and parent follow it.
+        // The command name is in parentheses and may contain blanks; state and parent follow it.
         let ppid: i32 = stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()?;
         (ppid == parent).then(|| Pid::from_raw(pid)).flatten()
     })

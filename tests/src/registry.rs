@@ -1,4 +1,4 @@
-//! A real registry (CNCF distribution) on loopback, empty at first, with an access log that tests can question.
+//! A real registry (CNCF distribution) on loopback, empty at first, with an access log for tests to query.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -24,12 +24,12 @@ pub enum Access {
     Token,
 }
 
-/// The user's name where a registry wants one.
+/// The user name, if a registry wants one.
 pub const USER: &str = "publisher";
-/// The user's password; it holds characters that naive quoting breaks.
+/// The password; it contains characters that naive quoting breaks.
 pub const PASSWORD: &str = "s3cret:with/odd $chars";
 
-/// A running registry; its content goes with it.
+/// A running registry; its content is deleted with it.
 #[derive(Debug)]
 pub struct Registry {
     daemon: Daemon,
@@ -45,7 +45,7 @@ impl Registry {
         Self::start_with(Access::Anonymous, false)
     }
 
-    /// With authentication and, if `tls`, over HTTPS with a certificate for `localhost` of a private authority.
+    /// With authentication and, if `tls`, over HTTPS with a certificate for `localhost` from a private authority.
     pub fn start_with(access: Access, tls: bool) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("e2e-registry-").tempdir()?;
         let certificate = tls.then(|| Certificate::for_localhost(dir.path())).transpose()?;
@@ -105,7 +105,7 @@ impl Registry {
         format!("{}/{name}", self.url())
     }
 
-    /// The certificate of the authority that signed the registry's, PEM, if it speaks TLS.
+    /// The certificate of the authority that signed the registry's certificate, PEM, if it uses TLS.
     pub fn authority(&self) -> Option<&Path> {
         self.certificate.as_ref().map(|certificate| certificate.authority.as_path())
     }
@@ -115,11 +115,11 @@ impl Registry {
         self.tokens.as_ref()
     }
 
-    /// Where the registry keeps a blob (`sha256:…`), for tests that damage one.
+    /// The file in which the registry keeps a blob (`sha256:…`), for tests that damage one.
     pub fn blob_file(&self, digest: &str) -> Result<PathBuf> {
         let hex = digest
             .strip_prefix("sha256:")
-            .with_context(|| format!("{digest} is no sha256 digest"))?;
+            .with_context(|| format!("{digest} is not a sha256 digest"))?;
         let shard = hex.get(..2).with_context(|| format!("{digest} is too short"))?;
         Ok(self
             .dir
@@ -135,7 +135,7 @@ impl Registry {
         access_log::parse(&self.daemon.log()?)
     }
 
-    /// Runs `action` and returns what the registry was asked for meanwhile, too.
+    /// Runs `action`; returns its result and the registry's traffic during it.
     pub fn watch<T>(&self, action: impl FnOnce() -> Result<T>) -> Result<(T, Traffic)> {
         let before = self.requests()?.len();
         let value = action()?;
@@ -144,7 +144,7 @@ impl Registry {
     }
 }
 
-/// What a registry was asked for during some action.
+/// The requests to a registry during some action.
 #[derive(Debug, Clone)]
 pub struct Traffic {
     /// The requests, oldest first.
@@ -152,12 +152,12 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// Bytes sent in all answers' bodies.
+    /// Total size of all response bodies in bytes.
     pub fn bytes(&self) -> u64 {
         self.requests.iter().map(|request| request.bytes).sum()
     }
 
-    /// Digests (`sha256:…`) of the blobs whose content was read, in order of reading.
+    /// Digests (`sha256:…`) of the blobs whose content was read, in the order they were read.
     pub fn blobs(&self) -> Vec<&str> {
         self.requests.iter().filter_map(Request::fetched_blob).map(|(_, digest)| digest).collect()
     }
@@ -169,7 +169,7 @@ fn basic(dir: &Path) -> Result<String> {
     Ok(format!("auth:\n  htpasswd:\n    realm: e2e\n    path: {}\n", file.display()))
 }
 
-/// A TCP port of loopback that nobody listened on a moment ago.
+/// A TCP port on loopback that was free a moment ago.
 pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0)).context("looking for a free port")?.local_addr()?.port())
 }

@@ -1,5 +1,5 @@
-//! What a registry needs to know its users: a certificate of a private authority, and a token server that speaks the
-//! distribution project's token protocol (`docs/spec/auth/token.md`, `jwt.md`).
+//! What a registry needs to authenticate its users: a certificate from a private authority, and a token server that
+//! speaks the distribution project's token protocol (`docs/spec/auth/token.md`, `jwt.md`).
 
 use std::collections::HashMap;
 use std::fs;
@@ -24,7 +24,7 @@ use rcgen::{
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-/// Files of a server certificate for `localhost` and `127.0.0.1`.
+/// The files of a server certificate for `localhost` and `127.0.0.1`.
 #[derive(Debug)]
 pub struct Certificate {
     /// The authority's certificate, PEM.
@@ -36,7 +36,7 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Makes an authority and a certificate signed by it, as files in `dir`.
+    /// Creates an authority and a certificate signed by it, as files in `dir`.
     pub fn for_localhost(dir: &Path) -> Result<Self> {
         let mut params = CertificateParams::new(Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -56,10 +56,10 @@ impl Certificate {
     }
 }
 
-/// Seconds that a token is good for, unless a test wants another time.
+/// How many seconds a token is valid, unless a test sets another lifetime.
 const TOKEN_SECONDS: u64 = 300;
 
-/// Hands out tokens; runs until it is dropped.
+/// Issues tokens; runs until it is dropped.
 #[derive(Debug)]
 pub struct TokenServer {
     address: SocketAddr,
@@ -71,16 +71,16 @@ pub struct TokenServer {
 #[derive(Debug)]
 struct Issuer {
     key: KeyPair,
-    /// DER of the certificate over `key`.
+    /// The certificate for `key`, DER.
     certificate: Vec<u8>,
-    /// The value of the one acceptable `Authorization` header.
+    /// The only `Authorization` header that is accepted.
     authorization: String,
     seconds: AtomicU64,
     issued: AtomicUsize,
 }
 
 impl TokenServer {
-    /// Starts one for a single user; its certificate goes to `dir`.
+    /// Starts one for a single user and writes its certificate to `dir`.
     pub fn start(dir: &Path, user: &str, password: &str) -> Result<Self> {
         // The registry's token library verifies RS256 against the certificate in the token's header (`x5c`).
         let key = KeyPair::generate_for(&PKCS_RSA_SHA256)?;
@@ -105,7 +105,7 @@ impl TokenServer {
             runtime.block_on(async move {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
                 let ended = async {
-                    // Ends also when the sender is dropped.
+                    // Dropping the sender also ends it.
                     let _ = stopped.await;
                 };
                 axum::serve(listener, router).with_graceful_shutdown(ended).await
@@ -123,18 +123,18 @@ impl TokenServer {
         )
     }
 
-    /// A token for `scope` (`repository:NAME:ACTIONS`), as an authorized user gets it.
+    /// A token for `scope` (`repository:NAME:ACTIONS`), as an authorized user would get it.
     pub fn grant(&self, scope: &str) -> Result<String> {
         let answer = self.state.issue(&format!("service=e2e&scope={scope}"))?;
         Ok(answer["token"].as_str().unwrap_or_default().to_owned())
     }
 
-    /// How many tokens were given out.
+    /// How many tokens were issued.
     pub fn issued(&self) -> usize {
         self.state.issued.load(Ordering::Relaxed)
     }
 
-    /// Makes tokens from now on good for `seconds` only. The registry grants a minute more for skewed clocks.
+    /// Makes tokens issued from now on valid for `seconds`. The registry allows a minute more for clock skew.
     pub fn set_lifetime(&self, seconds: u64) {
         self.state.seconds.store(seconds, Ordering::Relaxed);
     }
@@ -163,7 +163,7 @@ async fn token(
 }
 
 impl Issuer {
-    /// Grants everything that the query's `scope` parameters ask for.
+    /// Grants everything that the `scope` parameters of the query request.
     fn issue(&self, query: &str) -> Result<Value> {
         let url = reqwest::Url::parse(&format!("http://token/?{query}"))?;
         let access: Vec<Value> = url
@@ -171,7 +171,7 @@ impl Issuer {
             .filter(|(name, _)| name == "scope")
             .flat_map(|(_, scopes)| scopes.split(' ').map(str::to_owned).collect::<Vec<_>>())
             .filter_map(|scope| {
-                // `type:name:actions`, where the name may hold colons.
+                // `type:name:actions`, where the name may contain colons.
                 let (kind, rest) = scope.split_once(':')?;
                 let (name, actions) = rest.rsplit_once(':')?;
                 Some(json!({"type": kind, "name": name, "actions": actions.split(',').collect::<Vec<_>>()}))

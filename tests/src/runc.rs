@@ -1,4 +1,4 @@
-//! runc straight on a root file system, read-only: the barest way to run an unpacked image.
+//! runc directly on a root file system, read-only: the simplest way to run an unpacked image.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::node::Node;
 use crate::process::{Output, run};
 use crate::tools;
 
-/// Runs `command` in a container called `id` on `root`, which stays as it is.
+/// Runs `command` in a container called `id` on `root`, which is not changed.
 pub fn run_readonly(node: &Node, root: &Path, id: &str, command: &[&str]) -> Result<Output> {
     let bundle = node.make_dir(&format!("runc-{id}"))?;
     let capabilities = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_SETUID", "CAP_SETGID", "CAP_NET_RAW"];

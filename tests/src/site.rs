@@ -1,4 +1,4 @@
-//! A whole installation in small: a registry, a repository that images are published into, and worker nodes.
+//! A whole installation in miniature: a registry, a repository that images are published into, and worker nodes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ pub struct Site {
 #[derive(Debug)]
 pub struct Worker {
     // Order of fields is order of dropping.
-    /// The containerd, set to use the snapshotter.
+    /// The containerd, configured to use the snapshotter.
     pub containerd: Containerd,
     /// The snapshotter.
     pub snapshotter: Snapshotter,
@@ -64,8 +64,8 @@ impl Site {
         &self.sandbox
     }
 
-    /// Pushes `artifact` as `name` (`repository:tag`) and publishes it, with a thin image [`thin_name`]. Returns the
-    /// converter's report.
+    /// Pushes `artifact` as `name` (`repository:tag`) and publishes it, with the thin image [`thin_name`]. Returns
+    /// the converter's report.
     pub fn publish(&self, name: &str, artifact: &dyn Artifact) -> Result<Value> {
         push(&self.registry, name, artifact)?;
         Convert::new(&self.registry.source(name), &self.repository())
@@ -74,7 +74,7 @@ impl Site {
             .with_context(|| format!("publishing {name}"))
     }
 
-    /// The path under which people find a published image.
+    /// The public path of a published image.
     pub fn public_path(&self, name: &str) -> PathBuf {
         self.repository().join(self.registry.reference(name))
     }
@@ -94,7 +94,7 @@ impl Site {
         Ok(self.repository().join(path::flat(&config).as_str()))
     }
 
-    /// Settings that know the registry and the sandbox image.
+    /// Settings with the registry and the sandbox image.
     pub fn settings(&self, version: Version) -> Settings {
         Settings::new(version).with_registry(&self.registry).with_sandbox(&self.sandbox)
     }

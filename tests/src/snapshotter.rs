@@ -25,7 +25,7 @@ pub struct Snapshotter {
 }
 
 impl Snapshotter {
-    /// Starts one that knows the repositories at these directories, in this order.
+    /// Starts one that uses the repositories in these directories, in this order.
     ///
     /// The repositories are called `one.example.org`, `two.example.org` and so on.
     pub fn start(node: &Rc<Node>, repositories: &[&Path]) -> Result<Self> {
@@ -49,7 +49,7 @@ impl Snapshotter {
         Ok(snapshotter)
     }
 
-    /// Starts the program; a stale socket of a killed one is its own business.
+    /// Starts the program, which itself has to deal with the stale socket of a killed one.
     pub fn launch(&mut self) -> Result<()> {
         let mut command = self.node.command(tools::cvmfs_snapshotter()?)?;
         command.arg("--config").arg(self.dir.join("config.toml"));
@@ -60,7 +60,7 @@ impl Snapshotter {
         Ok(())
     }
 
-    /// Ends the program with `signal` and says how it went.
+    /// Ends the program with `signal` and returns its exit status, if it was running.
     pub fn end(&mut self, signal: Signal) -> Result<Option<ExitStatus>> {
         self.daemon.take().map(|mut daemon| daemon.end(signal)).transpose()
     }
@@ -71,7 +71,7 @@ impl Snapshotter {
         self.launch()
     }
 
-    /// How containerd is told of it.
+    /// Its description for containerd's settings.
     pub fn plugin(&self) -> Plugin {
         Plugin { name: NAME.to_owned(), socket: self.socket(), root: self.root() }
     }
@@ -95,7 +95,7 @@ impl Snapshotter {
         Ok(names)
     }
 
-    /// All it has logged, over its restarts too.
+    /// Everything it has logged, across restarts.
     pub fn log(&self) -> Result<String> {
         Ok(fs::read_to_string(self.node.dir().join(format!("{NAME}.log")))?)
     }

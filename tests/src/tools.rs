@@ -1,7 +1,7 @@
 //! Where the programs under test and the runtimes are.
 //!
-//! `cargo xtask test` builds and unpacks all of them and says where through environment variables; without these the
-//! usual places below cargo's target directory are used, so that a single test can be run with plain `cargo test`.
+//! `cargo xtask test` builds and unpacks all of them and passes their paths in environment variables. Without these the
+//! usual paths below cargo's target directory are used, so that a single test can be run with plain `cargo test`.
 
 use std::env;
 use std::ffi::OsString;
@@ -9,16 +9,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// What to do when something that the tests need is not there.
+/// What to do when something that the tests need is missing.
 const ADVICE: &str =
-    "run `cargo xtask test`, which brings and builds all that the end-to-end tests need";
+    "run `cargo xtask test`, which installs and builds everything that the end-to-end tests need";
 
-/// The converter: `DUCC_BIN`, or `ducc` in the profile directory that this test was built into.
+/// The converter: `DUCC_BIN`, or `ducc` in the profile directory of this test.
 pub fn ducc() -> Result<PathBuf> {
     built("DUCC_BIN", "ducc")
 }
 
-/// The snapshotter: `CVMFS_SNAPSHOTTER_BIN`, or `cvmfs-snapshotter` beside the test.
+/// The snapshotter: `CVMFS_SNAPSHOTTER_BIN`, or `cvmfs-snapshotter` in the profile directory of this test.
 pub fn cvmfs_snapshotter() -> Result<PathBuf> {
     built("CVMFS_SNAPSHOTTER_BIN", "cvmfs-snapshotter")
 }
@@ -42,7 +42,7 @@ fn profile_dir() -> Result<PathBuf> {
     Ok(dir.to_path_buf())
 }
 
-/// Cargo's target directory, where what is expensive to make is kept between runs.
+/// Cargo's target directory, which keeps what is expensive to make between runs.
 pub fn target_dir() -> Result<PathBuf> {
     let profile = profile_dir()?;
     Ok(profile.parent().unwrap_or(&profile).to_path_buf())
@@ -51,7 +51,7 @@ pub fn target_dir() -> Result<PathBuf> {
 /// A directory below [`runtimes_dir`], such as `containerd-1.7`.
 pub fn runtime(name: &str) -> Result<PathBuf> {
     let dir = runtimes_dir().join(name);
-    ensure!(dir.is_dir(), "the runtime {} is not there: {ADVICE}", dir.display());
+    ensure!(dir.is_dir(), "the runtime {} is missing: {ADVICE}", dir.display());
     Ok(dir)
 }
 
@@ -63,7 +63,7 @@ fn runtimes_dir() -> PathBuf {
     )
 }
 
-/// A program of the machine itself, looked up in `PATH` and the system's administrator directories.
+/// A program of the machine itself, looked up in [`search_path`].
 pub fn host(name: &str) -> Result<PathBuf> {
     let path = search_path();
     env::split_paths(&path)
@@ -83,7 +83,7 @@ pub fn search_path() -> OsString {
 pub fn require_root() -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!(
-            "end-to-end tests mount and make namespaces and need root: run `cargo xtask test` as root"
+            "end-to-end tests create mounts and namespaces and need root: run `cargo xtask test` as root"
         );
     }
     Ok(())

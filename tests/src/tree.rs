@@ -30,7 +30,7 @@ pub enum FileKind {
     Socket,
 }
 
-/// All that is to be known of one entry.
+/// What is compared for each entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     /// What it is.
@@ -41,9 +41,9 @@ pub struct Facts {
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// Length in bytes; a directory's depends on its file system and is not taken.
+    /// Length in bytes; `None` for a directory, whose size depends on the file system.
     pub size: Option<u64>,
-    /// Time of modification, seconds and nanoseconds.
+    /// Modification time, seconds and nanoseconds.
     pub mtime: (i64, i64),
     /// A device's major and minor number.
     pub device: Option<(u32, u32)>,
@@ -51,18 +51,18 @@ pub struct Facts {
     pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
     /// A symbolic link's target.
     pub target: Option<Vec<u8>>,
-    /// The first path, by bytes, of the entries that are the same inode, if there are several.
+    /// If several entries share this inode, the first of their paths in byte order.
     pub linked: Option<Vec<u8>>,
     /// SHA-256 of a regular file's content, hex.
     pub content: Option<String>,
 }
 
-/// Every entry below a directory by its path, relative and without a leading `./`; the root itself is the empty path.
+/// Every entry below a directory by its relative path, without a leading `./`; the root itself is the empty path.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tree(pub BTreeMap<Vec<u8>, Facts>);
 
 impl Tree {
-    /// Reads all below `root`, following no link.
+    /// Reads everything below `root` without following links.
     pub fn read(root: &Path) -> Result<Self> {
         let mut reader = Reader { root, entries: BTreeMap::new(), inodes: HashMap::new() };
         reader.enter(Vec::new())?;
@@ -79,7 +79,7 @@ impl Tree {
         Ok(Self(entries))
     }
 
-    /// Without overlayfs's own attributes, which a mounted overlay does not show as its layers hold them.
+    /// Without overlayfs's own attributes, which a mounted overlay does not show as they are in its layers.
     pub fn without_overlay_xattrs(mut self) -> Self {
         for facts in self.0.values_mut() {
             facts.xattrs.retain(|name, _| {
@@ -89,7 +89,7 @@ impl Tree {
         self
     }
 
-    /// Without the root's own facts, where they are not part of what is compared.
+    /// Without the root's own facts, for comparisons that leave them out.
     pub fn without_root(mut self) -> Self {
         self.0.remove(b"".as_slice());
         self

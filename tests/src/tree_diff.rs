@@ -1,4 +1,4 @@
-//! How two trees differ, in lines that a person can read.
+//! How two trees differ, in human-readable lines.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use crate::tree::{Facts, Tree};
 
-/// Lines of a message, after which it only counts.
+/// Lines in a message, after which further differences are only counted.
 const MAX_LINES: usize = 40;
 
 /// One line for each fact in which the trees differ.
@@ -26,7 +26,7 @@ pub fn differences(left: &Tree, right: &Tree) -> Vec<String> {
     lines
 }
 
-/// Fails with all differences if there are any; `left_name` and `right_name` say what the trees are.
+/// Fails with the differences if there are any; `left_name` and `right_name` say what the trees are.
 pub fn ensure_same(left_name: &str, left: &Tree, right_name: &str, right: &Tree) -> Result<()> {
     let lines = differences(left, right);
     if lines.is_empty() {

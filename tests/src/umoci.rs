@@ -1,4 +1,4 @@
-//! umoci, an unpacker by other hands to compare ours with.
+//! umoci, an independent unpacker to compare ours with.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

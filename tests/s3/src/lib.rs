@@ -1,5 +1,5 @@
-//! An S3 server for tests: s3s-fs, which keeps a bucket in a directory and checks signatures, with faults in front of
-//! it. A rule sees each request and may let it fail.
+//! An S3 server for tests: s3s-fs, which keeps a bucket in a directory and checks signatures, behind a layer that
+//! injects faults. A rule sees each request and may make it fail.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,31 +20,31 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
-/// The bucket that is there.
+/// The bucket that exists.
 pub const BUCKET: &str = "images";
-/// Name of the key.
+/// The access key ID.
 pub const ACCESS_KEY: &str = "test-key";
-/// The key.
+/// The secret access key.
 pub const SECRET_KEY: &str = "test-secret";
 
 /// What goes wrong with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing is done, and this is the status.
+    /// The request is not carried out and gets this status.
     Status(u16),
-    /// The bucket is not there. (s3s-fs makes it.)
+    /// The bucket does not exist. (s3s-fs would create it.)
     NoBucket,
-    /// Nothing is done, and the connection is closed.
+    /// The request is not carried out, and the connection is closed.
     HangUp,
-    /// It is carried out, but the connection is closed instead of an answer.
+    /// The request is carried out, but the connection is closed without a response.
     LoseAnswer,
-    /// It is carried out after so long.
+    /// The request is carried out after this delay.
     Stall(Duration),
 }
 
 type Rule = Box<dyn Fn(&Parts) -> Option<Fault> + Send + Sync>;
 
-/// A running server; stopped when it is dropped.
+/// A running server; dropping it stops it.
 pub struct FaultyS3 {
     directory: TempDir,
     port: u16,
@@ -56,7 +56,8 @@ struct Shared {
     service: S3Service,
     rule: Mutex<Option<Rule>>,
     log: Mutex<Vec<Parts>>,
-    /// s3s-fs looks at conditions first and writes then. S3 does both at once, so here it is one at a time.
+    /// s3s-fs checks conditions first and writes afterwards. S3 does both atomically, so here such requests are handled
+    /// one at a time.
     conditional: tokio::sync::Mutex<()>,
 }
 
@@ -64,7 +65,7 @@ impl FaultyS3 {
     /// Starts a server on a free port of this machine.
     ///
     /// # Errors
-    /// If the system refuses a directory, a port or threads.
+    /// If a directory, a port or threads cannot be created.
     pub fn start() -> io::Result<Self> {
         let directory = tempfile::tempdir()?;
         fs::create_dir(directory.path().join(BUCKET))?;
@@ -85,32 +86,32 @@ impl FaultyS3 {
         Ok(Self { directory, port, shared, runtime: Some(runtime) })
     }
 
-    /// Where it answers.
+    /// The URL of the server.
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// The URL of a storage, with more settings (`name=value&…`) behind it.
+    /// The URL of a storage, followed by more settings (`name=value&…`).
     pub fn url(&self, prefix: &str, settings: &str) -> String {
         format!("s3://{BUCKET}/{prefix}?endpoint={}&allow_http=true&{settings}", self.endpoint())
     }
 
-    /// The directory that holds the objects of a prefix.
+    /// The directory that contains the objects of a prefix.
     pub fn directory(&self, prefix: &str) -> PathBuf {
         self.directory.path().join(BUCKET).join(prefix)
     }
 
-    /// Has `rule` decide over all requests from now on.
+    /// Lets `rule` decide about all requests from now on.
     pub fn fail(&self, rule: impl Fn(&Parts) -> Option<Fault> + Send + Sync + 'static) {
         *self.shared.rule.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(rule));
     }
 
-    /// Works well from now on.
+    /// Works without faults from now on.
     pub fn heal(&self) {
         *self.shared.rule.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// The requests that came since this was last asked, failed ones included.
+    /// The requests since the last call, including failed ones.
     pub fn requests(&self) -> Vec<Parts> {
         std::mem::take(&mut *self.shared.log.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -129,7 +130,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
             let service = service_fn(move |request| answer(Arc::clone(&shared), request));
-            // That a connection breaks is what this server is for.
+            // Broken connections are what this server is for.
             let _ = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .serve_connection(TokioIo::new(socket), service)
@@ -162,14 +163,14 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<R
     }
     let is_conditional = parts.headers.contains_key(header::IF_MATCH)
         || parts.headers.contains_key(header::IF_NONE_MATCH);
-    let alone = match is_conditional {
+    let exclusive = match is_conditional {
         true => Some(shared.conditional.lock().await),
         false => None,
     };
     let request = Request::from_parts(parts, Body::from(body));
     let response =
         shared.service.call(request).await.map_err(|error| io::Error::other(format!("{error:?}")));
-    drop(alone);
+    drop(exclusive);
     match fault {
         Some(Fault::LoseAnswer) => Err(hang_up()),
         _ => response,

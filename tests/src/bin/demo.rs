@@ -1,6 +1,6 @@
 //! The main job, from a registry to a container that runs lazily, with a table at the end.
 //!
-//! `cargo xtask demo` brings what this needs and runs it.
+//! `cargo xtask demo` installs what this needs and runs it.
 
 use std::fs;
 use std::process::ExitCode;

@@ -1,6 +1,6 @@
 //! containerd's configuration files, per generation.
 //!
-//! What is set beyond the obvious: `restrict_oom_score_adj`, because root of a build machine may lack CAP_SYS_RESOURCE;
+//! The less obvious settings: `restrict_oom_score_adj`, because root on a build machine may lack CAP_SYS_RESOURCE;
 //! `SystemdCgroup = false`, because there is no systemd; `unpack_config`, without which 2.1 cannot unpack with a proxy
 //! snapshotter ("no unpack platforms defined").
 
@@ -23,25 +23,25 @@ pub struct Plugin {
     pub root: PathBuf,
 }
 
-/// How a containerd is to be started.
+/// How to start a containerd.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Generation.
     pub version: Version,
-    /// The proxy snapshotter to use; `None`: containerd's own overlayfs.
+    /// The proxy snapshotter to use; `None` for containerd's own overlayfs.
     pub plugin: Option<Plugin>,
-    /// Whether CRI hands image labels (`containerd.io/snapshot/cri.*`) to the snapshotter.
+    /// Whether CRI passes image labels (`containerd.io/snapshot/cri.*`) to the snapshotter.
     pub cri_labels: bool,
     /// Whether the transfer service (2.1) does so.
     pub transfer_labels: bool,
-    /// The sandbox image, pulled at the start; `None`: CRI is not used.
+    /// The sandbox image, pulled at the start; `None` if CRI is not used.
     pub sandbox: Option<String>,
-    /// Registries: host, authority's certificate, URL.
+    /// Registries: host, certificate of the certificate authority, URL.
     pub(super) registries: Vec<(String, Option<PathBuf>, String)>,
 }
 
 impl Settings {
-    /// With the built-in snapshotter, all labels, no registries and no CRI.
+    /// The built-in snapshotter, all labels, no registries and no CRI.
     pub fn new(version: Version) -> Self {
         Self {
             version,
@@ -59,7 +59,7 @@ impl Settings {
         self
     }
 
-    /// Knows how to reach `registry`.
+    /// Able to reach `registry`.
     pub fn with_registry(mut self, registry: &Registry) -> Self {
         self.registries.push((
             registry.host(),
@@ -75,7 +75,7 @@ impl Settings {
         self
     }
 
-    /// Without any label that names image or layer.
+    /// Without any label that names an image or layer.
     pub fn without_labels(mut self) -> Self {
         (self.cri_labels, self.transfer_labels) = (false, false);
         self
@@ -122,7 +122,7 @@ impl Settings {
         self.sandbox.as_deref().unwrap_or("localhost/no-sandbox:configured")
     }
 
-    /// Plugins that look for devices or daemons which a test machine does not have, and CRI where it is not used.
+    /// Plugins that look for devices or daemons that a test machine does not have, and CRI if it is not used.
     fn disabled_plugins(&self) -> String {
         let mut plugins = vec![
             "io.containerd.snapshotter.v1.aufs",

@@ -1,4 +1,4 @@
-//! containerd's own client and stargz's, which asks the snapshotter before it downloads on every generation.
+//! containerd's own client and stargz's, which with every generation asks the snapshotter before it downloads.
 
 use std::process::Command;
 
@@ -14,7 +14,7 @@ use crate::tools;
 pub enum Client {
     /// `ctr image pull`: lazy with 2.1 only.
     Ctr,
-    /// `ctr-remote image rpull`: lazy with all.
+    /// `ctr-remote image rpull`: lazy with every generation.
     CtrRemote,
 }
 
@@ -26,7 +26,7 @@ impl Containerd {
         Ok(command)
     }
 
-    /// Runs `ctr` in the node's own namespace; any exit status but 0 is an error.
+    /// Runs `ctr` in the node's own containerd namespace; any exit status but 0 is an error.
     pub fn ctr(&self, args: &[&str]) -> Result<Output> {
         self.ctr_in(self.node.name(), args)
     }
@@ -63,7 +63,7 @@ impl Containerd {
                 self.ctr(&args)
             }
             Client::CtrRemote => {
-                // It has no directory of hosts, but takes loopback for plain HTTP.
+                // It does not read a hosts directory, but uses plain HTTP for loopback addresses.
                 self.ctr_remote(&[
                     "image",
                     "rpull",

@@ -1,4 +1,4 @@
-//! containerd 1.6, 1.7 and 2.1 with the CRI plugin, on a [`Node`] of their own.
+//! containerd 1.6, 1.7 and 2.1 with the CRI plugin, each on a [`Node`].
 
 mod config;
 mod ctr;
@@ -32,7 +32,7 @@ pub enum Version {
 }
 
 impl Version {
-    /// All that are tested.
+    /// All generations that are tested.
     pub const ALL: [Self; 3] = [Self::V1_6, Self::V1_7, Self::V2_1];
 }
 
@@ -80,7 +80,7 @@ impl Containerd {
         command.arg("--config").arg(self.dir.join("config.toml")).env("PATH", self.path()?);
         let name = format!("containerd-{}", self.settings.version);
         let mut daemon = self.node.spawn(&name, &command)?;
-        // Answers only when all plugins are there.
+        // Answers only once all plugins are loaded.
         let mut probe = self.ctr_command()?;
         probe.args(["--connect-timeout", "1s", "version"]);
         daemon.wait_until("serving", || {
@@ -90,7 +90,7 @@ impl Containerd {
         Ok(())
     }
 
-    /// Kills it (SIGKILL); its containers go on.
+    /// Kills it (SIGKILL); its containers keep running.
     pub fn kill(&mut self) -> Result<()> {
         if let Some(mut daemon) = self.daemon.take() {
             daemon.end(Signal::KILL)?;
@@ -98,7 +98,7 @@ impl Containerd {
         Ok(())
     }
 
-    /// Stops it (SIGTERM) if it runs, and starts it anew with the same state.
+    /// Stops it (SIGTERM) if it is running, and starts it again with the same state.
     pub fn restart(&mut self) -> Result<()> {
         if let Some(mut daemon) = self.daemon.take() {
             daemon.end(Signal::TERM)?;
@@ -133,7 +133,7 @@ impl Containerd {
         self.settings.plugin.as_ref().map_or("overlayfs", |plugin| &plugin.name)
     }
 
-    /// Directory for `hosts.toml` files, for clients that resolve by themselves.
+    /// Directory for `hosts.toml` files, for clients that resolve references themselves.
     pub fn hosts_dir(&self) -> PathBuf {
         self.dir.join("certs.d")
     }
@@ -154,7 +154,7 @@ impl Containerd {
         fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))
     }
 
-    /// The keys of the snapshots that containerd knows of in the namespace `ns`.
+    /// The keys of the snapshots that containerd knows in the namespace `ns`.
     pub fn snapshots(&self, ns: &str) -> Result<Vec<String>> {
         let list =
             self.ctr_in(ns, &["snapshots", "--snapshotter", self.snapshotter(), "ls"])?.stdout;

@@ -1,4 +1,4 @@
-//! The layers of the realistic image, lowest first.
+//! The layers of the realistic image, base first.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -63,7 +63,7 @@ fn add(entries: &mut Entries, entry: Entry) {
     entries.insert(entry.path.clone(), entry);
 }
 
-/// Reads a package's files as entries, with everything below `/usr` as a merged system has it.
+/// Reads a package's files as entries, with paths as on a system with a merged `/usr`.
 fn unpack(package: &Package, entries: &mut Entries) -> Result<()> {
     let mut child = Command::new(tools::host("dpkg-deb")?)
         .arg("--fsys-tarfile")
@@ -106,7 +106,7 @@ fn unpack(package: &Package, entries: &mut Entries) -> Result<()> {
     Ok(())
 }
 
-/// Adds a hard link; the file stands at whichever path comes first.
+/// Adds a hard link; the file itself goes to whichever path sorts first.
 fn hard_link(entries: &mut Entries, path: Vec<u8>, target: Vec<u8>) -> Result<()> {
     let mut file =
         entries.get(&target).context("a hard link to a file that is not in its package")?.clone();
@@ -134,7 +134,7 @@ fn merged_path(path: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// What the maintainer scripts would do.
+/// Does what the packages' maintainer scripts would do.
 fn finish_base(base: &mut Entries) {
     for name in MERGED {
         add(base, Entry::symlink(name, format!("usr/{name}")));
@@ -154,7 +154,7 @@ fn finish_base(base: &mut Entries) {
     add(base, Entry::file("etc/shadow", "root:*:19000:0:99999:7:::\n").mode(0o640).owner(0, 42));
 }
 
-/// BLAS and LAPACK are chosen by links that `update-alternatives` makes.
+/// Adds the links of `update-alternatives` that select BLAS and LAPACK.
 fn alternatives(numpy: &mut Entries) -> Result<()> {
     for library in ["blas", "lapack"] {
         let suffix = format!("/{library}/lib{library}.so.3");
@@ -177,7 +177,7 @@ fn interpreter(python: &Entries) -> Result<Entry> {
     python.get(&path).cloned().context("python3 is a link to nothing")
 }
 
-/// What programs of the image make: the linker's cache and compiled Python modules.
+/// What programs of the image generate: the linker's cache and compiled Python modules.
 fn generated(dir: &Path, layers: &[Layer]) -> Result<Entries> {
     let root = dir.join("root");
     fs::create_dir_all(&root)?;
@@ -266,11 +266,11 @@ fn application() -> Entries {
     entries
 }
 
-/// Deletes, replaces and links into what lies below.
+/// Deletes and replaces files of the layers below, and links to them.
 fn changes(ping: &Entry, interpreter: &Entry) -> Entries {
     let mut entries = Entries::new();
-    // A link to a lower layer's file, as builders on overlayfs record it: the file is copied up, so it comes along.
-    // (containerd refuses a layer with the link alone.) The link's header repeats what the file has.
+    // A link to a lower layer's file, as builders on overlayfs record it: the file is copied up and so is part of the
+    // layer. (containerd refuses a layer that has only the link.) The link's header repeats the file's attributes.
     let mut python = interpreter.clone();
     python.path = b"usr/local/bin/python".to_vec();
     python.kind = Kind::HardLink(interpreter.path.clone());

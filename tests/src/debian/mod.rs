@@ -1,6 +1,6 @@
-//! The realistic image: Debian with Python and numpy from its packages, in eight layers that hold what real images hold
-//! (whiteouts, an opaque directory, hard links within a layer and into a lower one, a file capability, setuid programs,
-//! devices, a layer that occurs twice).
+//! The realistic image: Debian with Python and numpy from its packages, in eight layers that contain what real images
+//! contain (whiteouts, an opaque directory, hard links within a layer and to a lower one, a file capability, setuid
+//! programs, devices, a layer that occurs twice).
 //!
 //! It is built once from the machine's Debian mirror and kept below cargo's target directory as an OCI layout.
 
@@ -15,11 +15,11 @@ use anyhow::{Context, Result};
 use crate::image::{Config, Format, Image, read_layout, write_layout};
 use crate::tools;
 
-/// Raised when the recipe changes, so that an image of an older one is not used.
+/// Raised when the recipe changes, so that images made by an older one are not used.
 const RECIPE: u32 = 1;
 /// The image's tag in its layout.
 pub const TAG: &str = "numpy";
-/// What the image's own command prints, with a line feed behind it.
+/// What the image's own command prints, without the line feed at the end.
 pub const GREETING: &str = "numpy sums to 4950 in a Debian image";
 /// A program for `python3 -c` that prints numpy's version.
 pub const PRINT_VERSION: &str = "import numpy; print(numpy.__version__)";
@@ -27,16 +27,16 @@ pub const PRINT_VERSION: &str = "import numpy; print(numpy.__version__)";
 /// The built image.
 #[derive(Debug, Clone)]
 pub struct Debian {
-    /// OCI layout that holds it under [`TAG`].
+    /// The OCI layout that contains it under [`TAG`].
     pub layout: PathBuf,
-    /// The image, OCI format.
+    /// The image in OCI format.
     pub image: Image,
-    /// numpy's version, as it says itself.
+    /// numpy's version, as numpy reports it.
     pub numpy: String,
 }
 
 impl Debian {
-    /// The image, built if it does not exist. Several processes may ask at once.
+    /// The image, built if it does not exist. Several processes may call this at once.
     pub fn get() -> Result<Self> {
         tools::require_root()?;
         let base = tools::target_dir()?.join("e2e");

@@ -1,5 +1,5 @@
-//! Debian packages with all they depend on, downloaded with apt into a private state: the machine's own packages play
-//! no part and stay as they are.
+//! Debian packages and their dependencies, downloaded by an apt with a state of its own: the machine's own packages are
+//! neither used nor changed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use crate::process::run;
 use crate::tools;
 
-/// What the image is to hold; dependencies come by themselves.
+/// The packages of the image; apt adds their dependencies.
 const WANTED: [&str; 12] = [
     "base-files",
     "bash",
@@ -60,7 +60,7 @@ pub(super) fn download(dir: &Path) -> Result<Vec<Package>> {
         ] {
             command.arg("-o").arg(format!("{name}={}", value.display()));
         }
-        // Mirrors that stand still are past their date; nothing of the machine's state is locked.
+        // A mirror that is no longer updated has expired metadata. The state is private, so no lock is needed.
         for option in [
             "Acquire::Check-Valid-Until=false",
             "Acquire::Languages=none",

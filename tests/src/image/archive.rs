@@ -1,4 +1,4 @@
-//! What `docker save` writes: a tar of `manifest.json`, the config and the uncompressed layers.
+//! The format of `docker save`: a tar of `manifest.json`, the config and the uncompressed layers.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};

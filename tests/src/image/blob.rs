@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// A blob and what a descriptor says of it.
+/// A blob and what a descriptor says about it.
 #[derive(Debug, Clone)]
 pub struct Blob {
     /// Media type.
@@ -53,7 +53,7 @@ impl Blob {
         self.digest.strip_prefix("sha256:").unwrap_or(&self.digest)
     }
 
-    /// The descriptor that a manifest holds of it.
+    /// Its descriptor, as in a manifest.
     pub fn descriptor(&self) -> Value {
         json!({"mediaType": self.media_type, "digest": self.digest, "size": self.size})
     }
@@ -78,11 +78,11 @@ impl Blob {
     /// The content as JSON.
     pub fn json(&self) -> Result<Value> {
         serde_json::from_slice(&self.bytes()?)
-            .with_context(|| format!("{} is no JSON", self.digest))
+            .with_context(|| format!("{} is not JSON", self.digest))
     }
 }
 
-/// `sha256:…` of some bytes.
+/// The digest of `bytes`, `sha256:…`.
 pub fn digest_of(bytes: &[u8]) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
 }
@@ -99,7 +99,7 @@ impl<W: Write> Hashing<W> {
         Self { out, hasher: Sha256::new(), size: 0 }
     }
 
-    /// What was written to, `sha256:…`, bytes.
+    /// The writer, the digest (`sha256:…`) and the number of bytes.
     pub(super) fn finish(self) -> (W, String, u64) {
         (self.out, format!("sha256:{}", hex::encode(self.hasher.finalize())), self.size)
     }

@@ -1,9 +1,9 @@
-//! What a layer can hold, as typed values. Nothing is cleaned or checked: tests need bad input as well.
+//! What a layer can contain, as typed values. Nothing is cleaned or checked: tests need bad input as well.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A time of modification since 1970.
+/// A modification time, since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Time {
     /// Whole seconds, negative before 1970.
@@ -13,23 +13,23 @@ pub struct Time {
 }
 
 impl Time {
-    /// The time of entries that name none: 2024-01-01T00:00:00Z.
+    /// The time of entries for which none is given: 2024-01-01T00:00:00Z.
     pub const DEFAULT: Self = Self { seconds: 1_704_067_200, nanos: 0 };
 }
 
-/// What a regular file holds.
+/// What a regular file contains.
 #[derive(Debug, Clone)]
 pub enum Content {
     /// These bytes.
     Bytes(Arc<[u8]>),
-    /// So many bytes that do not compress, the same for the same seed.
+    /// Bytes that do not compress, the same for the same seed.
     Noise {
         /// Length in bytes.
         size: u64,
-        /// Which of the possible contents.
+        /// Selects one of the possible contents.
         seed: u64,
     },
-    /// So many zero bytes, written in full.
+    /// This many zero bytes, written in full.
     Zeros(u64),
 }
 
@@ -43,12 +43,12 @@ impl Content {
     }
 }
 
-/// How a sparse file stands in the archive.
+/// How a sparse file is stored in the archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sparse {
     /// GNU tar's old form: type `S`, the map in the header.
     OldGnu,
-    /// GNU tar's PAX form 1.0: the map at the head of the data.
+    /// GNU tar's PAX form 1.0: the map at the beginning of the data.
     Pax,
 }
 
@@ -63,7 +63,7 @@ pub enum Kind {
     SparseFile {
         /// Length in bytes, holes included.
         size: u64,
-        /// Data by offset, ascending. GNU tar wants runs of whole 512-byte blocks, the last one excepted.
+        /// Data by offset, ascending. GNU tar wants runs of whole 512-byte blocks, except for the last one.
         data: Vec<(u64, Vec<u8>)>,
         /// The form in the archive.
         form: Sparse,
@@ -78,7 +78,7 @@ pub enum Kind {
     BlockDevice(u32, u32),
     /// A named pipe.
     Fifo,
-    /// An entry with this type byte and this data, for what no decent archive holds.
+    /// An entry with this type byte and this data, for what no decent archive contains.
     Other(u8, Vec<u8>),
     /// These bytes in place of header and data.
     Raw(Vec<u8>),
@@ -97,16 +97,16 @@ pub struct Entry {
     pub uid: u64,
     /// Group.
     pub gid: u64,
-    /// Time of modification; with nanoseconds it takes a PAX record.
+    /// Modification time; nanoseconds take a PAX record.
     pub mtime: Time,
     /// Extended attributes by full name, as `SCHILY.xattr.` PAX records.
     pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// Further PAX records, raw.
+    /// Additional PAX records, raw.
     pub records: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Entry {
-    /// An entry of root's with mode 0644 (directories: 0755) and [`Time::DEFAULT`].
+    /// An entry owned by root with mode 0644 (directories: 0755) and [`Time::DEFAULT`].
     pub fn new(path: impl Into<Vec<u8>>, kind: Kind) -> Self {
         let mode = match kind {
             Kind::Dir => 0o755,
@@ -155,7 +155,7 @@ impl Entry {
         Self::new(path, Kind::HardLink(target.into()))
     }
 
-    /// A whiteout as the OCI image-spec defines it: `path` of the layers below is no more.
+    /// A whiteout as the OCI image-spec defines it: removes `path` of the layers below.
     pub fn whiteout(path: impl AsRef<[u8]>) -> Self {
         let path = path.as_ref();
         let start = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
@@ -163,7 +163,7 @@ impl Entry {
         Self::file([parent, b".wh.", name].concat(), "")
     }
 
-    /// An opaque marker: `dir` shows nothing of the layers below.
+    /// An opaque whiteout: hides everything that the layers below have in `dir`.
     pub fn opaque(dir: impl AsRef<[u8]>) -> Self {
         Self::file([dir.as_ref(), b"/.wh..wh..opq"].concat(), "")
     }
@@ -180,7 +180,7 @@ impl Entry {
         self
     }
 
-    /// With this time of modification.
+    /// With this modification time.
     pub fn mtime(mut self, seconds: i64, nanos: u32) -> Self {
         self.mtime = Time { seconds, nanos };
         self
@@ -192,7 +192,7 @@ impl Entry {
         self
     }
 
-    /// With this further PAX record, which may contradict the header.
+    /// With this additional PAX record, which may contradict the header.
     pub fn record(mut self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Self {
         self.records.push((key.into(), value.into()));
         self

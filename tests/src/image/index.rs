@@ -17,7 +17,7 @@ pub struct Index {
 }
 
 impl Index {
-    /// An index over images, with the platforms of their configs.
+    /// An index of `images`, with the platforms of their configs.
     pub fn new(format: Format, images: Vec<Image>) -> Result<Self> {
         let media_type = match format {
             Format::Oci => "application/vnd.oci.image.index.v1+json",

@@ -1,4 +1,4 @@
-//! Entries to a layer blob, streamed through hash and compressor into a file.
+//! Builds a layer blob from entries, streaming them through hash and compressor into a file.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -37,7 +37,7 @@ pub struct Layer {
     pub tar_size: u64,
 }
 
-/// A layer in the making.
+/// A layer that is being built.
 #[derive(Debug)]
 pub struct LayerBuilder {
     tar: TarWriter<Hashing<Compressor>>,
@@ -64,14 +64,14 @@ impl std::fmt::Debug for Hashing<Compressor> {
 }
 
 impl LayerBuilder {
-    /// Starts a layer whose blob will lie in `dir`.
+    /// Starts a layer whose blob will be in `dir`.
     pub fn new(dir: &Path, compression: Compression, long_names: LongNames) -> Result<Self> {
         fs::create_dir_all(dir)?;
         let file = tempfile::NamedTempFile::new_in(dir)
             .with_context(|| format!("making a file in {}", dir.display()))?;
         let out = Hashing::new(BufWriter::new(file.reopen()?));
         let compressor = match compression {
-            // A middling level: images are built often and looked at once.
+            // A medium level: images are built often and read once.
             Compression::Gzip => {
                 Compressor::Gzip(GzBuilder::new().write(out, flate2::Compression::new(4)))
             }
@@ -88,7 +88,7 @@ impl LayerBuilder {
             .with_context(|| format!("writing {}", String::from_utf8_lossy(&entry.path)))
     }
 
-    /// Ends the layer; the blob is named by its digest.
+    /// Finishes the layer; the blob file is named by its digest.
     pub fn finish(self) -> Result<Layer> {
         let (compressor, diff_id, tar_size) = self.tar.finish()?.finish();
         let hashing = match compressor {

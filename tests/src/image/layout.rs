@@ -14,7 +14,7 @@ use super::manifest::Image;
 /// The annotation that names an entry of a layout's index.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
-/// Adds `artifact` to the layout `dir` under `tag`; the layout is made if it does not exist.
+/// Adds `artifact` to the layout `dir` under `tag`; the layout is created if it does not exist.
 pub fn write_layout(dir: &Path, tag: &str, artifact: &dyn Artifact) -> Result<()> {
     let blobs = dir.join("blobs/sha256");
     fs::create_dir_all(&blobs)?;
@@ -57,7 +57,7 @@ pub fn read_layout(dir: &Path, tag: &str) -> Result<Image> {
         .into_iter()
         .flatten()
         .find(|descriptor| descriptor["annotations"][REF_NAME] == tag)
-        .with_context(|| format!("{} holds no image {tag}", dir.display()))?;
+        .with_context(|| format!("{} has no image {tag}", dir.display()))?;
     let open = |descriptor: &Value| -> Result<Blob> {
         let field = |name: &str| {
             descriptor[name].as_str().with_context(|| format!("a descriptor without {name}"))
@@ -65,7 +65,7 @@ pub fn read_layout(dir: &Path, tag: &str) -> Result<Image> {
         let digest = field("digest")?;
         let hex = digest
             .strip_prefix("sha256:")
-            .with_context(|| format!("{digest} is no sha256 digest"))?;
+            .with_context(|| format!("{digest} is not a sha256 digest"))?;
         let size = descriptor["size"].as_u64().context("a descriptor without size")?;
         Ok(Blob::from_file(
             field("mediaType")?,

@@ -1,4 +1,4 @@
-//! An image: config and manifest over its layers, in either format.
+//! An image: its layers, config and manifest, in either format.
 
 use anyhow::{Result, ensure};
 use serde_json::{Map, Value, json};
@@ -17,7 +17,7 @@ pub enum Format {
     Docker,
 }
 
-/// What an image says of how to run it, and for which platform it is.
+/// How to run an image, and its platform.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Entry point; empty for none.
@@ -32,9 +32,9 @@ pub struct Config {
     pub user: String,
     /// Labels.
     pub labels: Vec<(String, String)>,
-    /// Operating system, by Go's name.
+    /// Operating system, under Go's name for it.
     pub os: String,
-    /// Architecture, by Go's name.
+    /// Architecture, under Go's name for it.
     pub architecture: String,
     /// Variant of the architecture; empty for none.
     pub variant: String,
@@ -58,7 +58,7 @@ impl Default for Config {
     }
 }
 
-/// The host's architecture by Go's name, as images give it.
+/// The host's architecture under Go's name for it, as in images.
 pub fn host_architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -126,7 +126,7 @@ pub struct Image {
     pub manifest: Blob,
     /// The config; its digest is the image ID.
     pub config: Blob,
-    /// The layers, lowest first, with the media types of the manifest.
+    /// The layers, base first, with the media types of the manifest.
     pub layers: Vec<Layer>,
     /// How it runs.
     pub settings: Config,
@@ -135,7 +135,7 @@ pub struct Image {
 }
 
 impl Image {
-    /// Puts an image together.
+    /// Builds an image from `layers`, base first.
     pub fn new(format: Format, settings: Config, layers: &[Layer]) -> Result<Self> {
         let mut layers = layers.to_vec();
         for layer in &mut layers {
@@ -163,19 +163,19 @@ impl Image {
         Ok(Self { manifest, config, layers, settings, format })
     }
 
-    /// A new image with more layers on top of this one's, as `FROM` gives it.
+    /// A new image with more layers on top of this one's, as with `FROM`.
     pub fn derive(&self, settings: Config, more: &[Layer]) -> Result<Self> {
         Self::new(self.format, settings, &[self.layers.as_slice(), more].concat())
     }
 
-    /// Bytes of all layer blobs; a layer that occurs twice counts once.
+    /// Total size of the layer blobs in bytes; a layer that occurs twice counts once.
     pub fn layer_bytes(&self) -> u64 {
         let sizes: std::collections::BTreeMap<_, _> =
             self.layers.iter().map(|layer| (&layer.blob.digest, layer.blob.size)).collect();
         sizes.values().sum()
     }
 
-    /// Reads manifest, config and layers back from blobs that `open` finds by digest.
+    /// Reads manifest, config and layers back; `open` finds blobs by digest.
     pub(super) fn from_manifest(
         manifest: Blob,
         open: impl Fn(&Value) -> Result<Blob>,
@@ -201,7 +201,7 @@ impl Image {
                     Some("zstd") => Compression::Zstd,
                     _ => Compression::None,
                 };
-                // The tar's size is known to its builder alone.
+                // Only the builder knows the size of the tar.
                 Ok(Layer { diff_id: text(diff_id), compression, tar_size: 0, blob })
             })
             .collect::<Result<Vec<_>>>()?;

@@ -1,8 +1,8 @@
 //! A reproducible image builder: the same entries always give the same digests.
 //!
-//! Tests describe a layer as a list of typed [`Entry`]s, hostile ones too, and get an [`Image`] that can be written as an
-//! OCI layout or a docker-archive or pushed to a registry. Formats: OCI image-spec 1.1 and Docker's image manifest
-//! version 2, schema 2.
+//! Tests describe a layer as a list of typed [`Entry`]s, including hostile ones, and get an [`Image`] that can be written
+//! as an OCI layout or a docker-archive or pushed to a registry. The formats are OCI image-spec 1.1 and Docker's image
+//! manifest version 2, schema 2.
 
 mod archive;
 mod blob;
@@ -28,8 +28,8 @@ pub use tar_writer::{LongNames, TarWriter};
 pub trait Artifact {
     /// The manifest or index itself.
     fn top(&self) -> &Blob;
-    /// All blobs it needs (configs, layers), manifests excluded.
+    /// All blobs it needs except manifests: configs and layers.
     fn blobs(&self) -> Vec<&Blob>;
-    /// Manifests that the top one names.
+    /// The manifests that it lists, if it is an index.
     fn manifests(&self) -> Vec<&Blob>;
 }

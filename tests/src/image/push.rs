@@ -10,7 +10,7 @@ use super::Artifact;
 use super::blob::Blob;
 use crate::registry::{PASSWORD, Registry, USER};
 
-/// Uploads `artifact` as `name` (`repository:tag`), blobs that are there already excepted.
+/// Uploads `artifact` as `name` (`repository:tag`), except for blobs that the registry already has.
 pub fn push(registry: &Registry, name: &str, artifact: &dyn Artifact) -> Result<()> {
     let (repository, tag) = name.split_once(':').with_context(|| format!("{name} has no tag"))?;
     let mut client = Client::builder().timeout(Duration::from_secs(120));
@@ -46,7 +46,7 @@ impl Upload {
     fn authorized(&self, request: RequestBuilder) -> RequestBuilder {
         match &self.token {
             Some(token) => request.bearer_auth(token),
-            // A registry without users does not look at it.
+            // A registry without users ignores it.
             None => request.basic_auth(USER, Some(PASSWORD)),
         }
     }

@@ -1,7 +1,7 @@
 //! Writes entries as a tar stream: POSIX.1-2001 (PAX) with GNU's forms for sparse files and, on request, long names.
 //!
-//! The `tar` crate refuses to write the paths, records and types that hostile images hold, so headers are laid out here;
-//! field formats and checksum stay the crate's.
+//! The `tar` crate refuses to write the paths, records and types of hostile images, so headers are laid out here; the
+//! crate still provides the field formats and the checksum.
 
 use std::io::{self, Write};
 
@@ -9,13 +9,13 @@ use tar::{EntryType, Header};
 
 use super::entry::{Content, Entry, Kind, Sparse};
 
-/// tar's unit.
+/// The size of a tar block in bytes.
 const BLOCK: usize = 512;
-/// Longest name that the header's own field holds.
+/// Longest name that fits into the header's own field.
 const NAME_FIELD: usize = 100;
-/// Largest id that seven octal digits hold.
+/// Largest id that seven octal digits can represent.
 const MAX_ID: u64 = 0o777_7777;
-/// Largest size and time that eleven octal digits hold.
+/// Largest size and time that eleven octal digits can represent.
 const MAX_NUMBER: u64 = 0o777_7777_7777;
 
 /// How names longer than the header's field are written.
@@ -28,7 +28,7 @@ pub enum LongNames {
     Gnu,
 }
 
-/// A tar stream in the making.
+/// A tar stream that is being written.
 #[derive(Debug)]
 pub struct TarWriter<W: Write> {
     out: W,
@@ -82,7 +82,7 @@ impl<W: Write> TarWriter<W> {
         }
     }
 
-    /// Ends the stream with two empty blocks and returns what it was written to.
+    /// Ends the stream with two empty blocks and returns the underlying writer.
     pub fn finish(mut self) -> io::Result<W> {
         self.out.write_all(&[0; 2 * BLOCK])?;
         Ok(self.out)
@@ -174,7 +174,7 @@ impl<W: Write> TarWriter<W> {
     }
 }
 
-/// xorshift64*: fast, and nothing can compress it.
+/// xorshift64*: fast and incompressible.
 fn noise(state: &mut u64, chunk: &mut [u8]) {
     for word in chunk.chunks_mut(8) {
         *state ^= *state >> 12;
@@ -190,16 +190,16 @@ enum Data<'a> {
     Content(&'a Content),
 }
 
-/// What stands behind an entry's header, and what the header must say of it.
+/// The data that follows an entry's header, and what the header must say about it.
 struct Body<'a> {
     kind: u8,
     device: Option<(u32, u32)>,
     /// Whether the PAX records carry the name themselves.
     names_itself: bool,
     records: Vec<(&'static str, Vec<u8>)>,
-    /// Old GNU sparse: real size and the map.
+    /// For the old GNU form of sparse files: the real size and the map.
     sparse: Option<(u64, Vec<(u64, u64)>)>,
-    /// Further header blocks.
+    /// Extension blocks of the header.
     extended: Vec<[u8; BLOCK]>,
     data: Data<'a>,
 }
@@ -226,7 +226,7 @@ impl<'a> Body<'a> {
             Kind::Other(kind, data) => {
                 Body { data: Data::Bytes(data.clone()), ..plain(*kind, None) }
             }
-            // Written as it is, before a body is asked for.
+            // Written as it is, before a body is needed.
             Kind::Raw(bytes) => Body { data: Data::Bytes(bytes.clone()), ..plain(b'0', None) },
             Kind::SparseFile { size, data, form: Sparse::OldGnu } => {
                 let map = sparse_map(*size, data);
@@ -262,7 +262,7 @@ impl<'a> Body<'a> {
         }
     }
 
-    /// Bytes behind the header.
+    /// Bytes of data after the header.
     fn size(&self) -> u64 {
         match &self.data {
             Data::Bytes(bytes) => bytes.len() as u64,
@@ -304,7 +304,7 @@ fn sparse_map(size: u64, data: &[(u64, Vec<u8>)]) -> Vec<(u64, u64)> {
     data.iter().map(|(offset, bytes)| (*offset, bytes.len() as u64)).chain([(size, 0)]).collect()
 }
 
-/// A block of up to 21 runs; the byte behind them says whether another block follows.
+/// A block of up to 21 runs; the byte after them says whether another block follows.
 fn extended_header(runs: &[(u64, u64)], more: bool) -> [u8; BLOCK] {
     let mut block = [0; BLOCK];
     for (field, (offset, length)) in block.chunks_exact_mut(24).zip(runs) {
