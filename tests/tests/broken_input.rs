@@ -1,5 +1,5 @@
-//! Hostile and broken input: a clear error that names the thing, an exit status that is not 0, and a
-//! repository that is byte for byte as before.
+//! Hostile and broken input: a clear error that names the culprit, a non-zero exit status, and a repository that
+//! is byte for byte as before.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,19 +14,19 @@ use e2e::tree_diff::ensure_same;
 use e2e::{Context, Result, ensure};
 use tempfile::TempDir;
 
-/// A repository with an image in it, among other files that nobody may touch.
-struct Place {
+/// A repository with an image in it, and other files beside it, none of which may change.
+struct Fixture {
     dir: TempDir,
     before: Tree,
 }
 
-impl Place {
+impl Fixture {
     fn new() -> Result<Self> {
         let dir = TempDir::new()?;
-        let place = Self { dir, before: Tree::default() };
-        fs::create_dir(place.repository())?;
-        fs::create_dir(place.dir.path().join("outside"))?;
-        fs::write(place.dir.path().join("outside/secret"), "secret")?;
+        let fixture = Self { dir, before: Tree::default() };
+        fs::create_dir(fixture.repository())?;
+        fs::create_dir(fixture.dir.path().join("outside"))?;
+        fs::write(fixture.dir.path().join("outside/secret"), "secret")?;
         let work = TempDir::new()?;
         let good = Layer::build(
             work.path(),
@@ -36,17 +36,17 @@ impl Place {
         let image = Image::new(Format::Oci, Config::with_cmd(["true"]), &[good])?;
         let layout = work.path().join("layout");
         write_layout(&layout, "good", &image)?;
-        Convert::new(&format!("oci:{}:good", layout.display()), &place.repository()).run()?;
-        let before = place.read()?;
-        Ok(Self { before, ..place })
+        Convert::new(&format!("oci:{}:good", layout.display()), &fixture.repository()).run()?;
+        let before = fixture.read()?;
+        Ok(Self { before, ..fixture })
     }
 
     fn repository(&self) -> PathBuf {
         self.dir.path().join("repository")
     }
 
-    /// All that is in the repository and around it. Only the time of the repository's own directory does
-    /// not count: the publisher's working directory comes and goes in it.
+    /// Everything in the repository and around it. Only the modification time of the repository's own directory
+    /// is left out, because the publisher creates and removes its working directory there.
     fn read(&self) -> Result<Tree> {
         let mut tree = Tree::read(self.dir.path())?;
         if let Some(facts) = tree.0.get_mut(b"repository".as_slice()) {
@@ -55,7 +55,7 @@ impl Place {
         Ok(tree)
     }
 
-    /// Nothing at all has changed.
+    /// Checks that nothing at all has changed.
     fn check_untouched(&self) -> Result<()> {
         ensure_same("before", &self.before, "after", &self.read()?)
     }
@@ -68,12 +68,16 @@ impl Place {
         convert.run_any()
     }
 
-    /// Converting fails, says all of `words`, and changes nothing.
+    /// Checks that converting fails, that the error contains all `words`, and that nothing changes.
     fn check_refused(&self, source: &str, flags: &[(&str, &str)], words: &[&str]) -> Result<()> {
         let output = self.convert(source, flags)?;
         ensure!(output.status.code() == Some(1), "status {}\n{}", output.status, output.both());
         for word in words {
-            ensure!(output.stderr.contains(word), "nothing is said of {word:?}\n{}", output.both());
+            ensure!(
+                output.stderr.contains(word),
+                "the error does not mention {word:?}\n{}",
+                output.both()
+            );
         }
         ensure!(!output.both().contains("panicked"), "{}", output.both());
         self.check_untouched()
@@ -87,7 +91,7 @@ fn layout_of(dir: &Path, layers: &[Layer]) -> Result<String> {
     Ok(format!("oci:{}:bad", layout.display()))
 }
 
-/// Entries, and what the error has to name.
+/// A name for the case, its entries, and what the error has to mention.
 type Hostile = (&'static str, Vec<Entry>, &'static [&'static str]);
 
 fn hostile() -> Vec<Hostile> {
@@ -133,28 +137,28 @@ fn hostile() -> Vec<Hostile> {
 
 #[test]
 fn hostile_tars() -> Result<()> {
-    let place = Place::new()?;
+    let fixture = Fixture::new()?;
     for (name, entries, words) in hostile() {
         let work = TempDir::new()?;
         let layer = Layer::build(work.path(), Compression::Gzip, &entries)?;
         let digest = layer.blob.digest.clone();
         let source = layout_of(work.path(), &[layer])?;
         let mut words = words.to_vec();
-        // The error of a link to a lower layer is found later and names the link.
+        // A broken link to a lower layer is found later, and its error names the link.
         if name != "hard link to nothing" {
             words.push(&digest);
         }
-        place.check_refused(&source, &[], &words).with_context(|| name.to_owned())?;
+        fixture.check_refused(&source, &[], &words).with_context(|| name.to_owned())?;
     }
     let escaped = Path::new("/etc/ducc-was-here");
     ensure!(!escaped.exists(), "{} was written", escaped.display());
     Ok(())
 }
 
-/// A leading slash says nothing in a layer: the file lands inside.
+/// A leading slash means nothing in a layer: the file stays inside.
 #[test]
 fn absolute_names_stay_inside() -> Result<()> {
-    let place = Place::new()?;
+    let fixture = Fixture::new()?;
     let work = TempDir::new()?;
     let layer = Layer::build(
         work.path(),
@@ -164,9 +168,9 @@ fn absolute_names_stay_inside() -> Result<()> {
             Entry::symlink("/abs", "/etc/ducc-was-here"),
         ],
     )?;
-    let output = place.convert(&layout_of(work.path(), &[layer])?, &[])?;
+    let output = fixture.convert(&layout_of(work.path(), &[layer])?, &[])?;
     ensure!(output.status.success(), "{}", output.both());
-    let inside = place.repository().join("r.io/bad:1/etc/ducc-was-here");
+    let inside = fixture.repository().join("r.io/bad:1/etc/ducc-was-here");
     ensure!(fs::read_to_string(inside)? == "inside");
     ensure!(!Path::new("/etc/ducc-was-here").exists(), "written outside");
     Ok(())
@@ -174,7 +178,7 @@ fn absolute_names_stay_inside() -> Result<()> {
 
 #[test]
 fn bombs_and_limits() -> Result<()> {
-    let place = Place::new()?;
+    let fixture = Fixture::new()?;
     let work = TempDir::new()?;
     let zeros = Entry::new("zeros", Kind::File(e2e::image::Content::Zeros(64 << 20)));
     let holes = Kind::SparseFile {
@@ -192,7 +196,12 @@ fn bombs_and_limits() -> Result<()> {
             &[("--max-file-size", "1000000")],
             &["zeros", "limit of 1000000"],
         ),
-        ("all of a tar", vec![zeros], &[("--max-unpacked-size", "1000000")], &["limit of 1000000"]),
+        (
+            "a tar as a whole",
+            vec![zeros],
+            &[("--max-unpacked-size", "1000000")],
+            &["limit of 1000000"],
+        ),
         ("a sparse petabyte", vec![Entry::new("sparse", holes)], &[], &["sparse"]),
         ("too deep", vec![deep], &[("--max-path-depth", "20")], &["limit of 20"]),
         ("too many", many, &[("--max-entries", "49")], &["limit of 49"]),
@@ -200,7 +209,7 @@ fn bombs_and_limits() -> Result<()> {
     for (name, entries, flags, words) in cases {
         let layer = Layer::build(work.path(), Compression::Gzip, &entries)?;
         let source = layout_of(work.path(), &[layer])?;
-        place.check_refused(&source, flags, words).with_context(|| name.to_owned())?;
+        fixture.check_refused(&source, flags, words).with_context(|| name.to_owned())?;
     }
     Ok(())
 }
@@ -223,7 +232,7 @@ fn sound_image(work: &Path) -> Result<Image> {
 
 #[test]
 fn a_registry_that_fails() -> Result<()> {
-    let place = Place::new()?;
+    let fixture = Fixture::new()?;
     let work = TempDir::new()?;
     let image = sound_image(work.path())?;
     let quick = [("--attempts", "2"), ("--stall-timeout", "0.5")];
@@ -244,7 +253,7 @@ fn a_registry_that_fails() -> Result<()> {
     ];
     for (fault, words) in cases {
         let registry = FaultyRegistry::start(&image, fault.clone())?;
-        place
+        fixture
             .check_refused(&registry.source(), &quick, words)
             .with_context(|| format!("{fault:?}"))?;
     }
@@ -260,20 +269,20 @@ fn a_registry_that_recovers() -> Result<()> {
         Fault::StatusFor(2, 429, "Retry-After: 0"),
         Fault::StatusFor(2, 503, "X-Fault: yes"),
     ] {
-        let place = Place::new()?;
+        let fixture = Fixture::new()?;
         let registry = FaultyRegistry::start(&image, fault.clone())?;
-        let output = place.convert(&registry.source(), &[])?;
+        let output = fixture.convert(&registry.source(), &[])?;
         ensure!(output.status.success(), "{fault:?}: {}", output.both());
-        let two = fs::metadata(place.repository().join("r.io/bad:1/d/two"))?;
+        let two = fs::metadata(fixture.repository().join("r.io/bad:1/d/two"))?;
         ensure!(two.len() == 200_000, "{fault:?}: {} bytes", two.len());
     }
     Ok(())
 }
 
-/// Damage in a real registry's store: digest and size are checked whatever the server says.
+/// Damage in a real registry's store: digest and size are checked, whatever the server says.
 #[test]
 fn damaged_blobs() -> Result<()> {
-    let place = Place::new()?;
+    let fixture = Fixture::new()?;
     let work = TempDir::new()?;
     let image = sound_image(work.path())?;
     let digest = image.layers[1].blob.digest.clone();
@@ -287,7 +296,7 @@ fn damaged_blobs() -> Result<()> {
         let registry = Registry::start()?;
         push(&registry, "bad/image:1", &image)?;
         fs::write(registry.blob_file(&digest)?, bytes)?;
-        place
+        fixture
             .check_refused(
                 &registry.source("bad/image:1"),
                 &[("--attempts", "2")],
@@ -298,10 +307,10 @@ fn damaged_blobs() -> Result<()> {
     Ok(())
 }
 
-/// What an image says of itself is false.
+/// Images with false information about themselves.
 #[test]
 fn lying_documents() -> Result<()> {
-    let place = Place::new()?;
+    let fixture = Fixture::new()?;
     let work = TempDir::new()?;
     let sound = sound_image(work.path())?;
     let [first, second] = &sound.layers[..] else { unreachable!("two layers") };
@@ -310,21 +319,21 @@ fn lying_documents() -> Result<()> {
     wrong_diff_id.diff_id = second.diff_id.clone();
     let source = layout_of(work.path(), &[wrong_diff_id])?;
     let words = [first.blob.digest.as_str(), first.diff_id.as_str(), second.diff_id.as_str()];
-    place.check_refused(&source, &[], &words).context("wrong DiffID")?;
+    fixture.check_refused(&source, &[], &words).context("wrong DiffID")?;
 
-    // The layer is in the repository by now, and nothing else may be published behind its DiffID.
-    let place = Place::new()?;
-    let output = place.convert(&layout_of(work.path(), std::slice::from_ref(first))?, &[])?;
+    // The layer is now in the repository; nothing else may be published under its DiffID.
+    let fixture = Fixture::new()?;
+    let output = fixture.convert(&layout_of(work.path(), std::slice::from_ref(first))?, &[])?;
     ensure!(output.status.success(), "{}", output.both());
-    let place = Place { before: place.read()?, ..place };
-    place.check_refused(&source, &[], &words).context("wrong DiffID of a published layer")?;
+    let fixture = Fixture { before: fixture.read()?, ..fixture };
+    fixture.check_refused(&source, &[], &words).context("wrong DiffID of a published layer")?;
 
-    let place = Place::new()?;
+    let fixture = Fixture::new()?;
     let mut layers = sound.layers.clone();
     layers[0].blob.size -= 1;
     let smaller = Image::new(Format::Oci, Config::with_cmd(["true"]), &layers)?;
     let registry = FaultyRegistry::start(&smaller, Fault::None)?;
     let size = format!("expected {}", layers[0].blob.size);
     let words = [first.blob.digest.as_str(), size.as_str()];
-    place.check_refused(&registry.source(), &[("--attempts", "2")], &words).context("wrong size")
+    fixture.check_refused(&registry.source(), &[("--attempts", "2")], &words).context("wrong size")
 }

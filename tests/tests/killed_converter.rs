@@ -1,4 +1,5 @@
-//! kill -9 of the converter at 50 points of a conversion: never half an image, and the next run completes it.
+//! kill -9 of the converter at 50 points of a conversion: no image is ever half visible, and the next run completes
+//! it.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +17,7 @@ use tempfile::TempDir;
 const POINTS: u32 = 50;
 const NAME: &str = "r.io/tool:1";
 
-/// Enough names that every phase takes a while: two layers and 1,200 files.
+/// Enough names for every phase to take a while: two layers and 1,200 files.
 fn image(work: &Path) -> Result<Image> {
     let mut layers = Vec::new();
     for layer in 0..2 {
@@ -37,7 +38,8 @@ fn image(work: &Path) -> Result<Image> {
     Image::new(Format::Oci, Config::with_cmd(["true"]), &layers)
 }
 
-/// The published trees; the times in DUCC's own records are those of the run.
+/// The published trees, without what differs from run to run: DUCC's own records, and times outside of root file
+/// systems.
 fn published(repository: &Path) -> Result<Tree> {
     let mut tree = Tree::read(repository)?;
     tree.0.retain(|path, _| !path.ends_with(b"/.metadata/layers.json"));
@@ -63,7 +65,7 @@ fn at_fifty_points() -> Result<()> {
     let reference = repository()?;
     let begun = Instant::now();
     convert(reference.path()).run()?;
-    // How long a run takes; shortened when one turns out to be faster.
+    // How long a run takes; shortened if one turns out to be faster.
     let mut whole = begun.elapsed();
     let reference = published(reference.path())?;
 
@@ -102,7 +104,7 @@ fn at_fifty_points() -> Result<()> {
     Ok(())
 }
 
-/// In memory, so that making it durable does not wait for whatever else the machine's disk is busy with.
+/// A repository in memory, so that making it durable does not wait for whatever else keeps the machine's disk busy.
 fn repository() -> Result<TempDir> {
     Ok(TempDir::new_in("/dev/shm")?)
 }
@@ -112,17 +114,17 @@ fn check_after_kill(
     again: impl FnOnce() -> Result<()>,
     reference: &Tree,
 ) -> Result<()> {
-    // What is seen is whole: a public name leads to all of its image.
+    // What is visible is complete: a public name leads to the whole image.
     let public = repository.join(NAME);
     if fs::symlink_metadata(&public).is_ok() {
         let seen = Tree::read(&fs::canonicalize(&public)?)?;
         ensure!(
             seen.get("d29/l1-19").is_ok() && seen.get("d1/l0-1").is_err(),
-            "half an image is seen"
+            "half an image is visible"
         );
     }
     again().context("the next run")?;
     ensure_same("undisturbed", reference, "killed and run again", &published(repository)?)?;
-    ensure!(!repository.join(".ducc").exists(), "the staging area is left");
+    ensure!(!repository.join(".ducc").exists(), "the staging area is still there");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A published image starts without its layers being downloaded: by every client, from the full and the thin image.
+//! A published image starts without a download of its layers, with every client, from the full and the thin image.
 
 use std::collections::BTreeSet;
 
@@ -10,10 +10,10 @@ use e2e::registry::Traffic;
 use e2e::site::{Site, thin_name};
 
 const NAME: &str = "lazy/debian:numpy";
-/// All that may be transferred to start an image: manifest and configuration.
+/// The most that may be transferred to start an image, in bytes: manifest and configuration.
 const MAX_BYTES: u64 = 64 * 1024;
 
-/// A site with the Debian image, and its full and thin reference.
+/// A site with the Debian image, and the references of the full and the thin image.
 fn published() -> Result<(Site, Image, [String; 2])> {
     let site = Site::new()?;
     let image = Debian::get()?.docker_image()?;

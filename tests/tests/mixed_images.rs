@@ -1,4 +1,4 @@
-//! What is only partly in a repository, or not at all, and what has another form there.
+//! Images that are only partly in a repository, or not at all, or in another form.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 const BASE: &str = "mixed/base:1";
 
-/// Busybox and a layer with a file, published.
+/// A published image: busybox and a layer with a file.
 fn base(site: &Site) -> Result<Image> {
     let entries = [
         Entry::dir("etc"),
@@ -28,7 +28,7 @@ fn base(site: &Site) -> Result<Image> {
     Ok(image)
 }
 
-/// An image on top of `base` that is pushed, but not published, and its top layer.
+/// An image with one more layer than `base`, pushed but not published.
 fn derived(site: &Site, name: &str, base: &Image) -> Result<Image> {
     let entries = [
         Entry::dir("etc"),
@@ -124,7 +124,7 @@ fn a_thin_image_without_its_repository_fails_cleanly() -> Result<()> {
             let error = cri.pull(&thin, None).expect_err(&what).to_string();
             assert!(error.contains("wrong diff id"), "{what}: {error}");
             assert!(cri.run("thin", &thin, &[]).is_err(), "{what}: a container of a failed pull");
-            // The node is none the worse for it.
+            // The node has not suffered.
             let full = site.registry.reference(BASE);
             let cri = cri.with_retries(3);
             cri.pull(&full, None)?;
@@ -139,7 +139,7 @@ fn an_image_outside_the_repository_is_as_with_overlayfs() -> Result<()> {
     let site = Site::new()?;
     let entries =
         [Entry::dir("data"), Entry::file("data/lower", "lower\n"), Entry::whiteout("etc/group")];
-    // Not the sandbox's busybox layer, whose blob containerd would have already.
+    // Not the sandbox's busybox layer, because containerd would already have its blob.
     let mut bottom = busybox::entries()?;
     bottom.push(Entry::file("etc/image", "local\n"));
     let layers = [bottom.as_slice(), &entries]
@@ -157,14 +157,14 @@ fn an_image_outside_the_repository_is_as_with_overlayfs() -> Result<()> {
             site.registry.watch(|| containerd.pull(Client::CtrRemote, &reference))?;
         assert_eq!(fetched(&traffic), digests(&image, &image.layers), "{version}: blobs fetched");
         for id in ["first", "second"] {
-            // What one container deletes and writes, another does not see.
+            // One container does not see what another one deletes and writes.
             assert_eq!(
                 containerd.run(&reference, id, &[])?.stdout,
                 "lower\nupper\n",
                 "{version}, {id}"
             );
         }
-        // The sandbox image of CRI stays; nothing of this one may.
+        // CRI's sandbox image stays; nothing of this one may.
         let kept = containerd.snapshots("k8s.io")?.len();
         containerd.ctr(&["images", "rm", "--sync", &reference])?;
         assert_eq!(

@@ -1,5 +1,5 @@
-//! Publishers of one CernVM-FS repository at the same time, publishers and collectors that are killed: no
-//! revision is lost, and what is referred to is there.
+//! Several publishers of one CernVM-FS repository at the same time, and publishers and collectors that are killed: no
+//! revision is lost, and everything that is referred to exists.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -60,7 +60,7 @@ fn two_publishers_lose_nothing() -> Result<()> {
     for round in 0..ROUNDS {
         for publisher in ["a", "b"] {
             let flat = e2e::native::tree(&snapshot, format!("r.io/{publisher}:{round}"))?;
-            ensure!(flat.get("d/f").is_ok(), "{publisher}:{round} is not whole");
+            ensure!(flat.get("d/f").is_ok(), "{publisher}:{round} is not complete");
         }
     }
     native.check()
@@ -86,15 +86,15 @@ fn image(dir: &Path) -> Result<String> {
     Ok(format!("oci:{}:t", layout.display()))
 }
 
-/// Runs a command again and again and kills it at points spread over its duration. `prepare` makes each run
-/// have something to do, `look` sees what the kill has left.
+/// Runs a command again and again and kills it at points spread over its duration. `prepare` gives each run
+/// something to do; `check` examines what the kill has left behind.
 fn kill_at_points(
     prepare: &mut dyn FnMut() -> Result<std::process::Command>,
-    look: &mut dyn FnMut() -> Result<()>,
+    check: &mut dyn FnMut() -> Result<()>,
 ) -> Result<()> {
     let begun = Instant::now();
     run(&mut prepare()?)?;
-    // How long a run takes; shortened when one turns out to be faster.
+    // How long a run takes; shortened if one turns out to be faster.
     let mut whole = begun.elapsed();
     let mut killed = 0;
     for _ in 0..POINTS * 4 {
@@ -116,7 +116,7 @@ fn kill_at_points(
             continue;
         }
         killed += 1;
-        look().with_context(|| format!("killed after {ran:?}"))?;
+        check().with_context(|| format!("killed after {ran:?}"))?;
     }
     ensure!(killed == POINTS, "only {killed} runs were killed before their end");
     Ok(())
@@ -152,7 +152,7 @@ fn a_killed_publisher_leaves_a_sound_repository() -> Result<()> {
     )
 }
 
-/// Without the times of the run, which Singularity's files have.
+/// Without the times of Singularity's files, which are those of the run.
 fn stable(tree: &Tree) -> Tree {
     let mut tree = tree.clone();
     for (path, facts) in &mut tree.0 {
@@ -174,7 +174,7 @@ fn a_killed_collector_leaves_a_sound_repository() -> Result<()> {
     let grace = ["--grace", "0", "--keep-days", "0", "--keep-revisions", "0"];
     kill_at_points(
         &mut || {
-            // Every publish leaves catalogs of the revision before as garbage.
+            // Every publish turns catalogs of the previous revision into garbage.
             number += 1;
             let source = small_image(dir.path(), &format!("c{number}"))?;
             native.convert(&source).public_name("r.io/changing:1").run()?;

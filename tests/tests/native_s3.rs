@@ -1,4 +1,4 @@
-//! A CernVM-FS repository in an S3 bucket: the whole way, also when the server fails, hangs up and stalls.
+//! A CernVM-FS repository in an S3 bucket: the whole life cycle, even if the server fails, hangs up and stalls.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,5 +1,5 @@
-//! What the converter writes into a CernVM-FS repository equals what it publishes into a directory, entry by
-//! entry: layers in overlayfs form, merged roots, flat roots.
+//! What the converter publishes into a CernVM-FS repository equals, entry by entry, what it publishes into a
+//! directory: layers in overlayfs form, merged roots, flat roots.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -22,16 +22,16 @@ use tempfile::TempDir;
 const TAG: &str = "t";
 const NAME: &str = "r.io/t:1";
 
-/// The trees of an image: where a repository has them.
-struct Places {
+/// Where a repository has the trees of an image.
+struct TreePaths {
     /// `layer` of each chain, base first.
     layers: Vec<PathBuf>,
     rootfs: PathBuf,
     flat: PathBuf,
 }
 
-/// Where the directory target has published the image behind a public name.
-fn places(repository: &Path, public: &str) -> Result<Places> {
+/// The trees of the image that the directory target has published under a public name.
+fn tree_paths(repository: &Path, public: &str) -> Result<TreePaths> {
     let config =
         fs::read(repository.join(path::image_metadata(&public.parse()?, ImageMetadata::Config)))?;
     let id = ConfigDigest::from(layer_layout::Digest::of(&config));
@@ -41,11 +41,11 @@ fn places(repository: &Path, public: &str) -> Result<Places> {
     let layers = chains.iter().map(|chain| path::chain_layer(chain).as_ref().to_owned()).collect();
     let top = chains.last().context("no layers")?;
     let (rootfs, flat) = (path::chain_rootfs(top), path::flat(&id));
-    Ok(Places { layers, rootfs: rootfs.as_ref().to_owned(), flat: flat.as_ref().to_owned() })
+    Ok(TreePaths { layers, rootfs: rootfs.as_ref().to_owned(), flat: flat.as_ref().to_owned() })
 }
 
-/// The format holds hard links within one directory only; links across directories are files of their own that
-/// share their content.
+/// The format has hard links within one directory only; links across directories become separate files that share
+/// their content.
 fn linked_within_directories(mut tree: Tree) -> Tree {
     let parent = |path: &[u8]| match path.iter().rposition(|&byte| byte == b'/') {
         Some(at) => path[..at].to_vec(),
@@ -69,37 +69,36 @@ fn linked_within_directories(mut tree: Tree) -> Tree {
     tree
 }
 
-/// Times of the run itself: the directories and files that a flat root gets on top, and the empty roots of
-/// layers without an entry for it.
-fn without_times_of(mut tree: Tree, others: &Tree) -> Tree {
-    for (path, facts) in &mut tree.0 {
-        if !others.0.contains_key(path) {
+/// Without the times of what a flat root has in addition to the merged root: those are the times of the run.
+fn without_times_of_additions(mut flat: Tree, merged: &Tree) -> Tree {
+    for (path, facts) in &mut flat.0 {
+        if !merged.0.contains_key(path) {
             facts.mtime = (0, 0);
         }
     }
-    tree
+    flat
 }
 
 fn ensure_equal(directory: &Path, native: &Native, public: &str) -> Result<()> {
-    let places = places(directory, public)?;
+    let paths = tree_paths(directory, public)?;
     let snapshot = native.snapshot()?;
-    let read = |place: &Path| -> Result<(Tree, Tree)> {
-        let in_directory = Tree::read(&fs::canonicalize(directory.join(place))?)?;
-        let natively = e2e::native::tree(&snapshot, place)?;
+    let read = |path: &Path| -> Result<(Tree, Tree)> {
+        let in_directory = Tree::read(&fs::canonicalize(directory.join(path))?)?;
+        let natively = e2e::native::tree(&snapshot, path)?;
         Ok((linked_within_directories(in_directory), natively))
     };
-    for place in places.layers.iter().chain([&places.rootfs]) {
-        let (in_directory, natively) = read(place)?;
+    for path in paths.layers.iter().chain([&paths.rootfs]) {
+        let (in_directory, natively) = read(path)?;
         ensure_same("directory", &in_directory, "native", &natively)
-            .with_context(|| place.display().to_string())?;
+            .with_context(|| path.display().to_string())?;
     }
-    let (in_directory, natively) = read(&places.flat)?;
-    let merged = Tree::read(&directory.join(&places.rootfs))?;
+    let (in_directory, natively) = read(&paths.flat)?;
+    let merged = Tree::read(&directory.join(&paths.rootfs))?;
     ensure_same(
         "directory",
-        &without_times_of(in_directory, &merged).without_root(),
+        &without_times_of_additions(in_directory, &merged).without_root(),
         "native",
-        &without_times_of(natively, &merged).without_root(),
+        &without_times_of_additions(natively, &merged).without_root(),
     )
     .context("the flat root")
 }
@@ -122,9 +121,12 @@ fn the_realistic_image() -> Result<()> {
     ensure!(native.revision()? == before + 1, "an image is one revision");
     native.check()?;
 
-    // The second run fetches and signs nothing.
+    // The second run neither fetches nor signs anything.
     native.convert(&source).public_name(NAME).run()?;
-    ensure!(native.revision()? == before + 1, "nothing was to do, and there is a new revision");
+    ensure!(
+        native.revision()? == before + 1,
+        "there was nothing to do, but there is a new revision"
+    );
     Ok(())
 }
 
@@ -159,7 +161,7 @@ fn layout(dir: &TempDir, layers: &[Layer]) -> Result<String> {
     Ok(format!("oci:{}:{TAG}", layout.display()))
 }
 
-/// A layer is used above two bases, and says less than it needs.
+/// A layer that does not describe everything it needs, above two different bases.
 #[test]
 fn layers_that_need_their_parents() -> Result<()> {
     let work = TempDir::new()?;
@@ -192,7 +194,7 @@ fn layers_that_need_their_parents() -> Result<()> {
     native.check()
 }
 
-/// Ownership, devices and attributes go into catalogs, so it does not matter who publishes.
+/// Ownership, devices and attributes are only recorded in catalogs, so it does not matter who publishes.
 #[test]
 fn an_ordinary_user_publishes_the_same() -> Result<()> {
     const NOBODY: u32 = 65534;

@@ -1,5 +1,5 @@
-//! What a publisher does and sees: sources, credentials, a second run, two runs at once, thin images, signals,
-//! exit statuses, a full disk.
+//! What a publisher does and experiences: sources, credentials, a second run, two runs at once, thin images,
+//! signals, exit statuses, a full disk.
 
 use std::fs;
 use std::io::Read;
@@ -62,7 +62,7 @@ fn a_second_run_asks_for_the_manifest_and_nothing_else() -> Result<()> {
     );
     ensure!(Tree::read(repository.path())? == before, "the second run changed something");
 
-    // What another tool has removed comes back, without fetching what is there.
+    // What another tool has removed is restored, without fetching what is still there.
     fs::remove_file(repository.path().join(registry.reference(NAME)))?;
     let (third, traffic) = registry.watch(|| convert.report())?;
     ensure!(
@@ -70,7 +70,7 @@ fn a_second_run_asks_for_the_manifest_and_nothing_else() -> Result<()> {
         "{third} {:?}",
         traffic.requests
     );
-    ensure!(Tree::read(repository.path())?.0.len() == before.0.len(), "the link is not back");
+    ensure!(Tree::read(repository.path())?.0.len() == before.0.len(), "the link was not restored");
     Ok(())
 }
 
@@ -100,14 +100,14 @@ fn two_runs_at_once_serialize() -> Result<()> {
     }
     ensure!(first.wait()?.code() == Some(1), "the stalled run succeeded");
     ensure!(repository.path().join("r.io/second:1/b").exists(), "not published");
-    ensure!(!repository.path().join(".ducc").exists(), "the staging area is left");
+    ensure!(!repository.path().join(".ducc").exists(), "the staging area is still there");
     Ok(())
 }
 
 fn wait_for(what: &str, mut ready: impl FnMut() -> bool) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !ready() {
-        ensure!(Instant::now() < deadline, "{what} did not come");
+        ensure!(Instant::now() < deadline, "timed out waiting for {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
     Ok(())
@@ -138,7 +138,7 @@ fn signals_end_it_cleanly() -> Result<()> {
         ensure!(report["status"] == "failed" && report["error"].is_string(), "{report}");
         ensure!(
             fs::read_dir(repository.path())?.next().is_none(),
-            "something is left in the repository"
+            "something is left behind in the repository"
         );
     }
     Ok(())
@@ -178,7 +178,7 @@ fn exit_statuses_and_their_words() -> Result<()> {
             );
         }
     }
-    ensure!(fs::read_dir(here)?.next().is_none(), "a failed run left something");
+    ensure!(fs::read_dir(here)?.next().is_none(), "a failed run left something behind");
 
     let help = run(Convert::new("--help", here).command()?.args(["--help"]))?.stdout;
     ensure!(
@@ -305,7 +305,7 @@ fn thin_images_in_both_forms() -> Result<()> {
     Ok(())
 }
 
-/// The manifest of the thin image of a report.
+/// The manifest of the thin image in a report.
 fn read(registry: &Registry, report: &Value) -> Result<Value> {
     let digest = report["thin"]["digest"].as_str().context("no thin digest")?;
     Blob::from_file("", digest.to_owned(), 0, registry.blob_file(digest)?).json()
@@ -327,6 +327,6 @@ fn a_full_disk_is_named_and_nothing_is_left() -> Result<()> {
     let output = output?;
     ensure!(output.status.code() == Some(1), "{}", output.both());
     ensure!(output.stderr.contains("full") && output.stderr.contains("big"), "{}", output.both());
-    ensure!(left == 0, "{left} names are left");
+    ensure!(left == 0, "{left} names are left behind");
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! The snapshotter may stop, be killed, and find its repository gone at any time: what runs goes on, nothing is lost,
-//! and new containers start afterwards.
+//! The snapshotter may stop, be killed, or find its repository gone at any time: running containers keep running,
+//! nothing is lost, and new containers start afterwards.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ use rustix::process::Signal;
 const PUBLISHED: &str = "restarts/published:1";
 const LOCAL: &str = "restarts/local:1";
 
-/// A site with an image in the repository and one that is only in the registry; both print a file of theirs.
+/// A site with one image in the repository and another only in the registry; each prints a file of its own.
 fn site() -> Result<Site> {
     let site = Site::new()?;
     for (name, text) in [(PUBLISHED, "published\n"), (LOCAL, "local\n")] {
@@ -26,7 +26,7 @@ fn site() -> Result<Site> {
             Entry::dir(format!("etc/{}", text.trim())),
         ];
         let mut entries = busybox::entries()?;
-        // Layers of their own, so that the two images share nothing.
+        // Different layers, so that the two images share nothing.
         entries.push(Entry::file("etc/image", text));
         let layers = [
             Layer::build(&site.blobs(), Compression::Gzip, &entries)?,
@@ -63,7 +63,7 @@ impl Sleeper {
         Ok(sleeper)
     }
 
-    /// It runs and has what it wrote, above what its image holds.
+    /// Checks that it is running and has what it wrote on top of its image.
     fn check(&self, cri: &Cri, when: &str) -> Result<()> {
         let ended = cri.exec(&self.container, &["cat", "/kept", "/etc/image", "/etc/text"])?;
         let kept = ended.stdout.starts_with(&format!("{}\n", self.name))
@@ -109,7 +109,7 @@ fn outlive(site: &Site, mut worker: Worker) -> Result<()> {
         }
     }
 
-    // The repository goes away while the snapshotter is dead.
+    // The repository disappears while the snapshotter is dead.
     let (here, away) = (site.repository(), site.repository().with_extension("away"));
     worker.snapshotter.end(Signal::KILL)?;
     fs::rename(&here, &away)?;
@@ -181,7 +181,7 @@ fn pods_start_while_the_snapshotter_is_killed_again_and_again() -> Result<()> {
     for image in [&images[0], &images[1], site.sandbox()] {
         cri.remove_image(image)?;
     }
-    // containerd collects in its own time.
+    // containerd collects garbage whenever it likes.
     let deadline = Instant::now() + Duration::from_secs(30);
     while !worker.snapshotter.snapshot_dirs()?.is_empty() {
         let left = worker.containerd.snapshots("k8s.io")?;

@@ -1,5 +1,5 @@
-//! What the converter publishes equals what the kernel's overlayfs shows of its layers, and what umoci, an
-//! unpacker by other hands, makes of the same image: entry by entry.
+//! What the converter publishes equals, entry by entry, what the kernel's overlayfs makes of its layers and what
+//! umoci, an independent unpacker, makes of the same image.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -61,9 +61,9 @@ impl Published {
         Tree::read(&self.rootfs)
     }
 
-    /// What the kernel shows of the layers.
+    /// What the kernel makes of the layers.
     fn overlay(&self) -> Result<Tree> {
-        // The kernel takes each directory once; the topmost place decides.
+        // The kernel accepts each directory only once; the topmost occurrence counts.
         let mut lowers: Vec<&Path> = Vec::new();
         for layer in self.layers.iter().rev() {
             if !lowers.contains(&layer.as_path()) {
@@ -76,7 +76,7 @@ impl Published {
         Ok(Tree::read(&overlay.path())?.without_overlay_xattrs())
     }
 
-    /// The flat root equals the merged one but for what Apptainer needs.
+    /// Checks that the flat root equals the merged one except for what Apptainer needs.
     fn check_flat(&self, merged: &Tree) -> Result<()> {
         let mut flat = Tree::read(&self.flat)?;
         let added: BTreeSet<Vec<u8>> =
@@ -101,14 +101,14 @@ impl Published {
                 "sys",
                 "home",
             ];
-            ensure!(expected.contains(&top), "the flat root has {text}, which nobody asked for");
+            ensure!(expected.contains(&top), "the flat root has {text}, which should not be there");
             flat.0.remove(path);
         }
         ensure_same("merged", &merged.clone().without_root(), "flat", &flat.without_root())
     }
 }
 
-/// The kernel does not look at an opaque mark on the root of a lower directory.
+/// Whether the layer's own root is opaque; on the root of a lower directory the kernel ignores that mark.
 fn is_opaque(layer: &Path) -> bool {
     matches!(xattr::get(layer, "trusted.overlay.opaque"), Ok(Some(value)) if value == b"y")
 }
@@ -127,8 +127,8 @@ fn check(published: &Published, layout: &Path, tag: &str) -> Result<()> {
     published.check_flat(&merged)
 }
 
-/// A directory in which umoci has removed a name, or that it made because no layer has it, keeps the time of
-/// that moment, which is not the image's. Those times, and no others, are taken as equal.
+/// If umoci removes a name from a directory, or creates a directory because no layer has it, the directory's time is
+/// that of the run, not the image's. Those times, and no others, are taken as equal.
 fn without_own_times(unpacked: &mut Tree, ours: &Tree, begun: i64) {
     for (path, facts) in &mut unpacked.0 {
         if let Some(ours) = ours.0.get(path)
@@ -151,7 +151,7 @@ fn the_realistic_image() -> Result<()> {
     let flat = fs::metadata(published.flat.join("usr/bin/dash"))?;
     ensure!(shared.ino() == flat.ino(), "the flat root has a copy");
 
-    // The same image as `docker save` writes it gives the same trees.
+    // The same image in the form that `docker save` writes gives the same trees.
     let dir = TempDir::new()?;
     let archive = dir.path().join("image.tar");
     write_docker_archive(&archive, "registry.example.org/numpy:1", &debian.image)?;
@@ -176,7 +176,7 @@ fn nasty_layers() -> Result<()> {
             write_layout(&layout, TAG, &image)?;
             let published = publish(&format!("oci:{}:{TAG}", layout.display()), Some("r.io/t:1"))
                 .with_context(|| case.name.to_owned())?;
-            // umoci knows no zstd; the tree is the same whatever the compression.
+            // umoci does not support zstd; the tree is the same whatever the compression.
             match (case.umoci, compression) {
                 (true, Compression::Gzip | Compression::None) => check(&published, &layout, TAG),
                 (false, _) | (_, Compression::Zstd) => {
@@ -191,7 +191,7 @@ fn nasty_layers() -> Result<()> {
                     Some(path) => {
                         ensure!(merged.get(path).is_err(), "{}: {path} is seen", case.name);
                     }
-                    None => ensure!(merged.get(path).is_ok(), "{}: {path} is not seen", case.name),
+                    None => ensure!(merged.get(path).is_ok(), "{}: {path} is missing", case.name),
                 }
             }
         }
@@ -199,8 +199,8 @@ fn nasty_layers() -> Result<()> {
     Ok(())
 }
 
-/// A directory without an entry of its own has the attributes of the lower one; a layer can say less than it
-/// needs, and be used above different bases.
+/// A directory without an entry of its own has the attributes of the lower one; such a layer does not describe
+/// everything it needs, and can be used above different bases.
 #[test]
 fn layers_that_need_their_parents() -> Result<()> {
     let dir = TempDir::new()?;
@@ -242,7 +242,7 @@ fn layers_that_need_their_parents() -> Result<()> {
             "{name}: linked to another file"
         );
         ensure!(tree.get("f")?.linked == Some(b"d/linked".to_vec()), "{name}: no hard link");
-        // Above the second base, `lib` stays a link and the file lies where it leads.
+        // Above the second base, `lib` stays a link, and the file is where it leads.
         let (lib, file) =
             if at == 0 { (FileKind::Dir, "lib/x") } else { (FileKind::Symlink, "usr/lib/x") };
         ensure!(
@@ -255,7 +255,7 @@ fn layers_that_need_their_parents() -> Result<()> {
         let unpacked = umoci::unpack(&layout, TAG, &bundle.path().join("bundle"))?;
         let known = |root: &Path| -> Result<Tree> {
             let mut tree = Tree::read(root)?.without_root();
-            // What no layer describes, each unpacker dates as it likes.
+            // Each unpacker gives its own times to what no layer describes.
             tree.0.retain(|path, _| path != b"lib" && !path.starts_with(b".singularity.d"));
             Ok(tree)
         };

@@ -1,4 +1,4 @@
-//! Published root file systems as they are used without containerd.
+//! Published root file systems, used without containerd.
 
 use e2e::Result;
 use e2e::apptainer::{Mode, apptainer};
@@ -24,7 +24,7 @@ fn apptainer_podman_and_runc_run_what_is_published() -> Result<()> {
         // The image's own command, from its configuration.
         let output = apptainer(&node, mode, "run", &public, &[])?;
         assert_eq!(output.stdout, format!("{GREETING}\n"), "apptainer run, {mode:?}");
-        // Its environment, which holds what a shell would expand.
+        // Its environment, which contains what a shell would expand.
         let output = apptainer(&node, mode, "exec", &public, &["printenv", "GREETING"])?;
         let greeting =
             debian.image.settings.env.iter().find_map(|line| line.strip_prefix("GREETING="));

@@ -1,8 +1,8 @@
 //! A reproducible image builder: the same entries always give the same digests.
 //!
-//! Tests describe a layer as a list of typed [`Entry`]s, including hostile ones, and get an [`Image`] that can be written
-//! as an OCI layout or a docker-archive or pushed to a registry. The formats are OCI image-spec 1.1 and Docker's image
-//! manifest version 2, schema 2.
+//! Tests describe a layer as a list of typed [`Entry`]s, including hostile ones, and get an [`Image`] that can be
+//! written as an OCI layout or a docker-archive or pushed to a registry. The formats are OCI image-spec 1.1 and Docker's
+//! image manifest version 2, schema 2.
 
 mod archive;
 mod blob;

@@ -1,4 +1,4 @@
-//! The image builder: the same input gives the same digests, and others read what it writes as it was meant.
+//! The image builder: the same input gives the same digests, and other programs read what it writes as intended.
 
 use std::path::Path;
 use std::process::Command;
@@ -14,7 +14,7 @@ use e2e::tree_diff::ensure_same;
 use e2e::{Result, tools, umoci};
 use tempfile::TempDir;
 
-/// One entry of every kind that unpackers must know.
+/// One entry of every kind that unpackers must support.
 fn entries() -> Vec<Entry> {
     let long = format!("{}/{}", "directory".repeat(12), "file".repeat(30));
     vec![
@@ -41,7 +41,7 @@ fn entries() -> Vec<Entry> {
 }
 
 fn sparse(form: Sparse) -> Entry {
-    // More runs than the header of the old form holds, so that it takes extension blocks.
+    // More runs than fit into the header of the old form, so that it needs extension blocks.
     let data = (0..30_u8).map(|run| (u64::from(run) * 16_384 + 512, vec![run + 1; 1024])).collect();
     Entry::new("sparse", Kind::SparseFile { size: 600_000, data, form })
 }

@@ -1,4 +1,4 @@
-//! Nothing of a node outlives it.
+//! A node leaves nothing behind.
 
 use std::fs;
 use std::path::Path;
@@ -29,7 +29,7 @@ fn containers_mounts_groups_and_files_go_with_their_node() -> Result<()> {
     )?;
     assert_eq!(processes(&marker)?, 1, "the container runs");
     assert!(groups(&name) > 0, "the container has a control group");
-    // As after a panic: nobody stops the container.
+    // As after a panic: nothing stops the container.
     drop((cri, containerd, node));
     assert_eq!(processes(&marker)?, 0, "the container has ended");
     assert_eq!(processes(&dir.to_string_lossy())?, 0, "all servers have ended");
@@ -39,7 +39,7 @@ fn containers_mounts_groups_and_files_go_with_their_node() -> Result<()> {
     Ok(())
 }
 
-/// Processes whose command line holds `text`.
+/// Number of processes whose command line contains `text`.
 fn processes(text: &str) -> Result<usize> {
     let commands = fs::read_dir("/proc")?
         .flatten()
@@ -47,7 +47,7 @@ fn processes(text: &str) -> Result<usize> {
     Ok(commands.filter(|command| String::from_utf8_lossy(command).contains(text)).count())
 }
 
-/// Control groups called `name` in any hierarchy.
+/// Number of control groups called `name` in all hierarchies.
 fn groups(name: &str) -> usize {
     let hierarchies =
         fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());

@@ -1,4 +1,4 @@
-//! Registries with users and certificates let in whom they should, and tell what they were asked.
+//! Registries with users and certificates admit those they should, and report their traffic.
 
 use std::fs;
 use std::rc::Rc;
