@@ -1,4 +1,4 @@
-//! The client side, as short as tests want it.
+//! A client with short calls, for the tests.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -103,7 +103,7 @@ impl Client {
         Ok(self.0.clone().update(request).await?.into_inner().info.expect("containerd would die"))
     }
 
-    /// The messages of one `List`, each with its records.
+    /// The messages that one `List` streams, each with its snapshots.
     pub async fn list_messages(&self, filters: &[&str]) -> Answer<Vec<Vec<Info>>> {
         let filters = filters.iter().map(|&filter| filter.to_owned()).collect();
         let mut stream =
@@ -132,7 +132,7 @@ impl Client {
         self.0.clone().cleanup(request!(CleanupRequest {})).await.map(|_| ())
     }
 
-    /// The generated client, for what the above does not do.
+    /// The generated client, for everything that the calls above do not cover.
     pub fn raw(&self) -> SnapshotsClient<Channel> {
         self.0.clone()
     }

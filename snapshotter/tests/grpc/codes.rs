@@ -1,4 +1,4 @@
-//! Which error each call answers, and that a failed call changes nothing.
+//! Which error each call returns, and that a failed call changes nothing.
 
 use tonic::Code;
 
@@ -6,7 +6,7 @@ use crate::client::{code, labels};
 use crate::conformance::layer;
 use crate::daemon::Daemon;
 
-/// A call by name on three arguments.
+/// Makes the call `name` with up to three arguments.
 async fn call(daemon: &Daemon, name: &str, a: &str, b: &str, c: &str) -> Code {
     let client = &daemon.client;
     match name {
@@ -129,7 +129,7 @@ async fn labels_are_replaced_at_commit_and_empty_ones_dropped() {
     assert_eq!(committed.created_at, committed.updated_at);
     let cleared =
         client.update(committed, &["labels.two", "labels.none.such/label"]).await.unwrap();
-    // The value is there, so it is set again.
+    // A value is given, so the label is set again.
     assert_eq!(cleared.labels, labels(&[("two", &long)]));
     let nothing = cvmfs_snapshotter::proto::snapshots::Info {
         name: "c".to_owned(),

@@ -1,7 +1,7 @@
 //! The assertions of containerd's conformance suite for snapshotters.
 //!
-//! `CloseTwice` is about the Go client alone: here, about connections that end. `Rename` is the form for
-//! snapshotters without `redirect_dir`, such as the built-in overlayfs.
+//! `CloseTwice` concerns only the Go client; here, the test is about connections that end. `Rename` is the variant
+//! for snapshotters without `redirect_dir`, such as the built-in overlayfs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,7 +28,7 @@ pub async fn layer(daemon: &Daemon, name: &str, parent: &str, ops: &[Op]) {
     daemon.client.commit(name, &key, LABELS).await.unwrap();
 }
 
-/// Stacks layers, and compares a view of each with the same changes made in a plain directory.
+/// Stacks layers and compares a view of each with the result of the same changes in a plain directory.
 async fn check_snapshots(daemon: &Daemon, prefix: &str, layers: &[&[Op]]) {
     let flat = daemon.work(&format!("flat-{prefix}"));
     let mut parent = String::new();
@@ -56,7 +56,7 @@ async fn basic() {
     ];
     let diff: &[Op] =
         &[Op::File("bar", "bar\n", 0o777), Op::File("foo", "bar\n", 0o777), Op::Remove("a/b")];
-    // Keys are any text; the suite's are absolute paths.
+    // A key can be any text; those of the suite are absolute paths.
     let (preparing, committed, next) = ("/tmp/preparing", "/tmp/committed", "/tmp/next layer");
 
     let mounts = client.prepare(preparing, "", LABELS).await.unwrap();
@@ -281,7 +281,7 @@ async fn layer_file_update() {
             ],
         ];
         check_snapshots(&daemon, &format!("l{round}-"), &layers).await;
-        // Across the boundary of a second.
+        // So that the rounds do not all fall into one second.
         tokio::time::sleep(std::time::Duration::from_millis(600)).await;
     }
 }
@@ -424,7 +424,7 @@ async fn a_view_is_read_only() {
 async fn stat_during_a_walk() {
     let daemon = Daemon::plain().await;
     base_snapshots(&daemon.client, "walk-").await;
-    // Enough for several messages, of which the first is not read to its end before the questions.
+    // Enough for several messages. The calls below are made before all of them have been read.
     for number in 0..120 {
         daemon.client.prepare(&format!("more-{number}"), "", LABELS).await.unwrap();
     }

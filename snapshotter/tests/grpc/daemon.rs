@@ -1,4 +1,4 @@
-//! A daemon of our own, with everything below one temporary directory.
+//! A daemon with everything below one temporary directory.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -28,7 +28,7 @@ pub fn require_root() {
     );
 }
 
-/// A daemon's command with its log in a file; `within` is what it is started by.
+/// The command that starts a daemon with its log in a file; `within` is the command it is run by, if any.
 pub fn command(within: &[&str], config: &Path, log: &Path) -> Command {
     let log = fs::File::options().create(true).append(true).open(log).unwrap();
     let mut words = within.iter().chain([&PROGRAM]);
@@ -44,12 +44,12 @@ pub fn command(within: &[&str], config: &Path, log: &Path) -> Command {
 }
 
 impl Daemon {
-    /// One without repositories.
+    /// A daemon without repositories.
     pub async fn plain() -> Self {
         Self::with(&[]).await
     }
 
-    /// One with these repositories, quick to lose patience.
+    /// A daemon with these repositories and short time-outs.
     pub async fn with(repositories: &[(&str, &Path)]) -> Self {
         require_root();
         let directory = tempfile::Builder::new().prefix("snap-").tempdir().unwrap();
@@ -103,7 +103,7 @@ impl Daemon {
         self.signal(Signal::KILL);
     }
 
-    /// How it ended after a polite signal, and how long that took.
+    /// Its exit status after `signal`, and how long it took to end.
     pub fn stop(&mut self, signal: Signal) -> (ExitStatus, Duration) {
         let started = Instant::now();
         (self.signal(signal), started.elapsed())
@@ -114,7 +114,7 @@ impl Daemon {
         self.start().await;
     }
 
-    /// The same, started by another program.
+    /// The same, but run by another program.
     pub async fn restart_with(&mut self, within: &[&str]) {
         self.kill();
         self.start_with(within).await;
@@ -140,12 +140,12 @@ impl Daemon {
         fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
-    /// Log lines that hold all these texts.
+    /// Number of log lines that contain all these texts.
     pub fn logged(&self, parts: &[&str]) -> usize {
         self.log().lines().filter(|line| parts.iter().all(|part| line.contains(part))).count()
     }
 
-    /// A fresh directory of the test's own, on the same file system.
+    /// A new directory for the test, on the same file system.
     pub fn work(&self, name: &str) -> PathBuf {
         let path = self.directory.path().join("work").join(name);
         fs::create_dir_all(&path).unwrap();
@@ -162,7 +162,7 @@ impl Daemon {
         names
     }
 
-    /// `snapshots/<id>` of the only directory that was not there before.
+    /// The only `snapshots/<id>` that was not there before.
     pub fn new_directory(&self, before: &[String]) -> PathBuf {
         let mut new: Vec<_> =
             self.directories().into_iter().filter(|name| !before.contains(name)).collect();

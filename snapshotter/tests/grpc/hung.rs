@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
-/// `struct fuse_init_out` of the kernel's `linux/fuse.h` since protocol 7.23, and the header before it.
+/// Size of `struct fuse_init_out` (the kernel's `linux/fuse.h`, since protocol 7.23) and of the header before it.
 const INIT_REPLY: usize = 16 + 64;
 const PROTOCOL: (u32, u32) = (7, 31);
 
-/// Mounted over a directory. Takes requests and never answers them, so whoever asks cannot be killed.
-/// Dropping it aborts the connection.
+/// A mount over a directory. It accepts requests and never answers them, so a process that makes one cannot be
+/// killed. Dropping it aborts the connection.
 pub struct Hung {
     target: PathBuf,
     device: Option<Arc<File>>,
@@ -30,7 +30,7 @@ impl Hung {
         let taker = Arc::clone(&device);
         std::thread::spawn(move || {
             let mut request = vec![0; 1 << 18];
-            // The first request is INIT. Ends when the connection is aborted.
+            // The first request is INIT. Reading fails when the connection is aborted.
             if taker.as_ref().read(&mut request).is_ok() {
                 let mut reply = vec![0; INIT_REPLY];
                 reply[..4].copy_from_slice(&(INIT_REPLY as u32).to_ne_bytes());
@@ -49,7 +49,7 @@ impl Hung {
 
 impl Drop for Hung {
     fn drop(&mut self) {
-        // A forced unmount aborts the connection: all who wait get an error, the taker too.
+        // A forced unmount aborts the connection: all waiting processes get an error, and so does the reading thread.
         let _ = unmount(&self.target, UnmountFlags::FORCE);
         unmount(&self.target, UnmountFlags::DETACH).ok();
         self.device.take();

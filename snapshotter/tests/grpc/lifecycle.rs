@@ -1,4 +1,4 @@
-//! Start, stop, crash and what is found afterwards.
+//! Start, stop, crash, and the state afterwards.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -34,7 +34,7 @@ async fn containers_outlive_the_daemon() {
         let (status, elapsed) = daemon.stop(signal);
         assert!(elapsed < Duration::from_secs(5), "{elapsed:?}");
         assert_eq!(status.success(), signal != Signal::KILL);
-        // A waiting client finds no socket after an orderly end, and waits.
+        // After an orderly end there is no socket, so clients wait for it.
         assert_eq!(daemon.socket().exists(), signal == Signal::KILL);
         fs::write(running.join("written"), "without a daemon").unwrap();
         assert_eq!(fs::read_to_string(running.join("a")).unwrap(), "a");
@@ -43,7 +43,7 @@ async fn containers_outlive_the_daemon() {
         assert_eq!(daemon.client.mounts("container").await.unwrap(), mounts);
         assert_eq!(fs::read_to_string(running.join("written")).unwrap(), "without a daemon");
     }
-    // Also if what it needs has vanished meanwhile: what runs goes on, the rest says what is missing.
+    // The same if a layer has vanished in the meantime: what is running goes on, other calls say what is missing.
     daemon.kill();
     let lost = repository.layerfs(&layers[0]);
     fs::rename(&lost, lost.with_extension("away")).unwrap();
@@ -78,7 +78,7 @@ async fn one_daemon_for_one_root_and_one_socket() {
     assert!(error.contains("is not a socket"), "{error}");
     assert_eq!(fs::read_to_string(other("file")).unwrap(), "precious");
     daemon.client.list(&[]).await.unwrap();
-    // What it made is for root alone.
+    // What it creates is accessible only to root.
     let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
     assert_eq!(mode(&socket), 0o600);
     for directory in [socket.parent().unwrap(), &root, &root.join("snapshots"), &root.join("trash")]
@@ -92,7 +92,7 @@ async fn one_daemon_for_one_root_and_one_socket() {
 async fn ready_means_that_the_socket_answers() {
     let mut daemon = Daemon::plain().await;
     daemon.stop(Signal::TERM);
-    // The socket of one that was killed, and of which nobody knows whether it lives.
+    // The stale socket of a daemon that was killed.
     drop(UnixListener::bind(daemon.socket()).unwrap());
     let path = daemon.work("notify").join("socket");
     let notified = UnixDatagram::bind(&path).unwrap();
@@ -230,15 +230,15 @@ fn the_command_line_helps() {
     assert!(text.contains("/nonexistent/config.toml") && text.contains("[[repository]]"), "{text}");
 }
 
-/// What one of the clients in the loop below knows for certain.
+/// What a client in the test below knows for certain.
 #[derive(Default)]
 struct Known {
     there: BTreeSet<String>,
     gone: BTreeSet<String>,
 }
 
-/// Prepares, commits and removes until told to stop. A call that was cut off is repeated, as a client would;
-/// its answer may then be that it had happened.
+/// Prepares, commits and removes until told to stop. A call that was cut off is repeated, as a client would do; the
+/// response may then be that it has already been carried out.
 async fn work(
     client: Client,
     number: usize,

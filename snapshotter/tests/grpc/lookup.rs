@@ -1,4 +1,4 @@
-//! Where a layer is looked for, and what is not believed.
+//! Where a layer is looked for, and what is not trusted.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -34,15 +34,15 @@ async fn by_layer_digest() {
     let suffixed = format!("{STARGZ_LAYER_DIGEST}.abc");
     let none = layer("none");
     let digest = |layer: &Layer| layer.digest.to_string();
-    // On nothing: the chain is the DiffID.
+    // Without a parent: the ChainID is the DiffID.
     for (number, (key, value, wanted, expected)) in [
         (THIN_LAYER_DIGEST, digest(&a), &a, true),
         (CRI_LAYER_DIGEST, digest(&b), &b, true),
         (STARGZ_LAYER_DIGEST, digest(&layer("none")), &none, false),
-        // Another layer than the chain says: an image's author can write any digest.
+        // Not the layer that the ChainID demands: an image's author can write any digest.
         (THIN_LAYER_DIGEST, digest(&a), &layer("another"), false),
         (CRI_LAYER_DIGEST, digest(&b), &layer("other"), false),
-        // Only right above one chain.
+        // Only correct above one particular chain.
         (CRI_LAYER_DIGEST, digest(&completed), &completed, false),
         // Cannot be checked.
         (CRI_LAYER_DIGEST, digest(&nameless), &nameless, false),
@@ -55,7 +55,7 @@ async fn by_layer_digest() {
         let pulled = pull_with(client, &number.to_string(), &image).await;
         assert_eq!(remotes(&pulled), [expected], "{key} {value}");
     }
-    // On a parent whose chain is known, and on one where it is not.
+    // On a parent whose ChainID is known, and on one whose ChainID is not.
     let two = chains(&[a, b]);
     let pulled = pull_with(
         client,
@@ -85,7 +85,7 @@ async fn several_repositories() {
     let client = &daemon.client;
     let link_of =
         |before: &[String]| fs::read_link(daemon.new_directory(before).join("fs")).unwrap();
-    // In order; a thin image can choose, but only among the configured ones.
+    // In the configured order; a thin image can choose another one, but only among those configured.
     for (number, (repository, expected)) in [
         ("", one.path()),
         ("two.org", two.path()),
@@ -105,7 +105,7 @@ async fn several_repositories() {
         client.cleanup().await.unwrap();
     }
     assert_eq!(remotes(&pull(client, "ns", &only_two).await), [true]);
-    // One image from two repositories.
+    // One image whose layers come from two repositories.
     fs::remove_dir_all(one.at(&path::chain(&both[1]))).unwrap();
     let pulled = pull(client, "ns", &both).await;
     client.prepare("container", top(&pulled), &[]).await.unwrap();
@@ -211,7 +211,7 @@ async fn hostile_labels_mean_an_ordinary_prepare() {
         let labels = [(TARGET, unknown.as_str()), (key, value)];
         client.prepare(&format!("label {number}"), "", &labels).await.unwrap();
     }
-    // An empty target is none.
+    // An empty target is no target.
     client.prepare("empty", "", &[(TARGET, "")]).await.unwrap();
 }
 
@@ -227,7 +227,7 @@ async fn errors_of_prepare_come_before_the_layer() {
     assert_eq!(code(client.prepare("k", "nosuch", &labels).await), Code::NotFound);
     assert_eq!(code(client.prepare("k", "active", &labels).await), Code::InvalidArgument);
     assert_eq!(client.names(&[]).await.unwrap(), ["active"]);
-    // The name that a remote snapshot would get is taken by something else: unpack as usual.
+    // The name that a remote snapshot would get is already taken: the layer is unpacked as usual.
     let pulled = pull(client, "ns", &chains).await;
     client.remove(top(&pulled)).await.unwrap();
     client.prepare(top(&pulled), "", &[]).await.unwrap();

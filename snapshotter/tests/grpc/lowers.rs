@@ -62,7 +62,7 @@ async fn shapes_of_local_mounts() {
     }
 }
 
-/// As in a rootless containerd: trusted attributes cannot be written there.
+/// As in a rootless containerd, where `trusted.*` attributes cannot be written.
 #[tokio::test]
 async fn in_a_user_namespace_marks_are_user_attributes() {
     let mut daemon = Daemon::plain().await;
@@ -73,7 +73,7 @@ async fn in_a_user_namespace_marks_are_user_attributes() {
     let overlay = shape(&daemon, "over").await;
     assert!(overlay.contains(" userxattr "), "{overlay}");
     assert!(!shape(&daemon, "bare").await.contains("userxattr"));
-    // And the mark that ends a chain is that one.
+    // The opaque mark that ends a chain is a `user.*` one, too.
     let upper = daemon.root().join("snapshots/3/fs");
     xattr::set(upper, USER_OPAQUE, OPAQUE_VALUE).unwrap();
     daemon.client.commit("opaque", "over", &[]).await.unwrap();
@@ -108,7 +108,7 @@ async fn id_mapping_of_local_layers() {
     }
     client.cleanup().await.unwrap();
     assert_eq!((client.list(&[]).await.unwrap(), daemon.directories()), state);
-    // An image's author can put anything on a layer that is being unpacked.
+    // An image's author can put any label on a layer that is being unpacked.
     let hostile = [(UID_MAPPING, "0:1000:10"), (GID_MAPPING, "nonsense"), (TARGET, "sha256:x")];
     let options = client.prepare("extract", "one", &hostile).await.unwrap().remove(0).options;
     assert!(!options.iter().any(|option| option.contains("map=")), "{options:?}");

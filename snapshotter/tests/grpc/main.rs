@@ -1,7 +1,7 @@
-//! The real daemon on a private socket, driven with its own protocol, and real mounts of what it answers.
+//! The real daemon on a private socket, driven through its own protocol, and real mounts of what it returns.
 //!
 //! `conformance` asserts what containerd's suite (`core/snapshots/testsuite`) asserts; the other modules test
-//! what that suite leaves out. All need root, since they mount.
+//! what that suite leaves out. All tests need root, because they mount.
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 

@@ -1,4 +1,4 @@
-//! Mounts what the daemon answers, as containerd does.
+//! Mounts what the daemon returns, as containerd does.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,10 +6,10 @@ use std::process::Command;
 use cvmfs_snapshotter::proto::types::Mount;
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 
-/// Bytes of options from which containerd shortens lower directories: a page less 512 (`core/mount`).
+/// The length of options, in bytes, from which containerd shortens lower directories: a page less 512 (`core/mount`).
 const LONG: usize = 4096 - 512;
 
-/// Something mounted; unmounted when dropped.
+/// A mount; unmounted when dropped.
 pub struct Mounted(PathBuf);
 
 impl Mounted {
@@ -54,7 +54,7 @@ fn bind(one: &Mount, target: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// With long options: in the lower directories' common parent, with relative names.
+/// Mounts an overlay; if the options are long, from the lower directories' common parent, with relative paths.
 fn overlay(one: &Mount, target: &Path) -> Result<(), String> {
     let mut command = Command::new("mount");
     let mut options = one.options.clone();

@@ -50,7 +50,7 @@ async fn an_image_without_a_download() {
     let client = &daemon.client;
     let pulled = pull(client, "k8s.io", &chains).await;
     assert_eq!(remotes(&pulled), [true; 3]);
-    // Nothing else is left, and every record is as containerd needs it.
+    // Nothing else is left behind, and every record is as containerd needs it.
     let infos = client.list(&[]).await.unwrap();
     assert_eq!(infos.len(), 3);
     assert!(
@@ -79,7 +79,7 @@ async fn an_image_without_a_download() {
     }
     assert_eq!(names(&daemon, "k8s.io/9/container").await, ["a", "b", "c"]);
     assert_eq!(fs::read_to_string(repository.layerfs(&layers[1]).join("b")).unwrap(), "b");
-    // One line for each decision.
+    // One log line for each decision.
     let hits = daemon.logged(&[
         "\"outcome\":\"hit\"",
         "\"repository\":\"r.org\"",
@@ -108,7 +108,7 @@ async fn namespaces_share_and_are_independent() {
     let second = pull(&daemon.client, "two", &chains).await;
     assert_eq!(first, second);
     assert_eq!(daemon.logged(&["\"outcome\":\"present\""]), 2);
-    // Both at once.
+    // Both at the same time.
     let (_, others) = repository.image(&["c", "d", "e"]);
     let (one, two) =
         tokio::join!(pull(&daemon.client, "one", &others), pull(&daemon.client, "two", &others));
@@ -155,7 +155,7 @@ async fn a_layer_twice_in_one_image_is_mounted_once_at_its_topmost_place() {
         let expected: Vec<_> = expected.iter().map(|layer| repository.layerfs(layer)).collect();
         assert_eq!(targets(&daemon, key).await, expected);
     }
-    // Of the same layer alone a view shows no whiteouts for itself.
+    // Even if only one distinct layer remains, the view is an overlay, so that its whiteouts do not show.
     let twice = pull(client, "ns", &repository.publish(&[b, b])).await;
     let mounts = client.view("twice", top(&twice)).await.unwrap();
     assert_eq!(mounts[0].r#type, "overlay");
@@ -169,19 +169,19 @@ async fn a_parent_that_is_local_in_one_namespace_and_remote_in_another() {
     let chains = chains(&layers);
     let daemon = Daemon::with(&[("r.org", repository.path())]).await;
     let client = &daemon.client;
-    // Nothing is published yet, and this client gives no labels: `ctr` 1.6.
+    // Nothing is published yet, and this client (`ctr` 1.6) passes no labels.
     client.prepare("old/1/extract", "", &[]).await.unwrap();
     client.commit("old/1/base", "old/1/extract", &[]).await.unwrap();
     repository.image(&["a", "b"]);
     let remote = pull(client, "new", &chains).await;
     assert_eq!(remotes(&remote), [true; 2]);
-    // The upper layer on the local parent: its own snapshot, found by containerd through that parent.
+    // The upper layer on the local parent gets a snapshot of its own, which containerd finds through that parent.
     let target = chains[1].to_string();
     let mixed =
         pull_layer(client, "old", 2, &target, "old/1/base", &[(TARGET, target.as_str())]).await;
     assert!(mixed.remote);
     assert_ne!(mixed.name, remote[1].name);
-    // Once more in the other order: a layer that was unpacked with labels is shared as it is.
+    // Again, in the other order: a layer that was unpacked with labels is shared as it is.
     let (_, others) = repository.image(&["x", "y"]);
     fs::rename(repository.path().join(".chains"), repository.path().join("away")).unwrap();
     let local = pull(client, "one", &others).await;
@@ -208,7 +208,7 @@ async fn local_layers_on_remote_ones() {
     daemon.client.commit("own layer", "own", &[]).await.unwrap();
     daemon.client.prepare("container", "own layer", &[]).await.unwrap();
     assert_eq!(names(&daemon, "container").await, ["b", "own"]);
-    // One local directory suffices for the name limit: no empty one on top.
+    // One local directory is enough for the name limit, so there is no empty one on top.
     let mounts = daemon.client.view("view", "own layer").await.unwrap();
     assert_eq!(lower_paths(&mounts).len(), 3);
     assert_eq!(names(&daemon, "view").await, ["b", "own"]);
@@ -224,7 +224,7 @@ async fn views() {
     assert_eq!((one[0].r#type.as_str(), one[0].options.join(" ").as_str()), ("bind", "ro rbind"));
     assert_eq!(fs::read_link(&one[0].source).unwrap(), repository.layerfs(&layers[0]));
     assert_eq!(names(&daemon, "one").await, ["a"]);
-    // All from a repository: an empty local directory is the topmost.
+    // All layers are in a repository, so an empty local directory is the topmost lower.
     let before = daemon.directories();
     let three = daemon.client.view("three", &pulled[2].name).await.unwrap();
     let lowers = lower_paths(&three);
@@ -289,7 +289,7 @@ async fn an_opaque_root_hides_all_layers_below() {
         }
         xattr::remove(repository.layerfs(&layers[1]), mark).unwrap();
     }
-    // The same for a layer that was unpacked here, whose user mark however an image's author may have set.
+    // The same for a layer that was unpacked here. A `user.*` mark, however, may have been set by the image's author.
     let base = pull(client, "ns", &chains[..1]).await;
     for (mark, expected) in [(TRUSTED_OPAQUE, vec!["own"]), (USER_OPAQUE, vec!["a", "own"])] {
         let before = daemon.directories();

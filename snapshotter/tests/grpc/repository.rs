@@ -1,5 +1,5 @@
-//! A repository in a plain directory, laid out as the converter does, and a client that pulls from it as
-//! containerd does.
+//! A repository in a plain directory, laid out as by the converter, and a client that pulls from it as containerd
+//! does.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -13,7 +13,7 @@ use tonic::Code;
 
 use crate::client::{Client, Labels};
 
-/// An image layer that exists or not.
+/// An image layer, published or not.
 #[derive(Clone, Copy, Debug)]
 pub struct Layer {
     pub diff: DiffId,
@@ -48,7 +48,7 @@ impl Repository {
         self.at(&path::layerfs(&layer.digest))
     }
 
-    /// Publishes a layer with one file of its name.
+    /// Publishes a layer with one file that has the layer's name.
     pub fn add(&self, name: &str) -> Layer {
         let layer = layer(name);
         let root = self.layerfs(&layer);
@@ -91,7 +91,7 @@ impl Repository {
         chains
     }
 
-    /// An image of layers that are published here.
+    /// Publishes an image with these layers.
     pub fn image(&self, names: &[&str]) -> (Vec<Layer>, Vec<ChainId>) {
         let layers: Vec<_> = names.iter().map(|name| self.add(name)).collect();
         let chains = self.publish(&layers);

@@ -1,4 +1,4 @@
-//! Disk use, its release, and lists that do not fit into one message.
+//! Disk usage, how it is freed, and lists that do not fit into one message.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -10,7 +10,7 @@ use crate::daemon::Daemon;
 use crate::mount::mounted;
 use crate::tree::Op;
 
-/// What `du` counts: blocks on disk, hard links once, the root included.
+/// What `du` counts: blocks on disk, including the root, hard links once.
 fn blocks(path: &std::path::Path) -> i64 {
     let output = Command::new("du").args(["-s", "--block-size=1"]).arg(path).output().unwrap();
     String::from_utf8(output.stdout).unwrap().split('\t').next().unwrap().parse().unwrap()
@@ -40,13 +40,13 @@ async fn usage() {
     assert!(active.size < 1_000_000);
     client.commit("c", "a", &[]).await.unwrap();
     assert_eq!(client.usage("c").await.unwrap(), active);
-    // As measured at commit: what is there now does not matter.
+    // As measured at commit: later changes do not count.
     fs::write(upper.join("later"), "x").unwrap();
     assert_eq!(client.usage("c").await.unwrap(), active);
     client.view("v", "c").await.unwrap();
     let view = client.usage("v").await.unwrap();
     assert_eq!((view.size, view.inodes), (0, 0));
-    // One layer alone, not its parent.
+    // Only the layer itself, not its parent.
     client.prepare("b", "c", &[]).await.unwrap();
     assert_eq!(client.usage("b").await.unwrap().inodes, 1);
 }
@@ -76,7 +76,7 @@ async fn removal_frees_space_whatever_is_in_the_way() {
             0,
         )
         .unwrap();
-        // Deeper than PATH_MAX allows to name.
+        // Too deep for a path of PATH_MAX bytes.
         let mut depth = rustix::fs::open(
             mount.path(),
             rustix::fs::OFlags::DIRECTORY,
@@ -97,7 +97,7 @@ async fn removal_frees_space_whatever_is_in_the_way() {
     assert_eq!(client.usage("a").await.unwrap().inodes, 1005);
     client.commit("c", "a", &[]).await.unwrap();
     client.remove("c").await.unwrap();
-    // Deleted in the background at once; Cleanup waits for it.
+    // Deleted in the background immediately; Cleanup waits for it.
     client.cleanup().await.unwrap();
     assert_eq!((daemon.directories().len(), daemon.trash()), (0, 0));
     assert!(outside.join("precious").exists());
@@ -115,7 +115,7 @@ async fn nothing_is_deleted_through_a_forgotten_mount() {
     fs::create_dir(upper.join("mnt")).unwrap();
     fs::write(upper.join("file"), "x").unwrap();
     rustix::mount::mount_bind(&outside, upper.join("mnt")).unwrap();
-    // GC goes on, whatever happens to the files.
+    // Garbage collection goes on, whatever happens to the files.
     client.remove("a").await.unwrap();
     client.cleanup().await.unwrap();
     assert!(outside.join("precious").exists());

@@ -1,4 +1,4 @@
-//! Trees of files: made, changed and compared.
+//! Creates, changes and compares trees of files.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -47,7 +47,7 @@ pub fn apply(root: &Path, ops: &[Op]) {
     }
 }
 
-/// What is compared of a name: mode with type, owner, group, content or link target.
+/// What is compared for each name: mode with type, owner, group, content or link target.
 #[derive(PartialEq, Eq, Debug)]
 pub struct Entry {
     mode: u32,

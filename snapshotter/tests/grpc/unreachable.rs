@@ -18,7 +18,7 @@ fn some_chain(name: &str) -> ChainId {
     Digest::of(name.as_bytes()).into()
 }
 
-/// An error that people can work with.
+/// Asserts that the error tells people what they need to know.
 fn assert_helpful(status: &tonic::Status, parts: &[&str]) {
     assert_eq!(status.code(), Code::Unavailable, "{status}");
     assert!(status.message().ends_with(": unavailable"), "{status}");
@@ -39,7 +39,7 @@ async fn a_repository_that_is_not_there_means_a_download() {
     .await;
     assert_eq!(remotes(&pull(&daemon.client, "ns", &chains).await), [false; 2]);
     assert_eq!(daemon.logged(&["\"outcome\":\"unavailable\"", "missing.org", "is it mounted?"]), 2);
-    // It needs no restart to be used when it is there.
+    // It is used as soon as it is there, without a restart.
     fs::rename(repository.path(), mount_point.path()).unwrap();
     assert_eq!(remotes(&pull(&daemon.client, "other", &[chains[0]]).await), [true]);
     fs::rename(mount_point.path(), repository.path()).unwrap();
@@ -73,7 +73,7 @@ async fn a_repository_or_layer_that_vanishes() {
         }
         assert_eq!(code(client.prepare("new", top(&pulled), &[]).await), Code::Unavailable);
         assert_eq!(code(client.view("new", top(&pulled)).await), Code::Unavailable);
-        // All else works, and nothing was left by what failed.
+        // Everything else works, and the failed calls have left nothing behind.
         client.stat("container").await.unwrap();
         client.usage("container").await.unwrap();
         client.cleanup().await.unwrap();
@@ -92,7 +92,7 @@ async fn a_repository_or_layer_that_vanishes() {
     fs::rename(&away, repository.path()).unwrap();
 }
 
-/// The reader processes end up in an uninterruptible sleep; the daemon must not notice.
+/// The reader processes end up in an uninterruptible sleep; this must not affect the daemon.
 #[tokio::test]
 async fn a_repository_that_hangs() {
     let (hanging, healthy) = (Repository::new(), Repository::new());
@@ -104,7 +104,7 @@ async fn a_repository_that_hangs() {
     daemon.client.prepare("container", top(&pulled), &[]).await.unwrap();
 
     let hung = Hung::over(hanging.path());
-    // Time-out 1 s. The first to ask pays it, nobody after.
+    // The time-out is 1 s. The first request has to wait for it, later ones do not.
     let started = Instant::now();
     let answer = pull(&daemon.client, "ns", &others[..1]).await;
     assert_eq!(remotes(&answer), [true], "another repository has it");
@@ -119,11 +119,11 @@ async fn a_repository_that_hangs() {
     daemon.client.stat("container").await.unwrap();
     daemon.client.usage("container").await.unwrap();
     daemon.client.usage(top(&pulled)).await.unwrap();
-    // With the time-out for each of these it would be five seconds.
+    // If each of these waited for the time-out, it would be five seconds.
     assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
     assert_eq!(daemon.logged(&["WARN", "hanging.org", "the repository does not answer"]), 1);
 
-    // Killed and stopped while it hangs: no lock, no socket and no port stays behind.
+    // Killed and stopped while the repository hangs: no lock, socket or port is left behind.
     daemon.kill();
     let started = Instant::now();
     daemon.start().await;
@@ -135,7 +135,7 @@ async fn a_repository_that_hangs() {
     assert_eq!(code(daemon.client.mounts("container").await), Code::Unavailable);
     daemon.client.prepare("local", "", &[]).await.unwrap();
 
-    // Back again: noticed within the retry time, without a restart.
+    // When it is back, that is noticed within the retry time, without a restart.
     drop(hung);
     let started = Instant::now();
     while let Err(status) = daemon.client.mounts("container").await {
@@ -148,7 +148,7 @@ async fn a_repository_that_hangs() {
     assert_eq!(remotes(&pull(&daemon.client, "ns", &more).await), [true]);
 }
 
-/// A client that goes away does not leave half of what it asked for.
+/// A call whose client goes away is not left half done.
 #[tokio::test]
 async fn a_cancelled_prepare_is_finished() {
     let repository = Repository::new();
