@@ -3,9 +3,9 @@
 //! The order is what makes it safe: everything is fetched, verified and prepared inside one transaction,
 //! and only then committed. A thin image is pushed last, when what it points at is there.
 
-mod chains;
 mod ducc;
 mod fetch;
+mod layer_stack;
 mod publish;
 mod target;
 

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use layer_layout::path::{self, LayerMetadata};
 use layer_layout::{LayerDigest, RepositoryPath};
 
-use super::chains::UnpackAgain;
 use super::fetch::Fetched;
+use super::layer_stack::UnpackAgain;
 use super::target::Target;
-use super::{chains, ducc};
+use super::{ducc, layer_stack};
 use crate::repository::{Published, Repository, SharedTransaction, Transaction};
 use crate::{Error, Result, singularity};
 
@@ -23,7 +23,7 @@ pub(super) fn publish(
     unpack_again: UnpackAgain<'_>,
 ) -> Result<Vec<String>> {
     write_layer_records(&**transaction, repository, target, fetched)?;
-    let stack = chains::settle(&**transaction, repository, target, fetched, unpack_again)?;
+    let stack = layer_stack::settle(&**transaction, repository, target, fetched, unpack_again)?;
     let absent = |path: &RepositoryPath| -> Result<bool> { Ok(repository.lookup(path)?.is_none()) };
     let mut remarks = Vec::new();
 

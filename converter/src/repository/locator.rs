@@ -9,7 +9,7 @@ use cvmfs_repository::server_conf;
 use cvmfs_repository::storage::StorageUrl;
 
 use super::cvmfs::Cvmfs;
-use super::place::{Access, Place};
+use super::stratum0::{Access, Place};
 use super::{Directory, Error, Repository, Result};
 
 /// Where a repository is: `PATH` or `dir://PATH`, `cvmfs+file://DIR`, `cvmfs+s3://BUCKET/PREFIX?…`, or the

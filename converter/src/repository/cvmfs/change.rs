@@ -21,7 +21,7 @@ use super::staged::{self, Staged};
 use super::tree_path;
 use super::view::{self, Destination, Dir, Lower, Merged};
 use super::writer::Writer;
-use crate::repository::below::plan::{Plan, plan};
+use crate::repository::parents::inheritance::{Plan, plan};
 use crate::repository::{
     Completion, Error, LayerWriter, OpenEnds, Place, Result, Transaction, TreeEditor,
 };

@@ -17,8 +17,8 @@ use super::shortfall::Shortfalls;
 use super::unchanged::unchanged;
 use crate::layer::Metadata;
 use crate::repository::Result;
-use crate::repository::below::completion::{Incomplete, There, carry_out};
-use crate::repository::below::plan::{LowerLink, Plan};
+use crate::repository::parents::complete::{Incomplete, There, carry_out};
+use crate::repository::parents::inheritance::{LowerLink, Plan};
 
 /// Completes the layer in `tree` from those below it, topmost first.
 pub(super) fn complete(

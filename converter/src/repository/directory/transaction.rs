@@ -17,11 +17,11 @@ use super::complete::complete;
 use super::editor::Editor;
 use super::journal::{self, Move};
 use super::layer::Writer;
-use super::layers::OnDisk;
 use super::lock;
+use super::lower::OnDisk;
 use super::merge::merge;
 use super::remove::remove;
-use crate::repository::below::plan::plan;
+use crate::repository::parents::inheritance::plan;
 use crate::repository::{
     Completion, Error, LayerWriter, OpenEnds, Result, Transaction, TreeEditor,
 };

@@ -8,11 +8,11 @@ use super::tree::Tree;
 use super::{Attributes, Staged};
 use crate::layer::{LayerPath, Metadata};
 use crate::repository::Result;
-use crate::repository::below::completion::{Incomplete, There, carry_out};
-use crate::repository::below::plan::{LowerLink, Plan};
 use crate::repository::cvmfs::attributes::{metadata, pack};
 use crate::repository::cvmfs::remarks::Remarks;
 use crate::repository::cvmfs::view::{Identity, Lower};
+use crate::repository::parents::complete::{Incomplete, There, carry_out};
+use crate::repository::parents::inheritance::{LowerLink, Plan};
 
 /// Completes a layer from the layers below it. Gives remarks on attributes that it cannot have.
 pub(in super::super) fn complete(layer: &Staged, plan: &Plan, lower: &Lower) -> Result<Remarks> {

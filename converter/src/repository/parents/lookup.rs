@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::Layers;
 use crate::layer::Metadata;
-use crate::repository::names::{components, join};
+use crate::repository::byte_path::{components, join};
 use crate::repository::{EntryError, Result};
 use crate::tree::{Listing, Merged, seen, stack};
 

@@ -2,13 +2,13 @@
 //!
 //! | file | what it is for |
 //! |---|---|
-//! | `stack` | looking up single paths in a stack of layers |
-//! | `plan` | finding out what a layer takes, without looking at the layer |
-//! | `completion` | giving it to the layer |
+//! | `lookup` | looking up single paths in a stack of layers |
+//! | `inheritance` | finding out what a layer takes, without looking at the layer |
+//! | `complete` | giving it to the layer |
 
-pub(super) mod completion;
-pub(super) mod plan;
-pub(super) mod stack;
+pub(super) mod complete;
+pub(super) mod inheritance;
+pub(super) mod lookup;
 
 use super::Result;
 use crate::layer::Metadata;

@@ -12,7 +12,7 @@ use super::beneath::{Beneath, split};
 use super::listing::{class_of, is_opaque};
 use crate::layer::Metadata;
 use crate::repository::Result;
-use crate::repository::below::Layers;
+use crate::repository::parents::Layers;
 use crate::tree::Class;
 
 /// Layers that are published or prepared, topmost first.

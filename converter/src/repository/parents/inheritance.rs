@@ -18,9 +18,9 @@ use layer_layout::{Digest, RepositoryPath};
 use serde_json::{Value, json};
 
 use super::Layers;
-use super::stack::{Place, Seen, Stack};
+use super::lookup::{Place, Seen, Stack};
 use crate::layer::{LayerPath, Metadata};
-use crate::repository::names::join;
+use crate::repository::byte_path::join;
 use crate::repository::{Completion, EntryError, Error, OpenEnds, Result};
 
 /// A directory as it has to be; without attributes if nothing is known of it.

@@ -1,10 +1,10 @@
-//! Giving a layer what it takes from the layers below it, as the [`plan`](super::plan) says.
+//! Giving a layer what it takes from the layers below it, as the [`plan`](super::inheritance) says.
 
 use std::collections::HashSet;
 
-use super::plan::{Implied, LowerLink, Plan};
+use super::inheritance::{Implied, LowerLink, Plan};
 use crate::layer::{LayerPath, Metadata};
-use crate::repository::names::join;
+use crate::repository::byte_path::join;
 use crate::repository::{EntryError, Error, Result};
 
 /// What has a name in the layer.
