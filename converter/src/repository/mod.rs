@@ -24,7 +24,7 @@ pub use directory::Directory;
 pub use error::{EntryError, Error, Result};
 pub use locator::{Locator, LocatorError};
 pub use open_ends::{Completion, OpenEnds};
-pub use stratum0::{Access, Place};
+pub use stratum0::{Access, Stratum0};
 
 use crate::layer::{Entry, Segment};
 

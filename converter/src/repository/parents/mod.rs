@@ -1,8 +1,8 @@
-//! What a layer takes from the layers below it, whatever kind of repository they stand in.
+//! What a layer takes from its parents, the layers that it lies on, whatever kind of repository they stand in.
 //!
 //! | file | what it is for |
 //! |---|---|
-//! | `lookup` | looking up single paths in a stack of layers |
+//! | `lookup` | looking up single paths in the parents |
 //! | `inheritance` | finding out what a layer takes, without looking at the layer |
 //! | `complete` | giving it to the layer |
 
@@ -14,7 +14,7 @@ use super::Result;
 use crate::layer::Metadata;
 use crate::tree::Class;
 
-/// Layers that lie on each other, by their place from the top. Paths are relative to a layer's root.
+/// Layers that lie on each other, counted from the top. Paths are relative to a layer's root.
 pub(super) trait Layers {
     /// How many there are.
     fn count(&self) -> usize;

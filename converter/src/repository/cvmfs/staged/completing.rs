@@ -7,20 +7,24 @@ use super::finish::implied;
 use super::tree::Tree;
 use super::{Attributes, Staged};
 use crate::layer::{LayerPath, Metadata};
-use crate::repository::Result;
 use crate::repository::cvmfs::attributes::{metadata, pack};
 use crate::repository::cvmfs::remarks::Remarks;
 use crate::repository::cvmfs::view::{Identity, Lower};
-use crate::repository::parents::complete::{Incomplete, There, carry_out};
-use crate::repository::parents::inheritance::{LowerLink, Plan};
+use crate::repository::parents::complete::{Existing, Incomplete};
+use crate::repository::parents::inheritance::{Inheritance, LowerLink};
+use crate::repository::{Result, parents};
 
 /// Completes a layer from the layers below it. Gives remarks on attributes that it cannot have.
-pub(in super::super) fn complete(layer: &Staged, plan: &Plan, lower: &Lower) -> Result<Remarks> {
+pub(in super::super) fn complete(
+    layer: &Staged,
+    inheritance: &Inheritance,
+    lower: &Lower,
+) -> Result<Remarks> {
     let mut tree = layer.change()?;
     tree.at_once(|tree| {
         let mut incomplete =
             InDatabase { tree, lower, remarks: Remarks::default(), linked: HashMap::new() };
-        carry_out(plan, &mut incomplete, &metadata(&implied())?)?;
+        parents::complete::complete(inheritance, &mut incomplete, &metadata(&implied())?)?;
         Ok(incomplete.remarks)
     })
 }
@@ -45,12 +49,12 @@ impl InDatabase<'_> {
 }
 
 impl Incomplete for InDatabase<'_> {
-    fn there(&self, path: &[u8]) -> Result<Option<There>> {
+    fn existing(&self, path: &[u8]) -> Result<Option<Existing>> {
         Ok(self.tree.find(path)?.map(|inode| match inode.kind {
-            Kind::Directory => There::Directory,
-            Kind::Symlink => There::Symlink,
-            Kind::Whiteout => There::Whiteout,
-            _ => There::Other,
+            Kind::Directory => Existing::Directory,
+            Kind::Symlink => Existing::Symlink,
+            Kind::Whiteout => Existing::Whiteout,
+            _ => Existing::Other,
         }))
     }
 
