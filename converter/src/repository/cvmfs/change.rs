@@ -16,7 +16,7 @@ use cvmfs_repository::snapshot::Snapshot;
 use layer_layout::{RepositoryPath, path};
 
 use super::editor::Editor;
-use super::remarks::Tally;
+use super::shortfall::Tally;
 use super::staged::{self, Staged};
 use super::tree_path;
 use super::view::{self, Destination, Dir, Lower, Merged};

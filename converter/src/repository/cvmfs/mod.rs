@@ -7,7 +7,7 @@
 //! Trees are those of the [directory target](super::directory), entry by entry, except that:
 //! - hard links are links within one directory only; names in different directories are files of their own
 //!   with the same object. The format knows no others.
-//! - some names and attributes cannot be stored, or not be read by clients: see `remarks`.
+//! - some names and attributes cannot be stored, or not be read by clients: see `shortfall`.
 //!
 //! | file | what it is for |
 //! |---|---|
@@ -16,12 +16,12 @@
 //! | `editor` | adding files to a tree |
 //! | `staged` | trees in scratch databases, and the rules for layers |
 //! | `view` | trees to read, wherever they are, and writing them into catalogs |
-//! | `attributes`, `remarks` | owners, modes and extended attributes, and what of them is lost |
+//! | `attributes`, `shortfall` | owners, modes and extended attributes, and what of them is lost |
 
 mod attributes;
 mod change;
 mod editor;
-mod remarks;
+mod shortfall;
 mod staged;
 #[cfg(test)]
 mod tests;

@@ -8,31 +8,31 @@ use super::tree::Tree;
 use super::{Attributes, Staged};
 use crate::layer::{LayerPath, Metadata};
 use crate::repository::cvmfs::attributes::{metadata, pack};
-use crate::repository::cvmfs::remarks::Remarks;
+use crate::repository::cvmfs::shortfall::Shortfalls;
 use crate::repository::cvmfs::view::{Identity, Lower};
 use crate::repository::parents::complete::{Existing, Incomplete};
 use crate::repository::parents::inheritance::{Inheritance, LowerLink};
 use crate::repository::{Result, parents};
 
-/// Completes a layer from the layers below it. Gives remarks on attributes that it cannot have.
+/// Completes a layer from the layers below it. Returns what the format cannot hold of the attributes that it got.
 pub(in super::super) fn complete(
     layer: &Staged,
     inheritance: &Inheritance,
     lower: &Lower,
-) -> Result<Remarks> {
+) -> Result<Shortfalls> {
     let mut tree = layer.change()?;
     tree.at_once(|tree| {
         let mut incomplete =
-            InDatabase { tree, lower, remarks: Remarks::default(), linked: HashMap::new() };
+            InDatabase { tree, lower, shortfalls: Shortfalls::default(), linked: HashMap::new() };
         parents::complete::complete(inheritance, &mut incomplete, &metadata(&implied())?)?;
-        Ok(incomplete.remarks)
+        Ok(incomplete.shortfalls)
     })
 }
 
 struct InDatabase<'a> {
     tree: &'a mut Tree,
     lower: &'a Lower,
-    remarks: Remarks,
+    shortfalls: Shortfalls,
     /// Where the files of lower layers have got their first names.
     linked: HashMap<Identity, Vec<u8>>,
 }
@@ -44,7 +44,7 @@ impl InDatabase<'_> {
 
     fn pack(&mut self, path: &[u8], metadata: &Metadata) -> Attributes {
         let path = LayerPath::clean(path).unwrap_or_default();
-        pack(metadata, &crate::layer::Kind::Directory, &path, &mut self.remarks)
+        pack(metadata, &crate::layer::Kind::Directory, &path, &mut self.shortfalls)
     }
 }
 

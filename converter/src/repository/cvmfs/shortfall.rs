@@ -8,12 +8,12 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::layer::LayerPath;
 
-/// How many paths are told for each remark.
+/// How many paths are told for each shortfall.
 const EXAMPLES: usize = 3;
 
-/// Kinds of remarks; extended attributes by name.
+/// Kinds of shortfalls; extended attributes by name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Remark {
+pub(super) enum Shortfall {
     /// The format keeps this name for itself.
     ReservedName,
     /// A link's target has a `$(…)`, in which clients put a variable of theirs.
@@ -28,7 +28,7 @@ pub(super) enum Remark {
     XattrShadowed(Vec<u8>),
 }
 
-impl Remark {
+impl Shortfall {
     fn text(&self) -> String {
         let shown = |name: &[u8]| name.escape_ascii().to_string();
         match self {
@@ -62,20 +62,20 @@ impl Remark {
     }
 }
 
-/// How often something was remarked, and where first.
+/// How often something was counted, and where first.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Cases {
     count: u64,
     examples: Vec<LayerPath>,
 }
 
-/// Remarks on a tree.
+/// Shortfalls on a tree.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Remarks(BTreeMap<Remark, Cases>);
+pub(super) struct Shortfalls(BTreeMap<Shortfall, Cases>);
 
-impl Remarks {
-    pub(super) fn add(&mut self, remark: Remark, path: &LayerPath) {
-        let cases = self.0.entry(remark).or_default();
+impl Shortfalls {
+    pub(super) fn add(&mut self, shortfall: Shortfall, path: &LayerPath) {
+        let cases = self.0.entry(shortfall).or_default();
         cases.count += 1;
         if cases.examples.len() < EXAMPLES {
             cases.examples.push(path.clone());
@@ -83,8 +83,8 @@ impl Remarks {
     }
 
     fn merge(&mut self, other: Self) {
-        for (remark, cases) in other.0 {
-            let known = self.0.entry(remark).or_default();
+        for (shortfall, cases) in other.0 {
+            let known = self.0.entry(shortfall).or_default();
             known.count += cases.count;
             let room = EXAMPLES - known.examples.len();
             known.examples.extend(cases.examples.into_iter().take(room));
@@ -93,22 +93,22 @@ impl Remarks {
 
     /// One line per kind, for people.
     fn lines(&self) -> Vec<String> {
-        let line = |(remark, cases): (&Remark, &Cases)| {
+        let line = |(shortfall, cases): (&Shortfall, &Cases)| {
             let examples: Vec<_> = cases.examples.iter().map(ToString::to_string).collect();
             let more = if cases.count > EXAMPLES as u64 { ", …" } else { "" };
-            format!("{} {}: {}{more}", cases.count, remark.text(), examples.join(", "))
+            format!("{} {}: {}{more}", cases.count, shortfall.text(), examples.join(", "))
         };
         self.0.iter().map(line).collect()
     }
 }
 
-/// The remarks of a whole transaction; its threads add to them.
+/// The shortfalls of a whole transaction; its threads add to them.
 #[derive(Debug, Default)]
-pub(super) struct Tally(Mutex<Remarks>);
+pub(super) struct Tally(Mutex<Shortfalls>);
 
 impl Tally {
-    pub(super) fn add(&self, remarks: Remarks) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).merge(remarks);
+    pub(super) fn add(&self, shortfalls: Shortfalls) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).merge(shortfalls);
     }
 
     pub(super) fn lines(&self) -> Vec<String> {
@@ -130,14 +130,14 @@ mod tests {
     fn cases_are_counted_and_told_with_examples() {
         let path = |name: &str| LayerPath::clean(name.as_bytes()).unwrap();
         let tally = Tally::default();
-        let long = || Remark::XattrTooLarge(b"user.l\xff".to_vec());
+        let long = || Shortfall::XattrTooLarge(b"user.l\xff".to_vec());
         for names in [["a", "b"], ["c", "d"]] {
-            let mut remarks = Remarks::default();
+            let mut shortfalls = Shortfalls::default();
             for name in names {
-                remarks.add(long(), &path(name));
+                shortfalls.add(long(), &path(name));
             }
-            remarks.add(Remark::ReservedName, &path("x/.cvmfscatalog"));
-            tally.add(remarks);
+            shortfalls.add(Shortfall::ReservedName, &path("x/.cvmfscatalog"));
+            tally.add(shortfalls);
         }
         let lines = tally.lines();
         assert_eq!(lines.len(), 2);
