@@ -11,6 +11,7 @@ mod error;
 mod locator;
 mod open_ends;
 mod parents;
+mod shortfalls;
 mod stratum0;
 #[cfg(test)]
 mod tests;

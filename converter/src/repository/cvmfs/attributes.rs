@@ -106,11 +106,11 @@ fn pack_xattrs(
     let mut kept = BTreeMap::new();
     for (name, value) in xattrs {
         if !has_user && name.starts_with(USER_PREFIX) {
-            shortfalls.add(Shortfall::NoUserXattr(name.clone()), path);
+            shortfalls.count_at(Shortfall::NoUserXattr(name.clone()), path);
             continue;
         }
         if name.iter().any(|byte| PAGE_MARKS.contains(byte)) {
-            shortfalls.add(Shortfall::XattrPaged(name.clone()), path);
+            shortfalls.count_at(Shortfall::XattrPaged(name.clone()), path);
             continue;
         }
         kept.insert(name.clone(), value.clone());
@@ -118,11 +118,11 @@ fn pack_xattrs(
     let (packed, refused) = Xattrs::pack(&kept);
     for name in refused {
         kept.remove(&name);
-        shortfalls.add(Shortfall::XattrTooLarge(name), path);
+        shortfalls.count_at(Shortfall::XattrTooLarge(name), path);
     }
     for name in kept.into_keys() {
         if CLIENTS_OWN.iter().any(|own| own.as_bytes() == name) {
-            shortfalls.add(Shortfall::XattrShadowed(name), path);
+            shortfalls.count_at(Shortfall::XattrShadowed(name), path);
         }
     }
     packed

@@ -1,15 +1,6 @@
 //! What of an image the repository format cannot hold, or its clients do not show.
-//!
-//! An image is not worth losing for any of it, but nobody should have to find out by himself. So it is counted
-//! and told, with examples.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
-
-use crate::layer::LayerPath;
-
-/// How many paths are told for each shortfall.
-const EXAMPLES: usize = 3;
+use crate::repository::shortfalls;
 
 /// Kinds of shortfalls; extended attributes by name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,7 +19,7 @@ pub(super) enum Shortfall {
     XattrShadowed(Vec<u8>),
 }
 
-impl Shortfall {
+impl shortfalls::Shortfall for Shortfall {
     fn text(&self) -> String {
         let shown = |name: &[u8]| name.escape_ascii().to_string();
         match self {
@@ -62,59 +53,11 @@ impl Shortfall {
     }
 }
 
-/// How often something was counted, and where first.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-struct Cases {
-    count: u64,
-    examples: Vec<LayerPath>,
-}
+/// The shortfalls of a tree.
+pub(super) type Shortfalls = shortfalls::Shortfalls<Shortfall>;
 
-/// Shortfalls on a tree.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Shortfalls(BTreeMap<Shortfall, Cases>);
-
-impl Shortfalls {
-    pub(super) fn add(&mut self, shortfall: Shortfall, path: &LayerPath) {
-        let cases = self.0.entry(shortfall).or_default();
-        cases.count += 1;
-        if cases.examples.len() < EXAMPLES {
-            cases.examples.push(path.clone());
-        }
-    }
-
-    fn merge(&mut self, other: Self) {
-        for (shortfall, cases) in other.0 {
-            let known = self.0.entry(shortfall).or_default();
-            known.count += cases.count;
-            let room = EXAMPLES - known.examples.len();
-            known.examples.extend(cases.examples.into_iter().take(room));
-        }
-    }
-
-    /// One line per kind, for people.
-    fn lines(&self) -> Vec<String> {
-        let line = |(shortfall, cases): (&Shortfall, &Cases)| {
-            let examples: Vec<_> = cases.examples.iter().map(ToString::to_string).collect();
-            let more = if cases.count > EXAMPLES as u64 { ", …" } else { "" };
-            format!("{} {}: {}{more}", cases.count, shortfall.text(), examples.join(", "))
-        };
-        self.0.iter().map(line).collect()
-    }
-}
-
-/// The shortfalls of a whole transaction; its threads add to them.
-#[derive(Debug, Default)]
-pub(super) struct Tally(Mutex<Shortfalls>);
-
-impl Tally {
-    pub(super) fn add(&self, shortfalls: Shortfalls) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).merge(shortfalls);
-    }
-
-    pub(super) fn lines(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).lines()
-    }
-}
+/// The shortfalls of a transaction.
+pub(super) type Tally = shortfalls::Tally<Shortfall>;
 
 /// Whether clients would put something else in place of a part of this link target: `$(…)`.
 pub(super) fn has_variable(target: &[u8]) -> bool {
@@ -125,6 +68,7 @@ pub(super) fn has_variable(target: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layer::LayerPath;
 
     #[test]
     fn cases_are_counted_and_told_with_examples() {
@@ -134,9 +78,9 @@ mod tests {
         for names in [["a", "b"], ["c", "d"]] {
             let mut shortfalls = Shortfalls::default();
             for name in names {
-                shortfalls.add(long(), &path(name));
+                shortfalls.count_at(long(), &path(name));
             }
-            shortfalls.add(Shortfall::ReservedName, &path("x/.cvmfscatalog"));
+            shortfalls.count_at(Shortfall::ReservedName, &path("x/.cvmfscatalog"));
             tally.add(shortfalls);
         }
         let lines = tally.lines();

@@ -76,12 +76,12 @@ impl LayerWriter for Writer {
         let number = self.layer.apply(entry, attributes)?;
         let name = entry.path.split().map(|(_, name)| name);
         if name == Some(MARKER) && !matches!(entry.kind, Kind::Whiteout | Kind::Opaque) {
-            self.shortfalls.add(Shortfall::ReservedName, &entry.path);
+            self.shortfalls.count_at(Shortfall::ReservedName, &entry.path);
         }
         match &entry.kind {
             Kind::File { size: 0 } => self.has_empty_files = true,
             Kind::Symlink { target } if has_variable(target) => {
-                self.shortfalls.add(Shortfall::Variable, &entry.path);
+                self.shortfalls.count_at(Shortfall::Variable, &entry.path);
             }
             _ => {}
         }
