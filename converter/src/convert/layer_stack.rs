@@ -29,7 +29,7 @@ struct ParentRecord {
 pub(super) type UnpackAgain<'a> = &'a dyn Fn(&Layer, &RepositoryPath) -> Result<OpenEnds>;
 
 /// Where the layers of an image stand.
-pub(super) struct Stack {
+pub(super) struct LayerStack {
     /// The place of each layer, base first.
     pub(super) places: Vec<RepositoryPath>,
     /// The order of overlayfs's `lowerdir`, each directory once, at its topmost place.
@@ -37,40 +37,40 @@ pub(super) struct Stack {
 }
 
 /// Completes the layers that need it.
-pub(super) fn settle(
+pub(super) fn place_layers(
     transaction: &dyn Transaction,
     repository: &dyn Repository,
     target: &Target,
     fetched: &BTreeMap<LayerDigest, Fetched>,
     unpack_again: UnpackAgain<'_>,
-) -> Result<Stack> {
+) -> Result<LayerStack> {
     let image = &target.image.reference;
     let records = BTreeMap::new();
-    let mut settlement = Settlement { transaction, repository, image, unpack_again, records };
+    let mut placement = Placement { transaction, repository, image, unpack_again, records };
     let mut parents: Vec<RepositoryPath> = Vec::new();
     let mut places = Vec::new();
     let mut below = None;
     for layer in &target.layers {
-        let place = settlement.place(layer, fetched.get(&layer.digest()), below, &parents)?;
+        let place = placement.place(layer, fetched.get(&layer.digest()), below, &parents)?;
         // The same directory twice in a stack shows what its topmost place alone shows.
         parents.retain(|parent| *parent != place);
         parents.insert(0, place.clone());
         places.push(place);
         below = Some(layer.chain);
     }
-    Ok(Stack { places, topmost_first: parents })
+    Ok(LayerStack { places, topmost_first: parents })
 }
 
-struct Settlement<'a> {
+struct Placement<'a> {
     transaction: &'a dyn Transaction,
     repository: &'a dyn Repository,
     image: &'a str,
     unpack_again: UnpackAgain<'a>,
-    /// Layers of this run whose place in `.layers` is settled.
+    /// Layers of this run whose place in `.layers` is known.
     records: BTreeMap<LayerDigest, Option<ParentRecord>>,
 }
 
-impl Settlement<'_> {
+impl Placement<'_> {
     /// Where `layer` stands above `parents` (topmost first), whose chain is `below`.
     fn place(
         &mut self,

@@ -6,7 +6,7 @@
 mod ducc;
 mod fetch;
 mod layer_stack;
-mod publish;
+mod prepare;
 mod target;
 
 use std::collections::BTreeMap;
@@ -204,7 +204,7 @@ impl Conversion<'_> {
         let (repository, target) = (Arc::clone(&self.repository), Arc::clone(target));
         let again = self.unpacker(source, &transaction, &target);
         let remarks = tokio::task::spawn_blocking(move || {
-            publish::publish(transaction, &*repository, &target, &fetched, &again)
+            prepare::publish(transaction, &*repository, &target, &fetched, &again)
         })
         .await??;
         for remark in &remarks {

@@ -23,7 +23,8 @@ pub(super) fn publish(
     unpack_again: UnpackAgain<'_>,
 ) -> Result<Vec<String>> {
     write_layer_records(&**transaction, repository, target, fetched)?;
-    let stack = layer_stack::settle(&**transaction, repository, target, fetched, unpack_again)?;
+    let stack =
+        layer_stack::place_layers(&**transaction, repository, target, fetched, unpack_again)?;
     let absent = |path: &RepositoryPath| -> Result<bool> { Ok(repository.lookup(path)?.is_none()) };
     let mut remarks = Vec::new();
 
