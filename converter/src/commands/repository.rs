@@ -1,4 +1,4 @@
-//! `ducc repository`: work on a CernVM-FS repository as such.
+//! `ducc repository`: work on a CernVM-FS repository itself, not on images.
 
 use std::io::Write;
 use std::time::SystemTime;
@@ -18,7 +18,10 @@ use crate::cli::repository::{
     Check, Create, Gc, ImportKeys, List, RepositoryCommand, Resign, Tag, Target,
 };
 
-/// Runs one of the commands; what it has to say goes to standard output.
+/// In place of a time that a manifest does not have, or that no calendar has.
+const UNKNOWN: &str = "?";
+
+/// Runs one of the commands and prints its results to standard output.
 pub(crate) fn run(command: RepositoryCommand) -> anyhow::Result<()> {
     let out = &mut std::io::stdout().lock();
     match command {
@@ -67,10 +70,11 @@ fn info(target: Target, out: &mut dyn Write) -> anyhow::Result<()> {
     let manifest = snapshot.manifest();
     let counters = snapshot.counters();
     let total = |own: u64, below: u64| own + below;
+    let signed = manifest.timestamp.map_or_else(|| UNKNOWN.to_owned(), time);
     writeln!(out, "name                 {}", manifest.name)?;
     writeln!(out, "storage              {}", stratum0.repository.storage().name())?;
     writeln!(out, "revision             {}", manifest.revision)?;
-    writeln!(out, "signed               {}", time(manifest.timestamp.unwrap_or_default()))?;
+    writeln!(out, "signed               {signed}")?;
     writeln!(out, "root catalog         {}", manifest.root)?;
     writeln!(out, "hash algorithm       {}", manifest.root.algorithm.name())?;
     writeln!(out, "garbage-collectable  {}", yes(manifest.garbage_collectable))?;
@@ -154,7 +158,7 @@ fn list_directory(
     Ok(())
 }
 
-/// One entry: kind and mode, owner, group, size or device, time, path, target.
+/// One entry: type and mode, owner, group, size or device, time, path, target.
 fn line(entry: &Entry, path: &[u8]) -> String {
     let (kind, size, target) = match &entry.kind {
         Kind::Directory => ('d', String::new(), None),
@@ -168,13 +172,16 @@ fn line(entry: &Entry, path: &[u8]) -> String {
         Kind::Fifo => ('p', String::new(), None),
         Kind::Socket => ('s', String::new(), None),
     };
-    let target = target.map(|target| format!(" -> {}", target.escape_ascii())).unwrap_or_default();
+    let target = match target {
+        Some(target) => format!(" -> {}", target.escape_ascii()),
+        None => String::new(),
+    };
     format!(
         "{kind}{:04o} {:>5} {:>5} {size:>10} {} {}{target}",
         entry.mode,
         entry.uid,
         entry.gid,
-        time(u64::try_from(entry.mtime.seconds).unwrap_or_default()),
+        show(jiff::Timestamp::from_second(entry.mtime.seconds)),
         path.escape_ascii(),
     )
 }
@@ -246,10 +253,19 @@ fn yes(is: bool) -> &'static str {
 }
 
 fn time(seconds: u64) -> String {
-    instant(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds))
+    match i64::try_from(seconds) {
+        Ok(seconds) => show(jiff::Timestamp::from_second(seconds)),
+        Err(_) => UNKNOWN.to_owned(),
+    }
 }
 
 fn instant(time: SystemTime) -> String {
-    jiff::Timestamp::try_from(time)
-        .map_or_else(|_| "?".to_owned(), |time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+    show(jiff::Timestamp::try_from(time))
+}
+
+fn show(time: Result<jiff::Timestamp, jiff::Error>) -> String {
+    match time {
+        Ok(time) => time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        Err(_) => UNKNOWN.to_owned(),
+    }
 }
