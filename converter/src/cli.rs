@@ -18,8 +18,8 @@ Exit status:
   1    it is not; the last lines on standard error say why and what to do
   2    the command line is wrong
   104  the repository does not exist
-  130  interrupted (SIGINT), nothing was published
-  143  terminated (SIGTERM), nothing was published";
+  130  interrupted (SIGINT); nothing was published, unless standard error says otherwise
+  143  terminated (SIGTERM), likewise";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,7 +45,7 @@ pub(crate) enum Command {
     #[command(after_help = EXIT_STATUS, after_long_help = format!("{EXAMPLES}\n\n{EXIT_STATUS}"))]
     ConvertSingleImage(Box<ConvertSingleImage>),
 
-    /// Create, check and care for a CernVM-FS repository that is written natively.
+    /// Create, check and maintain a CernVM-FS repository that is written natively.
     #[command(subcommand, arg_required_else_help = true)]
     Repository(RepositoryCommand),
 }
@@ -64,7 +64,7 @@ pub(crate) struct ConvertSingleImage {
     /// /etc/cvmfs/repositories.d.
     pub(crate) repository: Locator,
 
-    /// Which of a multi-platform image, for instance linux/arm64 [default: this machine's].
+    /// The platform to take from a multi-platform image, for instance linux/arm64 [default: this machine's].
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(crate) platform: Option<Platform>,
 
@@ -100,11 +100,11 @@ pub(crate) struct ConvertSingleImage {
     #[arg(long, value_name = "N", help_heading = "CernVM-FS repositories", value_parser = clap::value_parser!(u32).range(100..))]
     pub(crate) catalog_entries: Option<u32>,
 
-    /// Accepted for DUCC's sake: layers are always needed.
+    /// Accepted for compatibility with DUCC: layers are always needed.
     #[arg(short = 'd', long, hide = true)]
     pub(crate) skip_layers: bool,
 
-    /// Accepted for DUCC's sake: no Podman store is made.
+    /// Accepted for compatibility with DUCC: no Podman store is made.
     #[arg(short = 'p', long, hide = true)]
     pub(crate) skip_podman: bool,
 }
@@ -120,11 +120,11 @@ pub(crate) struct ThinOptions {
     #[arg(long, value_enum, default_value_t = ThinFormat::Snapshotter, requires = "thin_image_name")]
     pub(crate) thin_format: ThinFormat,
 
-    /// Push no thin image, whatever else is said.
+    /// Push no thin image, whatever other options say.
     #[arg(short = 'i', long)]
     pub(crate) skip_thin_image: bool,
 
-    /// Account for pushing; the password comes from DUCC_OUTPUT_REGISTRY_PASS [default: as in Docker's
+    /// User name for pushing; the password comes from DUCC_OUTPUT_REGISTRY_PASS [default: as in Docker's
     /// and Podman's auth files].
     #[arg(short = 'u', long, value_name = "USER")]
     pub(crate) username: Option<String>,
@@ -158,7 +158,7 @@ pub(crate) struct DownloadOptions {
     #[arg(short = 'r', long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) attempts: u32,
 
-    /// Give a connection up that has brought nothing for so many seconds.
+    /// Give up a connection that has delivered nothing for this many seconds.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     pub(crate) stall_timeout: Duration,
 }
@@ -193,7 +193,7 @@ pub(crate) struct LimitOptions {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputOptions {
-    /// End with a report as one JSON object on standard output, also after a failure.
+    /// At the end, print a report as one JSON object to standard output, even after a failure.
     #[arg(long)]
     pub(crate) json: bool,
 

@@ -2,6 +2,7 @@
 //! what to do where that is not plain.
 
 use layer_layout::{DiffId, LayerDigest};
+use tokio::task::JoinError;
 
 use crate::{layer, repository, source};
 
@@ -42,9 +43,35 @@ pub enum Error {
     /// The user gave up.
     #[error("interrupted; nothing was published")]
     Cancelled,
-    /// A thread of this program died.
-    #[error("internal error: a worker died: {0}")]
-    Worker(#[from] tokio::task::JoinError),
+    /// The user gave up while the commit was under way, and it did not come to an end.
+    #[error(
+        "interrupted while the image was being published: either all of it appears or nothing; run the same \
+         command again to see which"
+    )]
+    CancelledInCommit,
+    /// The user gave up when only the thin image was missing.
+    #[error("interrupted; the image is published, but its thin image may not be in the registry")]
+    CancelledBeforeThin,
+    /// A thread of this program did not come to its end.
+    #[error("this is a bug in ducc, please report it: {0}")]
+    Worker(String),
+}
+
+impl From<JoinError> for Error {
+    fn from(error: JoinError) -> Self {
+        let panic = match error.try_into_panic() {
+            Ok(panic) => panic,
+            Err(error) => return Self::Worker(format!("a thread was stopped too early ({error})")),
+        };
+        let text = match panic.downcast::<String>() {
+            Ok(text) => Some(*text),
+            Err(panic) => panic.downcast_ref::<&str>().map(ToString::to_string),
+        };
+        Self::Worker(match text {
+            Some(text) => format!("a thread panicked: {text}"),
+            None => "a thread panicked".to_owned(),
+        })
+    }
 }
 
 impl Error {

@@ -41,7 +41,7 @@ fn convert(arguments: cli::ConvertSingleImage) -> u8 {
         }
     };
     let status = runtime.block_on(commands::convert::run(arguments));
-    // A thread that waits for the lock of another publisher must not keep an interrupted program alive.
+    // A thread that waits for another publisher or for a storage must not keep an interrupted program alive.
     runtime.shutdown_background();
     status
 }

@@ -1,15 +1,17 @@
 //! A CernVM-FS repository in an S3 bucket: the whole life cycle, even if the server fails, hangs up and stalls.
 
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use e2e::cases::nasty;
 use e2e::image::{Compression, Config, Format, Image, Layer, write_layout};
 use e2e::native::FQRN;
-use e2e::process::{run, run_any};
+use e2e::process::{Daemon, run, run_any};
 use e2e::{Result, ensure, tools};
 use faulty_s3::{ACCESS_KEY, Fault, FaultyS3, SECRET_KEY};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 struct Bucket {
@@ -111,6 +113,46 @@ fn a_dead_server_is_an_error_and_the_repository_stays() -> Result<()> {
     ensure!(output.stderr.contains("s3://"), "the bucket is not named: {}", output.stderr);
     bucket.server.heal();
     bucket.check()?;
+    run(&mut bucket.publish("r.io/t:1")?)?;
+    bucket.check()
+}
+
+/// With the default limits a single request may take half a minute, and its retries three.
+#[test]
+fn an_interrupted_publisher_does_not_wait_for_a_stalled_server() -> Result<()> {
+    const MANIFEST: &str = "/.cvmfspublished";
+    let bucket = Bucket::new("")?;
+    bucket.create()?;
+    let cases: [(&str, fn(&str, &str) -> bool, &str); 3] = [
+        ("opening", |method, _| method == "GET", "nothing was published"),
+        ("unpacking", |method, _| method == "PUT", "nothing was published"),
+        (
+            "the commit",
+            |method, path| method == "PUT" && path.ends_with(MANIFEST),
+            "either all of it appears or nothing",
+        ),
+    ];
+    for (phase, stalls, said) in cases {
+        let stalled = Arc::new(AtomicBool::new(false));
+        let tell = Arc::clone(&stalled);
+        bucket.server.fail(move |request| {
+            let stalls = stalls(request.method.as_str(), request.uri.path());
+            tell.fetch_or(stalls, Ordering::Relaxed);
+            stalls.then_some(Fault::Stall(Duration::from_secs(600)))
+        });
+        let log = bucket.dir.path().join(phase);
+        let mut ducc = Daemon::spawn("ducc", &bucket.publish("r.io/t:1")?, &log)?;
+        ducc.wait_until(phase, || stalled.load(Ordering::Relaxed))?;
+        let begun = Instant::now();
+        ducc.signal(Signal::INT)?;
+        let ended = ducc.wait()?;
+        let log = ducc.log()?;
+        ensure!(ended.code() == Some(130), "{phase}: {ended}\n{log}");
+        ensure!(begun.elapsed() < Duration::from_secs(10), "{phase}: {:?}", begun.elapsed());
+        ensure!(log.contains("interrupted") && log.contains(said), "{phase}: {log}");
+        bucket.server.heal();
+        bucket.check()?;
+    }
     run(&mut bucket.publish("r.io/t:1")?)?;
     bucket.check()
 }

@@ -17,19 +17,19 @@ pub(crate) enum RepositoryCommand {
     ///
     /// Keys that are in the key directory already are used; missing ones are made.
     Create(Create),
-    /// Tell revision, size, keys and tags.
+    /// Show revision, signatures, size and number of tags.
     Info(Target),
-    /// Sign the whitelist and the manifest anew. Do this before the whitelist expires.
+    /// Sign the whitelist and the manifest again. Do this before the whitelist expires.
     Resign(Resign),
     /// List, set and remove tags: named revisions, which garbage collection keeps.
     Tag(Tag),
     /// List what is in a directory.
     List(List),
-    /// Look whether signatures, catalogs and objects are what they should be.
+    /// Check signatures, catalogs and objects.
     Check(Check),
     /// Remove objects that no retained revision refers to.
     Gc(Gc),
-    /// Copy a repository's keys from another directory, after a look that they belong together.
+    /// Copy a repository's keys from another directory, after checking that they match.
     ImportKeys(ImportKeys),
 }
 
@@ -41,8 +41,8 @@ pub(crate) struct AccessOptions {
     #[arg(long, value_name = "DIR", env = "DUCC_KEYS")]
     pub(crate) keys: Option<PathBuf>,
 
-    /// Directory of the index of known content, which saves compressing it again and may be lost
-    /// [default: /var/cache/ducc for root, else ~/.cache/ducc].
+    /// Directory of the index of known content, which saves compressing it again and can be deleted at any
+    /// time [default: /var/cache/ducc for root, else ~/.cache/ducc].
     #[arg(long, value_name = "DIR", env = "DUCC_CACHE")]
     pub(crate) cache: Option<PathBuf>,
 }
@@ -68,7 +68,7 @@ pub(crate) struct Create {
     /// The repository's fully qualified name, for instance unpacked.example.org.
     pub(crate) fqrn: Fqrn,
 
-    /// Where to: file:///DIR or s3://BUCKET/PREFIX?endpoint=URL.
+    /// Where to store it: file:///DIR or s3://BUCKET/PREFIX?endpoint=URL.
     #[arg(long, value_name = "URL")]
     pub(crate) storage: StorageUrl,
 
@@ -88,7 +88,7 @@ pub(crate) struct Create {
     #[arg(long, value_name = "DAYS", default_value = "30", value_parser = days)]
     pub(crate) whitelist_days: Duration,
 
-    /// Never let anything be removed from the repository.
+    /// Create a repository from which objects can never be removed.
     #[arg(long)]
     pub(crate) no_garbage_collection: bool,
 
@@ -100,7 +100,7 @@ pub(crate) struct Create {
 pub(crate) enum CompressionName {
     /// As zlib streams.
     Zlib,
-    /// As it is.
+    /// Uncompressed.
     None,
 }
 
@@ -132,11 +132,11 @@ pub(crate) struct Tag {
     #[arg(long, value_name = "NAME", conflicts_with = "remove")]
     pub(crate) add: Option<String>,
 
-    /// What to say about it.
+    /// A description for the tag.
     #[arg(long, value_name = "TEXT", requires = "add", default_value = "")]
     pub(crate) message: String,
 
-    /// Take this name away.
+    /// Remove this tag.
     #[arg(long, value_name = "NAME")]
     pub(crate) remove: Option<String>,
 }
@@ -150,11 +150,11 @@ pub(crate) struct List {
     #[arg(default_value = "/")]
     pub(crate) path: String,
 
-    /// Also what is in the directories below.
+    /// Also list the directories below.
     #[arg(short, long)]
     pub(crate) recursive: bool,
 
-    /// Of the revision with this tag.
+    /// List the revision with this tag instead of the newest.
     #[arg(long, value_name = "TAG")]
     pub(crate) tag: Option<String>,
 }
@@ -164,7 +164,7 @@ pub(crate) struct Check {
     #[command(flatten)]
     pub(crate) target: Target,
 
-    /// Read every object and compute its hash.
+    /// Also read every object and verify its hash.
     #[arg(long)]
     pub(crate) data: bool,
 }
@@ -178,15 +178,15 @@ pub(crate) struct Gc {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) keep_revisions: u64,
 
-    /// Keep revisions that are younger.
+    /// Keep revisions that are younger than this.
     #[arg(long, value_name = "DAYS", default_value = "3", value_parser = days)]
     pub(crate) keep_days: Duration,
 
-    /// Keep objects that were stored more recently. Longer than any publish takes.
+    /// Keep objects that were stored more recently than this; must be longer than any publish takes.
     #[arg(long, value_name = "HOURS", default_value = "24", value_parser = hours)]
     pub(crate) grace: Duration,
 
-    /// Only tell what would be removed.
+    /// Only show what would be removed.
     #[arg(long)]
     pub(crate) dry_run: bool,
 }

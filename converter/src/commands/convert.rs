@@ -5,7 +5,7 @@ use ducc::convert::{self, Request, ThinRequest};
 use ducc::layer::Limits;
 use ducc::progress::Progress;
 use ducc::report::{Report, Status};
-use ducc::{repository, source};
+use ducc::{Error, repository, source};
 use layer_layout::Platform;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -57,7 +57,10 @@ async fn convert(
         catalog_entries: arguments.catalog_entries,
         ..arguments.access.clone().access()
     };
-    let repository = arguments.repository.open(arguments.repository_name.as_deref(), &access)?;
+    let (locator, name) = (arguments.repository.clone(), arguments.repository_name.clone());
+    let opening = tokio::task::spawn_blocking(move || locator.open(name.as_deref(), &access));
+    let opened = cancel.run_until_cancelled(opening).await.ok_or(Error::Cancelled)?;
+    let repository = opened.map_err(Error::from)??;
     let request = request(arguments)?;
     let result = convert::convert(&request, repository, progress, cancel, report).await;
     result.with_context(|| format!("cannot convert {}", report.image))
@@ -121,7 +124,7 @@ async fn next_signal() -> u8 {
         _ = interrupt.recv() => SignalKind::interrupt(),
         _ = terminate.recv() => SignalKind::terminate(),
     };
-    u8::try_from(kind.as_raw_value()).unwrap_or_default()
+    u8::try_from(kind.as_raw_value()).expect("the numbers of these signals are 2 and 15")
 }
 
 fn print_json(report: &Report) {
@@ -138,7 +141,10 @@ fn summary(report: &Report) -> String {
         Status::UpToDate => "up to date",
         Status::Failed => "failed",
     };
-    let path = report.public_path.as_deref().map(|path| format!(" as {path}")).unwrap_or_default();
+    let path = match &report.public_path {
+        Some(path) => format!(" as {path}"),
+        None => String::new(),
+    };
     let thin = match &report.thin {
         Some(thin) if thin.pushed => format!(", thin image pushed to {}", thin.reference),
         Some(thin) => format!(", thin image is at {}", thin.reference),

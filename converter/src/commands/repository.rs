@@ -1,4 +1,4 @@
-//! `ducc repository`: work on a CernVM-FS repository as such.
+//! `ducc repository`: work on a CernVM-FS repository itself, not on images.
 
 use std::io::Write;
 use std::time::SystemTime;
@@ -12,13 +12,16 @@ use cvmfs_repository::path::TreePath;
 use cvmfs_repository::snapshot::Directory;
 use cvmfs_repository::storage::Storage;
 use cvmfs_repository::{Creation, Repository};
-use ducc::repository::Place;
+use ducc::repository::Stratum0;
 
 use crate::cli::repository::{
     Check, Create, Gc, ImportKeys, List, RepositoryCommand, Resign, Tag, Target,
 };
 
-/// Runs one of the commands; what it has to say goes to standard output.
+/// In place of a time that a manifest does not have, or that no calendar has.
+const UNKNOWN: &str = "?";
+
+/// Runs one of the commands and prints its results to standard output.
 pub(crate) fn run(command: RepositoryCommand) -> anyhow::Result<()> {
     let out = &mut std::io::stdout().lock();
     match command {
@@ -33,8 +36,8 @@ pub(crate) fn run(command: RepositoryCommand) -> anyhow::Result<()> {
     }
 }
 
-fn open(Target { repository, access }: Target) -> anyhow::Result<Place> {
-    Ok(repository.place(&access.access())?)
+fn open(Target { repository, access }: Target) -> anyhow::Result<Stratum0> {
+    Ok(repository.stratum0(&access.access())?)
 }
 
 fn create(arguments: Create, out: &mut dyn Write) -> anyhow::Result<()> {
@@ -45,7 +48,7 @@ fn create(arguments: Create, out: &mut dyn Write) -> anyhow::Result<()> {
     }
     let directory = access.access().keys_directory();
     let storage = Storage::open(&url)?;
-    let objects = Place::new_objects(&storage, hash, compression.into());
+    let objects = Stratum0::new_objects(&storage, hash, compression.into());
     let creation = Creation {
         ttl,
         garbage_collectable: !arguments.no_garbage_collection,
@@ -62,20 +65,21 @@ fn create(arguments: Create, out: &mut dyn Write) -> anyhow::Result<()> {
 }
 
 fn info(target: Target, out: &mut dyn Write) -> anyhow::Result<()> {
-    let place = open(target)?;
-    let snapshot = place.repository.snapshot()?;
+    let stratum0 = open(target)?;
+    let snapshot = stratum0.repository.snapshot()?;
     let manifest = snapshot.manifest();
     let counters = snapshot.counters();
     let total = |own: u64, below: u64| own + below;
+    let signed = manifest.timestamp.map_or_else(|| UNKNOWN.to_owned(), time);
     writeln!(out, "name                 {}", manifest.name)?;
-    writeln!(out, "storage              {}", place.repository.storage().name())?;
+    writeln!(out, "storage              {}", stratum0.repository.storage().name())?;
     writeln!(out, "revision             {}", manifest.revision)?;
-    writeln!(out, "signed               {}", time(manifest.timestamp.unwrap_or_default()))?;
+    writeln!(out, "signed               {signed}")?;
     writeln!(out, "root catalog         {}", manifest.root)?;
     writeln!(out, "hash algorithm       {}", manifest.root.algorithm.name())?;
     writeln!(out, "garbage-collectable  {}", yes(manifest.garbage_collectable))?;
     writeln!(out, "TTL                  {} s", manifest.ttl)?;
-    writeln!(out, "whitelist expires    {}", instant(place.repository.whitelist_expiry()?))?;
+    writeln!(out, "whitelist expires    {}", instant(stratum0.repository.whitelist_expiry()?))?;
     let (own, below) = (&counters.own, &counters.subtree);
     writeln!(out, "catalogs             {}", 1 + total(own.nested, below.nested))?;
     writeln!(out, "directories          {}", total(own.dir, below.dir))?;
@@ -83,34 +87,34 @@ fn info(target: Target, out: &mut dyn Write) -> anyhow::Result<()> {
     writeln!(out, "symlinks             {}", total(own.symlink, below.symlink))?;
     writeln!(out, "special files        {}", total(own.special, below.special))?;
     writeln!(out, "bytes in files       {}", total(own.file_size, below.file_size))?;
-    writeln!(out, "tags                 {}", place.repository.tags()?.len())?;
+    writeln!(out, "tags                 {}", stratum0.repository.tags()?.len())?;
     Ok(())
 }
 
 fn resign(Resign { target, days }: Resign, out: &mut dyn Write) -> anyhow::Result<()> {
-    let place = open(target)?;
-    let _locks = place.lock()?;
-    let (manifest, expires) = place.repository.resign(&place.objects, days)?;
-    place.tell_server(&manifest)?;
+    let stratum0 = open(target)?;
+    let _locks = stratum0.lock()?;
+    let (manifest, expires) = stratum0.repository.resign(&stratum0.objects, days)?;
+    stratum0.tell_server(&manifest)?;
     writeln!(out, "signed; the whitelist expires {}", instant(expires))?;
     Ok(())
 }
 
 fn tag(arguments: Tag, out: &mut dyn Write) -> anyhow::Result<()> {
     let Tag { target, add, message, remove } = arguments;
-    let place = open(target)?;
+    let stratum0 = open(target)?;
     if let Some(name) = add {
-        let _locks = place.lock()?;
-        let manifest = place.repository.add_tag(&place.objects, &name, &message)?;
-        place.tell_server(&manifest)?;
+        let _locks = stratum0.lock()?;
+        let manifest = stratum0.repository.add_tag(&stratum0.objects, &name, &message)?;
+        stratum0.tell_server(&manifest)?;
         writeln!(out, "{name} is revision {}", manifest.revision)?;
     } else if let Some(name) = remove {
-        let _locks = place.lock()?;
-        let manifest = place.repository.remove_tag(&place.objects, &name)?;
-        place.tell_server(&manifest)?;
+        let _locks = stratum0.lock()?;
+        let manifest = stratum0.repository.remove_tag(&stratum0.objects, &name)?;
+        stratum0.tell_server(&manifest)?;
         writeln!(out, "{name} is no tag any more")?;
     } else {
-        for tag in place.repository.tags()? {
+        for tag in stratum0.repository.tags()? {
             let signed = time(tag.timestamp);
             writeln!(out, "{}\t{}\t{signed}\t{}", tag.name, tag.revision, tag.description)?;
         }
@@ -120,10 +124,10 @@ fn tag(arguments: Tag, out: &mut dyn Write) -> anyhow::Result<()> {
 
 fn list(arguments: List, out: &mut dyn Write) -> anyhow::Result<()> {
     let List { target, path, recursive, tag } = arguments;
-    let place = open(target)?;
+    let stratum0 = open(target)?;
     let snapshot = match tag {
-        Some(tag) => place.repository.tagged(&tag)?,
-        None => place.repository.snapshot()?,
+        Some(tag) => stratum0.repository.tagged(&tag)?,
+        None => stratum0.repository.snapshot()?,
     };
     let tree_path = TreePath::parse(path.as_bytes())
         .with_context(|| format!("{path} is no path in a repository"))?;
@@ -154,7 +158,7 @@ fn list_directory(
     Ok(())
 }
 
-/// One entry: kind and mode, owner, group, size or device, time, path, target.
+/// One entry: type and mode, owner, group, size or device, time, path, target.
 fn line(entry: &Entry, path: &[u8]) -> String {
     let (kind, size, target) = match &entry.kind {
         Kind::Directory => ('d', String::new(), None),
@@ -168,21 +172,25 @@ fn line(entry: &Entry, path: &[u8]) -> String {
         Kind::Fifo => ('p', String::new(), None),
         Kind::Socket => ('s', String::new(), None),
     };
-    let target = target.map(|target| format!(" -> {}", target.escape_ascii())).unwrap_or_default();
+    let target = match target {
+        Some(target) => format!(" -> {}", target.escape_ascii()),
+        None => String::new(),
+    };
     format!(
         "{kind}{:04o} {:>5} {:>5} {size:>10} {} {}{target}",
         entry.mode,
         entry.uid,
         entry.gid,
-        time(u64::try_from(entry.mtime.seconds).unwrap_or_default()),
+        show(jiff::Timestamp::from_second(entry.mtime.seconds)),
         path.escape_ascii(),
     )
 }
 
 fn check(Check { target, data }: Check, out: &mut dyn Write) -> anyhow::Result<()> {
-    let place = open(target)?;
-    let checked =
-        check::check(&place.repository, Depth { data }, &mut |fault| eprintln!("fault: {fault}"))?;
+    let stratum0 = open(target)?;
+    let checked = check::check(&stratum0.repository, Depth { data }, &mut |fault| {
+        eprintln!("fault: {fault}")
+    })?;
     let what = format!(
         "revision {}: {} catalogs, {} entries, {} objects{}",
         checked.revision,
@@ -192,24 +200,25 @@ fn check(Check { target, data }: Check, out: &mut dyn Write) -> anyhow::Result<(
         if data { ", all read" } else { "" }
     );
     if checked.faults > 0 {
-        bail!("{} has {} faults ({what})", place.repository.fqrn(), checked.faults);
+        bail!("{} has {} faults ({what})", stratum0.repository.fqrn(), checked.faults);
     }
-    writeln!(out, "{} has no faults ({what})", place.repository.fqrn())?;
+    writeln!(out, "{} has no faults ({what})", stratum0.repository.fqrn())?;
     Ok(())
 }
 
 fn gc(arguments: Gc, out: &mut dyn Write) -> anyhow::Result<()> {
     let Gc { target, keep_revisions, keep_days, grace, dry_run } = arguments;
-    let place = open(target)?;
-    let _locks = if dry_run { None } else { Some(place.lock()?) };
+    let stratum0 = open(target)?;
+    let _locks = if dry_run { None } else { Some(stratum0.lock()?) };
     let retention = Retention {
         revisions: keep_revisions,
         since: SystemTime::now().checked_sub(keep_days),
         grace,
     };
-    let collected = collector::collect(&place.repository, &place.objects, &retention, dry_run)?;
+    let collected =
+        collector::collect(&stratum0.repository, &stratum0.objects, &retention, dry_run)?;
     if !dry_run {
-        place.tell_server(place.repository.snapshot()?.manifest())?;
+        stratum0.tell_server(stratum0.repository.snapshot()?.manifest())?;
     }
     writeln!(
         out,
@@ -244,10 +253,19 @@ fn yes(is: bool) -> &'static str {
 }
 
 fn time(seconds: u64) -> String {
-    instant(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds))
+    match i64::try_from(seconds) {
+        Ok(seconds) => show(jiff::Timestamp::from_second(seconds)),
+        Err(_) => UNKNOWN.to_owned(),
+    }
 }
 
 fn instant(time: SystemTime) -> String {
-    jiff::Timestamp::try_from(time)
-        .map_or_else(|_| "?".to_owned(), |time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+    show(jiff::Timestamp::try_from(time))
+}
+
+fn show(time: Result<jiff::Timestamp, jiff::Error>) -> String {
+    match time {
+        Ok(time) => time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        Err(_) => UNKNOWN.to_owned(),
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::Arc;
 
-use layer_layout::{LayerDigest, RepositoryPath};
+use layer_layout::{RepositoryPath, path};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -16,33 +16,45 @@ use crate::repository::{LayerWriter, OpenEnds, SharedTransaction};
 use crate::source::{BlobReader, Source};
 use crate::{Error, Result};
 
+/// A layer, and where it is to be unpacked.
+#[derive(Debug)]
+pub(super) struct Unpacking {
+    pub(super) layer: Layer,
+    pub(super) path: RepositoryPath,
+}
+
+impl Unpacking {
+    /// At the path where every image finds the layer.
+    pub(super) fn for_all_images(layer: Layer) -> Self {
+        Self { path: path::layerfs(&layer.digest()), layer }
+    }
+}
+
 /// A layer to fetch.
 pub(super) struct Job {
     /// The image as its user named it.
     pub(super) image: String,
-    pub(super) layer: Layer,
-    /// Where it is to stand.
-    pub(super) place: RepositoryPath,
+    pub(super) unpacking: Unpacking,
     pub(super) progress: LayerProgress,
     pub(super) limits: Limits,
 }
 
 /// A layer that is unpacked and verified.
 #[derive(Debug)]
-pub(super) struct Fetched {
+pub(super) struct Unpacked {
     /// Size of the uncompressed tar in bytes.
     pub(super) unpacked_bytes: u64,
     pub(super) open_ends: OpenEnds,
 }
 
 /// Fetches, verifies and unpacks layers; the source limits how many at a time. After the first failure
-/// the others are stopped, and this returns when all have.
+/// the others are stopped, and this returns when all have. The result is by path.
 pub(super) async fn all(
     source: &Arc<Source>,
     transaction: &SharedTransaction,
-    jobs: impl Iterator<Item = Job>,
+    jobs: Vec<Job>,
     cancel: &CancellationToken,
-) -> Result<BTreeMap<LayerDigest, Fetched>> {
+) -> Result<BTreeMap<RepositoryPath, Unpacked>> {
     let stop = cancel.child_token();
     let mut tasks = JoinSet::new();
     for job in jobs {
@@ -50,12 +62,12 @@ pub(super) async fn all(
             (Arc::clone(source), Arc::clone(transaction), stop.clone());
         tasks.spawn(async move { one(&source, transaction, job, stop).await });
     }
-    let mut fetched = BTreeMap::new();
+    let mut unpacked = BTreeMap::new();
     let mut failure = None;
     while let Some(result) = tasks.join_next().await {
         match result.map_err(Error::from).flatten() {
-            Ok((digest, layer)) => {
-                fetched.insert(digest, layer);
+            Ok((path, layer)) => {
+                unpacked.insert(path, layer);
             }
             Err(error) => {
                 // Later failures come from being stopped.
@@ -67,18 +79,18 @@ pub(super) async fn all(
     match failure {
         Some(_) if cancel.is_cancelled() => Err(Error::Cancelled),
         Some(error) => Err(error),
-        None => Ok(fetched),
+        None => Ok(unpacked),
     }
 }
 
 /// Fetches, verifies and unpacks one layer.
-pub(super) async fn one(
+async fn one(
     source: &Source,
     transaction: SharedTransaction,
     job: Job,
     stop: CancellationToken,
-) -> Result<(LayerDigest, Fetched)> {
-    let Job { image, layer, place, progress, limits } = job;
+) -> Result<(RepositoryPath, Unpacked)> {
+    let Job { image, unpacking: Unpacking { layer, path }, progress, limits } = job;
     let digest = layer.digest();
     let on_bytes = progress.clone();
     let blob = source.layer(&layer.blob, Arc::new(move |bytes| on_bytes.received(bytes)));
@@ -91,8 +103,9 @@ pub(super) async fn one(
     };
     let stopper = blob.stopper();
     let blob = Stoppable { blob, stop: stop.clone() };
+    let destination = path.clone();
     let mut unpacking = tokio::task::spawn_blocking(move || {
-        let writer = transaction.layer_writer(&place)?;
+        let writer = transaction.layer_writer(&destination)?;
         unpack(blob, writer, &layer, limits)
     });
     let unpacked = tokio::select! {
@@ -103,9 +116,9 @@ pub(super) async fn one(
             unpacking.await?
         }
     };
-    let fetched = unpacked.map_err(|cause| Error::of_layer(&image, digest, cause))?;
-    progress.done(fetched.unpacked_bytes);
-    Ok((digest, fetched))
+    let unpacked = unpacked.map_err(|cause| Error::of_layer(&image, digest, cause))?;
+    progress.done(unpacked.unpacked_bytes);
+    Ok((path, unpacked))
 }
 
 fn unpack(
@@ -113,7 +126,7 @@ fn unpack(
     mut writer: Box<dyn LayerWriter>,
     layer: &Layer,
     limits: Limits,
-) -> Result<Fetched, LayerError> {
+) -> Result<Unpacked, LayerError> {
     let mut reader = LayerReader::new(blob, limits)?;
     while let Some(entry) = reader.next_entry()? {
         let segments = reader.content_segments();
@@ -123,7 +136,7 @@ fn unpack(
     if summary.diff_id != layer.diff_id {
         return Err(LayerError::DiffId { expected: layer.diff_id, got: summary.diff_id });
     }
-    Ok(Fetched { unpacked_bytes: summary.unpacked_bytes, open_ends: writer.finish()? })
+    Ok(Unpacked { unpacked_bytes: summary.unpacked_bytes, open_ends: writer.finish()? })
 }
 
 /// A blob that ends with an error when nobody wants it any more.

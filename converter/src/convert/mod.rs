@@ -3,27 +3,24 @@
 //! The order is what makes it safe: everything is fetched, verified and prepared inside one transaction,
 //! and only then committed. A thin image is pushed last, when what it points at is there.
 
-mod chains;
 mod ducc;
 mod fetch;
+mod layer_stack;
+mod prepare;
 mod publish;
 mod target;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use layer_layout::path::{self, ImageMetadata};
-use layer_layout::{
-    ConfigDigest, Digest, ImageReference, LayerDigest, PublicName, RegistryReference,
-    RepositoryPath, thin,
-};
+use layer_layout::{ConfigDigest, Digest, ImageReference, PublicName, RegistryReference, thin};
 use tokio_util::sync::CancellationToken;
 
 use crate::layer::Limits;
 use crate::progress::Progress;
 use crate::report::{self, Report, Status};
-use crate::repository::{self, OpenEnds, Repository, SharedTransaction};
+use crate::repository::{self, Repository};
 use crate::source::{self, KnownManifest, Source};
 use crate::{Error, Result};
 
@@ -69,6 +66,10 @@ pub enum ThinForm {
 
 /// Converts an image, and tells the report all that is known, also if it fails.
 ///
+/// When `cancel` is cancelled, this returns within seconds, even if the repository does not answer. What is stuck
+/// there then goes on in the background and publishes nothing, except for a commit that is under way
+/// ([`Error::CancelledInCommit`]).
+///
 /// # Errors
 /// If not all that was asked for is in the repository, and in the registry of the thin image.
 pub async fn convert(
@@ -102,8 +103,7 @@ impl Conversion<'_> {
         target.describe(report);
 
         let target = Arc::new(target);
-        if target.is_published(&*self.repository)? {
-            self.clean_up()?;
+        if self.until_cancelled(self.is_published(&target)).await?? {
             tracing::info!(image = %target.image.reference, "up to date");
             report.status = Status::UpToDate;
         } else {
@@ -111,7 +111,8 @@ impl Conversion<'_> {
             report.status = Status::Converted;
         }
         if let Some(thin) = &self.request.thin {
-            let pushed = self.until_cancelled(self.push_thin(thin, &target)).await??;
+            let pushed = self.until_cancelled(self.push_thin(thin, &target)).await;
+            let pushed = pushed.map_err(|_| Error::CancelledBeforeThin)??;
             if pushed.pushed {
                 report.status = Status::Converted;
             }
@@ -123,6 +124,15 @@ impl Conversion<'_> {
     /// Waits for `work` unless the user gives up. Only for work that leaves nothing behind when dropped.
     async fn until_cancelled<T>(&self, work: impl Future<Output = T>) -> Result<T> {
         self.cancel.run_until_cancelled(work).await.ok_or(Error::Cancelled)
+    }
+
+    /// Asks the repository, where that may block.
+    async fn in_repository<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn Repository) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let repository = Arc::clone(&self.repository);
+        blocking(move || work(&*repository)).await
     }
 
     async fn open(&self) -> Result<Source> {
@@ -143,10 +153,12 @@ impl Conversion<'_> {
             ImageReference::Registry(reference) => reference.public_name(),
             _ => None,
         });
-        let read =
-            |name: &PublicName, file| self.repository.read(&path::image_metadata(name, file));
+        let read = |name: &PublicName, file| {
+            let path = path::image_metadata(name, file);
+            self.in_repository(move |repository| Ok(repository.read(&path)?))
+        };
         let known = match &expected_name {
-            Some(name) => read(name, ImageMetadata::Manifest)?.map(KnownManifest::new),
+            Some(name) => read(name, ImageMetadata::Manifest).await?.map(KnownManifest::new),
             None => None,
         };
         let image = source.resolve(known.as_ref()).await?;
@@ -154,7 +166,8 @@ impl Conversion<'_> {
             image: image.reference.clone(),
             reason: "it has no name of its own; give one with --public-name".to_owned(),
         })?;
-        let stored = read(&name, ImageMetadata::Config)?
+        let stored = read(&name, ImageMetadata::Config)
+            .await?
             .filter(|stored| ConfigDigest::from(Digest::of(stored)) == image.config.digest);
         let config = match stored {
             Some(stored) => stored,
@@ -163,8 +176,8 @@ impl Conversion<'_> {
         Target::new(name, image, config, &self.request.source.platform, self.request.flat)
     }
 
-    /// Publishes, and does so again if another publisher or a garbage collection has come in between. What
-    /// was stored in vain is found again.
+    /// Publishes, and tries again if another publisher or a garbage collection has come in between. What was
+    /// stored in the first attempt is found again.
     async fn publish_despite_others(
         &self,
         source: &Arc<Source>,
@@ -183,108 +196,17 @@ impl Conversion<'_> {
         }
     }
 
-    async fn publish(
-        &self,
-        source: &Arc<Source>,
-        target: &Arc<Target>,
-        report: &mut Report,
-    ) -> Result<()> {
-        let transaction = self.until_cancelled(self.begin()).await??;
-        // Another publisher may have been at work while this one waited for the lock.
-        let missing = target.missing_layers(&*self.repository)?;
-        report.fetched(&missing);
-        let (fetched, received) = self.fetch(source, &transaction, target, missing).await;
-        report.bytes_in = received;
-        let fetched = fetched?;
-        report.bytes_out = fetched.values().map(|layer| layer.unpacked_bytes).sum();
-        if self.cancel.is_cancelled() {
-            return Err(Error::Cancelled);
-        }
-
-        let (repository, target) = (Arc::clone(&self.repository), Arc::clone(target));
-        let again = self.unpacker(source, &transaction, &target);
-        let remarks = tokio::task::spawn_blocking(move || {
-            publish::publish(transaction, &*repository, &target, &fetched, &again)
-        })
-        .await??;
-        for remark in &remarks {
-            tracing::warn!("{remark}");
-        }
-        report.remarks.extend(remarks);
-        Ok(())
-    }
-
-    /// Unpacks a layer at a further place, from a thread that may block.
-    fn unpacker(
-        &self,
-        source: &Arc<Source>,
-        transaction: &SharedTransaction,
-        target: &Arc<Target>,
-    ) -> impl Fn(&target::Layer, &RepositoryPath) -> Result<OpenEnds> + Send + use<> {
-        let source = Arc::clone(source);
-        // A strong reference would keep the transaction from being committed.
-        let transaction = Arc::downgrade(transaction);
-        let (image, limits) = (target.image.reference.clone(), self.request.limits);
-        let (progress, cancel) = (self.progress.clone(), self.cancel.clone());
-        let runtime = tokio::runtime::Handle::current();
-        move |layer, place| {
-            let transaction = transaction.upgrade().ok_or(Error::Cancelled)?;
-            let job = fetch::Job {
-                image: image.clone(),
-                layer: layer.clone(),
-                place: place.clone(),
-                progress: progress.layer(&layer.digest(), layer.blob.size),
-                limits,
-            };
-            let unpacked = fetch::one(&source, transaction, job, cancel.child_token());
-            Ok(runtime.block_on(unpacked)?.1.open_ends)
-        }
-    }
-
-    /// Finishes or removes what a killed publisher has left, unless another is at work and will.
-    fn clean_up(&self) -> Result<()> {
-        if self.repository.lookup(&path::publisher())?.is_none() {
-            return Ok(());
-        }
-        match self.repository.begin(&mut |_| false) {
-            Ok(_) | Err(repository::Error::Busy(_)) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    async fn begin(&self) -> Result<SharedTransaction> {
-        let repository = Arc::clone(&self.repository);
-        let begun = tokio::task::spawn_blocking(move || {
-            repository.begin(&mut |busy| {
-                tracing::warn!("{busy}; waiting");
-                true
-            })
+    /// Whether everything of the image is in the repository already.
+    async fn is_published(&self, target: &Arc<Target>) -> Result<bool> {
+        let target = Arc::clone(target);
+        let looked_up = self.in_repository(move |repository| {
+            let is_published = target.is_published(repository)?;
+            if is_published {
+                clean_up(repository)?;
+            }
+            Ok(is_published)
         });
-        Ok(Arc::new(begun.await??))
-    }
-
-    /// Fetches and unpacks layers, several at a time. Returns also the bytes received, failed or not.
-    async fn fetch(
-        &self,
-        source: &Arc<Source>,
-        transaction: &SharedTransaction,
-        target: &Target,
-        missing: Vec<target::Layer>,
-    ) -> (Result<BTreeMap<LayerDigest, fetch::Fetched>>, u64) {
-        let bars: Vec<_> = missing
-            .iter()
-            .map(|layer| self.progress.layer(&layer.digest(), layer.blob.size))
-            .collect();
-        let jobs =
-            missing.into_iter().zip(bars.iter().cloned()).map(|(layer, progress)| fetch::Job {
-                image: target.image.reference.clone(),
-                place: path::layerfs(&layer.digest()),
-                layer,
-                progress,
-                limits: self.request.limits,
-            });
-        let result = fetch::all(source, transaction, jobs, self.cancel).await;
-        (result, bars.iter().map(crate::progress::LayerProgress::total).sum())
+        looked_up.await
     }
 
     async fn push_thin(&self, request: &ThinRequest, target: &Target) -> Result<report::Thin> {
@@ -308,4 +230,22 @@ impl Conversion<'_> {
             pushed: pushed.pushed,
         })
     }
+}
+
+/// Finishes or removes what a killed publisher has left, unless another publisher is at work and will do it.
+fn clean_up(repository: &dyn Repository) -> Result<()> {
+    if repository.lookup(&path::publisher())?.is_none() {
+        return Ok(());
+    }
+    match repository.begin(&mut |_| false) {
+        Ok(_) | Err(repository::Error::Busy(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Runs work on a thread that may block. It goes on when nobody waits for it any more.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work).await?
 }

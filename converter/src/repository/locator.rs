@@ -9,7 +9,7 @@ use cvmfs_repository::server_conf;
 use cvmfs_repository::storage::StorageUrl;
 
 use super::cvmfs::Cvmfs;
-use super::place::{Access, Place};
+use super::stratum0::{Access, Stratum0};
 use super::{Directory, Error, Repository, Result};
 
 /// Where a repository is: `PATH` or `dir://PATH`, `cvmfs+file://DIR`, `cvmfs+s3://BUCKET/PREFIX?…`, or the
@@ -37,7 +37,7 @@ impl Locator {
         match self {
             Self::Directory(path) => Ok(Arc::new(Directory::open(path, name)?)),
             Self::Cvmfs(_) | Self::Server(_) => {
-                Ok(Arc::new(Cvmfs::open(self.place(access)?, name)?))
+                Ok(Arc::new(Cvmfs::open(self.stratum0(access)?, name)?))
             }
         }
     }
@@ -46,11 +46,11 @@ impl Locator {
     ///
     /// # Errors
     /// If it is a plain directory, or cannot be opened.
-    pub fn place(&self, access: &Access) -> Result<Place> {
+    pub fn stratum0(&self, access: &Access) -> Result<Stratum0> {
         Ok(match self {
             Self::Directory(path) => return Err(Error::NotCvmfs(path.clone())),
-            Self::Cvmfs(url) => Place::in_storage(url, access)?,
-            Self::Server(fqrn) => Place::of_server(fqrn, access)?,
+            Self::Cvmfs(url) => Stratum0::in_storage(url, access)?,
+            Self::Server(fqrn) => Stratum0::of_server(fqrn, access)?,
         })
     }
 }

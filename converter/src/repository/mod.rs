@@ -4,14 +4,15 @@
 //! and links out of everybody's sight, and [`Transaction::commit`] makes all of it visible, or nothing.
 //! Paths are [`RepositoryPath`]s; content of untrusted layers is resolved strictly beneath its own layer.
 
-mod below;
+mod byte_path;
 pub mod cvmfs;
 pub mod directory;
 mod error;
 mod locator;
-mod names;
 mod open_ends;
-mod place;
+mod parents;
+mod shortfalls;
+mod stratum0;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +25,7 @@ pub use directory::Directory;
 pub use error::{EntryError, Error, Result};
 pub use locator::{Locator, LocatorError};
 pub use open_ends::{Completion, OpenEnds};
-pub use place::{Access, Place};
+pub use stratum0::{Access, Stratum0};
 
 use crate::layer::{Entry, Segment};
 

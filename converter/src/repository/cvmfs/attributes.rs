@@ -8,7 +8,7 @@ use layer_layout::overlay::{
     OPAQUE_VALUE, PRIVATE_XATTR_PREFIXES, TRUSTED_OPAQUE, USER_OPAQUE, WHITEOUT_DEVICE,
 };
 
-use super::remarks::{Remark, Remarks};
+use super::shortfall::{Shortfall, Shortfalls};
 use super::staged::Attributes;
 use crate::layer::{self, LayerPath, Metadata};
 use crate::repository::Result;
@@ -77,19 +77,19 @@ const CLIENTS_OWN: [&str; 47] = [
     "xfsroot.rawlink",
 ];
 
-/// The attributes of an entry of a layer. What cannot be kept, or not be read later, is remarked.
+/// The attributes of an entry of a layer. What cannot be kept, or not be read later, is counted.
 pub(super) fn pack(
     metadata: &Metadata,
     kind: &layer::Kind,
     path: &LayerPath,
-    remarks: &mut Remarks,
+    shortfalls: &mut Shortfalls,
 ) -> Attributes {
     let Metadata { mode, uid, gid, mtime, .. } = *metadata;
     let mode = match kind {
         layer::Kind::Symlink { .. } => SYMLINK_MODE,
         _ => mode & MODE_BITS,
     };
-    let xattrs = pack_xattrs(&metadata.xattrs, kind, path, remarks);
+    let xattrs = pack_xattrs(&metadata.xattrs, kind, path, shortfalls);
     Attributes { mode, uid, gid, mtime, xattrs }
 }
 
@@ -97,7 +97,7 @@ fn pack_xattrs(
     xattrs: &layer::Xattrs,
     kind: &layer::Kind,
     path: &LayerPath,
-    remarks: &mut Remarks,
+    shortfalls: &mut Shortfalls,
 ) -> Xattrs {
     if xattrs.is_empty() {
         return Xattrs::default();
@@ -106,11 +106,11 @@ fn pack_xattrs(
     let mut kept = BTreeMap::new();
     for (name, value) in xattrs {
         if !has_user && name.starts_with(USER_PREFIX) {
-            remarks.add(Remark::NoUserXattr(name.clone()), path);
+            shortfalls.count_at(Shortfall::NoUserXattr(name.clone()), path);
             continue;
         }
         if name.iter().any(|byte| PAGE_MARKS.contains(byte)) {
-            remarks.add(Remark::XattrPaged(name.clone()), path);
+            shortfalls.count_at(Shortfall::XattrPaged(name.clone()), path);
             continue;
         }
         kept.insert(name.clone(), value.clone());
@@ -118,11 +118,11 @@ fn pack_xattrs(
     let (packed, refused) = Xattrs::pack(&kept);
     for name in refused {
         kept.remove(&name);
-        remarks.add(Remark::XattrTooLarge(name), path);
+        shortfalls.count_at(Shortfall::XattrTooLarge(name), path);
     }
     for name in kept.into_keys() {
         if CLIENTS_OWN.iter().any(|own| own.as_bytes() == name) {
-            remarks.add(Remark::XattrShadowed(name), path);
+            shortfalls.count_at(Shortfall::XattrShadowed(name), path);
         }
     }
     packed

@@ -16,14 +16,14 @@ use cvmfs_repository::snapshot::Snapshot;
 use layer_layout::{RepositoryPath, path};
 
 use super::editor::Editor;
-use super::remarks::Tally;
+use super::shortfall::Tally;
 use super::staged::{self, Staged};
 use super::tree_path;
 use super::view::{self, Destination, Dir, Lower, Merged};
 use super::writer::Writer;
-use crate::repository::below::plan::{Plan, plan};
+use crate::repository::parents::inheritance::{Inheritance, inherit};
 use crate::repository::{
-    Completion, Error, LayerWriter, OpenEnds, Place, Result, Transaction, TreeEditor,
+    Completion, Error, LayerWriter, OpenEnds, Result, Stratum0, Transaction, TreeEditor,
 };
 
 /// Mode of files that are published beside trees.
@@ -41,7 +41,7 @@ pub(super) struct Change {
 /// What all parts of a change share.
 pub(super) struct Core {
     pub(super) name: String,
-    place: Arc<Place>,
+    stratum0: Arc<Stratum0>,
     /// Keep a stock server's tools away.
     _locks: Option<Locks>,
     session: Session,
@@ -88,7 +88,7 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Core {
     pub(super) fn new(
         name: &str,
-        place: Arc<Place>,
+        stratum0: Arc<Stratum0>,
         locks: Option<Locks>,
         session: Session,
         base: Snapshot,
@@ -96,8 +96,8 @@ impl Core {
     ) -> Result<Self> {
         Ok(Self {
             name: name.to_owned(),
-            objects: place.objects.clone(),
-            place,
+            objects: stratum0.objects.clone(),
+            stratum0,
             _locks: locks,
             session,
             base,
@@ -176,14 +176,18 @@ impl Core {
     }
 
     /// What a layer above these parents takes from them.
-    fn plan(&self, open_ends: &OpenEnds, parents: &[RepositoryPath]) -> Result<(Plan, Lower)> {
+    fn inherit(
+        &self,
+        open_ends: &OpenEnds,
+        parents: &[RepositoryPath],
+    ) -> Result<(Inheritance, Lower)> {
         let trees = self.trees(parents)?;
         let layers = trees.iter().map(|tree| self.open(tree)).collect::<Result<_>>()?;
         let lower = Lower::new(layers);
-        Ok((plan(open_ends, parents, &lower)?, lower))
+        Ok((inherit(open_ends, parents, &lower)?, lower))
     }
 
-    /// What is to be published of what is prepared, after a look that nothing is in the way.
+    /// Which of the prepared items are to be published, after checking that nothing is in the way.
     fn due(&self) -> Result<Vec<(RepositoryPath, What)>> {
         let mut due = Vec::new();
         for Item { path, what } in &*held(&self.items) {
@@ -297,19 +301,19 @@ impl Transaction for Change {
         open_ends: &OpenEnds,
         parents: &[RepositoryPath],
     ) -> Result<Completion> {
-        let (plan, lower) = self.core.plan(open_ends, parents)?;
+        let (inheritance, lower) = self.core.inherit(open_ends, parents)?;
         let Recipe::Staged(layer) = self.core.prepared(path)? else {
             return Err(Error::NoTree(path.clone()));
         };
-        // A layer that was completed by half is of no use.
+        // Nothing must use a layer whose completion failed in the middle.
         self.core.announce(path, None);
-        self.core.tally.add(staged::complete(&layer, &plan, &lower)?);
+        self.core.tally.add(staged::complete(&layer, &inheritance, &lower)?);
         self.core.complete(path, Recipe::Staged(layer));
-        Ok(plan.completion())
+        Ok(inheritance.completion())
     }
 
     fn completion(&self, open_ends: &OpenEnds, parents: &[RepositoryPath]) -> Result<Completion> {
-        Ok(self.core.plan(open_ends, parents)?.0.completion())
+        Ok(self.core.inherit(open_ends, parents)?.0.completion())
     }
 
     fn merge(&self, path: &RepositoryPath, layers: &[RepositoryPath]) -> Result<()> {
@@ -364,7 +368,7 @@ impl Transaction for Change {
                 edits.put(&tree_path(&path), entry, core.published(&path)?.as_ref());
             }
         }
-        let manifest = core.place.repository.publish(&edits, &core.objects, &core.session)?;
-        Ok(core.place.tell_server(&manifest)?)
+        let manifest = core.stratum0.repository.publish(&edits, &core.objects, &core.session)?;
+        Ok(core.stratum0.tell_server(&manifest)?)
     }
 }

@@ -16,8 +16,8 @@ use rustix::io::Errno;
 use super::change::Core;
 use super::staged::{Attributes, Staged, Tree};
 use super::view::{Dir, Merged};
-use crate::repository::below::stack::MAX_SYMLINKS;
-use crate::repository::names::{components, join, split};
+use crate::repository::byte_path::{components, join, split};
+use crate::repository::parents::lookup::MAX_SYMLINKS;
 use crate::repository::{Error, Result, TreeEditor};
 
 /// Adds to one tree.

@@ -7,7 +7,7 @@
 //! Trees are those of the [directory target](super::directory), entry by entry, except that:
 //! - hard links are links within one directory only; names in different directories are files of their own
 //!   with the same object. The format knows no others.
-//! - some names and attributes cannot be stored, or not be read by clients: see `remarks`.
+//! - some names and attributes cannot be stored, or not be read by clients: see `shortfall`.
 //!
 //! | file | what it is for |
 //! |---|---|
@@ -16,12 +16,12 @@
 //! | `editor` | adding files to a tree |
 //! | `staged` | trees in scratch databases, and the rules for layers |
 //! | `view` | trees to read, wherever they are, and writing them into catalogs |
-//! | `attributes`, `remarks` | owners, modes and extended attributes, and what of them is lost |
+//! | `attributes`, `shortfall` | owners, modes and extended attributes, and what of them is lost |
 
 mod attributes;
 mod change;
 mod editor;
-mod remarks;
+mod shortfall;
 mod staged;
 #[cfg(test)]
 mod tests;
@@ -37,7 +37,7 @@ use cvmfs_repository::snapshot::Snapshot;
 use layer_layout::RepositoryPath;
 
 use self::change::{Change, Core};
-use super::{Error, Place, Published, Repository, Result, Transaction};
+use super::{Error, Published, Repository, Result, Stratum0, Transaction};
 
 /// Entries above which a tree is split into nested catalogs, unless the user says otherwise.
 const CATALOG_ENTRIES: u32 = 5_000;
@@ -47,7 +47,7 @@ const MINIMUM_PART: u64 = 50;
 /// A CernVM-FS repository to publish into.
 pub struct Cvmfs {
     name: String,
-    place: Arc<Place>,
+    stratum0: Arc<Stratum0>,
     /// The newest revision when the repository was opened, or when a change began or was published last.
     newest: Mutex<Snapshot>,
 }
@@ -57,10 +57,10 @@ impl Cvmfs {
     ///
     /// # Errors
     /// If its newest revision cannot be read or trusted.
-    pub fn open(place: Place, name: Option<&str>) -> Result<Self> {
-        let newest = Mutex::new(place.repository.snapshot()?);
-        let name = name.unwrap_or(place.repository.fqrn().as_str()).to_owned();
-        Ok(Self { name, place: Arc::new(place), newest })
+    pub fn open(stratum0: Stratum0, name: Option<&str>) -> Result<Self> {
+        let newest = Mutex::new(stratum0.repository.snapshot()?);
+        let name = name.unwrap_or(stratum0.repository.fqrn().as_str()).to_owned();
+        Ok(Self { name, stratum0: Arc::new(stratum0), newest })
     }
 
     fn newest(&self) -> Snapshot {
@@ -68,7 +68,7 @@ impl Cvmfs {
     }
 
     fn split(&self) -> Split {
-        let maximum = u64::from(self.place.catalog_entries.unwrap_or(CATALOG_ENTRIES));
+        let maximum = u64::from(self.stratum0.catalog_entries.unwrap_or(CATALOG_ENTRIES));
         Split { maximum, minimum: maximum / MINIMUM_PART }
     }
 }
@@ -81,12 +81,12 @@ impl Repository for Cvmfs {
     /// Publishers do not wait for each other: a change is applied to whatever is the newest revision when it
     /// is committed.
     fn begin(&self, _wait: &mut dyn FnMut(&str) -> bool) -> Result<Box<dyn Transaction>> {
-        let locks = self.place.lock()?;
-        let session = self.place.repository.begin()?;
-        let base = self.place.repository.snapshot()?;
+        let locks = self.stratum0.lock()?;
+        let session = self.stratum0.repository.begin()?;
+        let base = self.stratum0.repository.snapshot()?;
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = base.clone();
         let core =
-            Core::new(&self.name, Arc::clone(&self.place), locks, session, base, self.split())?;
+            Core::new(&self.name, Arc::clone(&self.stratum0), locks, session, base, self.split())?;
         Ok(Box::new(Change::new(core)))
     }
 

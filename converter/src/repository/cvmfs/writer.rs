@@ -10,7 +10,7 @@ use layer_layout::RepositoryPath;
 
 use super::attributes::pack;
 use super::change::{Core, Recipe};
-use super::remarks::{Remark, Remarks, has_variable};
+use super::shortfall::{Shortfall, Shortfalls, has_variable};
 use super::staged::Layer;
 use crate::layer::{Entry, Kind, LayerPath, Segment};
 use crate::repository::{Error, LayerWriter, OpenEnds, Result};
@@ -28,7 +28,7 @@ pub(super) struct Writer {
     /// Files that are on their way since the last look.
     sent: u32,
     has_empty_files: bool,
-    remarks: Remarks,
+    shortfalls: Shortfalls,
 }
 
 impl Writer {
@@ -36,8 +36,17 @@ impl Writer {
         let database = core.database();
         let layer = Layer::create(&database)?;
         let upload = core.objects.upload();
-        let remarks = Remarks::default();
-        Ok(Self { core, path, database, layer, upload, sent: 0, has_empty_files: false, remarks })
+        let shortfalls = Shortfalls::default();
+        Ok(Self {
+            core,
+            path,
+            database,
+            layer,
+            upload,
+            sent: 0,
+            has_empty_files: false,
+            shortfalls,
+        })
     }
 
     fn send(&mut self, path: &LayerPath, number: i64, mut content: Holes<'_>) -> Result<()> {
@@ -63,16 +72,16 @@ impl Writer {
 
 impl LayerWriter for Writer {
     fn apply(&mut self, entry: &Entry, segments: &[Segment], content: &mut dyn Read) -> Result<()> {
-        let attributes = pack(&entry.metadata, &entry.kind, &entry.path, &mut self.remarks);
+        let attributes = pack(&entry.metadata, &entry.kind, &entry.path, &mut self.shortfalls);
         let number = self.layer.apply(entry, attributes)?;
         let name = entry.path.split().map(|(_, name)| name);
         if name == Some(MARKER) && !matches!(entry.kind, Kind::Whiteout | Kind::Opaque) {
-            self.remarks.add(Remark::ReservedName, &entry.path);
+            self.shortfalls.count_at(Shortfall::ReservedName, &entry.path);
         }
         match &entry.kind {
             Kind::File { size: 0 } => self.has_empty_files = true,
             Kind::Symlink { target } if has_variable(target) => {
-                self.remarks.add(Remark::Variable, &entry.path);
+                self.shortfalls.count_at(Shortfall::Variable, &entry.path);
             }
             _ => {}
         }
@@ -85,7 +94,8 @@ impl LayerWriter for Writer {
     }
 
     fn finish(self: Box<Self>) -> Result<OpenEnds> {
-        let Self { core, path, database, mut layer, upload, has_empty_files, remarks, .. } = *self;
+        let Self { core, path, database, mut layer, upload, has_empty_files, shortfalls, .. } =
+            *self;
         for (number, file) in upload.wait()? {
             layer.set_content(number.cast_signed(), &file)?;
         }
@@ -93,7 +103,7 @@ impl LayerWriter for Writer {
             layer.set_empty(&core.objects.store_file(b"")?)?;
         }
         let finished = layer.finish(&database)?;
-        core.tally.add(remarks);
+        core.tally.add(shortfalls);
         core.complete(&path, Recipe::Staged(Arc::new(finished.tree)));
         Ok(finished.open_ends)
     }

@@ -10,7 +10,7 @@ use layer_layout::overlay::PRIVATE_XATTR_PREFIXES;
 use rustix::fs::{AtFlags, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 use rustix::io::Errno;
 
-use super::shortfall::Shortfalls;
+use super::shortfall::{Shortfall, Shortfalls};
 use crate::layer::{Metadata, Timestamp, Xattrs};
 
 /// Permission bits with setuid, setgid and sticky.
@@ -279,7 +279,7 @@ impl Fresh {
             Ok(()) => Ok(true),
             // EINVAL: a user namespace that does not map the owner.
             Err(Errno::PERM | Errno::INVAL) => {
-                missing.owners += 1;
+                missing.count(Shortfall::Owner);
                 Ok(false)
             }
             Err(error) => Err(Refusal::System("set the owner of", error)),
@@ -297,9 +297,9 @@ impl Fresh {
             match holder.set(name, value) {
                 Ok(()) => {}
                 // Also the kernel's answer to everybody for `user.*` on a symlink or device (xattr(7)).
-                Err(Errno::PERM) => *missing.xattrs.entry(shown()).or_default() += 1,
+                Err(Errno::PERM) => missing.count(Shortfall::Xattr(shown())),
                 Err(Errno::OPNOTSUPP) if !self.privileged => {
-                    *missing.xattrs.entry(shown()).or_default() += 1;
+                    missing.count(Shortfall::Xattr(shown()));
                 }
                 // ENOSPC may also mean that all attributes of a file exceed their one block (ext4).
                 Err(error) => return Err(Refusal::Xattr(format!("{}: {error}", shown()))),
@@ -314,6 +314,6 @@ fn without_set_id(holder: Holder<'_>, mode: u32, missing: &mut Shortfalls) -> u3
     if mode & SET_ID_BITS == 0 || matches!(holder, Holder::Symlink(..)) {
         return mode;
     }
-    missing.set_id_bits += 1;
+    missing.count(Shortfall::SetIdBits);
     mode & !SET_ID_BITS
 }

@@ -16,20 +16,20 @@ use super::remove::remove;
 use super::shortfall::Shortfalls;
 use super::unchanged::unchanged;
 use crate::layer::Metadata;
-use crate::repository::Result;
-use crate::repository::below::completion::{Incomplete, There, carry_out};
-use crate::repository::below::plan::{LowerLink, Plan};
+use crate::repository::parents::complete::{Existing, Incomplete};
+use crate::repository::parents::inheritance::{Inheritance, LowerLink};
+use crate::repository::{Result, parents};
 
 /// Completes the layer in `tree` from those below it, topmost first.
 pub(super) fn complete(
     area: &Area,
     tree: &Arc<Beneath>,
-    plan: &Plan,
+    inheritance: &Inheritance,
     layers: &[Arc<Beneath>],
 ) -> Result<()> {
     let linker = Linker::new(tree, area.fresh);
     let mut layer = OnDisk { area, tree, layers, linker, missing: Shortfalls::default() };
-    carry_out(plan, &mut layer, &layer::implied())?;
+    parents::complete::complete(inheritance, &mut layer, &layer::implied())?;
     area.tally.add(layer.linker.missing);
     area.tally.add(layer.missing);
     Ok(())
@@ -57,17 +57,17 @@ impl OnDisk<'_> {
 }
 
 impl Incomplete for OnDisk<'_> {
-    fn there(&self, path: &[u8]) -> Result<Option<There>> {
+    fn existing(&self, path: &[u8]) -> Result<Option<Existing>> {
         let stat = match self.tree.stat(path) {
             Ok(stat) => stat,
             Err(Errno::NOENT) => return Ok(None),
             Err(error) => return Err(self.tree.failed("look at", path)(error)),
         };
         Ok(Some(match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => There::Directory,
-            FileType::Symlink => There::Symlink,
-            _ if is_whiteout(&stat) => There::Whiteout,
-            _ => There::Other,
+            FileType::Directory => Existing::Directory,
+            FileType::Symlink => Existing::Symlink,
+            _ if is_whiteout(&stat) => Existing::Whiteout,
+            _ => Existing::Other,
         }))
     }
 

@@ -31,7 +31,7 @@ use super::attributes::Holder;
 use super::beneath::Beneath;
 use super::names::{Marks, Names};
 use super::remove::remove;
-use super::shortfall::Shortfalls;
+use super::shortfall::{Shortfall, Shortfalls};
 use crate::layer::{Entry, Kind, LayerPath, Metadata, Segment, Timestamp};
 use crate::repository::{EntryError, Error, LayerWriter, OpenEnds, Result};
 
@@ -251,7 +251,7 @@ impl Writer {
         match made {
             Ok(()) => {}
             Err(Errno::PERM) => {
-                self.missing.devices += 1;
+                self.missing.count(Shortfall::Device);
                 return Ok(());
             }
             Err(error) => return Err(self.failed("make", &entry.path)(error)),

@@ -15,10 +15,10 @@ use super::attributes::{self, Holder};
 use super::beneath::{Beneath, join};
 use super::copy::Linker;
 use super::layer::implied;
-use super::layers::OnDisk;
 use super::listing::Lister;
+use super::lower::Lower;
 use crate::repository::Result;
-use crate::repository::below::stack::root_sources;
+use crate::repository::parents::lookup::root_sources;
 use crate::tree::{Merged, seen, stack};
 
 /// Fills the empty tree `target` with what is seen of `layers`, topmost first.
@@ -29,7 +29,7 @@ pub(super) fn merge(area: &Area, target: &Beneath, layers: &[Arc<Beneath>]) -> R
         layers,
         lister: Lister::new(),
         linker: Linker::new(target, area.fresh),
-        work: vec![(Vec::new(), root_sources(&OnDisk { area, trees: layers })?)],
+        work: vec![(Vec::new(), root_sources(&Lower { area, trees: layers })?)],
         restrictive: Vec::new(),
     };
     while let Some((path, sources)) = merge.work.pop() {

@@ -10,7 +10,7 @@
 //! | `journal` | the moves of a commit, which a killed publisher's successor finishes |
 //! | `transaction` | what a publisher can do |
 //! | `layer`, `names` | unpacking an untrusted layer |
-//! | `layers`, `complete` | what a layer takes from the layers below it ([`below`](super::below)) |
+//! | `lower`, `complete` | what a layer takes from the layers below it ([`parents`](super::parents)) |
 //! | `merge`, `listing`, `copy` | one tree of several |
 //! | `editor`, `unchanged` | adding files to a tree |
 //! | `attributes`, `shortfall` | modes, owners, times, extended attributes, and which of them are missing |
@@ -24,9 +24,9 @@ mod copy;
 mod editor;
 mod journal;
 mod layer;
-mod layers;
 mod listing;
 mod lock;
+mod lower;
 mod merge;
 mod names;
 mod remove;

@@ -17,11 +17,11 @@ use super::complete::complete;
 use super::editor::Editor;
 use super::journal::{self, Move};
 use super::layer::Writer;
-use super::layers::OnDisk;
 use super::lock;
+use super::lower::Lower;
 use super::merge::merge;
 use super::remove::remove;
-use crate::repository::below::plan::plan;
+use crate::repository::parents::inheritance::inherit;
 use crate::repository::{
     Completion, Error, LayerWriter, OpenEnds, Result, Transaction, TreeEditor,
 };
@@ -41,8 +41,8 @@ impl Change {
         paths.iter().map(|path| self.area.tree(path)).collect()
     }
 
-    /// What has to be moved where, after a look that nothing is in the way.
-    pub(super) fn plan(&self) -> Result<Vec<Move>> {
+    /// What has to be moved where, after checking that nothing is in the way.
+    pub(super) fn moves(&self) -> Result<Vec<Move>> {
         let Area { repository, staging, .. } = &*self.area;
         let mut moves = Vec::new();
         let mut units = HashSet::new();
@@ -162,15 +162,15 @@ impl Transaction for Change {
         parents: &[RepositoryPath],
     ) -> Result<Completion> {
         let layers = self.trees(parents)?;
-        let plan = plan(open_ends, parents, &OnDisk { area: &self.area, trees: &layers })?;
+        let inheritance = inherit(open_ends, parents, &Lower { area: &self.area, trees: &layers })?;
         let tree = Arc::new(self.area.prepared_tree(path)?);
-        complete(&self.area, &tree, &plan, &layers)?;
-        Ok(plan.completion())
+        complete(&self.area, &tree, &inheritance, &layers)?;
+        Ok(inheritance.completion())
     }
 
     fn completion(&self, open_ends: &OpenEnds, parents: &[RepositoryPath]) -> Result<Completion> {
         let layers = self.trees(parents)?;
-        Ok(plan(open_ends, parents, &OnDisk { area: &self.area, trees: &layers })?.completion())
+        Ok(inherit(open_ends, parents, &Lower { area: &self.area, trees: &layers })?.completion())
     }
 
     fn merge(&self, path: &RepositoryPath, layers: &[RepositoryPath]) -> Result<()> {
@@ -225,7 +225,7 @@ impl Transaction for Change {
     fn commit(self: Box<Self>) -> Result<()> {
         let area = &self.area;
         area.close_opened()?;
-        let moves = self.plan()?;
+        let moves = self.moves()?;
         if moves.is_empty() {
             return Ok(());
         }

@@ -7,28 +7,32 @@ use super::finish::implied;
 use super::tree::Tree;
 use super::{Attributes, Staged};
 use crate::layer::{LayerPath, Metadata};
-use crate::repository::Result;
-use crate::repository::below::completion::{Incomplete, There, carry_out};
-use crate::repository::below::plan::{LowerLink, Plan};
 use crate::repository::cvmfs::attributes::{metadata, pack};
-use crate::repository::cvmfs::remarks::Remarks;
+use crate::repository::cvmfs::shortfall::Shortfalls;
 use crate::repository::cvmfs::view::{Identity, Lower};
+use crate::repository::parents::complete::{Existing, Incomplete};
+use crate::repository::parents::inheritance::{Inheritance, LowerLink};
+use crate::repository::{Result, parents};
 
-/// Completes a layer from the layers below it. Gives remarks on attributes that it cannot have.
-pub(in super::super) fn complete(layer: &Staged, plan: &Plan, lower: &Lower) -> Result<Remarks> {
+/// Completes a layer from the layers below it. Returns what the format cannot hold of the attributes that it got.
+pub(in super::super) fn complete(
+    layer: &Staged,
+    inheritance: &Inheritance,
+    lower: &Lower,
+) -> Result<Shortfalls> {
     let mut tree = layer.change()?;
     tree.at_once(|tree| {
         let mut incomplete =
-            InDatabase { tree, lower, remarks: Remarks::default(), linked: HashMap::new() };
-        carry_out(plan, &mut incomplete, &metadata(&implied())?)?;
-        Ok(incomplete.remarks)
+            InDatabase { tree, lower, shortfalls: Shortfalls::default(), linked: HashMap::new() };
+        parents::complete::complete(inheritance, &mut incomplete, &metadata(&implied())?)?;
+        Ok(incomplete.shortfalls)
     })
 }
 
 struct InDatabase<'a> {
     tree: &'a mut Tree,
     lower: &'a Lower,
-    remarks: Remarks,
+    shortfalls: Shortfalls,
     /// Where the files of lower layers have got their first names.
     linked: HashMap<Identity, Vec<u8>>,
 }
@@ -40,17 +44,17 @@ impl InDatabase<'_> {
 
     fn pack(&mut self, path: &[u8], metadata: &Metadata) -> Attributes {
         let path = LayerPath::clean(path).unwrap_or_default();
-        pack(metadata, &crate::layer::Kind::Directory, &path, &mut self.remarks)
+        pack(metadata, &crate::layer::Kind::Directory, &path, &mut self.shortfalls)
     }
 }
 
 impl Incomplete for InDatabase<'_> {
-    fn there(&self, path: &[u8]) -> Result<Option<There>> {
+    fn existing(&self, path: &[u8]) -> Result<Option<Existing>> {
         Ok(self.tree.find(path)?.map(|inode| match inode.kind {
-            Kind::Directory => There::Directory,
-            Kind::Symlink => There::Symlink,
-            Kind::Whiteout => There::Whiteout,
-            _ => There::Other,
+            Kind::Directory => Existing::Directory,
+            Kind::Symlink => Existing::Symlink,
+            Kind::Whiteout => Existing::Whiteout,
+            _ => Existing::Other,
         }))
     }
 

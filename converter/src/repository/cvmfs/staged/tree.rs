@@ -9,7 +9,7 @@ use cvmfs_repository::entry::Entry;
 use super::Staged;
 use super::database::{Attributes, Database, Inode, Kind, LINKED, OPAQUE, ROOT};
 use crate::repository::Result;
-use crate::repository::names::{components, split};
+use crate::repository::byte_path::{components, split};
 
 /// A tree that is being changed. Paths are relative to its root; nothing is followed.
 pub(in super::super) struct Tree {

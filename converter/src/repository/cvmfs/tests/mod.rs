@@ -19,7 +19,7 @@ use layer_layout::RepositoryPath;
 
 use super::{Cvmfs, tree_path};
 use crate::repository::tests::{Target, snapshot};
-use crate::repository::{Place, Repository, Transaction};
+use crate::repository::{Repository, Stratum0, Transaction};
 
 crate::repository::tests::rules!(super::Scene);
 
@@ -53,16 +53,16 @@ impl Scene {
         let below = if memory.is_dir() { memory } else { Path::new("/tmp") };
         let directory = tempfile::tempdir_in(below).unwrap();
         let storage = Storage::local(directory.path());
-        let objects = Place::new_objects(&storage, Algorithm::Sha1, Compression::Zlib);
+        let objects = Stratum0::new_objects(&storage, Algorithm::Sha1, Compression::Zlib);
         let fqrn = NAME.parse().unwrap();
         let repository =
             Engine::create(storage, fqrn, keys, &objects, &Creation::default()).unwrap();
-        let place = Place { repository, objects, server: None, catalog_entries };
-        Self { repository: Cvmfs::open(place, None).unwrap(), _directory: directory }
+        let stratum0 = Stratum0 { repository, objects, server: None, catalog_entries };
+        Self { repository: Cvmfs::open(stratum0, None).unwrap(), _directory: directory }
     }
 
     fn newest(&self) -> Snapshot {
-        self.repository.place.repository.snapshot().unwrap()
+        self.repository.stratum0.repository.snapshot().unwrap()
     }
 }
 

@@ -48,7 +48,7 @@ fn prepare(transaction: &dyn Transaction, name: &str) {
 
 fn assert_sound(scene: &Scene) {
     let mut faults = Vec::new();
-    let engine = &scene.repository.place.repository;
+    let engine = &scene.repository.stratum0.repository;
     check(engine, Depth { data: true }, &mut |fault| faults.push(fault.to_string())).unwrap();
     assert_eq!(faults, [""; 0]);
 }
@@ -221,10 +221,10 @@ fn what_is_in_the_way_stops_a_commit() {
     for (path, obstacle, expected) in cases {
         let scene = Scene::new();
         let mut edits = Edits::default();
-        let place = &scene.repository.place;
+        let stratum0 = &scene.repository.stratum0;
         edits.put(&TreePath::parse(path.as_bytes()).unwrap(), (*obstacle).clone(), None);
-        let session = place.repository.begin().unwrap();
-        place.repository.publish(&edits, &place.objects, &session).unwrap();
+        let session = stratum0.repository.begin().unwrap();
+        stratum0.repository.publish(&edits, &stratum0.objects, &session).unwrap();
 
         let transaction = scene.begin();
         let link = path::public_link(&public_name("x"));

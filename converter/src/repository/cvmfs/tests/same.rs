@@ -7,7 +7,7 @@ use layer_layout::{RepositoryPath, path};
 use proptest::prelude::*;
 
 use super::{Scene, keys};
-use crate::repository::directory::tests::Place;
+use crate::repository::directory::tests::TestDirectory;
 use crate::repository::tests::describe::{With, device, dir, file, gone, link, opaque};
 use crate::repository::tests::merging::{any_entry, base, pairs};
 use crate::repository::tests::user::as_ordinary_user;
@@ -112,7 +112,7 @@ fn outcome<T: Target>(cases: &[(String, Layers)], at_once: bool) -> Outcome {
 }
 
 fn assert_same(cases: &[(String, Layers)]) {
-    let expected = outcome::<Place>(cases, true);
+    let expected = outcome::<TestDirectory>(cases, true);
     for at_once in [true, false] {
         let got = outcome::<Scene>(cases, at_once);
         assert_eq!(got.said, expected.said);

@@ -6,7 +6,7 @@ use super::Scene;
 use crate::repository::tests::describe::{With, dir, fifo, file, gone, link, symlink};
 use crate::repository::tests::{Described, Target, layerfs, rootfs, unpack};
 
-/// Publishes a layer. Gives the names of its tree and of what is merged of it, and what was remarked.
+/// Publishes a layer. Returns it with the paths of its tree and of the merged one, and the lines about shortfalls.
 fn published(entries: &[Described]) -> (Scene, [RepositoryPath; 2], Vec<String>) {
     let scene = Scene::new();
     let transaction = scene.begin();
@@ -18,7 +18,7 @@ fn published(entries: &[Described]) -> (Scene, [RepositoryPath; 2], Vec<String>)
 }
 
 #[test]
-fn nothing_is_remarked_of_what_fits() {
+fn what_fits_has_no_shortfalls() {
     let entries = [dir("").xattr("user.a", &[b'x'; 255]), symlink("s", "$HOME/(x)"), file("f", "")];
     assert_eq!(published(&entries).2, [""; 0]);
 }

@@ -8,10 +8,10 @@ use cvmfs_repository::entry::Kind;
 use super::{Child, Dir};
 use crate::layer::Metadata;
 use crate::repository::Result;
-use crate::repository::below::Layers;
+use crate::repository::byte_path::split;
 use crate::repository::cvmfs::attributes::{class, metadata};
 use crate::repository::cvmfs::staged::Attributes;
-use crate::repository::names::split;
+use crate::repository::parents::Layers;
 use crate::tree::Class;
 
 /// How many directories are kept at hand.

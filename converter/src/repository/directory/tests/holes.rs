@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::FileExt;
 
-use super::{Place, layerfs};
+use super::{TestDirectory, layerfs};
 use crate::layer::{Kind, Segment};
 use crate::repository::Error;
 use crate::repository::tests::describe::file;
@@ -10,8 +10,8 @@ use crate::repository::tests::describe::file;
 #[test]
 fn holes_stay_holes() {
     use std::os::unix::fs::MetadataExt;
-    let place = Place::new();
-    let transaction = place.begin();
+    let scene = TestDirectory::new();
+    let transaction = scene.begin();
     let mut writer = transaction.layer_writer(&layerfs("x")).unwrap();
     let (mut entry, _) = file("sparse", "");
     let size = 1 << 30;
@@ -25,7 +25,7 @@ fn holes_stay_holes() {
     let error = writer.apply(&short, &whole, &mut b"abc".as_slice()).unwrap_err();
     assert!(matches!(error, Error::Content { .. }), "{error:?}");
     writer.finish().unwrap();
-    let path = place.staged(&layerfs("x")).join("sparse");
+    let path = scene.staged(&layerfs("x")).join("sparse");
     let metadata = path.metadata().unwrap();
     assert_eq!(metadata.len(), size);
     assert!(metadata.blocks() * 512 < 1 << 20, "{} blocks", metadata.blocks());

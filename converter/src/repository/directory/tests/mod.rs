@@ -18,14 +18,14 @@ use crate::repository::tests::{
 };
 use crate::repository::{Repository, Transaction};
 
-crate::repository::tests::rules!(super::Place);
+crate::repository::tests::rules!(super::TestDirectory);
 
 /// A repository in a directory of its own.
-pub(in crate::repository) struct Place {
+pub(in crate::repository) struct TestDirectory {
     directory: tempfile::TempDir,
 }
 
-impl Place {
+impl TestDirectory {
     /// In memory if possible: a commit waits for the disk.
     fn new() -> Self {
         let memory = Path::new("/dev/shm");
@@ -72,7 +72,7 @@ impl Place {
     }
 }
 
-impl Target for Place {
+impl Target for TestDirectory {
     fn new() -> Self {
         Self::new()
     }

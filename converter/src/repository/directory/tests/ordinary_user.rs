@@ -3,29 +3,29 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
-use super::{CAPABILITY, Place, layerfs, names, rootfs, snapshot, unpack};
+use super::{CAPABILITY, TestDirectory, layerfs, names, rootfs, snapshot, unpack};
 use crate::repository::tests::describe::{With, device, dir, file, gone, link, opaque, symlink};
 use crate::repository::tests::user::{USER, as_ordinary_user};
 use crate::repository::{Directory, Error, Repository};
 
 /// Runs `f` as an ordinary user who owns the repository.
-fn as_owner<T: Send>(place: &Place, f: impl FnOnce() -> T + Send) -> T {
-    chown(place.path(), Some(USER), Some(USER)).unwrap();
-    as_user(place, f)
+fn as_owner<T: Send>(scene: &TestDirectory, f: impl FnOnce() -> T + Send) -> T {
+    chown(scene.path(), Some(USER), Some(USER)).unwrap();
+    as_user(scene, f)
 }
 
 /// Runs `f` as an ordinary user.
-fn as_user<T: Send>(place: &Place, f: impl FnOnce() -> T + Send) -> T {
+fn as_user<T: Send>(scene: &TestDirectory, f: impl FnOnce() -> T + Send) -> T {
     let all = fs::Permissions::from_mode(0o755);
-    fs::set_permissions(place.directory.path(), all).unwrap();
+    fs::set_permissions(scene.directory.path(), all).unwrap();
     as_ordinary_user(f)
 }
 
 #[test]
 fn what_can_be_done_is_done_and_the_rest_is_told() {
-    let place = Place::new();
-    let told = as_owner(&place, || {
-        let transaction = place.begin();
+    let scene = TestDirectory::new();
+    let told = as_owner(&scene, || {
+        let transaction = scene.begin();
         unpack(
             &*transaction,
             &layerfs("x"),
@@ -61,40 +61,40 @@ fn what_can_be_done_is_done_and_the_rest_is_told() {
             "1 names lack the extended attribute trusted.t",
         ]
     );
-    let layer = snapshot::of(&place.host(&layerfs("x")));
+    let layer = snapshot::of(&scene.host(&layerfs("x")));
     assert_eq!((layer["suid"].mode, layer["own"].mode), (0o100_755, 0o104_755));
     assert_eq!((layer["w"].mode, layer["w"].rdev), (0o020_000, 0));
     assert_eq!(layer["o"].xattrs[b"user.overlay.opaque".as_slice()], b"y");
     assert!(!layer.contains_key("null"));
     for path in [layerfs("x"), rootfs("x"), rootfs("y")] {
-        let tree = snapshot::of(&place.host(&path));
+        let tree = snapshot::of(&scene.host(&path));
         assert_eq!((tree[""].mode, tree["d"].mode), (0o040_555, 0o040_000), "{path}");
         assert_eq!(tree["d/f"].mode, 0o100_000, "{path}");
         assert_eq!(tree["d/g"].group, "d/f", "{path}");
-        assert_eq!(fs::metadata(place.host(&path).join("d/f")).unwrap().nlink(), 6, "{path}");
+        assert_eq!(fs::metadata(scene.host(&path).join("d/f")).unwrap().nlink(), 6, "{path}");
     }
-    assert_eq!(names(&place.path()), [".chains", ".layers"]);
+    assert_eq!(names(&scene.path()), [".chains", ".layers"]);
 }
 
 #[test]
 fn a_published_layer_serves_another_merge() {
-    let place = Place::new();
-    let layers = as_owner(&place, || {
+    let scene = TestDirectory::new();
+    let layers = as_owner(&scene, || {
         let entries = [dir("").mode(0o500), dir("d").mode(0o100), dir("d/e"), file("d/e/f", "x")];
-        place.publish(&[&entries])
+        scene.publish(&[&entries])
     });
-    let before = snapshot::of(&place.path());
-    as_owner(&place, || place.begin().merge(&rootfs("x"), &layers).unwrap());
-    let mut after = snapshot::of(&place.path());
+    let before = snapshot::of(&scene.path());
+    as_owner(&scene, || scene.begin().merge(&rootfs("x"), &layers).unwrap());
+    let mut after = snapshot::of(&scene.path());
     after.insert(String::new(), before[""].clone());
     snapshot::assert_same(&before, &after, "modes that were in the way are restored");
 }
 
 #[test]
 fn a_repository_of_somebody_else_is_an_error_that_says_so() {
-    let place = Place::new();
-    let error = as_user(&place, || {
-        Directory::open(&place.path(), None).unwrap().begin(&mut |_| true).map(drop).unwrap_err()
+    let scene = TestDirectory::new();
+    let error = as_user(&scene, || {
+        Directory::open(&scene.path(), None).unwrap().begin(&mut |_| true).map(drop).unwrap_err()
     });
     assert!(matches!(error, Error::System { .. }), "{error:?}");
     let text = error.to_string();

@@ -13,7 +13,7 @@ use super::super::area::Area;
 use super::super::journal;
 use super::super::lock::Lock;
 use super::super::transaction::Change;
-use super::{Place, layerfs, names, rootfs, snapshot, unpack};
+use super::{TestDirectory, layerfs, names, rootfs, snapshot, unpack};
 use crate::repository::tests::describe::{With, dir, file};
 use crate::repository::{Directory, Error, Published, Repository, Transaction};
 
@@ -48,28 +48,28 @@ fn prepare(transaction: &dyn Transaction) {
 }
 
 /// The same transaction with its inside open.
-fn change(place: &Place) -> Change {
-    let repository = place.open();
+fn change(scene: &TestDirectory) -> Change {
+    let repository = scene.open();
     let lock = Lock::acquire(repository.root().unwrap(), &mut |_| true).unwrap();
     Change::new(Area::new(repository.root().unwrap(), lock).unwrap())
 }
 
 #[test]
 fn an_image_appears_as_a_whole() {
-    let place = Place::new();
-    let transaction = place.begin();
+    let scene = TestDirectory::new();
+    let transaction = scene.begin();
     prepare(&*transaction);
-    assert_eq!(names(&place.path()), [".ducc"]);
+    assert_eq!(names(&scene.path()), [".ducc"]);
     transaction.commit().unwrap();
-    assert_eq!(names(&place.path()), [".chains", ".flat", ".layers", ".metadata", "r.io"]);
-    let read = |path: &str| fs::read_to_string(place.path().join(path)).unwrap();
+    assert_eq!(names(&scene.path()), [".chains", ".flat", ".layers", ".metadata", "r.io"]);
+    let read = |path: &str| fs::read_to_string(scene.path().join(path)).unwrap();
     assert_eq!(read("r.io/a:1/f"), "content");
-    assert_eq!(fs::read(place.host(&chain_layer()).join("f")).unwrap(), b"content");
+    assert_eq!(fs::read(scene.host(&chain_layer()).join("f")).unwrap(), b"content");
     for path in [layerfs("x"), rootfs("x"), flat()] {
-        assert_eq!(fs::metadata(place.host(&path)).unwrap().mode() & 0o7777, 0o555, "{path}");
-        assert_eq!(fs::metadata(place.host(&path).join("f")).unwrap().nlink(), 3, "{path}");
+        assert_eq!(fs::metadata(scene.host(&path)).unwrap().mode() & 0o7777, 0o555, "{path}");
+        assert_eq!(fs::metadata(scene.host(&path).join("f")).unwrap().nlink(), 3, "{path}");
     }
-    let repository = place.open();
+    let repository = scene.open();
     for (path, expected) in [
         (layerfs("x"), Some(Published::Directory)),
         (layerfs("y"), None),
@@ -84,37 +84,37 @@ fn an_image_appears_as_a_whole() {
 
 #[test]
 fn an_abandoned_transaction_leaves_nothing() {
-    let place = Place::new();
-    let transaction = place.begin();
+    let scene = TestDirectory::new();
+    let transaction = scene.begin();
     prepare(&*transaction);
     drop(transaction);
-    assert_eq!(names(&place.path()), [""; 0]);
+    assert_eq!(names(&scene.path()), [""; 0]);
 }
 
 #[test]
 fn a_killed_publisher_is_finished_by_the_next() {
     let complete = {
-        let place = Place::new();
-        let transaction = place.begin();
+        let scene = TestDirectory::new();
+        let transaction = scene.begin();
         prepare(&*transaction);
         transaction.commit().unwrap();
-        snapshot::of(&place.path())
+        snapshot::of(&scene.path())
     };
     let mut moves_done = 0;
     loop {
-        let place = Place::new();
-        let change = change(&place);
+        let scene = TestDirectory::new();
+        let change = change(&scene);
         prepare(&change);
-        let moves = change.plan().unwrap();
+        let moves = change.moves().unwrap();
         change.seal(&moves).unwrap();
         change.perform(&moves[..moves_done]).unwrap();
         // Without a commit, the journal stays.
         drop(change);
-        assert_eq!(names(&place.path().join(".ducc")), ["journal.json", "staging"]);
-        let visible = place.path().join("r.io").exists();
+        assert_eq!(names(&scene.path().join(".ducc")), ["journal.json", "staging"]);
+        let visible = scene.path().join("r.io").exists();
         assert_eq!(visible, moves_done == moves.len(), "the name comes last");
-        drop(place.begin());
-        let tree = timeless(&snapshot::of(&place.path()));
+        drop(scene.begin());
+        let tree = timeless(&snapshot::of(&scene.path()));
         let case = format!("killed after {moves_done} of {} moves", moves.len());
         snapshot::assert_same(&tree, &timeless(&complete), &case);
         if moves_done == moves.len() {
@@ -136,63 +136,63 @@ fn timeless(tree: &snapshot::Tree) -> snapshot::Tree {
 
 #[test]
 fn what_a_killed_publisher_had_prepared_is_removed() {
-    let place = Place::new();
+    let scene = TestDirectory::new();
     for leftover in ["staging/.layers/closed", "staging/deep/er", "staging"] {
-        fs::create_dir_all(place.path().join(".ducc").join(leftover)).unwrap();
+        fs::create_dir_all(scene.path().join(".ducc").join(leftover)).unwrap();
     }
-    let closed = place.path().join(".ducc/staging/.layers/closed");
+    let closed = scene.path().join(".ducc/staging/.layers/closed");
     fs::set_permissions(closed, fs::Permissions::from_mode(0o0)).unwrap();
-    fs::write(place.path().join(".ducc/lock"), "1 elsewhere\n").unwrap();
-    fs::write(place.path().join(".ducc/journal.json.new"), "[{\"pa").unwrap();
-    drop(place.begin());
-    assert_eq!(names(&place.path()), [""; 0]);
+    fs::write(scene.path().join(".ducc/lock"), "1 elsewhere\n").unwrap();
+    fs::write(scene.path().join(".ducc/journal.json.new"), "[{\"pa").unwrap();
+    drop(scene.begin());
+    assert_eq!(names(&scene.path()), [""; 0]);
 }
 
 #[test]
 fn a_damaged_journal_is_left_for_people() {
     for journal in ["", "{}", r#"[{"path":"../x"}]"#, r#"[{"path":"/etc"}]"#, r#"[{"path":""}]"#] {
-        let place = Place::new();
-        fs::create_dir_all(place.path().join(".ducc/staging/x")).unwrap();
-        fs::write(place.path().join(".ducc/journal.json"), journal).unwrap();
-        let begun = place.open().begin(&mut |_| true).map(drop);
+        let scene = TestDirectory::new();
+        fs::create_dir_all(scene.path().join(".ducc/staging/x")).unwrap();
+        fs::write(scene.path().join(".ducc/journal.json"), journal).unwrap();
+        let begun = scene.open().begin(&mut |_| true).map(drop);
         assert!(matches!(begun, Err(Error::Journal { .. })), "{journal}: {begun:?}");
-        assert_eq!(names(&place.path().join(".ducc")), ["journal.json", "staging"]);
+        assert_eq!(names(&scene.path().join(".ducc")), ["journal.json", "staging"]);
     }
 }
 
 #[test]
 fn trees_are_kept_and_small_things_replaced() {
-    let place = Place::new();
-    let transaction = place.begin();
+    let scene = TestDirectory::new();
+    let transaction = scene.begin();
     prepare(&*transaction);
     transaction.commit().unwrap();
-    let inode = |path: &RepositoryPath| fs::symlink_metadata(place.host(path)).unwrap().ino();
+    let inode = |path: &RepositoryPath| fs::symlink_metadata(scene.host(path)).unwrap().ino();
     let trees = [layerfs("x"), rootfs("x"), flat()];
     let before = trees.each_ref().map(inode);
 
-    let transaction = place.begin();
+    let transaction = scene.begin();
     prepare(&*transaction);
     transaction.write_file(&layer_metadata(), b"[1]").unwrap();
     let link = path::public_link(&public_name());
     transaction.symlink(&link, "elsewhere").unwrap();
     transaction.commit().unwrap();
     assert_eq!(trees.each_ref().map(inode), before);
-    assert_eq!(fs::read(place.host(&layer_metadata())).unwrap(), b"[1]");
-    assert_eq!(fs::read_link(place.host(&link)).unwrap(), Path::new("elsewhere"));
-    assert_eq!(names(&place.path()), [".chains", ".flat", ".layers", ".metadata", "r.io"]);
+    assert_eq!(fs::read(scene.host(&layer_metadata())).unwrap(), b"[1]");
+    assert_eq!(fs::read_link(scene.host(&link)).unwrap(), Path::new("elsewhere"));
+    assert_eq!(names(&scene.path()), [".chains", ".flat", ".layers", ".metadata", "r.io"]);
 }
 
 #[test]
 fn a_later_image_adds_to_a_known_chain() {
-    let place = Place::new();
-    let transaction = place.begin();
+    let scene = TestDirectory::new();
+    let transaction = scene.begin();
     unpack(&*transaction, &layerfs("x"), &[dir("")]).unwrap();
     transaction.symlink(&chain_layer(), &chain_layer().link_to(&layerfs("x"))).unwrap();
     transaction.commit().unwrap();
-    let transaction = place.begin();
+    let transaction = scene.begin();
     transaction.merge(&rootfs("x"), &[layerfs("x")]).unwrap();
     transaction.commit().unwrap();
-    assert_eq!(names(place.host(&rootfs("x")).parent().unwrap()), ["layer", "rootfs"]);
+    assert_eq!(names(scene.host(&rootfs("x")).parent().unwrap()), ["layer", "rootfs"]);
 }
 
 #[test]
@@ -228,30 +228,30 @@ fn what_is_in_the_way_stops_a_commit_before_it_begins() {
         ),
     ];
     for (case, obstruct, expected) in cases {
-        let place = Place::new();
-        let transaction = place.begin();
+        let scene = TestDirectory::new();
+        let transaction = scene.begin();
         prepare(&*transaction);
-        obstruct(&place.path());
+        obstruct(&scene.path());
         let before: Vec<_> =
-            names(&place.path()).into_iter().filter(|name| name != ".ducc").collect();
+            names(&scene.path()).into_iter().filter(|name| name != ".ducc").collect();
         let error = transaction.commit().unwrap_err();
         assert!(format!("{error:?}").starts_with(expected), "{case}: {error:?}");
-        assert_eq!(names(&place.path()), before, "{case}");
+        assert_eq!(names(&scene.path()), before, "{case}");
         assert_eq!(names(elsewhere.path()), [""; 0], "{case}");
     }
-    let place = Place::new();
-    fs::create_dir_all(place.host(&link)).unwrap();
-    let error = place.begin().symlink(&link, "x").unwrap_err();
+    let scene = TestDirectory::new();
+    fs::create_dir_all(scene.host(&link)).unwrap();
+    let error = scene.begin().symlink(&link, "x").unwrap_err();
     assert!(matches!(error, Error::Occupied { .. }), "{error:?}");
 }
 
 #[test]
 fn publishers_wait_for_each_other() {
-    let place = Place::new();
-    let first = place.begin();
+    let scene = TestDirectory::new();
+    let first = scene.begin();
     prepare(&*first);
     let (told, tell) = mpsc::channel();
-    let path = place.path();
+    let path = scene.path();
     let second = std::thread::spawn(move || {
         let repository = Directory::open(&path, None).unwrap();
         let mut wait = |text: &str| {
@@ -266,66 +266,66 @@ fn publishers_wait_for_each_other() {
     let text = tell.recv_timeout(Duration::from_secs(10)).unwrap();
     let pid = format!("(pid {} on ", std::process::id());
     assert!(text.contains(&pid) && text.contains("is publishing into"), "{text}");
-    assert!(text.contains(place.path().to_str().unwrap()), "{text}");
+    assert!(text.contains(scene.path().to_str().unwrap()), "{text}");
     first.commit().unwrap();
     assert!(second.join().unwrap(), "the second begins when the first has published");
-    assert_eq!(names(&place.path()), [".chains", ".flat", ".layers", ".metadata", "r.io"]);
+    assert_eq!(names(&scene.path()), [".chains", ".flat", ".layers", ".metadata", "r.io"]);
 }
 
 #[test]
 fn many_publishers_leave_no_lock_behind() {
-    let place = Place::new();
+    let scene = TestDirectory::new();
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
                 for _ in 0..20 {
-                    drop(place.open().begin(&mut |_| true).unwrap());
+                    drop(scene.open().begin(&mut |_| true).unwrap());
                 }
             });
         }
     });
-    assert_eq!(names(&place.path()), [""; 0]);
+    assert_eq!(names(&scene.path()), [""; 0]);
 }
 
 #[test]
 fn a_full_file_system_leaves_the_repository_as_it_was() {
     use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
-    let place = Place::new();
-    mount("tmpfs", place.path(), "tmpfs", MountFlags::empty(), Some(c"size=64k")).unwrap();
-    let transaction = place.begin();
+    let scene = TestDirectory::new();
+    mount("tmpfs", scene.path(), "tmpfs", MountFlags::empty(), Some(c"size=64k")).unwrap();
+    let transaction = scene.begin();
     let error = unpack(&*transaction, &layerfs("x"), &[file("big", &"x".repeat(100_000))]);
     let text = error.unwrap_err().to_string();
     assert!(text.contains("/big (the file system is full"), "{text}");
     drop(transaction);
-    let left = names(&place.path());
-    unmount(place.path(), UnmountFlags::DETACH).unwrap();
+    let left = names(&scene.path());
+    unmount(scene.path(), UnmountFlags::DETACH).unwrap();
     assert_eq!(left, [""; 0]);
 }
 
 #[test]
 fn a_part_on_another_file_system_is_told_before_anything_moves() {
     use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
-    let place = Place::new();
-    let flats = place.host(&flat()).parent().unwrap().parent().unwrap().to_owned();
+    let scene = TestDirectory::new();
+    let flats = scene.host(&flat()).parent().unwrap().parent().unwrap().to_owned();
     fs::create_dir(&flats).unwrap();
     mount("tmpfs", &flats, "tmpfs", MountFlags::empty(), None).unwrap();
-    let transaction = place.begin();
+    let transaction = scene.begin();
     prepare(&*transaction);
     let error = transaction.commit().unwrap_err();
     unmount(&flats, UnmountFlags::DETACH).unwrap();
     assert!(matches!(error, Error::OtherFileSystem { .. }), "{error:?}");
-    assert_eq!(names(&place.path()), [".flat"]);
+    assert_eq!(names(&scene.path()), [".flat"]);
 }
 
 #[test]
 fn a_repository_must_be_there() {
-    let place = Place::new();
-    let open = |name: &str| Directory::open(&place.directory.path().join(name), None);
+    let scene = TestDirectory::new();
+    let open = |name: &str| Directory::open(&scene.directory.path().join(name), None);
     assert!(matches!(open("absent"), Err(Error::NoSuchRepository(_))));
-    fs::write(place.directory.path().join("file"), "").unwrap();
+    fs::write(scene.directory.path().join("file"), "").unwrap();
     assert!(matches!(open("file"), Err(Error::NotADirectory(_))));
     assert_eq!(open("repository").unwrap().name(), "repository");
-    assert_eq!(Directory::open(&place.path(), Some("r.cern.ch")).unwrap().name(), "r.cern.ch");
+    assert_eq!(Directory::open(&scene.path(), Some("r.cern.ch")).unwrap().name(), "r.cern.ch");
 }
 
 #[test]
@@ -339,10 +339,10 @@ fn a_journal_survives_a_round_trip() {
 
 #[test]
 fn who_does_not_want_to_wait_is_told() {
-    let place = Place::new();
-    let other = place.begin();
-    let begun = place.open().begin(&mut |_| false).map(drop);
+    let scene = TestDirectory::new();
+    let other = scene.begin();
+    let begun = scene.open().begin(&mut |_| false).map(drop);
     assert!(matches!(&begun, Err(Error::Busy(text)) if text.contains("pid")), "{begun:?}");
     drop(other);
-    assert!(place.open().begin(&mut |_| false).is_ok());
+    assert!(scene.open().begin(&mut |_| false).is_ok());
 }

@@ -1,11 +1,11 @@
-//! Looking up single paths in a stack of layers.
+//! Looking up single paths in the layers that a layer lies on, as they are seen through each other.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::Layers;
 use crate::layer::Metadata;
-use crate::repository::names::{components, join};
+use crate::repository::byte_path::{components, join};
 use crate::repository::{EntryError, Result};
 use crate::tree::{Listing, Merged, seen, stack};
 
@@ -14,7 +14,7 @@ pub(in crate::repository) const MAX_SYMLINKS: usize = 40;
 
 /// A directory as it is seen, or would be if it existed, with the way to it.
 #[derive(Debug)]
-pub(in crate::repository) struct Place {
+pub(in crate::repository) struct SeenDirectory {
     /// Path in every layer that has it.
     pub(in crate::repository) path: Vec<u8>,
     /// The layers that contribute to it, topmost first; none if it does not exist.
@@ -22,7 +22,7 @@ pub(in crate::repository) struct Place {
     pub(in crate::repository) parent: Option<Rc<Self>>,
 }
 
-impl Place {
+impl SeenDirectory {
     /// The same and all directories above it, the root first.
     pub(super) fn way(self: &Rc<Self>) -> Vec<Rc<Self>> {
         let mut way = vec![self.clone()];
@@ -46,7 +46,7 @@ impl Place {
 #[derive(Debug)]
 pub(in crate::repository) enum Seen {
     Nothing,
-    Directory(Rc<Place>),
+    Directory(Rc<SeenDirectory>),
     /// Anything else, in one layer.
     Leaf {
         layer: usize,
@@ -79,25 +79,29 @@ fn one_name(
     Ok(seen(stack(listings)).into_values().next())
 }
 
-/// A stack of layers, topmost first.
-pub(in crate::repository) struct Stack<'a, L> {
+/// What is seen of layers, path by path.
+pub(in crate::repository) struct Lookup<'a, L> {
     layers: &'a L,
-    root: Rc<Place>,
+    root: Rc<SeenDirectory>,
 }
 
-impl<'a, L: Layers> Stack<'a, L> {
+impl<'a, L: Layers> Lookup<'a, L> {
     pub(in crate::repository) fn new(layers: &'a L) -> Result<Self> {
         let sources = root_sources(layers)?;
-        let root = Rc::new(Place { path: Vec::new(), sources, parent: None });
+        let root = Rc::new(SeenDirectory { path: Vec::new(), sources, parent: None });
         Ok(Self { layers, root })
     }
 
-    pub(in crate::repository) fn root(&self) -> Rc<Place> {
+    pub(in crate::repository) fn root(&self) -> Rc<SeenDirectory> {
         self.root.clone()
     }
 
     /// What is seen of `name` in a directory.
-    pub(in crate::repository) fn look(&self, directory: &Rc<Place>, name: &[u8]) -> Result<Seen> {
+    pub(in crate::repository) fn look(
+        &self,
+        directory: &Rc<SeenDirectory>,
+        name: &[u8],
+    ) -> Result<Seen> {
         let path = join(&directory.path, name);
         let merged = one_name(self.layers, directory.sources.iter().copied(), &path)?;
         Ok(match merged {
@@ -109,15 +113,15 @@ impl<'a, L: Layers> Stack<'a, L> {
         })
     }
 
-    /// Follows a symlink that stands in `directory` to a directory, with the root of the stack as `/`, as
-    /// in a container. What does not exist on the way is taken for directories that are to be made. `None`
-    /// if something else than a directory is on the way or too many symlinks are.
+    /// Follows a symlink that stands in `directory` to a directory, with the root of what is seen as `/`, as
+    /// in a container. What does not exist on the way is taken for directories that are to be made. The
+    /// inner error is that something else than a directory is on the way, or that there are too many symlinks.
     pub(super) fn follow(
         &self,
-        directory: &Rc<Place>,
+        directory: &Rc<SeenDirectory>,
         layer: usize,
         path: &[u8],
-    ) -> Result<Result<Rc<Place>, EntryError>> {
+    ) -> Result<Result<Rc<SeenDirectory>, EntryError>> {
         let mut at = directory.clone();
         let mut way = VecDeque::new();
         let mut link = Some((layer, path.to_vec()));
@@ -138,7 +142,7 @@ impl<'a, L: Layers> Stack<'a, L> {
                     continue;
                 }
                 match self.look(&at, &name)? {
-                    Seen::Directory(place) => at = place,
+                    Seen::Directory(seen) => at = seen,
                     Seen::Nothing => at = at.below(&name, Vec::new()),
                     Seen::Leaf { layer, path } => {
                         link = Some((layer, path));
@@ -154,8 +158,8 @@ impl<'a, L: Layers> Stack<'a, L> {
     }
 
     /// The attributes of a directory; `None` if it does not exist.
-    pub(super) fn attributes(&self, place: &Place) -> Result<Option<Metadata>> {
-        let Some(&layer) = place.sources.first() else { return Ok(None) };
-        self.layers.attributes(layer, &place.path).map(Some)
+    pub(super) fn attributes(&self, directory: &SeenDirectory) -> Result<Option<Metadata>> {
+        let Some(&layer) = directory.sources.first() else { return Ok(None) };
+        self.layers.attributes(layer, &directory.path).map(Some)
     }
 }

@@ -1,4 +1,4 @@
-//! What a layer takes from the layers below it, found out without looking at the layer.
+//! What a layer takes from its parents, the layers that it lies on, found out without looking at the layer.
 //!
 //! A layer tar may hold `lib/foo` and nothing of `lib`. Container engines apply it to the merged root, so
 //! what `lib` is below decides:
@@ -18,9 +18,9 @@ use layer_layout::{Digest, RepositoryPath};
 use serde_json::{Value, json};
 
 use super::Layers;
-use super::stack::{Place, Seen, Stack};
+use super::lookup::{Lookup, Seen, SeenDirectory};
 use crate::layer::{LayerPath, Metadata};
-use crate::repository::names::join;
+use crate::repository::byte_path::join;
 use crate::repository::{Completion, EntryError, Error, OpenEnds, Result};
 
 /// A directory as it has to be; without attributes if nothing is known of it.
@@ -56,41 +56,41 @@ pub(in crate::repository) struct LowerLink {
     pub(in crate::repository) name: Vec<u8>,
     /// Where the file is seen; the layer gets that name, too.
     pub(in crate::repository) target: Vec<u8>,
-    /// The place in the stack of the layer that has the file.
+    /// The layer that has the file, counted from the top.
     pub(in crate::repository) layer: usize,
     layer_path: RepositoryPath,
 }
 
-/// All that a layer takes from those below it.
+/// All that a layer takes from its parents.
 #[derive(Debug)]
-pub(in crate::repository) struct Plan {
+pub(in crate::repository) struct Inheritance {
     /// Parents before children.
     pub(super) implied: Vec<Implied>,
     pub(super) links: Vec<LowerLink>,
 }
 
-/// Finds out what a layer with these open ends takes from `layers`, the ones below it, which stand at
+/// Finds out what a layer with these open ends takes from `layers`, its parents, which stand at
 /// `parents`.
-pub(in crate::repository) fn plan(
+pub(in crate::repository) fn inherit(
     open_ends: &OpenEnds,
     parents: &[RepositoryPath],
     layers: &impl Layers,
-) -> Result<Plan> {
-    let stack = Stack::new(layers)?;
-    let mut places = Places {
-        known: HashMap::from([(LayerPath::ROOT, stack.root())]),
+) -> Result<Inheritance> {
+    let lookup = Lookup::new(layers)?;
+    let mut directories = Directories {
+        known: HashMap::from([(LayerPath::ROOT, lookup.root())]),
         implied: open_ends.implied_directories.iter().collect(),
-        stack: &stack,
+        lookup: &lookup,
     };
     let mut implied = Vec::new();
     for tar in &open_ends.implied_directories {
-        let place = places.of(tar)?;
+        let directory = directories.of(tar)?;
         let Some((parent, name)) = tar.split() else { continue };
-        let from = join(&places.of(&parent)?.path, name);
+        let from = join(&directories.of(&parent)?.path, name);
         // The way matters only if it has to be made.
-        let way = if place.path == from { vec![place.clone()] } else { place.way() };
-        let way = way.into_iter().filter(|place| !place.path.is_empty());
-        let way = way.map(|place| Ok((place.path.clone(), stack.attributes(&place)?)));
+        let way = if directory.path == from { vec![directory.clone()] } else { directory.way() };
+        let way = way.into_iter().filter(|directory| !directory.path.is_empty());
+        let way = way.map(|directory| Ok((directory.path.clone(), lookup.attributes(&directory)?)));
         implied.push(Implied { tar: tar.clone(), from, way: way.collect::<Result<_>>()? });
     }
     let mut links = Vec::new();
@@ -101,8 +101,8 @@ pub(in crate::repository) fn plan(
         else {
             return refused(EntryError::LinkToDirectory(target.clone()));
         };
-        let name_parent = places.of(&name_parent)?;
-        match stack.look(&places.of(&parent)?, target_last)? {
+        let name_parent = directories.of(&name_parent)?;
+        match lookup.look(&directories.of(&parent)?, target_last)? {
             Seen::Nothing => return refused(EntryError::LinkToNothing(target.clone())),
             Seen::Directory(_) => return refused(EntryError::LinkToDirectory(target.clone())),
             Seen::Leaf { layer, path } => links.push(LowerLink {
@@ -113,52 +113,57 @@ pub(in crate::repository) fn plan(
             }),
         }
     }
-    Ok(Plan { implied, links })
+    Ok(Inheritance { implied, links })
 }
 
-/// Where the directories of a layer are among the layers below.
-struct Places<'a, L> {
-    known: HashMap<LayerPath, Rc<Place>>,
+/// Where the directories of a layer are among its parents.
+struct Directories<'a, L> {
+    known: HashMap<LayerPath, Rc<SeenDirectory>>,
     implied: HashSet<&'a LayerPath>,
-    stack: &'a Stack<'a, L>,
+    lookup: &'a Lookup<'a, L>,
 }
 
-impl<L: Layers> Places<'_, L> {
-    fn of(&mut self, directory: &LayerPath) -> Result<Rc<Place>> {
+impl<L: Layers> Directories<'_, L> {
+    fn of(&mut self, directory: &LayerPath) -> Result<Rc<SeenDirectory>> {
         let mut unknown = Vec::new();
         let mut at = directory.clone();
-        let mut place = loop {
-            if let Some(place) = self.known.get(&at) {
-                break place.clone();
+        let mut seen = loop {
+            if let Some(known) = self.known.get(&at) {
+                break known.clone();
             }
             match at.split() {
                 Some((parent, _)) => unknown.push(std::mem::replace(&mut at, parent)),
-                None => break self.stack.root(),
+                None => break self.lookup.root(),
             }
         };
         for path in unknown.into_iter().rev() {
             let Some((_, name)) = path.split() else { continue };
-            place = self.step(&place, name, &path)?;
-            self.known.insert(path, place.clone());
+            seen = self.step(&seen, name, &path)?;
+            self.known.insert(path, seen.clone());
         }
-        Ok(place)
+        Ok(seen)
     }
 
-    fn step(&self, parent: &Rc<Place>, name: &[u8], path: &LayerPath) -> Result<Rc<Place>> {
-        Ok(match self.stack.look(parent, name)? {
-            Seen::Directory(place) => place,
+    fn step(
+        &self,
+        parent: &Rc<SeenDirectory>,
+        name: &[u8],
+        path: &LayerPath,
+    ) -> Result<Rc<SeenDirectory>> {
+        Ok(match self.lookup.look(parent, name)? {
+            Seen::Directory(directory) => directory,
             Seen::Nothing => parent.below(name, Vec::new()),
             // An entry of the layer replaces the lower name by a directory.
             Seen::Leaf { .. } if !self.implied.contains(path) => parent.below(name, Vec::new()),
             Seen::Leaf { layer, path: lower } => self
-                .stack
+                .lookup
                 .follow(parent, layer, &lower)?
                 .map_err(|reason| Error::entry(path, reason))?,
         })
     }
 }
 
-impl Plan {
+impl Inheritance {
     /// The fingerprint: everything by value, except that a lower file is named by its layer, whose path
     /// stands for its content.
     pub(in crate::repository) fn completion(&self) -> Completion {

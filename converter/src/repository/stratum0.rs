@@ -73,7 +73,7 @@ fn own_directory(system: &str, variable: &str, home: &str, below: &str) -> PathB
 }
 
 /// A repository that can be worked on.
-pub struct Place {
+pub struct Stratum0 {
     /// The repository.
     pub repository: Repository,
     /// Its objects.
@@ -84,7 +84,7 @@ pub struct Place {
     pub catalog_entries: Option<u32>,
 }
 
-impl Place {
+impl Stratum0 {
     /// Opens the repository in a storage.
     ///
     /// # Errors

@@ -1,19 +1,10 @@
 //! What of an image the repository format cannot hold, or its clients do not show.
-//!
-//! An image is not worth losing for any of it, but nobody should have to find out by himself. So it is counted
-//! and told, with examples.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use crate::repository::shortfalls;
 
-use crate::layer::LayerPath;
-
-/// How many paths are told for each remark.
-const EXAMPLES: usize = 3;
-
-/// Kinds of remarks; extended attributes by name.
+/// Kinds of shortfalls; extended attributes by name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Remark {
+pub(super) enum Shortfall {
     /// The format keeps this name for itself.
     ReservedName,
     /// A link's target has a `$(…)`, in which clients put a variable of theirs.
@@ -28,7 +19,7 @@ pub(super) enum Remark {
     XattrShadowed(Vec<u8>),
 }
 
-impl Remark {
+impl shortfalls::Shortfall for Shortfall {
     fn text(&self) -> String {
         let shown = |name: &[u8]| name.escape_ascii().to_string();
         match self {
@@ -62,59 +53,11 @@ impl Remark {
     }
 }
 
-/// How often something was remarked, and where first.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-struct Cases {
-    count: u64,
-    examples: Vec<LayerPath>,
-}
+/// The shortfalls of a tree.
+pub(super) type Shortfalls = shortfalls::Shortfalls<Shortfall>;
 
-/// Remarks on a tree.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Remarks(BTreeMap<Remark, Cases>);
-
-impl Remarks {
-    pub(super) fn add(&mut self, remark: Remark, path: &LayerPath) {
-        let cases = self.0.entry(remark).or_default();
-        cases.count += 1;
-        if cases.examples.len() < EXAMPLES {
-            cases.examples.push(path.clone());
-        }
-    }
-
-    fn merge(&mut self, other: Self) {
-        for (remark, cases) in other.0 {
-            let known = self.0.entry(remark).or_default();
-            known.count += cases.count;
-            let room = EXAMPLES - known.examples.len();
-            known.examples.extend(cases.examples.into_iter().take(room));
-        }
-    }
-
-    /// One line per kind, for people.
-    fn lines(&self) -> Vec<String> {
-        let line = |(remark, cases): (&Remark, &Cases)| {
-            let examples: Vec<_> = cases.examples.iter().map(ToString::to_string).collect();
-            let more = if cases.count > EXAMPLES as u64 { ", …" } else { "" };
-            format!("{} {}: {}{more}", cases.count, remark.text(), examples.join(", "))
-        };
-        self.0.iter().map(line).collect()
-    }
-}
-
-/// The remarks of a whole transaction; its threads add to them.
-#[derive(Debug, Default)]
-pub(super) struct Tally(Mutex<Remarks>);
-
-impl Tally {
-    pub(super) fn add(&self, remarks: Remarks) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).merge(remarks);
-    }
-
-    pub(super) fn lines(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).lines()
-    }
-}
+/// The shortfalls of a transaction.
+pub(super) type Tally = shortfalls::Tally<Shortfall>;
 
 /// Whether clients would put something else in place of a part of this link target: `$(…)`.
 pub(super) fn has_variable(target: &[u8]) -> bool {
@@ -125,19 +68,20 @@ pub(super) fn has_variable(target: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layer::LayerPath;
 
     #[test]
     fn cases_are_counted_and_told_with_examples() {
         let path = |name: &str| LayerPath::clean(name.as_bytes()).unwrap();
         let tally = Tally::default();
-        let long = || Remark::XattrTooLarge(b"user.l\xff".to_vec());
+        let long = || Shortfall::XattrTooLarge(b"user.l\xff".to_vec());
         for names in [["a", "b"], ["c", "d"]] {
-            let mut remarks = Remarks::default();
+            let mut shortfalls = Shortfalls::default();
             for name in names {
-                remarks.add(long(), &path(name));
+                shortfalls.count_at(long(), &path(name));
             }
-            remarks.add(Remark::ReservedName, &path("x/.cvmfscatalog"));
-            tally.add(remarks);
+            shortfalls.count_at(Shortfall::ReservedName, &path("x/.cvmfscatalog"));
+            tally.add(shortfalls);
         }
         let lines = tally.lines();
         assert_eq!(lines.len(), 2);

@@ -1,15 +1,15 @@
-//! Giving a layer what it takes from the layers below it, as the [`plan`](super::plan) says.
+//! Giving a layer what it takes from its parents: its [`inheritance`](super::inheritance).
 
 use std::collections::HashSet;
 
-use super::plan::{Implied, LowerLink, Plan};
+use super::inheritance::{Implied, Inheritance, LowerLink};
 use crate::layer::{LayerPath, Metadata};
-use crate::repository::names::join;
+use crate::repository::byte_path::join;
 use crate::repository::{EntryError, Error, Result};
 
 /// What has a name in the layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::repository) enum There {
+pub(in crate::repository) enum Existing {
     Directory,
     Whiteout,
     Symlink,
@@ -20,7 +20,7 @@ pub(in crate::repository) enum There {
 /// alone.
 pub(in crate::repository) trait Incomplete {
     /// What is at a path.
-    fn there(&self, path: &[u8]) -> Result<Option<There>>;
+    fn existing(&self, path: &[u8]) -> Result<Option<Existing>>;
 
     /// The names in a directory.
     fn names(&self, directory: &[u8]) -> Result<Vec<Vec<u8>>>;
@@ -31,13 +31,13 @@ pub(in crate::repository) trait Incomplete {
     /// The attributes of a directory, without the marks of overlayfs.
     fn attributes(&self, directory: &[u8]) -> Result<Metadata>;
 
-    /// Sets them; an opaque mark stays.
+    /// Sets the attributes of a directory; an opaque mark stays.
     fn dress(&mut self, directory: &[u8], metadata: &Metadata) -> Result<()>;
 
     /// Whether a directory hides its lower namesakes.
     fn is_opaque(&self, directory: &[u8]) -> Result<bool>;
 
-    /// Makes it do so.
+    /// Makes a directory hide its lower namesakes.
     fn make_opaque(&mut self, directory: &[u8]) -> Result<()>;
 
     /// Moves what is at a path, with all in it, to where nothing is.
@@ -46,38 +46,38 @@ pub(in crate::repository) trait Incomplete {
     /// Removes what is at a path, with all in it.
     fn remove(&mut self, path: &[u8]) -> Result<()>;
 
-    /// Gives the file of a lower layer that a link means further names, in this layer.
+    /// Gives further names, in this layer, to the file of a lower layer that a link means.
     fn link(&mut self, link: &LowerLink, names: &[&[u8]]) -> Result<()>;
 }
 
-/// Completes a layer. `unknown` are the attributes of directories of which nothing is known.
-pub(in crate::repository) fn carry_out(
-    plan: &Plan,
+/// Completes a layer. Directories that no layer describes get the attributes `unknown`.
+pub(in crate::repository) fn complete(
+    inheritance: &Inheritance,
     layer: &mut impl Incomplete,
     unknown: &Metadata,
 ) -> Result<()> {
     let mut completer = Completer {
         layer,
         unknown,
-        implied: plan.implied.iter().map(|implied| implied.tar.as_bytes()).collect(),
+        implied: inheritance.implied.iter().map(|implied| implied.tar.as_bytes()).collect(),
         placeholders: HashSet::new(),
-        settled: HashSet::new(),
+        described: HashSet::new(),
     };
     // A directory that is there already, although nothing was moved yet, comes from an entry.
-    for implied in &plan.implied {
+    for implied in &inheritance.implied {
         let literal = implied.from == implied.tar.as_bytes();
-        if literal || completer.layer.there(&implied.from)?.is_none() {
+        if literal || completer.layer.existing(&implied.from)?.is_none() {
             completer.placeholders.insert(implied.from.clone());
         }
     }
-    for implied in plan.implied.iter().filter(|implied| implied.is_redirected()) {
+    for implied in inheritance.implied.iter().filter(|implied| implied.is_redirected()) {
         completer.redirect(implied)?;
     }
-    completer.link(&plan.links)?;
-    // Attributes last and children first: a mode may forbid to look further.
-    for implied in plan.implied.iter().rev().filter(|implied| !implied.is_redirected()) {
+    completer.link(&inheritance.links)?;
+    // Attributes last and children first: a mode may forbid access to what is inside.
+    for implied in inheritance.implied.iter().rev().filter(|implied| !implied.is_redirected()) {
         if let Some((path, Some(metadata))) = implied.way.last()
-            && !completer.settled.contains(path)
+            && !completer.described.contains(path)
         {
             completer.layer.dress(path, metadata)?;
         }
@@ -93,15 +93,16 @@ struct Completer<'a, L> {
     /// Paths in the layer of directories that no entry describes.
     placeholders: HashSet<Vec<u8>>,
     /// Directories that have got the attributes of an entry after all.
-    settled: HashSet<Vec<u8>>,
+    described: HashSet<Vec<u8>>,
 }
 
 impl<L: Incomplete> Completer<'_, L> {
-    /// Moves what the tar has below a name to where the symlink leads that has this name below.
+    /// The parents have a symlink where the tar has a directory: moves what is in that directory to where the
+    /// symlink leads.
     fn redirect(&mut self, implied: &Implied) -> Result<()> {
         for (path, metadata) in &implied.way {
-            match self.layer.there(path)? {
-                Some(There::Directory) => continue,
+            match self.layer.existing(path)? {
+                Some(Existing::Directory) => continue,
                 Some(what) => return Err(in_the_way(implied, path, what)),
                 None => {}
             }
@@ -116,7 +117,7 @@ impl<L: Incomplete> Completer<'_, L> {
     }
 
     /// Moves the names of one directory to another. Directories of one name are left for later in `work`.
-    /// Two entries for one place: the one that the tar has there directly stays.
+    /// If there are two entries for one name, the one that the tar has there directly stays.
     fn move_content(
         &mut self,
         from: &[u8],
@@ -130,20 +131,20 @@ impl<L: Incomplete> Completer<'_, L> {
         }
         for name in names {
             let (old, new) = (join(from, &name), join(to, &name));
-            match (self.layer.there(&old)?, self.layer.there(&new)?) {
+            match (self.layer.existing(&old)?, self.layer.existing(&new)?) {
                 (_, None) => {}
-                (Some(There::Directory), Some(There::Directory)) => {
+                (Some(Existing::Directory), Some(Existing::Directory)) => {
                     let tar = tar.join(&name);
-                    self.settle(&old, &new, &tar)?;
+                    self.unite(&old, &new, &tar)?;
                     work.push((old, new, tar));
                     continue;
                 }
-                (Some(There::Directory), Some(There::Whiteout)) => {
+                (Some(Existing::Directory), Some(Existing::Whiteout)) => {
                     self.layer.remove(&new)?;
                     self.layer.make_opaque(&old)?;
                 }
-                (_, Some(There::Whiteout)) => self.layer.remove(&new)?,
-                (Some(There::Whiteout), Some(There::Directory)) => {
+                (_, Some(Existing::Whiteout)) => self.layer.remove(&new)?,
+                (Some(Existing::Whiteout), Some(Existing::Directory)) => {
                     self.layer.make_opaque(&new)?;
                     continue;
                 }
@@ -155,24 +156,24 @@ impl<L: Incomplete> Completer<'_, L> {
     }
 
     /// Two directories become one: an entry's attributes count more than none.
-    fn settle(&mut self, old: &[u8], new: &[u8], tar: &LayerPath) -> Result<()> {
+    fn unite(&mut self, old: &[u8], new: &[u8], tar: &LayerPath) -> Result<()> {
         if !self.placeholders.contains(new) {
-            self.settled.insert(new.to_vec());
+            self.described.insert(new.to_vec());
         } else if !self.implied.contains(tar.as_bytes()) {
             let metadata = self.layer.attributes(old)?;
             self.layer.dress(new, &metadata)?;
             self.placeholders.remove(new);
-            self.settled.insert(new.to_vec());
+            self.described.insert(new.to_vec());
         }
         Ok(())
     }
 
-    /// Gives lower files their names in the layer: the link's, and the one they have below.
+    /// Gives lower files their names in the layer: that of the link, and that of the file itself.
     fn link(&mut self, links: &[LowerLink]) -> Result<()> {
         for link in links {
             let mut names = Vec::new();
             for path in [link.name.as_slice(), link.target.as_slice()] {
-                if self.layer.there(path)?.is_none() {
+                if self.layer.existing(path)?.is_none() {
                     names.push(path);
                 }
             }
@@ -182,13 +183,13 @@ impl<L: Incomplete> Completer<'_, L> {
     }
 }
 
-fn in_the_way(implied: &Implied, path: &[u8], what: There) -> Error {
+fn in_the_way(implied: &Implied, path: &[u8], what: Existing) -> Error {
     let component = match LayerPath::clean(path) {
         Ok(component) => component,
         Err(_) => implied.tar.clone(),
     };
     let reason = match what {
-        There::Symlink => EntryError::ThroughSymlink(component),
+        Existing::Symlink => EntryError::ThroughSymlink(component),
         _ => EntryError::ThroughFile(component),
     };
     Error::entry(&implied.tar, reason)

@@ -1,20 +1,20 @@
-//! What a layer takes from the layers below it, whatever kind of repository they stand in.
+//! What a layer takes from its parents, the layers that it lies on, whatever kind of repository they stand in.
 //!
 //! | file | what it is for |
 //! |---|---|
-//! | `stack` | looking up single paths in a stack of layers |
-//! | `plan` | finding out what a layer takes, without looking at the layer |
-//! | `completion` | giving it to the layer |
+//! | `lookup` | looking up single paths in the parents |
+//! | `inheritance` | finding out what a layer takes, without looking at the layer |
+//! | `complete` | giving it to the layer |
 
-pub(super) mod completion;
-pub(super) mod plan;
-pub(super) mod stack;
+pub(super) mod complete;
+pub(super) mod inheritance;
+pub(super) mod lookup;
 
 use super::Result;
 use crate::layer::Metadata;
 use crate::tree::Class;
 
-/// Layers that lie on each other, by their place from the top. Paths are relative to a layer's root.
+/// Layers that lie on each other, counted from the top. Paths are relative to a layer's root.
 pub(super) trait Layers {
     /// How many there are.
     fn count(&self) -> usize;

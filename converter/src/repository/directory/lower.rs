@@ -1,4 +1,4 @@
-//! Layers on disk as the rules for stacks of layers see them.
+//! Layers on disk as the rules for [`parents`](crate::repository::parents) see them.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -12,16 +12,16 @@ use super::beneath::{Beneath, split};
 use super::listing::{class_of, is_opaque};
 use crate::layer::Metadata;
 use crate::repository::Result;
-use crate::repository::below::Layers;
+use crate::repository::parents::Layers;
 use crate::tree::Class;
 
 /// Layers that are published or prepared, topmost first.
-pub(super) struct OnDisk<'a> {
+pub(super) struct Lower<'a> {
     pub(super) area: &'a Area,
     pub(super) trees: &'a [Arc<Beneath>],
 }
 
-impl Layers for OnDisk<'_> {
+impl Layers for Lower<'_> {
     fn count(&self) -> usize {
         self.trees.len()
     }

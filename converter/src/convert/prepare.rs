@@ -1,0 +1,92 @@
+//! All of an image into a transaction. Everything here may block.
+
+use std::sync::Arc;
+
+use layer_layout::RepositoryPath;
+use layer_layout::path::{self, LayerMetadata};
+
+use super::ducc;
+use super::layer_stack::LayerStack;
+use super::target::Target;
+use crate::repository::{Published, Repository, SharedTransaction};
+use crate::{Error, Result, singularity};
+
+/// An image and the transaction that it is prepared in.
+#[derive(Clone)]
+pub(super) struct Workspace {
+    pub(super) transaction: SharedTransaction,
+    pub(super) repository: Arc<dyn Repository>,
+    pub(super) target: Arc<Target>,
+}
+
+impl Workspace {
+    fn is_absent(&self, path: &RepositoryPath) -> Result<bool> {
+        Ok(self.repository.lookup(path)?.is_none())
+    }
+
+    /// DUCC's records of the layers: of new ones what they are, of all that this image uses them.
+    pub(super) fn write_layer_records(&self, stack: &LayerStack) -> Result<()> {
+        let broken = |path: &RepositoryPath, error: serde_json::Error| Error::Image {
+            image: self.target.image.reference.clone(),
+            reason: format!("{path} in the repository is broken: {error}"),
+        };
+        for layer in self.target.distinct_layers() {
+            let digest = layer.digest();
+            if let Some(unpacked) = stack.unpacked(&digest) {
+                let records = path::layer_metadata(&digest, LayerMetadata::Layers);
+                let json = ducc::layers_json(digest, layer.diff_id, unpacked.unpacked_bytes)
+                    .map_err(|error| broken(&records, error))?;
+                self.transaction.write_file(&records, &json)?;
+            }
+            let origins = path::layer_metadata(&digest, LayerMetadata::Origin);
+            let present = self.repository.read(&origins)?;
+            let json = ducc::origin_json(present.as_deref(), self.target.config_digest())
+                .map_err(|error| broken(&origins, error))?;
+            if let Some(json) = json {
+                self.transaction.write_file(&origins, &json)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The merged root.
+    pub(super) fn merge(&self, stack: &LayerStack) -> Result<()> {
+        let Some(top) = self.target.top_chain() else { return Ok(()) };
+        let rootfs = path::chain_rootfs(&top);
+        if self.is_absent(&rootfs)? {
+            self.transaction.merge(&rootfs, stack.lower_directories())?;
+        }
+        Ok(())
+    }
+
+    /// The flat root, if one was asked for. Returns remarks for the report.
+    pub(super) fn make_flat(&self) -> Result<Vec<String>> {
+        let Some(top) = self.target.top_chain() else { return Ok(Vec::new()) };
+        let flat = path::flat(&self.target.config_digest());
+        if !self.target.flat || !self.is_absent(&flat)? {
+            return Ok(Vec::new());
+        }
+        let mut tree = self.transaction.share(&flat, &path::chain_rootfs(&top))?;
+        Ok(singularity::add_files(&mut *tree, &self.target.config)?)
+    }
+
+    /// The names under which all of it is found.
+    pub(super) fn write_names(&self, stack: &LayerStack) -> Result<()> {
+        for (layer, path) in self.target.layers.iter().zip(stack.paths()) {
+            let link = path::chain_layer(&layer.chain);
+            if self.is_absent(&link)? {
+                self.transaction.symlink(&link, &link.link_to(path))?;
+            }
+        }
+        for (path, bytes) in self.target.documents() {
+            self.transaction.write_file(&path, bytes)?;
+        }
+        if self.target.flat {
+            let (link, link_target) = self.target.public_link();
+            if self.repository.lookup(&link)? != Some(Published::Symlink(link_target.clone())) {
+                self.transaction.symlink(&link, &link_target)?;
+            }
+        }
+        Ok(())
+    }
+}

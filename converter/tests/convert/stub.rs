@@ -1,0 +1,196 @@
+//! A repository of which one operation hangs or panics, which a real one cannot be made to do on demand.
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+
+use ducc::layer::{Entry, Segment};
+use ducc::repository::{
+    Completion, LayerWriter, OpenEnds, Published, Repository, Result, Transaction, TreeEditor,
+};
+use layer_layout::RepositoryPath;
+use tokio::sync::oneshot;
+
+/// An operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Read,
+    Lookup,
+    Begin,
+    LayerWriter,
+    Merge,
+    Commit,
+}
+
+/// What the operation does instead.
+enum Fault {
+    /// It says so and waits until the other end of the channel is gone.
+    Hang(Option<oneshot::Sender<()>>, mpsc::Receiver<()>),
+    Panic(&'static str),
+}
+
+/// An empty repository with a faulty operation.
+#[derive(Clone)]
+pub(crate) struct Stub {
+    faulty: Operation,
+    fault: Arc<Mutex<Fault>>,
+    /// How its last transaction ended.
+    pub(crate) outcome: Arc<Outcome>,
+}
+
+/// How a transaction ended.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) committed: AtomicBool,
+    pub(crate) undone: AtomicBool,
+}
+
+impl Stub {
+    /// Returns also what hears that the operation hangs, and what lets it go on when it is dropped.
+    pub(crate) fn hanging(faulty: Operation) -> (Self, oneshot::Receiver<()>, mpsc::Sender<()>) {
+        let (reached, hears) = oneshot::channel();
+        let (release, released) = mpsc::channel();
+        (Self::new(faulty, Fault::Hang(Some(reached), released)), hears, release)
+    }
+
+    pub(crate) fn panicking(faulty: Operation, text: &'static str) -> Self {
+        Self::new(faulty, Fault::Panic(text))
+    }
+
+    fn new(faulty: Operation, fault: Fault) -> Self {
+        Self { faulty, fault: Arc::new(Mutex::new(fault)), outcome: Arc::default() }
+    }
+
+    fn call(&self, operation: Operation) {
+        if operation == self.faulty {
+            match &mut *self.fault.lock().unwrap() {
+                Fault::Hang(reached, released) => {
+                    if let Some(reached) = reached.take() {
+                        let _ = reached.send(());
+                    }
+                    let _ = released.recv();
+                }
+                Fault::Panic(text) => panic!("{text}"),
+            }
+        }
+    }
+}
+
+impl Repository for Stub {
+    fn name(&self) -> &str {
+        "stub.example.org"
+    }
+
+    fn begin(&self, _wait: &mut dyn FnMut(&str) -> bool) -> Result<Box<dyn Transaction>> {
+        self.call(Operation::Begin);
+        Ok(Box::new(Change(self.clone())))
+    }
+
+    fn read(&self, _path: &RepositoryPath) -> Result<Option<Vec<u8>>> {
+        self.call(Operation::Read);
+        Ok(None)
+    }
+
+    fn lookup(&self, _path: &RepositoryPath) -> Result<Option<Published>> {
+        self.call(Operation::Lookup);
+        Ok(None)
+    }
+}
+
+struct Change(Stub);
+
+impl Drop for Change {
+    fn drop(&mut self) {
+        if !self.0.outcome.committed.load(Ordering::SeqCst) {
+            self.0.outcome.undone.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Transaction for Change {
+    fn layer_writer(&self, _path: &RepositoryPath) -> Result<Box<dyn LayerWriter>> {
+        self.0.call(Operation::LayerWriter);
+        Ok(Box::new(Nowhere))
+    }
+
+    fn complete_layer(
+        &self,
+        _path: &RepositoryPath,
+        _open_ends: &OpenEnds,
+        _parents: &[RepositoryPath],
+    ) -> Result<Completion> {
+        unreachable!("no layer has open ends")
+    }
+
+    fn completion(&self, _open_ends: &OpenEnds, _parents: &[RepositoryPath]) -> Result<Completion> {
+        unreachable!("no layer has open ends")
+    }
+
+    fn merge(&self, _path: &RepositoryPath, _layers: &[RepositoryPath]) -> Result<()> {
+        self.0.call(Operation::Merge);
+        Ok(())
+    }
+
+    fn share(
+        &self,
+        _path: &RepositoryPath,
+        _source: &RepositoryPath,
+    ) -> Result<Box<dyn TreeEditor>> {
+        Ok(Box::new(Nowhere))
+    }
+
+    fn write_file(&self, _path: &RepositoryPath, _content: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
+    fn symlink(&self, _path: &RepositoryPath, _target: &str) -> Result<()> {
+        Ok(())
+    }
+
+    fn shortfalls(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn commit(self: Box<Self>) -> Result<()> {
+        self.0.call(Operation::Commit);
+        self.0.outcome.committed.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+/// Takes everything and keeps nothing.
+struct Nowhere;
+
+impl LayerWriter for Nowhere {
+    fn apply(&mut self, _: &Entry, _: &[Segment], content: &mut dyn Read) -> Result<()> {
+        std::io::copy(content, &mut std::io::sink()).unwrap();
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<OpenEnds> {
+        Ok(OpenEnds::default())
+    }
+}
+
+impl TreeEditor for Nowhere {
+    fn ensure_directory(&mut self, _path: &Path) -> Result<()> {
+        Ok(())
+    }
+
+    fn write_file(&mut self, _path: &Path, _mode: u32, _content: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
+    fn ensure_file(&mut self, _path: &Path, _mode: u32) -> Result<()> {
+        Ok(())
+    }
+
+    fn ensure_symlink(&mut self, _path: &Path, _target: &str) -> Result<()> {
+        Ok(())
+    }
+
+    fn make_root_writable(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
