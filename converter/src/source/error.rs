@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use layer_layout::{Digest, LayerDigest, Platform};
 
 use super::credentials;
-use super::registry::Failure;
+use super::failure::Failure;
 
 /// The result of this room's fallible functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `manifest` | indexes and manifests: pure parsing, the choice of a platform |
 //! | `blob` | reading with verification |
+//! | `failure` | why a registry did not do what it was asked, and whether trying again may help |
 //! | `registry` | the OCI distribution-spec over HTTP: authentication, retries, resumed downloads |
 //! | [`push_thin`] | a thin image into a registry |
 //! | [`credentials`] | who to be towards which registry |
@@ -16,6 +17,7 @@
 mod blob;
 pub mod credentials;
 mod error;
+mod failure;
 mod image;
 mod local;
 mod manifest;
@@ -29,9 +31,10 @@ use layer_layout::ImageReference;
 pub use blob::{BlobReader, OnBytes, Stopper};
 pub use credentials::Credentials;
 pub use error::{Error, Part, Result};
+pub use failure::Failure;
 pub use image::{Descriptor, Document, Image, KnownManifest, LayerDescriptor};
 pub use options::Options;
-pub use registry::{Failure, Pushed, push_thin};
+pub use registry::{Pushed, push_thin};
 
 /// One image at the place it comes from.
 #[derive(Debug)]

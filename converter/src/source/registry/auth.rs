@@ -18,9 +18,9 @@ use tokio::sync::Mutex;
 use url::{Url, form_urlencoded};
 
 use super::challenge::{Bearer, Challenge, Scope};
-use super::failure::{Failure, show};
 use super::http::{Http, is_loopback};
 use crate::source::credentials::{Credential, Credentials, Found};
+use crate::source::failure::{Failure, show};
 
 /// How this program names itself to OAuth 2 token servers.
 const CLIENT_ID: &str = "ducc";

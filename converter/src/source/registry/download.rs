@@ -16,10 +16,10 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::AbortHandle;
 
 use super::content_range::ContentRange;
-use super::failure::{Failure, show};
 use super::session::{Request, Session};
 use crate::source::blob::{BlobReader, Expected, OnBytes};
 use crate::source::error::Error;
+use crate::source::failure::{Failure, show};
 
 /// Pieces between network and reader. The HTTP client hands on at most some 400 KiB at a time, so a download
 /// holds no more than about 4 MiB.

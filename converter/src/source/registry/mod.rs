@@ -12,7 +12,7 @@
 //! | [`session`] | requests to one repository: authentication, time limits, repetition |
 //! | [`auth`], [`challenge`] | Basic and Bearer |
 //! | [`http`] | TLS trust, proxies, redirects |
-//! | [`retry`], [`failure`] | what is tried again, and when |
+//! | [`retry`] | how often and after which pause something is tried again |
 //! | [`download`], [`content_range`] | a blob as a stream that survives broken connections |
 //! | [`push`] | the way back |
 
@@ -20,7 +20,6 @@ mod auth;
 mod challenge;
 mod content_range;
 mod download;
-mod failure;
 mod http;
 mod push;
 mod retry;
@@ -34,12 +33,12 @@ use bytes::{Bytes, BytesMut};
 use layer_layout::{Digest, Platform, RegistryReference};
 use tokio::sync::Semaphore;
 
-pub use failure::Failure;
 pub use push::{Pushed, push_thin};
 
 use self::session::{PULL, Request, Session};
 use super::blob::{BlobReader, Expected, OnBytes};
 use super::error::{Error, Part, Result};
+use super::failure::Failure;
 use super::image::{Descriptor, Document, Image, KnownManifest, LayerDescriptor};
 use super::manifest::{self, CONFIG_LIMIT, MANIFEST_LIMIT, Parsed};
 use super::media_type;

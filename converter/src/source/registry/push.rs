@@ -11,8 +11,9 @@ use layer_layout::thin::{Blob, ThinImage};
 use layer_layout::{Digest, RegistryReference};
 
 use super::session::{PUSH, Request, Session};
-use super::{Failure, content_digest, fetch_once};
+use super::{content_digest, fetch_once};
 use crate::source::error::{Error, Part, Result};
+use crate::source::failure::Failure;
 use crate::source::manifest::MANIFEST_LIMIT;
 use crate::source::media_type;
 use crate::source::options::Options;

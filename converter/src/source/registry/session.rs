@@ -13,10 +13,10 @@ use url::Url;
 
 use super::auth::Authenticator;
 use super::challenge::Scope;
-use super::failure::{Failure, show, tls_error};
 use super::http::{Http, is_loopback};
 use super::retry::Retry;
 use crate::source::error::{Error, Result};
+use crate::source::failure::{Failure, show, tls_error};
 use crate::source::options::Options;
 
 /// Docker Hub's registry, which is not at the address that its images are named after.

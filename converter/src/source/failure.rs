@@ -11,8 +11,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::Response;
 use url::Url;
 
-use super::retry;
-use crate::source::credentials;
+use super::credentials;
 
 /// The longest error text that is read from a peer, in bytes.
 const MESSAGE_LIMIT: usize = 8 << 10;
@@ -132,7 +131,7 @@ impl Failure {
         let retry_after = response
             .headers()
             .get(RETRY_AFTER)
-            .and_then(|value| retry::retry_after(value.to_str().ok()?, SystemTime::now()));
+            .and_then(|value| retry_after(value.to_str().ok()?, SystemTime::now()));
         Self::Status { url, status, message: message(response, deadline).await, retry_after }
     }
 
@@ -173,6 +172,17 @@ pub(super) fn show(url: &Url) -> String {
     // Fails only for URLs that cannot have a user.
     let _no_user = url.set_username("").and_then(|()| url.set_password(None));
     url.to_string()
+}
+
+/// Reads a `Retry-After` header (RFC 9110, section 10.2.3): seconds, or a date, of which those in the past
+/// mean now.
+fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    Some(date.duration_since(now).unwrap_or(Duration::ZERO))
 }
 
 /// What an error answer says: the first error of the OCI distribution-spec's JSON ("Error Codes"), else the
@@ -229,6 +239,26 @@ pub(super) fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a r
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        for (text, seconds) in [
+            ("0", Some(0)),
+            (" 120 ", Some(120)),
+            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
+            ("Sunday, 06-Nov-94 08:49:38 GMT", Some(1)),
+            ("Sun Nov  6 08:49:39 1994", Some(2)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("-1", None),
+            ("1.5", None),
+            ("soon", None),
+            ("", None),
+            ("99999999999999999999999", None),
+        ] {
+            assert_eq!(retry_after(text, now), seconds.map(Duration::from_secs), "{text:?}");
+        }
+    }
 
     #[test]
     fn messages_of_registries() {
