@@ -15,7 +15,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use super::{Credential, Error, Found, Result, Secret, canonical, helper, same_registry};
+use super::credential::{Credential, Found, Secret};
+use super::error::{Error, Result};
+use super::helper;
+use super::registry_name::{canonical, same_registry};
 
 /// Docker Hub's key in Docker's own files and helpers.
 const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
@@ -169,7 +172,7 @@ impl Login {
     fn credential(&self) -> std::result::Result<Option<Credential>, &'static str> {
         let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         if let Some(token) = filled(&self.identitytoken) {
-            return Ok(Some(Credential::IdentityToken(Secret(token))));
+            return Ok(Some(Credential::IdentityToken(Secret::from(token))));
         }
         if let Some(auth) = filled(&self.auth) {
             let decoded = STANDARD.decode(auth.trim()).map_err(|_| "is not base64")?;
@@ -190,8 +193,8 @@ impl Login {
 
 fn login(username: String, secret: String) -> Credential {
     match username.as_str() {
-        TOKEN_USER => Credential::IdentityToken(Secret(secret)),
-        _ => Credential::Password { username, password: Secret(secret) },
+        TOKEN_USER => Credential::IdentityToken(Secret::from(secret)),
+        _ => Credential::Password { username, password: Secret::from(secret) },
     }
 }
 

@@ -7,7 +7,9 @@
 
 use std::ffi::OsString;
 
-use super::{Credential, Error, Found, Result, Secret, same_registry};
+use super::credential::{Credential, Found, Secret};
+use super::error::{Error, Result};
+use super::registry_name::same_registry;
 
 /// A registry that serves what another one has, below a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +56,7 @@ impl Registries {
                 None => Use::Login(Found {
                     credential: Credential::Password {
                         username: need("USER")?,
-                        password: Secret(need("PASS")?),
+                        password: Secret::from(need("PASS")?),
                     },
                     origin: name("USER"),
                 }),

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use super::Error;
+use super::error::Error;
 
 /// A helper that asks for something on a terminal would hang a publisher for ever.
 const DEADLINE: Duration = Duration::from_secs(30);

@@ -11,102 +11,20 @@
 //! care whether they are readable.
 
 mod auth_file;
+mod credential;
 mod environment;
+mod error;
 mod helper;
+mod registry_name;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
-pub use environment::Mirror;
-pub use environment::push_password;
+pub use credential::{Credential, Found, Secret};
+pub use environment::{Mirror, push_password};
+pub use error::Error;
 
-/// Why credentials could not be had.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A variable of DUCC's scheme is missing or unreadable.
-    #[error("environment variable {variable} {reason}")]
-    Environment {
-        /// Its name.
-        variable: String,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
-    /// An auth file could not be read.
-    #[error("cannot read the registry credentials in {}", path.display())]
-    File {
-        /// Which file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        cause: std::io::Error,
-    },
-    /// An auth file is not what Docker and Podman write. The content is not shown, it holds secrets.
-    #[error("{} is not a valid auth file: {reason}", path.display())]
-    Syntax {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A credential helper failed.
-    #[error("credential helper {program}, named in {}, failed for {registry}: {reason}", path.display())]
-    Helper {
-        /// The program, `docker-credential-…`.
-        program: String,
-        /// The auth file that names it.
-        path: PathBuf,
-        /// The registry it was asked for.
-        registry: String,
-        /// What it said.
-        reason: String,
-    },
-}
-
-type Result<T, E = Error> = std::result::Result<T, E>;
-
-/// A text that is never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text itself, to be sent to whom it is for.
-    pub(super) fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for Secret {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<secret>")
-    }
-}
-
-/// How to prove who one is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Credential {
-    /// A user name and a password or access token, for Basic authentication.
-    Password {
-        /// The account.
-        username: String,
-        /// Its password.
-        password: Secret,
-    },
-    /// An OAuth 2 refresh token, which token servers exchange for an access token.
-    IdentityToken(Secret),
-}
-
-/// A credential, and where it was found, for messages.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
-    pub(super) credential: Credential,
-    pub(super) origin: String,
-}
+use self::error::Result;
+use self::registry_name::same_registry;
 
 /// All places where credentials may be.
 #[derive(Debug, Clone, Default)]
@@ -139,7 +57,7 @@ impl Credentials {
     /// Adds a login for one registry (`host[:port]`), stronger than anything else.
     #[must_use]
     pub fn with_login(mut self, registry: &str, username: &str, password: &str) -> Self {
-        let password = Secret(password.to_owned());
+        let password = Secret::from(password.to_owned());
         let credential = Credential::Password { username: username.to_owned(), password };
         let origin = format!("the given user name {username:?}");
         self.logins.insert(0, (registry.to_owned(), Found { credential, origin }));
@@ -173,23 +91,6 @@ impl Credentials {
             _ => format!("DUCC_AUTH_REGISTRIES, {}", files.join(", ")),
         }
     }
-}
-
-/// Whether two spellings of `host[:port]` mean the same registry.
-fn same_registry(a: &str, b: &str) -> bool {
-    canonical(a) == canonical(b)
-}
-
-/// One spelling for each registry: host names know no case, and Docker Hub has several names, under the
-/// oldest of which `docker login` files its credentials.
-fn canonical(registry: &str) -> String {
-    let registry = registry.to_ascii_lowercase();
-    let registry = registry.strip_suffix(":443").unwrap_or(&registry);
-    match registry {
-        "index.docker.io" | "registry-1.docker.io" | "registry.hub.docker.com" => "docker.io",
-        other => other,
-    }
-    .to_owned()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::environment::{Registries, read_push_password};
 use super::{Credential, Credentials, Error, Mirror, Secret, helper};
 
 fn password(username: &str, password: &str) -> Option<Credential> {
-    let password = Secret(password.to_owned());
+    let password = Secret::from(password.to_owned());
     Some(Credential::Password { username: username.to_owned(), password })
 }
 
@@ -39,7 +39,7 @@ fn auth_files_match_hosts_exactly() {
     }"#;
     let path = Path::new("config.json");
     let file = AuthFile::parse(path, file.as_bytes()).unwrap();
-    let token = || Some(Credential::IdentityToken(Secret("t".to_owned())));
+    let token = || Some(Credential::IdentityToken(Secret::from("t".to_owned())));
     for (registry, repository, expected) in [
         ("registry.example", "a", password("u", "1")),
         ("registry.example:443", "a", password("u", "1")),
