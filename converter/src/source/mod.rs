@@ -43,7 +43,7 @@ pub struct Source(Kind);
 #[derive(Debug)]
 enum Kind {
     Registry(Box<registry::Registry>),
-    Local(Box<local::Local>),
+    Local(Box<local::LocalImage>),
 }
 
 impl Source {
@@ -57,7 +57,7 @@ impl Source {
             ImageReference::Registry(reference) => {
                 registry::Registry::open(reference, options).map(|it| Kind::Registry(Box::new(it)))
             }
-            _ => local::Local::open(reference, options).await.map(|it| Kind::Local(Box::new(it))),
+            _ => local::open(reference, options).await.map(|it| Kind::Local(Box::new(it))),
         }
         .map(Self)
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use tar::EntryType;
 
-use super::store::Section;
+use super::section::Section;
 use crate::source::error::{Error, Result};
 
 /// An image has some three members per layer; this many are an attack on our memory.

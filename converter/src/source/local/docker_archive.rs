@@ -13,9 +13,10 @@ use layer_layout::{DiffId, Digest, LayerDigest, PublicName};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::Local;
 use super::archive::Archive;
-use super::store::{Section, Store};
+use super::image::LocalImage;
+use super::section::Section;
+use super::store::Store;
 use crate::source::blob::Expected;
 use crate::source::error::{Error, Part, Result};
 use crate::source::image::{Descriptor, Document, Image, LayerDescriptor};
@@ -63,7 +64,7 @@ struct ManifestDescriptor<'a> {
 }
 
 /// Finds the image in an archive. `stem` is what to name it after if it has no tag.
-pub(super) fn open(image: &str, stem: &str, archive: Archive) -> Result<Local> {
+pub(super) fn open(image: &str, stem: &str, archive: Archive) -> Result<LocalImage> {
     let path = archive.path().to_owned();
     let store = Store::Archive(archive);
     let refuse =
@@ -130,7 +131,7 @@ pub(super) fn open(image: &str, stem: &str, archive: Archive) -> Result<Local> {
             .find_map(|tag| public_name(tag))
             .or_else(|| PublicName::local(stem, "latest").ok()),
     };
-    Ok(Local { image, store: store.into(), config: saved.config, layers: places })
+    Ok(LocalImage { image, store: store.into(), config: saved.config, layers: places })
 }
 
 /// The descriptor of a layer. An uncompressed one has its DiffID for its digest, as the configuration

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use layer_layout::{Platform, PublicName};
 use oci_spec::image::OciLayout;
 
-use super::Local;
+use super::image::LocalImage;
 use super::store::{Store, blob};
 use crate::source::blob::Expected;
 use crate::source::error::{Error, Part, Result};
@@ -22,7 +22,7 @@ pub(super) fn open(
     store: Store,
     tag: Option<&str>,
     platform: &Platform,
-) -> Result<Local> {
+) -> Result<LocalImage> {
     let bytes = store.document(image, Part::Index, "oci-layout", MANIFEST_LIMIT)?;
     let refuse =
         |reason: String| Error::Document { image: image.to_owned(), part: Part::Index, reason };
@@ -62,7 +62,7 @@ pub(super) fn open(
                     layers: manifest.layers,
                     name,
                 };
-                return Ok(Local { image, store: store.into(), config, layers });
+                return Ok(LocalImage { image, store: store.into(), config, layers });
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Files by name, in a directory or in a tar.
 
 use std::fs::OpenOptions;
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 
@@ -9,6 +9,7 @@ use bytes::Bytes;
 use layer_layout::Digest;
 
 use super::archive::Archive;
+use super::section::Section;
 use crate::source::error::{Error, Part, Result};
 
 /// Where the files of an image are.
@@ -19,13 +20,6 @@ pub(super) enum Store {
     Directory(PathBuf),
     /// A tar, whose links lead only to its own entries.
     Archive(Archive),
-}
-
-/// The content of one file.
-pub(super) struct Section {
-    pub(super) reader: Box<dyn Read + Send>,
-    /// In bytes.
-    pub(super) size: u64,
 }
 
 impl Store {
