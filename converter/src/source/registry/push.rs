@@ -10,8 +10,8 @@ use http::{Method, StatusCode};
 use layer_layout::thin::{Blob, ThinImage};
 use layer_layout::{Digest, RegistryReference};
 
+use super::document::{content_digest, fetch_once};
 use super::session::{PUSH, Request, Session};
-use super::{content_digest, fetch_once};
 use crate::source::error::{Error, Part, Result};
 use crate::source::failure::Failure;
 use crate::source::manifest::MANIFEST_LIMIT;
