@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use super::blob::Compression;
+use super::compression::Compression;
 use super::entry::PathError;
 
 /// The result of this room's fallible functions.
