@@ -13,7 +13,7 @@ use cvmfs_repository::entry::{Entry, Kind};
 use layer_layout::RepositoryPath;
 use rustix::io::Errno;
 
-use super::change::Core;
+use super::area::Core;
 use super::staged::{Attributes, Staged, Tree};
 use super::view::{Dir, Merged};
 use crate::repository::below::stack::MAX_SYMLINKS;

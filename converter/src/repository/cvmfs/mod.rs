@@ -12,12 +12,14 @@
 //! | file | what it is for |
 //! |---|---|
 //! | `change` | what a publisher can do |
+//! | `area` | what a change has prepared, and how its trees are reached |
 //! | `writer` | unpacking an untrusted layer |
 //! | `editor` | adding files to a tree |
 //! | `staged` | trees in scratch databases, and the rules for layers |
 //! | `view` | trees to read, wherever they are, and writing them into catalogs |
 //! | `attributes`, `remarks` | owners, modes and extended attributes, and what of them is lost |
 
+mod area;
 mod attributes;
 mod change;
 mod editor;
@@ -25,6 +27,7 @@ mod remarks;
 mod staged;
 #[cfg(test)]
 mod tests;
+mod tree_path;
 mod view;
 mod writer;
 
@@ -32,11 +35,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cvmfs_repository::catalog::Split;
 use cvmfs_repository::entry::Kind;
-use cvmfs_repository::path::TreePath;
 use cvmfs_repository::snapshot::Snapshot;
 use layer_layout::RepositoryPath;
 
-use self::change::{Change, Core};
+use self::area::Core;
+use self::change::Change;
+use self::tree_path::tree_path;
 use super::{Error, Place, Published, Repository, Result, Transaction};
 
 /// Entries above which a tree is split into nested catalogs, unless the user says otherwise.
@@ -111,9 +115,4 @@ impl Repository for Cvmfs {
             _ => Published::Other,
         }))
     }
-}
-
-/// A path of the layout as the engine knows it.
-fn tree_path(path: &RepositoryPath) -> TreePath {
-    path.as_str().split('/').fold(TreePath::ROOT, |path, name| path.join(name.as_bytes()))
 }
