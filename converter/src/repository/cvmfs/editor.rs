@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use super::area::Core;
 use super::staged::{Attributes, Staged, Tree};
-use super::view::{Dir, Merged};
+use super::view::{Dir, Merged, ReadDirectory};
 use crate::repository::below::stack::MAX_SYMLINKS;
 use crate::repository::names::{components, join, split};
 use crate::repository::{Error, Result, TreeEditor};

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 
 use cvmfs_repository::entry::Kind;
 
-use super::{Child, Dir};
+use super::dir::Dir;
+use super::read_directory::{Child, ReadDirectory};
 use crate::layer::Metadata;
 use crate::repository::Result;
 use crate::repository::below::Layers;

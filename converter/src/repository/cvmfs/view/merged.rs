@@ -9,23 +9,23 @@ use std::rc::Rc;
 
 use cvmfs_repository::entry::{Entry, Links};
 
-use super::{Child, Dir};
+use super::read_directory::{Child, ReadDirectory};
 use crate::repository::Result;
 use crate::repository::cvmfs::attributes::{class, strip};
 use crate::tree::{self, Listing, seen, stack};
 
 /// A directory that several trees contribute to. Marks of overlayfs and whiteouts have done their work in it.
 #[derive(Clone)]
-pub(in super::super) struct Merged {
+pub(in super::super) struct Merged<D> {
     /// Topmost first.
-    sources: Rc<[Dir]>,
+    sources: Rc<[D]>,
     entry: Entry,
 }
 
-impl Merged {
+impl<D: ReadDirectory> Merged<D> {
     /// What is seen of trees, topmost first: an opaque root ends the stack. `bare` are the attributes of the
     /// root if there is no tree.
-    pub(in super::super) fn of(trees: Vec<Dir>, bare: Entry) -> Result<Self> {
+    pub(in super::super) fn of(trees: Vec<D>, bare: Entry) -> Result<Self> {
         let mut classes = Vec::new();
         for (at, tree) in trees.iter().enumerate() {
             classes.push(Listing::from([(Vec::new(), (class(tree.entry())?, at))]));
@@ -39,7 +39,7 @@ impl Merged {
         Self::new(trees, bare)
     }
 
-    fn new(sources: Vec<Dir>, bare: Entry) -> Result<Self> {
+    fn new(sources: Vec<D>, bare: Entry) -> Result<Self> {
         let mut entry = sources.first().map_or(bare, |top| top.entry().clone());
         strip(&mut entry)?;
         Ok(Self { sources: sources.into(), entry })
@@ -86,7 +86,8 @@ impl Merged {
         Ok(None)
     }
 
-    pub(super) fn enter(&self, name: &[u8]) -> Result<Option<Dir>> {
+    /// Goes into a directory; `None` if there is none.
+    pub(super) fn enter(&self, name: &[u8]) -> Result<Option<Self>> {
         let mut listings = Vec::new();
         for (at, source) in self.sources.iter().enumerate() {
             if let Some(child) = source.child(name)? {
@@ -102,10 +103,15 @@ impl Merged {
         for at in sources {
             below.extend(self.sources[at].enter(name)?);
         }
-        if let [Dir::Merged(only)] = &below[..] {
-            return Ok(Some(Dir::Merged(only.clone())));
+        Ok(Some(Self::new(below, self.entry.clone())?))
+    }
+
+    /// The source, if there is a single one.
+    pub(super) fn only(&self) -> Option<&D> {
+        match &*self.sources {
+            [only] => Some(only),
+            _ => None,
         }
-        Ok(Some(Dir::Merged(Self::new(below, self.entry.clone())?)))
     }
 }
 

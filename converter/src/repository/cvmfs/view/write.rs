@@ -5,7 +5,8 @@ use std::vec::IntoIter;
 use cvmfs_repository::catalog::{CatalogSink, NestedTree, Split, TreeWriter};
 use cvmfs_repository::path::TreePath;
 
-use super::Dir;
+use super::dir::Dir;
+use super::read_directory::ReadDirectory;
 use crate::repository::Result;
 
 /// Where and how a tree is written.
