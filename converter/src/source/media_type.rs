@@ -53,8 +53,22 @@ pub(super) fn is_image_config(media_type: &str) -> bool {
     matches!(media_type, OCI_CONFIG | DOCKER_CONFIG)
 }
 
+/// Why a layer cannot be used, judged by its media type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LayerRefusal {
+    /// A layer that the registry does not hold.
+    #[error(
+        "a foreign layer is not in the registry and may not be redistributed (usual for Windows images); push a \
+         copy of the image that contains it"
+    )]
+    Foreign,
+    /// Anything else.
+    #[error("not a tar layer of OCI or Docker, so this is not a container image")]
+    NotALayer,
+}
+
 /// Why a layer of this type cannot be used; `None` if it can.
-pub(super) fn layer_refusal(media_type: &str) -> Option<&'static str> {
+pub(super) fn layer_refusal(media_type: &str) -> Option<LayerRefusal> {
     match media_type {
         "application/vnd.oci.image.layer.v1.tar"
         | "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -66,10 +80,9 @@ pub(super) fn layer_refusal(media_type: &str) -> Option<&'static str> {
         | "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
         | "application/vnd.oci.image.layer.nondistributable.v1.tar"
         | "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
-        | "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd" => Some(
-            "a foreign layer is not in the registry and may not be redistributed (usual for Windows \
-             images); push a copy of the image that contains it",
-        ),
-        _ => Some("not a tar layer of OCI or Docker, so this is not a container image"),
+        | "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd" => {
+            Some(LayerRefusal::Foreign)
+        }
+        _ => Some(LayerRefusal::NotALayer),
     }
 }

@@ -30,9 +30,10 @@ use layer_layout::ImageReference;
 
 pub use blob::{BlobReader, OnBytes, Stopper};
 pub use credentials::Credentials;
-pub use error::{Error, Part, Result};
+pub use error::{DocumentError, Error, Missing, Part, ReferenceError, Result, SetupError};
 pub use failure::Failure;
 pub use image::{Descriptor, Document, Image, KnownManifest, LayerDescriptor};
+pub use media_type::LayerRefusal;
 pub use options::Options;
 pub use registry::{Pushed, push_thin};
 

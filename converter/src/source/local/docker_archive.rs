@@ -18,7 +18,7 @@ use super::image::LocalImage;
 use super::section::Section;
 use super::store::Store;
 use crate::source::blob::Expected;
-use crate::source::error::{Error, Part, Result};
+use crate::source::error::{DocumentError, Error, Part, Result};
 use crate::source::image::{Descriptor, Document, Image, LayerDescriptor};
 use crate::source::manifest::{CONFIG_LIMIT, MANIFEST_LIMIT};
 use crate::source::media_type::{
@@ -67,11 +67,14 @@ struct ManifestDescriptor<'a> {
 pub(super) fn open(image: &str, stem: &str, archive: Archive) -> Result<LocalImage> {
     let path = archive.path().to_owned();
     let store = Store::Archive(archive);
-    let refuse =
-        |part: Part, reason: String| Error::Document { image: image.to_owned(), part, reason };
+    let refuse = |part: Part, reason: DocumentError| Error::Document {
+        image: image.to_owned(),
+        part,
+        reason: Box::new(reason),
+    };
     let bytes = store.document(image, Part::Index, "manifest.json", MANIFEST_LIMIT)?;
     let mut saved: Vec<Saved> = serde_json::from_slice(&bytes)
-        .map_err(|error| refuse(Part::Index, format!("manifest.json is broken: {error}")))?;
+        .map_err(|error| refuse(Part::Index, DocumentError::ArchiveManifest(error)))?;
     if saved.len() > 1 {
         let tags = saved.into_iter().map(|saved| match saved.repo_tags {
             Some(tags) if !tags.is_empty() => tags.join(" = "),
@@ -84,7 +87,7 @@ pub(super) fn open(image: &str, stem: &str, archive: Archive) -> Result<LocalIma
         });
     }
     let Some(saved) = saved.pop() else {
-        return Err(refuse(Part::Index, "manifest.json names no image".to_owned()));
+        return Err(refuse(Part::Index, DocumentError::EmptyArchive));
     };
 
     let bytes = store.document(image, Part::Config, &saved.config, CONFIG_LIMIT)?;
@@ -95,12 +98,11 @@ pub(super) fn open(image: &str, stem: &str, archive: Archive) -> Result<LocalIma
         return Err(expected.digest_mismatch(config_digest));
     }
     let config: Config = serde_json::from_slice(&bytes)
-        .map_err(|error| refuse(Part::Config, format!("it has no list of layers: {error}")))?;
+        .map_err(|error| refuse(Part::Config, DocumentError::NoLayers(error)))?;
     let (names, diff_ids) = (saved.layers.unwrap_or_default(), config.rootfs.diff_ids);
     if names.len() != diff_ids.len() {
-        let reason =
-            format!("it promises {} layers, the archive has {}", diff_ids.len(), names.len());
-        return Err(refuse(Part::Config, reason));
+        let (promised, got) = (diff_ids.len(), names.len());
+        return Err(refuse(Part::Config, DocumentError::LayerCount { promised, got }));
     }
 
     let mut layers = Vec::with_capacity(names.len());
@@ -120,8 +122,7 @@ pub(super) fn open(image: &str, stem: &str, archive: Archive) -> Result<LocalIma
         reference: image.to_owned(),
         index: None,
         platform: None,
-        manifest: manifest(&config, &layers)
-            .map_err(|error| refuse(Part::Manifest, error.to_string()))?,
+        manifest: manifest(&config, &layers),
         config,
         layers,
         name: saved
@@ -172,7 +173,7 @@ fn describe(
     Ok(Ok(LayerDescriptor { digest, size, media_type }))
 }
 
-fn manifest(config: &Descriptor, layers: &[LayerDescriptor]) -> serde_json::Result<Document> {
+fn manifest(config: &Descriptor, layers: &[LayerDescriptor]) -> Document {
     let manifest = Manifest {
         schema_version: 2,
         media_type: DOCKER_MANIFEST,
@@ -190,7 +191,8 @@ fn manifest(config: &Descriptor, layers: &[LayerDescriptor]) -> serde_json::Resu
             })
             .collect(),
     };
-    Ok(Document::new(serde_json::to_vec(&manifest)?.into(), DOCKER_MANIFEST))
+    let bytes = serde_json::to_vec(&manifest).expect("texts and numbers always make JSON");
+    Document::new(bytes.into(), DOCKER_MANIFEST)
 }
 
 /// The digest in `<hex>.json` or `blobs/sha256/<hex>`.

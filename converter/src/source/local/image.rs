@@ -11,7 +11,7 @@ use super::blocking::blocking;
 use super::section::Section;
 use super::store::Store;
 use crate::source::blob::{BlobReader, Expected, OnBytes};
-use crate::source::error::{Error, Part, Result};
+use crate::source::error::{Error, Missing, Part, Result};
 use crate::source::image::{Descriptor, Image, LayerDescriptor};
 use crate::source::manifest::CONFIG_LIMIT;
 
@@ -62,7 +62,7 @@ impl LocalImage {
         };
         let name = self.layers.get(&layer.digest).ok_or_else(|| Error::Missing {
             image: image.clone(),
-            what: format!("layer {}", layer.digest),
+            what: Missing::Layer(layer.digest),
             candidates: Vec::new(),
         })?;
         let (store, name) = (Arc::clone(&self.store), name.clone());

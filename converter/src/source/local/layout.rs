@@ -8,7 +8,7 @@ use oci_spec::image::OciLayout;
 use super::image::LocalImage;
 use super::store::{Store, blob};
 use crate::source::blob::Expected;
-use crate::source::error::{Error, Part, Result};
+use crate::source::error::{DocumentError, Error, Missing, Part, Result};
 use crate::source::image::{Document, Image};
 use crate::source::manifest::{self, Entry, MANIFEST_LIMIT, Parsed};
 
@@ -24,13 +24,16 @@ pub(super) fn open(
     platform: &Platform,
 ) -> Result<LocalImage> {
     let bytes = store.document(image, Part::Index, "oci-layout", MANIFEST_LIMIT)?;
-    let refuse =
-        |reason: String| Error::Document { image: image.to_owned(), part: Part::Index, reason };
-    let layout: OciLayout = serde_json::from_slice(&bytes)
-        .map_err(|error| refuse(format!("oci-layout is broken: {error}")))?;
+    let refuse = |reason: DocumentError| Error::Document {
+        image: image.to_owned(),
+        part: Part::Index,
+        reason: Box::new(reason),
+    };
+    let layout: OciLayout =
+        serde_json::from_slice(&bytes).map_err(|error| refuse(DocumentError::OciLayout(error)))?;
     let version = layout.image_layout_version();
     if !version.starts_with("1.") {
-        return Err(refuse(format!("layout version {version:?} is unknown")));
+        return Err(refuse(DocumentError::LayoutVersion(version.to_string())));
     }
     let bytes = store.document(image, Part::Index, "index.json", MANIFEST_LIMIT)?;
     let entries = manifest::entries(image, &bytes)?;
@@ -66,7 +69,7 @@ pub(super) fn open(
             }
         }
     }
-    Err(refuse("its indexes are nested too deep".to_owned()))
+    Err(refuse(DocumentError::TooDeep))
 }
 
 /// The entry of `index.json` that is meant.
@@ -93,7 +96,7 @@ fn select<'a>(
         }
     };
     let Some(&first) = found.first() else {
-        let what = tag.map_or_else(|| "image".to_owned(), |tag| format!("image tagged {tag:?}"));
+        let what = tag.map_or(Missing::Image, |tag| Missing::Tag(tag.to_owned()));
         return Err(Error::Missing { image: image.to_owned(), what, candidates: names() });
     };
     if found.iter().all(|entry| entry.digest == first.digest) {

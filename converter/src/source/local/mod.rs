@@ -20,7 +20,7 @@ pub(super) use image::LocalImage;
 use self::archive::Archive;
 use self::blocking::blocking;
 use self::store::Store;
-use super::error::{Error, Result};
+use super::error::{Error, ReferenceError, Result};
 use super::options::Options;
 
 /// Finds the image in a layout or archive.
@@ -43,10 +43,9 @@ pub(super) async fn open(reference: &ImageReference, options: &Options) -> Resul
             ImageReference::DockerArchive { file } => {
                 docker_archive::open(&name, &stem(file), Archive::open(file)?)
             }
-            ImageReference::Registry(_) => Err(Error::Reference {
-                image: name,
-                reason: "this is in a registry, not in a file".to_owned(),
-            }),
+            ImageReference::Registry(_) => {
+                Err(Error::Reference { image: name, reason: ReferenceError::NotAFile })
+            }
         }
     })
     .await

@@ -10,7 +10,7 @@ use layer_layout::Digest;
 
 use super::archive::Archive;
 use super::section::Section;
-use crate::source::error::{Error, Part, Result};
+use crate::source::error::{Error, Missing, Part, Result};
 
 /// Where the files of an image are.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl Store {
     pub(super) fn open(&self, image: &str, name: &str) -> Result<Section> {
         self.find(name)?.ok_or_else(|| Error::Missing {
             image: image.to_owned(),
-            what: name.to_owned(),
+            what: Missing::File(name.to_owned()),
             candidates: Vec::new(),
         })
     }

@@ -77,7 +77,7 @@ fn what_a_document_is() {
         match (result, expected) {
             (Ok(document), Ok(expected)) => assert_eq!(document.media_type, expected, "{value}"),
             (Err(Error::Document { reason, .. }), Err(expected)) => {
-                assert!(reason.contains(expected), "{value}: {reason}");
+                assert!(reason.to_string().contains(expected), "{value}: {reason}");
             }
             (result, _) => panic!("{declared:?} {value}: {result:?}"),
         }

@@ -18,7 +18,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client};
 use url::{Host, Url};
 
-use crate::source::error::{Error, Result};
+use crate::source::error::{Error, Result, SetupError};
 
 /// Registries redirect once, to an object store or a CDN, seldom twice.
 const MAX_REDIRECTS: usize = 5;
@@ -57,7 +57,7 @@ impl Http {
         };
         let setup = |error: reqwest::Error| Error::Setup {
             registry: registry.to_owned(),
-            reason: chain(&error),
+            reason: SetupError::Client(error),
         };
         Ok(Self {
             proxied: builder().build().map_err(setup)?,
@@ -85,10 +85,8 @@ pub(super) fn is_loopback(url: &Url) -> bool {
 fn certificates(registry: &str, directories: &[PathBuf]) -> Result<Vec<Certificate>> {
     let mut certificates = Vec::new();
     for directory in directories.iter().map(|directory| directory.join(registry)) {
-        let failed = |path: &Path, reason: String| Error::Setup {
-            registry: registry.to_owned(),
-            reason: format!("{}: {reason}", path.display()),
-        };
+        let failed = |reason: SetupError| Error::Setup { registry: registry.to_owned(), reason };
+        let unread = |path: &Path, cause| failed(SetupError::Read { path: path.to_owned(), cause });
         let entries = match std::fs::read_dir(&directory) {
             Ok(entries) => entries,
             Err(error)
@@ -96,29 +94,23 @@ fn certificates(registry: &str, directories: &[PathBuf]) -> Result<Vec<Certifica
             {
                 continue;
             }
-            Err(error) => return Err(failed(&directory, error.to_string())),
+            Err(error) => return Err(unread(&directory, error)),
         };
         for entry in entries {
-            let path = entry.map_err(|error| failed(&directory, error.to_string()))?.path();
+            let path = entry.map_err(|error| unread(&directory, error))?.path();
             if path.extension().is_none_or(|extension| extension != "crt") {
                 continue;
             }
-            let pem = std::fs::read(&path).map_err(|error| failed(&path, error.to_string()))?;
-            let bundle =
-                Certificate::from_pem_bundle(&pem).map_err(|error| failed(&path, chain(&error)))?;
+            let pem = std::fs::read(&path).map_err(|error| unread(&path, error))?;
+            let bundle = Certificate::from_pem_bundle(&pem)
+                .map_err(|cause| failed(SetupError::Certificate { path: path.clone(), cause }))?;
             if bundle.is_empty() {
-                return Err(failed(&path, "no certificate in PEM form".to_owned()));
+                return Err(failed(SetupError::NoCertificate(path)));
             }
             certificates.extend(bundle);
         }
     }
     Ok(certificates)
-}
-
-/// An error with its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::document::{content_digest, fetch_once};
 use super::download;
 use super::session::{PULL, Request, Session};
 use crate::source::blob::{BlobReader, Expected, OnBytes};
-use crate::source::error::{Error, Part, Result};
+use crate::source::error::{DocumentError, Error, Part, ReferenceError, Result};
 use crate::source::image::{Descriptor, Document, Image, KnownManifest, LayerDescriptor};
 use crate::source::manifest::{self, CONFIG_LIMIT, MANIFEST_LIMIT, Parsed};
 use crate::source::media_type;
@@ -36,7 +36,7 @@ impl Registry {
         if reference.is_wildcard() {
             return Err(Error::Reference {
                 image: reference.to_string(),
-                reason: "a wildcard stands for many images; name one".to_owned(),
+                reason: ReferenceError::Wildcard,
             });
         }
         let permits = match options.max_concurrent_downloads {
@@ -68,8 +68,7 @@ impl Registry {
                 };
                 self.expected(Part::Manifest, entry.digest, entry.size).check(&document.bytes)?;
                 let Parsed::Manifest(manifest) = manifest::parse(&self.image, &document)? else {
-                    let reason =
-                        "the index leads to another index instead of a manifest".to_owned();
+                    let reason = Box::new(DocumentError::NestedIndex);
                     let image = self.image.to_string();
                     return Err(Error::Document { image, part: Part::Manifest, reason });
                 };

@@ -12,7 +12,7 @@ use layer_layout::{Digest, RegistryReference};
 
 use super::document::{content_digest, fetch_once};
 use super::session::{PUSH, Request, Session};
-use crate::source::error::{Error, Part, Result};
+use crate::source::error::{Error, Part, ReferenceError, Result};
 use crate::source::failure::Failure;
 use crate::source::manifest::MANIFEST_LIMIT;
 use crate::source::media_type;
@@ -41,15 +41,14 @@ pub async fn push_thin(
     image: &ThinImage,
     options: &Options,
 ) -> Result<Pushed> {
-    let wrong = |reason: String| Err(Error::Reference { image: reference.to_string(), reason });
+    let wrong =
+        |reason: ReferenceError| Err(Error::Reference { image: reference.to_string(), reason });
     if reference.is_wildcard() {
-        return wrong("a wildcard cannot be pushed to; name one tag".to_owned());
+        return wrong(ReferenceError::PushToWildcard);
     }
     let digest = image.manifest.digest;
     if let Some(named) = reference.digest().filter(|named| **named != digest) {
-        return wrong(format!(
-            "the thin image has digest {digest}, not {named}; name a tag instead"
-        ));
+        return wrong(ReferenceError::PushToDigest { own: digest, named: *named });
     }
     let session = Session::open(reference, PUSH, options)?;
     let failed = |part: Part| {

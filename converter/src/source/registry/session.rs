@@ -15,7 +15,7 @@ use super::auth::Authenticator;
 use super::challenge::Scope;
 use super::http::{Http, is_loopback};
 use super::retry::Retry;
-use crate::source::error::{Error, Result};
+use crate::source::error::{Error, ReferenceError, Result};
 use crate::source::failure::{Failure, show, tls_error};
 use crate::source::options::Options;
 
@@ -90,9 +90,9 @@ impl Session {
             other => other,
         };
         let base = format!("{}://{address}/v2/{repository}/", reference.scheme());
-        let base = base.parse::<Url>().map_err(|error| Error::Reference {
+        let base = base.parse::<Url>().map_err(|cause| Error::Reference {
             image: reference.to_string(),
-            reason: format!("{base:?} is not a URL: {error}"),
+            reason: ReferenceError::Url { url: base, cause },
         })?;
         let http = Http::new(host, options.connect_timeout, &options.certificate_directories)?;
         let scope = Scope { repository, actions };
