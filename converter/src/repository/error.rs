@@ -50,12 +50,12 @@ pub enum Error {
         path: RepositoryPath,
     },
     /// Something else stands where a name must go.
-    #[error("cannot publish {path}: {what} stands there; remove it")]
+    #[error("cannot publish {path}: {by} stands there; remove it")]
     Occupied {
         /// The name.
         path: RepositoryPath,
         /// What is there.
-        what: &'static str,
+        by: Occupant,
     },
     /// A part of the repository lies on another file system, so that nothing can be moved or linked there.
     #[error(
@@ -74,7 +74,7 @@ pub enum Error {
         /// The journal.
         path: PathBuf,
         /// What is wrong with it.
-        reason: String,
+        reason: JournalError,
     },
     /// A tree that should be read is neither published nor prepared.
     #[error("{0} is neither published nor being published")]
@@ -99,6 +99,31 @@ pub enum Error {
         #[source]
         cause: io::Error,
     },
+}
+
+/// What stands where a name must go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Occupant {
+    /// A directory, where a file or symlink must go.
+    #[error("a directory")]
+    Directory,
+    /// Where a directory must go.
+    #[error("something else than a directory")]
+    NotADirectory,
+    /// Where a file must be.
+    #[error("something else than a file")]
+    NotAFile,
+}
+
+/// What is wrong with a journal.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// It is not the JSON of a list of moves.
+    #[error("{0}")]
+    Json(serde_json::Error),
+    /// A move leads out of the repository.
+    #[error("{0:?} is no path in a repository")]
+    Path(String),
 }
 
 /// Why an entry cannot be applied.
@@ -158,6 +183,10 @@ impl Error {
         cause: impl Into<io::Error>,
     ) -> Self {
         Self::System { action, path: path.as_ref().to_owned(), cause: cause.into() }
+    }
+
+    pub(super) fn occupied(path: &RepositoryPath, by: Occupant) -> Self {
+        Self::Occupied { path: path.clone(), by }
     }
 
     pub(crate) fn entry(path: &LayerPath, reason: EntryError) -> Self {

@@ -2,7 +2,7 @@
 //! both again.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -20,7 +20,7 @@ use super::staged::{self, Staged};
 use super::tree_path::tree_path;
 use super::view::{self, Destination, Dir, Lower, Merged};
 use crate::repository::below::plan::{Plan, plan};
-use crate::repository::{Error, OpenEnds, Place, Result};
+use crate::repository::{Error, Occupant, OpenEnds, Place, Result};
 
 /// How many trees are written at a time at most. Each holds some 20 MiB of a large directory's entries.
 const MAX_WRITERS: usize = 4;
@@ -184,7 +184,7 @@ impl Core {
                 match self.published(&directory)? {
                     Some(entry) if entry.is_directory() => break,
                     Some(_) if directory == path.unit() => {
-                        return Err(occupied(&directory, "something else than a directory"));
+                        return Err(Error::occupied(&directory, Occupant::NotADirectory));
                     }
                     Some(_) => return Err(self.indirect(path)),
                     None => above = directory.parent(),
@@ -193,10 +193,10 @@ impl Core {
             match (what, self.published(path)?) {
                 (What::Tree(_), Some(entry)) if entry.is_directory() => continue,
                 (What::Tree(_), Some(_)) => {
-                    return Err(occupied(path, "something else than a directory"));
+                    return Err(Error::occupied(path, Occupant::NotADirectory));
                 }
                 (What::Small(_), Some(entry)) if entry.is_directory() => {
-                    return Err(occupied(path, "a directory"));
+                    return Err(Error::occupied(path, Occupant::Directory));
                 }
                 _ => due.push((path.clone(), what.clone())),
             }
@@ -221,19 +221,18 @@ impl Core {
         let writers = (threads + 1).min(MAX_WRITERS).min(trees.len());
         let sink = CatalogSink::new(Arc::new(self.objects.clone()), &self.scratch, threads)?;
         let modified = seconds(SystemTime::now());
-        let next = AtomicU64::new(0);
+        let next = AtomicUsize::new(0);
         let work = || -> Result<Vec<_>> {
             let mut written = Vec::new();
             loop {
-                let at =
-                    usize::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap_or(usize::MAX);
+                let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some((path, recipe)) = trees.get(at) else { return Ok(written) };
                 let (mount, sink) = (tree_path(path), sink.clone());
                 let destination = Destination { mount, sink, split: self.split, modified };
                 let tree = self.open(recipe).and_then(|tree| view::write(tree, destination));
                 if tree.is_err() {
                     // The others have no use any more.
-                    next.store(trees.len() as u64, Ordering::Relaxed);
+                    next.store(trees.len(), Ordering::Relaxed);
                 }
                 written.push(((*path).clone(), tree?));
             }
@@ -250,10 +249,6 @@ impl Core {
             Ok(written)
         })
     }
-}
-
-pub(super) fn occupied(path: &RepositoryPath, what: &'static str) -> Error {
-    Error::Occupied { path: path.clone(), what }
 }
 
 /// Seconds since 1970.

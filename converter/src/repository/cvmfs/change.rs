@@ -7,13 +7,13 @@ use cvmfs_repository::entry::{Entry, Kind, Time};
 use cvmfs_repository::publication::Edits;
 use layer_layout::{RepositoryPath, path};
 
-use super::area::{Core, Recipe, What, occupied, seconds};
+use super::area::{Core, Recipe, What, seconds};
 use super::editor::Editor;
 use super::staged;
 use super::tree_path::tree_path;
 use super::writer::Writer;
 use crate::repository::{
-    Completion, Error, LayerWriter, OpenEnds, Result, Transaction, TreeEditor,
+    Completion, Error, LayerWriter, Occupant, OpenEnds, Result, Transaction, TreeEditor,
 };
 
 /// Mode of files that are published beside trees.
@@ -88,7 +88,7 @@ impl Transaction for Change {
 
     fn symlink(&self, path: &RepositoryPath, target: &str) -> Result<()> {
         if self.core.published(path)?.is_some_and(|entry| entry.is_directory()) {
-            return Err(occupied(path, "a directory"));
+            return Err(Error::occupied(path, Occupant::Directory));
         }
         let link = Kind::Symlink(target.into());
         self.core.announce(path, Some(What::Small(own(link, SYMLINK_MODE))));

@@ -41,7 +41,7 @@ use layer_layout::RepositoryPath;
 use self::area::Core;
 use self::change::Change;
 use self::tree_path::tree_path;
-use super::{Error, Place, Published, Repository, Result, Transaction};
+use super::{Error, Occupant, Place, Published, Repository, Result, Transaction};
 
 /// Entries above which a tree is split into nested catalogs, unless the user says otherwise.
 const CATALOG_ENTRIES: u32 = 5_000;
@@ -99,9 +99,7 @@ impl Repository for Cvmfs {
         match newest.lookup(&tree_path(path))?.map(|entry| entry.kind) {
             None => Ok(None),
             Some(Kind::File(file)) => Ok(Some(newest.read(&file)?)),
-            Some(_) => {
-                Err(Error::Occupied { path: path.clone(), what: "something else than a file" })
-            }
+            Some(_) => Err(Error::occupied(path, Occupant::NotAFile)),
         }
     }
 

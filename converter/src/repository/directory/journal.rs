@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::beneath::{Beneath, split};
 use super::lock;
-use crate::repository::{Error, Result};
+use crate::repository::{Error, JournalError, Result};
 
 /// One name that appears.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,13 +61,13 @@ pub(super) fn read(repository: &Beneath) -> Result<Option<Vec<Move>>> {
         .read(path.as_str().as_bytes())
         .map_err(|cause| Error::system("read", &shown, cause))?;
     let Some(content) = content else { return Ok(None) };
-    let damaged = |reason: String| Error::Journal { path: shown.clone(), reason };
+    let damaged = |reason: JournalError| Error::Journal { path: shown.clone(), reason };
     let moves: Vec<Move> =
-        serde_json::from_slice(&content).map_err(|error| damaged(error.to_string()))?;
+        serde_json::from_slice(&content).map_err(|error| damaged(JournalError::Json(error)))?;
     for Move { path, .. } in &moves {
         let clean = path.split('/').all(|name| !matches!(name, "" | "." | ".."));
         if !clean || path.contains('\0') {
-            return Err(damaged(format!("{path:?} is no path in a repository")));
+            return Err(damaged(JournalError::Path(path.clone())));
         }
     }
     Ok(Some(moves))

@@ -23,7 +23,7 @@ use super::merge::merge;
 use super::remove::remove;
 use crate::repository::below::plan::plan;
 use crate::repository::{
-    Completion, Error, LayerWriter, OpenEnds, Result, Transaction, TreeEditor,
+    Completion, Error, LayerWriter, Occupant, OpenEnds, Result, Transaction, TreeEditor,
 };
 
 /// A change of a directory that nobody sees yet.
@@ -58,7 +58,7 @@ impl Change {
                 }
                 Some(FileType::Directory) => false,
                 Some(_) if unit != path => {
-                    return Err(occupied(&unit, "something else than a directory"));
+                    return Err(Error::occupied(&unit, Occupant::NotADirectory));
                 }
                 Some(_) => false,
             };
@@ -68,10 +68,10 @@ impl Change {
                 // Named by a digest: what is there is what would come.
                 (_, Sort::Tree, Some(FileType::Directory)) => continue,
                 (_, Sort::Tree, Some(_)) => {
-                    return Err(occupied(&target, "something else than a directory"));
+                    return Err(Error::occupied(&target, Occupant::NotADirectory));
                 }
                 (_, Sort::Small, Some(FileType::Directory)) => {
-                    return Err(occupied(&target, "a directory"));
+                    return Err(Error::occupied(&target, Occupant::Directory));
                 }
                 (_, Sort::Small, Some(_)) => {}
             }
@@ -145,10 +145,6 @@ impl Change {
     }
 }
 
-fn occupied(path: &RepositoryPath, what: &'static str) -> Error {
-    Error::Occupied { path: path.clone(), what }
-}
-
 impl Transaction for Change {
     fn layer_writer(&self, path: &RepositoryPath) -> Result<Box<dyn LayerWriter>> {
         let tree = self.area.new_tree(path)?;
@@ -209,7 +205,7 @@ impl Transaction for Change {
     fn symlink(&self, path: &RepositoryPath, target: &str) -> Result<()> {
         self.area.announce(path, Sort::Small);
         if self.published(path)? == Some(FileType::Directory) {
-            return Err(occupied(path, "a directory"));
+            return Err(Error::occupied(path, Occupant::Directory));
         }
         let bytes = path.as_str().as_bytes();
         rustix::fs::symlinkat(target, self.area.place(path)?, split(bytes).1)

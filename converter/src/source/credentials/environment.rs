@@ -8,7 +8,7 @@
 use std::ffi::OsString;
 
 use super::credential::{Credential, Found, Secret};
-use super::error::{Error, Result};
+use super::error::{Error, Result, VariableError};
 use super::registry_name::same_registry;
 
 /// A registry that serves what another one has, below a path.
@@ -36,15 +36,14 @@ impl Registries {
         let read = |name: &str| match variable(name).map(OsString::into_string) {
             None => Ok(None),
             Some(Ok(text)) => Ok(Some(text).filter(|text| !text.is_empty())),
-            Some(Err(_)) => Err(error(name, "is not UTF-8")),
+            Some(Err(_)) => Err(error(name, VariableError::NotUtf8)),
         };
         let labels = read("DUCC_AUTH_REGISTRIES")?.unwrap_or_default();
         let mut registries = Vec::new();
         for label in labels.split(',').map(str::trim).filter(|label| !label.is_empty()) {
             let name = |what: &str| format!("DUCC_{label}_{what}");
             let need = |what: &str| {
-                let missing = "is missing, but DUCC_AUTH_REGISTRIES names its label";
-                read(&name(what))?.ok_or_else(|| error(&name(what), missing))
+                read(&name(what))?.ok_or_else(|| error(&name(what), VariableError::MissingForLabel))
             };
             let registry = host(&need("IDENT")?).to_owned();
             let usage = match read(&name("PROXY"))? {
@@ -101,10 +100,9 @@ pub(super) fn read_push_password(variable: impl Fn(&str) -> Option<OsString>) ->
         "DOCKER2CVMFS_DOCKER_REGISTRY_PASS",
     ];
     let password = NAMES.into_iter().find_map(|name| Some((name, variable(name)?)));
-    let (name, password) = password.ok_or_else(|| {
-        error(NAMES[0], "is missing; it holds the password of the user that pushes")
-    })?;
-    password.into_string().map_err(|_| error(name, "is not UTF-8"))
+    let (name, password) =
+        password.ok_or_else(|| error(NAMES[0], VariableError::MissingPassword))?;
+    password.into_string().map_err(|_| error(name, VariableError::NotUtf8))
 }
 
 /// Without a scheme and slashes at the end.
@@ -112,6 +110,6 @@ fn host(text: &str) -> &str {
     text.split_once("://").map_or(text, |(_, rest)| rest).trim_end_matches('/')
 }
 
-fn error(variable: &str, reason: &'static str) -> Error {
+fn error(variable: &str, reason: VariableError) -> Error {
     Error::Environment { variable: variable.to_owned(), reason }
 }

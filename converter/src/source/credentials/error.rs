@@ -11,7 +11,7 @@ pub enum Error {
         /// Its name.
         variable: String,
         /// What is wrong with it.
-        reason: &'static str,
+        reason: VariableError,
     },
     /// An auth file could not be read.
     #[error("cannot read the registry credentials in {}", path.display())]
@@ -42,6 +42,20 @@ pub enum Error {
         /// What it said.
         reason: String,
     },
+}
+
+/// What is wrong with an environment variable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum VariableError {
+    /// Its value is not text.
+    #[error("is not UTF-8")]
+    NotUtf8,
+    /// A registry's description is incomplete.
+    #[error("is missing, but DUCC_AUTH_REGISTRIES names its label")]
+    MissingForLabel,
+    /// There is a user name for pushes, and no password.
+    #[error("is missing; it holds the password of the user that pushes")]
+    MissingPassword,
 }
 
 /// The result of this room's fallible functions.

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 pub use credential::{Credential, Found, Secret};
 pub use environment::{Mirror, push_password};
-pub use error::Error;
+pub use error::{Error, VariableError};
 
 use self::error::Result;
 use self::registry_name::same_registry;
