@@ -68,7 +68,7 @@ impl Progress {
 fn bar_style() -> ProgressStyle {
     const TEMPLATE: &str =
         "{prefix} [{bar:30}] {bytes:>10}/{total_bytes:10} {binary_bytes_per_sec:>12} {msg}";
-    ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar())
+    ProgressStyle::with_template(TEMPLATE).expect("the template is well-formed")
 }
 
 /// The first twelve hex digits, as container tools show digests to people.
@@ -127,5 +127,15 @@ impl LayerProgress {
                 HumanBytes(rate)
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_of_bars_is_well_formed() {
+        bar_style();
     }
 }

@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use super::error::{EntryName, Error, Result};
-use super::number;
+use super::number::{self, before_nul};
 use super::stream::BLOCK;
 
 pub(super) type Block = [u8; BLOCK];
@@ -111,7 +111,7 @@ pub(super) fn parse(block: &Block) -> Result<Header> {
         }
         _ => None,
     };
-    let link_name = text(&block[LINK_NAME]).to_vec();
+    let link_name = before_nul(&block[LINK_NAME]).to_vec();
     Ok(Header { format, name, link_name, flag, mode, uid, gid, size, mtime, device })
 }
 
@@ -125,25 +125,20 @@ fn format(block: &Block) -> Format {
 }
 
 fn full_name(block: &Block, format: Format) -> Vec<u8> {
-    let name = text(&block[NAME]);
+    let name = before_nul(&block[NAME]);
     let prefix = match format {
         Format::Old => &[],
-        Format::Ustar => text(&block[PREFIX]),
-        Format::Star => text(&block[STAR_PREFIX]),
+        Format::Ustar => before_nul(&block[PREFIX]),
+        Format::Star => before_nul(&block[STAR_PREFIX]),
         // Go before 1.8, and so Docker before 1.13, wrote a prefix into GNU headers, where two times
         // belong. Such layers are still around (golang.org/issue/12594).
         Format::Gnu => {
             let times = [GNU_ATIME, GNU_CTIME].map(|field| number::field(&block[field]));
-            match text(&block[PREFIX]) {
+            match before_nul(&block[PREFIX]) {
                 prefix if times.contains(&None) && prefix.is_ascii() => prefix,
                 _ => &[],
             }
         }
     };
     if prefix.is_empty() { name.to_vec() } else { [prefix, b"/", name].concat() }
-}
-
-/// A text field: up to the first NUL.
-fn text(field: &[u8]) -> &[u8] {
-    field.split(|&b| b == 0).next().unwrap_or_default()
 }

@@ -176,7 +176,7 @@ impl Member {
 
     fn metadata(&self) -> Result<Metadata> {
         let header = &self.header;
-        let mode = u32::try_from(header.mode & MODE_MASK).unwrap_or_default();
+        let mode = u32::try_from(header.mode & MODE_MASK).expect("the mask leaves twelve bits");
         let uid = self.owner("uid", self.records.uid(&self.name)?, header.uid)?;
         let gid = self.owner("gid", self.records.gid(&self.name)?, header.gid)?;
         let mtime = self

@@ -17,13 +17,19 @@ pub(super) fn field(field: &[u8]) -> Option<i64> {
     }
 }
 
+/// A field up to its first NUL.
+pub(super) fn before_nul(field: &[u8]) -> &[u8] {
+    let end = field.iter().position(|&b| b == 0).unwrap_or(field.len());
+    &field[..end]
+}
+
 /// An octal header field, as [`field`] but without base-256 (the checksum knows only this form).
 pub(super) fn octal(field: &[u8]) -> Option<i64> {
     let padding = |b: &u8| matches!(b, b' ' | 0);
     let Some(start) = field.iter().position(|b| !padding(b)) else {
         return Some(0);
     };
-    let digits = field[start..].split(|&b| b == 0).next().unwrap_or_default().trim_ascii_end();
+    let digits = before_nul(&field[start..]).trim_ascii_end();
     let mut value: i64 = 0;
     for &digit in digits {
         if !matches!(digit, b'0'..=b'7') {

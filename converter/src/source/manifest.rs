@@ -69,7 +69,8 @@ pub(super) fn document(image: &str, declared: Option<&str>, bytes: Bytes) -> Res
         .map_err(|error| refuse(DocumentError::NotAManifest(error)))?;
     // A `Content-Type` may carry parameters, and simple servers send a generic one.
     let declared = declared
-        .map(|text| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+        .map(|text| text.split_once(';').map_or(text, |(media_type, _)| media_type))
+        .map(|media_type| media_type.trim().to_ascii_lowercase())
         .filter(|text| DocumentKind::of(text).is_some());
 
     if shape.fs_layers.is_some()

@@ -158,12 +158,13 @@ fn may_be_marked(xattrs: &Xattrs) -> bool {
 }
 
 /// Marks a directory for both kinds of overlay mounts.
-pub(super) fn mark_opaque(directory: &mut Entry) {
-    let mut xattrs = directory.xattrs.unpack().unwrap_or_default();
+pub(super) fn mark_opaque(directory: &mut Entry) -> Result<()> {
+    let mut xattrs = unpack(&directory.xattrs)?;
     for mark in [TRUSTED_OPAQUE, USER_OPAQUE] {
         xattrs.insert(mark.into(), OPAQUE_VALUE.to_vec());
     }
     directory.xattrs = Xattrs::pack(&xattrs).0;
+    Ok(())
 }
 
 /// Takes the marks of overlayfs from a directory.

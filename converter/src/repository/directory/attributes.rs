@@ -51,7 +51,8 @@ pub(super) fn mode_of(stat: &Stat) -> u32 {
 pub(super) fn mtime_of(stat: &Stat) -> Timestamp {
     Timestamp {
         seconds: stat.st_mtime,
-        nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or_default(),
+        nanoseconds: u32::try_from(stat.st_mtime_nsec)
+            .expect("the kernel counts nanoseconds below a second"),
     }
 }
 

@@ -107,7 +107,7 @@ fn copy_one(
 /// Copies what is data; holes stay holes.
 fn copy_data(source: &File, target: &File, size: i64) -> std::io::Result<()> {
     use std::io::{Read, Seek};
-    let size = u64::try_from(size).unwrap_or_default();
+    let size = u64::try_from(size).expect("no file has a negative size");
     let mut at = 0;
     while at < size {
         let data = match rustix::fs::seek(source, SeekFrom::Data(at)) {

@@ -117,9 +117,9 @@ impl Download {
         let target = format!("blobs/{}", self.expected.digest);
         let mut request = Request::new(Method::GET, &target);
         if self.done > 0 {
-            // Digits and punctuation fit into any header.
-            let range = HeaderValue::try_from(format!("bytes={}-", self.done)).ok();
-            request.headers.extend(range.map(|range| (RANGE, range)));
+            let range = HeaderValue::try_from(format!("bytes={}-", self.done))
+                .expect("digits and punctuation fit into any header");
+            request = request.header(RANGE, range);
         }
         let mut response = match self.session.send(&request).await {
             // There is nothing behind what we have, so the blob is shorter than promised.

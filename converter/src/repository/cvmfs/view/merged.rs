@@ -132,7 +132,8 @@ struct Groups(HashMap<(usize, u32), u32>);
 impl Groups {
     fn renumber(&mut self, entry: &mut Entry, source: usize) {
         if entry.links.group != 0 {
-            let next = u32::try_from(self.0.len()).unwrap_or(u32::MAX - 1) + 1;
+            let next = u32::try_from(self.0.len() + 1)
+                .expect("a directory has fewer than 2^32 groups of hard links");
             entry.links.group = *self.0.entry((source, entry.links.group)).or_insert(next);
         }
     }
