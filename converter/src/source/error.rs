@@ -1,4 +1,4 @@
-//! Why an image could not be had from where it should come from.
+//! Why an image could not be read from its source, or not be pushed.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -39,10 +39,10 @@ impl fmt::Display for Part {
     }
 }
 
-/// Why an image or a part of it could not be had, or not be pushed.
+/// Why an image or a part of it could not be read from its source, or not be pushed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A registry did not give what it was asked for.
+    /// A registry did not serve what it was asked for.
     #[error("cannot fetch {part} of {image}")]
     Fetch {
         /// The image as its user named it.
@@ -53,10 +53,10 @@ pub enum Error {
         #[source]
         cause: Box<Failure>,
     },
-    /// A registry did not take what it was given.
+    /// A registry did not accept what it was sent.
     #[error("cannot push {part} to {image}")]
     Push {
-        /// Where it should go.
+        /// Where it was to be pushed.
         image: String,
         /// What should have been pushed.
         part: Part,
@@ -64,7 +64,7 @@ pub enum Error {
         #[source]
         cause: Box<Failure>,
     },
-    /// Content is not what its descriptor says: broken or forged on its way.
+    /// Content does not have the digest in its descriptor: it was damaged or forged on the way.
     #[error(
         "{part} of {image} has digest {got}, expected {expected}: the content is damaged or forged"
     )]
@@ -75,10 +75,10 @@ pub enum Error {
         part: Part,
         /// The digest that was promised.
         expected: Box<Digest>,
-        /// The digest of what came.
+        /// The digest of what arrived.
         got: Box<Digest>,
     },
-    /// Content is longer or shorter than its descriptor says.
+    /// Content does not have the size in its descriptor.
     #[error("{part} of {image} has {got} bytes{}, expected {expected}", if got > expected { " or more" } else { "" })]
     SizeMismatch {
         /// The image as its user named it.
@@ -87,10 +87,10 @@ pub enum Error {
         part: Part,
         /// The size that was promised, in bytes.
         expected: u64,
-        /// What came, in bytes. Nothing is read beyond `expected`, so a larger number is a lower bound.
+        /// What arrived, in bytes. Nothing is read beyond `expected`, so a larger number is a lower bound.
         got: u64,
     },
-    /// A document is larger than any honest one.
+    /// A document is larger than any legitimate one.
     #[error("{part} of {image} is larger than {limit} bytes, the limit for such a document")]
     TooLarge {
         /// The image as its user named it.
@@ -100,7 +100,7 @@ pub enum Error {
         /// The limit in bytes.
         limit: u64,
     },
-    /// A document is not one of an image, or contradicts itself.
+    /// A document does not describe an image, or contradicts itself.
     #[error("{part} of {image} is not usable: {reason}")]
     Document {
         /// The image as its user named it.
@@ -115,12 +115,12 @@ pub enum Error {
     Platform {
         /// The image as its user named it.
         image: String,
-        /// What was asked for.
+        /// The wanted platform.
         wanted: Box<Platform>,
-        /// What there is.
+        /// The platforms that it has images for.
         available: Vec<Platform>,
     },
-    /// A layer is of a kind that cannot be unpacked.
+    /// A layer has a media type that cannot be unpacked.
     #[error("layer {layer} of {image} has media type {media_type:?}: {reason}")]
     LayerType {
         /// The image as its user named it.
@@ -139,10 +139,10 @@ pub enum Error {
         image: String,
         /// What it holds.
         candidates: Vec<String>,
-        /// How to name one.
+        /// How to choose one.
         hint: &'static str,
     },
-    /// A layout or archive lacks something that it should hold.
+    /// A layout or archive lacks something that it should contain.
     #[error("{image} has no {what}{}", if candidates.is_empty() { String::new() } else { format!("; it has {}", list(candidates)) })]
     Missing {
         /// The layout or archive.
@@ -164,7 +164,7 @@ pub enum Error {
     /// Credentials could not be read.
     #[error(transparent)]
     Credentials(#[from] credentials::Error),
-    /// What is asked for makes no sense for this reference.
+    /// A reference cannot be used for what was asked.
     #[error("{image}: {reason}")]
     Reference {
         /// The reference.
@@ -185,7 +185,7 @@ pub enum Error {
     Interrupted {
         /// The image as its user named it.
         image: String,
-        /// What was under way.
+        /// What was being transferred.
         part: Part,
     },
 }
@@ -353,7 +353,7 @@ fn list<T: fmt::Display>(items: &[T]) -> String {
 }
 
 impl From<Error> for std::io::Error {
-    /// For readers: the error can be had back with [`std::io::Error::downcast`].
+    /// For readers. [`std::io::Error::downcast`] gives the error back.
     fn from(error: Error) -> Self {
         Self::other(error)
     }

@@ -1,7 +1,7 @@
-//! What can go wrong between here and a registry, and whether trying again may help.
+//! Why a registry did not do what it was asked, and whether trying again may help.
 //!
-//! URLs in messages go without their query: behind a redirect to an object store it holds a signature that
-//! lets anybody read the blob.
+//! Messages show URLs without their query: after a redirect to an object store it contains a signature with
+//! which anybody can read the blob.
 
 use std::error::Error as StdError;
 use std::time::{Duration, SystemTime};
@@ -22,7 +22,7 @@ const MESSAGE_SHOWN: usize = 300;
 /// Why a registry did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// No connection, or it broke.
+    /// There was no connection, or it broke.
     #[error("{url}: the connection failed")]
     Transport {
         /// What was asked for.
@@ -47,17 +47,17 @@ pub enum Failure {
     Stalled {
         /// What was asked for.
         url: String,
-        /// How long it was waited.
+        /// For how long.
         after: Duration,
     },
-    /// The transfer ended before all was there.
+    /// The transfer ended early.
     #[error("{url}: the transfer ended after {got} of {expected} bytes")]
     Truncated {
         /// What was asked for.
         url: String,
-        /// Bytes that came.
+        /// Bytes that arrived.
         got: u64,
-        /// Bytes that should have come.
+        /// Bytes that should have arrived.
         expected: u64,
     },
     /// The peer answered with an error.
@@ -69,10 +69,10 @@ pub enum Failure {
         status: StatusCode,
         /// What the registry says about it; may be empty.
         message: String,
-        /// How long the registry asks to wait.
+        /// How long the registry asks us to wait.
         retry_after: Option<Duration>,
     },
-    /// There is no such thing, or not for us.
+    /// The registry denies access, or hides that there is no such repository.
     #[error("{url}: access denied{}{message}; {hint}", separator(message))]
     Denied {
         /// What was asked for.
@@ -82,7 +82,7 @@ pub enum Failure {
         /// What can be done.
         hint: String,
     },
-    /// The peer broke the protocol.
+    /// The peer violated the protocol.
     #[error("{url}: {reason}")]
     Protocol {
         /// What was asked for.
@@ -96,7 +96,7 @@ pub enum Failure {
     /// Trying again did not help.
     #[error("gave up after {attempts} attempts")]
     GaveUp {
-        /// How many there were without progress.
+        /// Attempts in a row that made no progress.
         attempts: u32,
         /// Why the last one failed.
         #[source]
@@ -109,7 +109,7 @@ fn separator(message: &str) -> &'static str {
 }
 
 impl Failure {
-    /// A failed exchange, of which certificate errors are told apart.
+    /// A failed exchange. Certificate errors are recognized.
     pub(super) fn transport(url: &Url, cause: reqwest::Error) -> Self {
         let url = show(url);
         if let Some(rustls::Error::InvalidCertificate(reason)) = tls_error(&cause) {
@@ -125,7 +125,7 @@ impl Failure {
         Self::Protocol { url: show(url), reason: reason.into() }
     }
 
-    /// Reads an answer that is no success, for at most `deadline`.
+    /// Reads an error answer, waiting at most `deadline` for each piece of it.
     pub(super) async fn status(response: Response, deadline: Duration) -> Self {
         let (url, status) = (show(response.url()), response.status());
         let retry_after = response
@@ -150,7 +150,7 @@ impl Failure {
         }
     }
 
-    /// How long the peer asks to wait.
+    /// How long the peer asks us to wait.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status { retry_after, .. } => *retry_after,
@@ -174,8 +174,8 @@ pub(super) fn show(url: &Url) -> String {
     url.to_string()
 }
 
-/// Reads a `Retry-After` header (RFC 9110, section 10.2.3): seconds, or a date, of which those in the past
-/// mean now.
+/// Reads a `Retry-After` header (RFC 9110, section 10.2.3): a number of seconds, or a date; a date in the past
+/// means now.
 fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     let text = text.trim();
     if let Ok(seconds) = text.parse::<u64>() {
@@ -185,8 +185,8 @@ fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     Some(date.duration_since(now).unwrap_or(Duration::ZERO))
 }
 
-/// What an error answer says: the first error of the OCI distribution-spec's JSON ("Error Codes"), else the
-/// beginning of a text.
+/// What an error answer says: the first error in the JSON of the OCI distribution-spec ("Error Codes"), or else
+/// the beginning of the text.
 async fn message(mut response: Response, deadline: Duration) -> String {
     let html = response
         .headers()
@@ -196,7 +196,7 @@ async fn message(mut response: Response, deadline: Duration) -> String {
     while body.len() < MESSAGE_LIMIT {
         match tokio::time::timeout(deadline, response.chunk()).await {
             Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk),
-            // What is there has to do.
+            // The text so far has to do.
             Ok(Ok(None) | Err(_)) | Err(_) => break,
         }
     }

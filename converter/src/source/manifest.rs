@@ -17,14 +17,13 @@ use super::media_type::{self, DocumentKind};
 /// registry should take at least 4 MiB, and most take no more).
 pub(super) const MANIFEST_LIMIT: u64 = 4 << 20;
 
-/// The largest configuration that is read, in bytes. It is held in memory; those of real images have
-/// kilobytes.
+/// The largest configuration that is read, in bytes. It is held in memory; real ones have a few kilobytes.
 pub(super) const CONFIG_LIMIT: u64 = 8 << 20;
 
-/// Docker BuildKit's mark on entries that describe another entry instead of being an image.
+/// Docker BuildKit's annotation on entries that describe another entry and are not images.
 const ATTESTATION: &str = "vnd.docker.reference.type";
 
-/// What a document turned out to be.
+/// A parsed document.
 #[derive(Debug)]
 pub(super) enum Parsed {
     Index(Vec<Entry>),
@@ -38,18 +37,18 @@ pub(super) struct Entry {
     pub(super) size: u64,
     pub(super) media_type: String,
     pub(super) platform: Option<Platform>,
-    /// The annotations `org.opencontainers.image.ref.name`, which tags images in a layout.
+    /// The annotation `org.opencontainers.image.ref.name`, which tags images in a layout.
     pub(super) ref_name: Option<String>,
 }
 
-/// An image manifest whose descriptors were checked.
+/// An image manifest whose descriptors have been checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Manifest {
     pub(super) config: Descriptor,
     pub(super) layers: Vec<LayerDescriptor>,
 }
 
-/// The members that tell what a document is.
+/// The members that show what a document is.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Shape {
@@ -61,7 +60,7 @@ struct Shape {
     fs_layers: Option<serde::de::IgnoredAny>,
 }
 
-/// Makes a document of what a source served. `declared` is the source's own word on the media type: a
+/// Makes a document of what a source served. `declared` is the media type according to the source, from a
 /// `Content-Type` header or a descriptor. It must not contradict the document itself.
 pub(super) fn document(image: &str, declared: Option<&str>, bytes: Bytes) -> Result<Document> {
     let refuse = |reason: DocumentError| refused(image, Part::Manifest, reason);
@@ -140,7 +139,7 @@ pub(super) fn parse(image: &str, document: &Document) -> Result<Parsed> {
     Ok(Parsed::Manifest(Manifest { config, layers: layers.collect::<Result<_>>()? }))
 }
 
-/// The images of an index, without what is no image.
+/// The images of an index, without the entries that are not images.
 pub(super) fn entries(image: &str, bytes: &[u8]) -> Result<Vec<Entry>> {
     let index: ImageIndex = serde_json::from_slice(bytes)
         .map_err(|error| refused(image, Part::Index, DocumentError::Json(error)))?;
@@ -176,8 +175,8 @@ pub(super) fn entries(image: &str, bytes: &[u8]) -> Result<Vec<Entry>> {
     index.manifests().iter().filter(is_image).map(entry).collect()
 }
 
-/// The entry for a platform: the base variant, which runs everywhere, before others, else the first.
-/// An entry that names no platform is taken only if it is the only one.
+/// The entry for a platform. The base variant, which runs everywhere, is preferred; otherwise the first entry
+/// that fits is taken. An entry that names no platform is taken only if it is the only entry.
 pub(super) fn choose<'a>(
     image: &str,
     entries: impl IntoIterator<Item = &'a Entry>,

@@ -19,7 +19,7 @@ pub(super) const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.
 const DOCKER_SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+json";
 const DOCKER_SCHEMA_1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 
-/// All kinds of manifests, for the `Accept` header: a registry converts what is not listed, or refuses.
+/// All types of manifests, for the `Accept` header: a registry converts what is not listed, or refuses it.
 pub(super) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
      application/vnd.oci.image.manifest.v1+json, \
      application/vnd.docker.distribution.manifest.list.v2+json, \
@@ -37,7 +37,7 @@ pub(super) enum DocumentKind {
 }
 
 impl DocumentKind {
-    /// The kind of a media type; `None` for what is no manifest.
+    /// The kind that a media type stands for; `None` if it is not that of a manifest.
     pub(super) fn of(media_type: &str) -> Option<Self> {
         match media_type {
             OCI_INDEX | DOCKER_LIST => Some(Self::Index),

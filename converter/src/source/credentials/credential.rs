@@ -1,4 +1,4 @@
-//! Credentials, which no message and no log shows.
+//! Credentials. No message and no log shows them.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use std::fmt;
 pub struct Secret(String);
 
 impl Secret {
-    /// The text itself, to be sent to whom it is for.
+    /// The text itself, only to be sent to the registry or token server that it is for.
     pub(in crate::source) fn expose(&self) -> &str {
         &self.0
     }
@@ -25,7 +25,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// How to prove who one is.
+/// What a registry or token server accepts as proof of identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {
     /// A user name and a password or access token, for Basic authentication.
@@ -39,7 +39,7 @@ pub enum Credential {
     IdentityToken(Secret),
 }
 
-/// A credential, and where it was found, for messages.
+/// A credential with its origin, which messages name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     pub(in crate::source) credential: Credential,

@@ -2,8 +2,8 @@
 //! there are `DUCC_<N>_IDENT` (the registry, `host[:port]`), `DUCC_<N>_USER` and `DUCC_<N>_PASS`, or
 //! `DUCC_<N>_PROXY` (`host[:port][/path]` of a pull-through registry, which is used without credentials).
 //!
-//! Difference to DUCC: `IDENT` is a whole host name, not a part of the URL. A scheme in front of it and
-//! slashes after it are dropped.
+//! Unlike in DUCC, `IDENT` is a whole host name, not a part of the URL. A scheme before it and slashes after
+//! it are ignored.
 
 use std::ffi::OsString;
 
@@ -11,16 +11,16 @@ use super::credential::{Credential, Found, Secret};
 use super::error::{Error, Result, VariableError};
 use super::registry_name::same_registry;
 
-/// A registry that serves what another one has, below a path.
+/// A registry that serves the repositories of another one, below a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mirror {
     /// Host name and port.
     pub host: String,
-    /// What stands in front of the repository, without slashes at its ends; may be empty.
+    /// What precedes the repository's name, without slashes at either end; may be empty.
     pub path: String,
 }
 
-/// What the variables say.
+/// The registries that the variables describe.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Registries(Vec<(String, Use)>);
 
@@ -84,8 +84,8 @@ impl Registries {
     }
 }
 
-/// The password of a user name that is given for pushes: `DUCC_OUTPUT_REGISTRY_PASS`, or the names that it
-/// had in older versions of DUCC.
+/// The password that goes with a user name for pushes: `DUCC_OUTPUT_REGISTRY_PASS`, or one of the names that
+/// the variable had in older versions of DUCC.
 ///
 /// # Errors
 /// If it is missing, or not UTF-8.
@@ -105,7 +105,7 @@ pub(super) fn read_push_password(variable: impl Fn(&str) -> Option<OsString>) ->
     password.into_string().map_err(|_| error(name, VariableError::NotUtf8))
 }
 
-/// Without a scheme and slashes at the end.
+/// A host without a scheme before it and slashes after it.
 fn host(text: &str) -> &str {
     text.split_once("://").map_or(text, |(_, rest)| rest).trim_end_matches('/')
 }

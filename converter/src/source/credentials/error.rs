@@ -1,8 +1,8 @@
-//! Why credentials could not be had.
+//! Why credentials could not be read.
 
 use std::path::PathBuf;
 
-/// Why credentials could not be had.
+/// Why credentials could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A variable of DUCC's scheme is missing or unreadable.
@@ -22,7 +22,7 @@ pub enum Error {
         #[source]
         cause: std::io::Error,
     },
-    /// An auth file is not what Docker and Podman write. The content is not shown, it holds secrets.
+    /// An auth file is not what Docker and Podman write. The content is not shown, because it contains secrets.
     #[error("{} is not a valid auth file: {reason}", path.display())]
     Syntax {
         /// Which file.

@@ -1,14 +1,14 @@
-//! Who to be towards which registry.
+//! Which login to use for which registry.
 //!
-//! In this order, the first that knows the registry decides:
+//! The first of these that knows the registry decides:
 //! 1. a login given to [`Credentials::with_login`] (`--username` and `DUCC_OUTPUT_REGISTRY_PASS`, for pushes);
 //! 2. DUCC's variables, see `environment.rs`;
 //! 3. Podman's auth files, then Docker's, see `auth_file.rs`.
 //!
-//! A registry is recognised by its **exact** host name and port. (DUCC searched for its `IDENT` anywhere in
-//! the URL, and so could hand a password to a host with a look-alike name.) The host names of Docker Hub
-//! are one registry. Files are read when a registry asks for a login, not before: an anonymous pull does not
-//! care whether they are readable.
+//! A registry is recognized by its **exact** host name and port. (DUCC searched for its `IDENT` anywhere in
+//! the URL, and so could hand a password to a host with a look-alike name.) All host names of Docker Hub
+//! stand for one registry. Files are read only when a registry asks for a login, so an anonymous pull works
+//! even if they are unreadable.
 
 mod auth_file;
 mod credential;
@@ -26,28 +26,28 @@ pub use error::{Error, VariableError};
 use self::error::Result;
 use self::registry_name::same_registry;
 
-/// All places where credentials may be.
+/// All places where credentials may be found.
 #[derive(Debug, Clone, Default)]
 pub struct Credentials {
-    /// Registry and login, strongest first.
+    /// Registry and login, the strongest first.
     logins: Vec<(String, Found)>,
     environment: environment::Registries,
-    /// Auth files, strongest first. Missing ones are passed over.
+    /// Auth files, the strongest first. Missing ones are ignored.
     files: Vec<PathBuf>,
 }
 
 impl Credentials {
-    /// DUCC's variables, and the auth files where Podman and Docker look for them.
+    /// DUCC's variables, and the auth files in the places where Podman and Docker look for them.
     ///
     /// # Errors
-    /// If a registry of `DUCC_AUTH_REGISTRIES` is not described in full.
+    /// If the description of a registry in `DUCC_AUTH_REGISTRIES` is incomplete.
     pub fn from_environment() -> Result<Self> {
         let variable = |name: &str| std::env::var_os(name);
         let environment = environment::Registries::read(variable)?;
         Ok(Self { logins: Vec::new(), environment, files: auth_file::standard_paths(variable) })
     }
 
-    /// Adds an auth file that is looked at after all others.
+    /// Adds an auth file, to be read after all others.
     #[must_use]
     pub fn with_file(mut self, path: impl AsRef<Path>) -> Self {
         self.files.push(path.as_ref().to_owned());
@@ -69,7 +69,7 @@ impl Credentials {
         self.environment.mirror(registry)
     }
 
-    /// What is known for a repository of a registry (`host[:port]`).
+    /// The credentials for a repository of a registry (`host[:port]`).
     pub(super) async fn find(&self, registry: &str, repository: &str) -> Result<Option<Found>> {
         let given = self.logins.iter().find(|(host, _)| same_registry(host, registry));
         if let Some(found) = given.map(|(_, found)| found).or(self.environment.login(registry)) {
@@ -83,7 +83,7 @@ impl Credentials {
         Ok(None)
     }
 
-    /// Where [`Self::find`] looks, for the message that nothing was found.
+    /// Where [`Self::find`] searches, for the message that nothing was found.
     pub(super) fn places(&self) -> String {
         let files: Vec<String> = self.files.iter().map(|path| path.display().to_string()).collect();
         match files.len() {

@@ -1,12 +1,12 @@
-//! The spellings of a registry's name.
+//! Spellings of registry names.
 
 /// Whether two spellings of `host[:port]` mean the same registry.
 pub(super) fn same_registry(a: &str, b: &str) -> bool {
     canonical(a) == canonical(b)
 }
 
-/// One spelling for each registry: host names know no case, and Docker Hub has several names, under the
-/// oldest of which `docker login` files its credentials.
+/// One spelling for each registry. Host names are case-insensitive, and Docker Hub has several names; `docker
+/// login` stores its credentials under the oldest.
 pub(super) fn canonical(registry: &str) -> String {
     let registry = registry.to_ascii_lowercase();
     let registry = registry.strip_suffix(":443").unwrap_or(&registry);

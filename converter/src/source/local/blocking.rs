@@ -2,7 +2,7 @@
 
 use crate::source::error::Result;
 
-/// Runs file access where it may block.
+/// Runs `work` on a thread where blocking is allowed.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {

@@ -1,10 +1,10 @@
 //! What `docker save` writes.
 //!
 //! `manifest.json` (Moby's image specification 1.2, "Combined Image JSON + Filesystem Changeset Format")
-//! names configuration, tags and layers of each image. Until Docker 24 a layer is `<id>/layer.tar`,
-//! uncompressed, and equal ones are linked; since Docker 25 it is `blobs/sha256/<hex>`, and from Docker's
-//! containerd store it is compressed. There is no manifest in the registry's sense, so one is made from the
-//! content: the same archive gives the same manifest.
+//! names the configuration, tags and layers of each image. Up to Docker 24 a layer is `<id>/layer.tar`,
+//! uncompressed, and identical ones are linked; since Docker 25 it is `blobs/sha256/<hex>`, compressed if it
+//! comes from Docker's containerd store. There is no manifest in the registry's sense, so one is made from
+//! the content: the same archive gives the same manifest.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -33,7 +33,7 @@ struct Saved {
     layers: Option<Vec<String>>,
 }
 
-/// The part of a configuration that tells the layers.
+/// The part of a configuration that lists the layers.
 #[derive(Deserialize)]
 struct Config {
     rootfs: RootFs,
@@ -45,7 +45,7 @@ struct RootFs {
     diff_ids: Vec<DiffId>,
 }
 
-/// A Docker schema 2 manifest. Structures, because their members keep their order.
+/// A Docker schema 2 manifest. It is a structure because the members of a structure keep their order.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Manifest<'a> {
@@ -63,7 +63,7 @@ struct ManifestDescriptor<'a> {
     digest: Digest,
 }
 
-/// Finds the image in an archive. `stem` is what to name it after if it has no tag.
+/// Finds the image in an archive. `stem` names it if it has no tag.
 pub(super) fn open(image: &str, stem: &str, archive: Archive) -> Result<LocalImage> {
     let path = archive.path().to_owned();
     let store = Store::Archive(archive);
@@ -135,9 +135,9 @@ pub(super) fn open(image: &str, stem: &str, archive: Archive) -> Result<LocalIma
     Ok(LocalImage { image, store: store.into(), config: saved.config, layers: places })
 }
 
-/// The descriptor of a layer. An uncompressed one has its DiffID for its digest, as the configuration
-/// promises it; a compressed one is named by its digest, or has to be read to know it. All are checked
-/// when they are read.
+/// The descriptor of a layer. The digest of an uncompressed layer is its DiffID, which the configuration
+/// promises. The digest of a compressed one is in its name, or else the layer has to be read to compute it.
+/// All layers are checked when they are read.
 fn describe(
     store: &Store,
     image: &str,
@@ -201,8 +201,7 @@ fn named_digest(name: &str) -> Option<Digest> {
     Digest::from_hex(last.strip_suffix(".json").unwrap_or(last)).ok()
 }
 
-/// The public name of a tag. Docker leaves out its own registry: `debian:12` is
-/// `docker.io/library/debian:12`.
+/// The public name for a tag. Docker omits its own registry: `debian:12` is `docker.io/library/debian:12`.
 fn public_name(tag: &str) -> Option<PublicName> {
     let full = match tag.split_once('/') {
         None => format!("docker.io/library/{tag}"),

@@ -20,9 +20,9 @@ use crate::source::manifest::CONFIG_LIMIT;
 pub(in crate::source) struct LocalImage {
     pub(super) image: Image,
     pub(super) store: Arc<Store>,
-    /// Where the configuration is.
+    /// The name of the file with the configuration.
     pub(super) config: String,
-    /// Where each layer is.
+    /// The name of the file with each layer.
     pub(super) layers: HashMap<LayerDigest, String>,
 }
 
@@ -71,7 +71,7 @@ impl LocalImage {
     }
 }
 
-/// Tells of what is read.
+/// Reports what is read.
 struct Counted {
     reader: Box<dyn Read + Send>,
     on_bytes: OnBytes,

@@ -12,10 +12,11 @@ use crate::source::error::{DocumentError, Error, Missing, Part, Result};
 use crate::source::image::{Document, Image};
 use crate::source::manifest::{self, Entry, MANIFEST_LIMIT, Parsed};
 
-/// `index.json` may lead to an index, and that by the specification to a further one. Nobody nests deeper.
+/// `index.json` may lead to an index, and the specification lets that lead to a further one. Nobody nests
+/// deeper.
 const MAX_NESTING: usize = 3;
 
-/// Finds the image in a layout. `stem` is what to name it after.
+/// Finds the image in a layout. `stem` is the first part of its name.
 pub(super) fn open(
     image: &str,
     stem: String,
@@ -72,7 +73,7 @@ pub(super) fn open(
     Err(refuse(DocumentError::TooDeep))
 }
 
-/// The entry of `index.json` that is meant.
+/// The wanted entry of `index.json`.
 fn select<'a>(
     image: &str,
     entries: &'a [Entry],
@@ -102,7 +103,7 @@ fn select<'a>(
     if found.iter().all(|entry| entry.digest == first.digest) {
         return Ok(first);
     }
-    // Several entries of one name are one image for several platforms.
+    // Several entries with one name are one image for several platforms.
     let one_name = found.iter().all(|entry| entry.ref_name == first.ref_name);
     if one_name && found.iter().all(|entry| entry.platform.is_some()) {
         return manifest::choose(image, found, platform);
@@ -123,7 +124,7 @@ fn read(image: &str, store: &Store, entry: &Entry) -> Result<Document> {
     manifest::document(image, Some(&entry.media_type), bytes)
 }
 
-/// The tag of what some tools write into the annotation as a whole, `registry/repository:tag`.
+/// The tag in an annotation. Some tools write the whole `registry/repository:tag` there.
 fn tag_of(ref_name: &str) -> &str {
     match ref_name.rsplit_once(':') {
         Some((_, tag)) if !tag.contains('/') => tag,

@@ -1,7 +1,7 @@
 //! Images in files: OCI image layouts, as a directory or in a tar, and docker-archives.
 //!
-//! What is in a file is trusted no more than what a registry sends: every blob is checked while it is read.
-//! Nothing is unpacked to disk.
+//! Files are trusted no more than registries: every blob is checked while it is read. Nothing is unpacked to
+//! disk.
 
 mod archive;
 mod blocking;
@@ -51,9 +51,9 @@ pub(super) async fn open(reference: &ImageReference, options: &Options) -> Resul
     .await
 }
 
-/// The name that a directory or file gives to its image.
+/// The name that a directory or file gives to its image; empty if it has none itself, as `/`.
 fn stem(path: &Path) -> String {
-    // `.` and `..` have a name of their own only once they are resolved.
+    // `.` and `..` have a name only once they are resolved.
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
     name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()

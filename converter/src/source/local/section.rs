@@ -1,4 +1,4 @@
-//! What a store gives for a name.
+//! The content of a file in a store.
 
 use std::io::Read;
 

@@ -15,8 +15,8 @@ use crate::source::error::{Error, Missing, Part, Result};
 /// Where the files of an image are.
 #[derive(Debug)]
 pub(super) enum Store {
-    /// A directory. Symbolic links in it are followed: build tools link blobs of layouts into place, and
-    /// every content is checked against its digest.
+    /// A directory. Symbolic links in it are followed: build tools link blobs of layouts into place, and all
+    /// content is checked against its digest.
     Directory(PathBuf),
     /// A tar, whose links lead only to its own entries.
     Archive(Archive),
@@ -39,7 +39,7 @@ impl Store {
         };
         let path = directory.join(name);
         let failed = |cause| Error::File { path: path.clone(), cause };
-        // Not blocking, because opening a pipe would wait for a writer.
+        // Non-blocking, because opening a named pipe would otherwise wait for a writer.
         let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
         let file = match OpenOptions::new().read(true).custom_flags(flags).open(&path) {
             Ok(file) => file,

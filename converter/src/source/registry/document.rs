@@ -1,4 +1,4 @@
-//! Small answers of a registry, taken as a whole: indexes, manifests, configurations.
+//! Small answers of a registry, read as a whole: indexes, manifests, configurations.
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
@@ -36,7 +36,7 @@ pub(super) async fn fetch_once(
     Ok(Some((headers, bytes.freeze())))
 }
 
-/// What the registry says a manifest's digest is. A digest of an algorithm that is not SHA-256 says nothing.
+/// A manifest's digest according to the registry; `None` if it is not a SHA-256.
 pub(super) fn content_digest(headers: &HeaderMap) -> Option<Digest> {
     headers.get(DOCKER_CONTENT_DIGEST)?.to_str().ok()?.parse().ok()
 }

@@ -1,12 +1,12 @@
 //! HTTP clients for one registry.
 //!
-//! - The system's trust store (through rustls' platform verifier, so `SSL_CERT_FILE` works, too), plus
-//!   the CA certificates that Docker and Podman keep for this registry in `certs.d`. They are also trusted
-//!   for the registry's token server and for what it redirects to, as with Docker.
-//! - `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` count, but not towards this machine itself.
-//! - HTTP/1.1 only. Over HTTP/2 all downloads would share one connection and its flow control: one layer
-//!   that is unpacked slowly would fill the window and stall the others.
-//! - `Authorization` is never sent along with a redirect to another scheme, host or port.
+//! - Trusted are the CA certificates of the system's trust store (through rustls' platform verifier, so
+//!   `SSL_CERT_FILE` works, too) and those that Docker and Podman keep for this registry in `certs.d`. The
+//!   latter are also trusted for the registry's token server and for redirects, as with Docker.
+//! - `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are honoured, except for this machine itself.
+//! - HTTP/1.1 only. Over HTTP/2 all downloads would share one connection and its flow control: one layer that
+//!   is unpacked slowly would fill the window and stall the others.
+//! - `Authorization` never follows a redirect to another scheme, host or port.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -20,13 +20,13 @@ use url::{Host, Url};
 
 use crate::source::error::{Error, Result, SetupError};
 
-/// Registries redirect once, to an object store or a CDN, seldom twice.
+/// Registries redirect once, to an object store or a CDN, and rarely twice.
 const MAX_REDIRECTS: usize = 5;
 
-/// Between two requests of one conversion a connection is kept for this long.
+/// How long an idle connection is kept for the next request.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// The clients, which share nothing with those of other registries.
+/// The HTTP clients for one registry, which share nothing with those for others.
 #[derive(Debug, Clone)]
 pub(super) struct Http {
     proxied: Client,
@@ -40,7 +40,7 @@ impl Http {
         certificate_directories: &[PathBuf],
     ) -> Result<Self> {
         let certificates = certificates(registry, certificate_directories)?;
-        // No content coding: digests are those of the bytes on the wire.
+        // No content coding: digests are computed over the bytes on the wire.
         let identity =
             HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
         let builder = || {

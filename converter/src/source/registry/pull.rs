@@ -18,7 +18,7 @@ use crate::source::manifest::{self, CONFIG_LIMIT, MANIFEST_LIMIT, Parsed};
 use crate::source::media_type;
 use crate::source::options::Options;
 
-/// A repository of a registry, and which of its images is wanted.
+/// A repository of a registry, with the reference and the platform of the wanted image.
 #[derive(Debug)]
 pub(in crate::source) struct Registry {
     reference: RegistryReference,
@@ -102,7 +102,7 @@ impl Registry {
     ) -> Result<BlobReader> {
         let expected = self.expected(Part::Layer(layer.digest), *layer.digest.digest(), layer.size);
         let Ok(permit) = Arc::clone(&self.downloads).acquire_owned().await else {
-            // Nobody closes the semaphore.
+            // Cannot happen: nobody closes the semaphore.
             let image = self.image.to_string();
             return Err(Error::Interrupted { image, part: expected.part });
         };

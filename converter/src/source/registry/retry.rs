@@ -1,11 +1,11 @@
-//! How often something is tried again, and after which pause.
+//! How often something is tried again, and after what pause.
 
 use std::time::Duration;
 
 /// How often and how patiently to try.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Retry {
-    /// Attempts in all; at least 1.
+    /// The number of attempts, the first included; at least 1.
     pub(super) attempts: u32,
     /// The pause after the first failure; it doubles with each further one.
     pub(super) first: Duration,
@@ -14,9 +14,9 @@ pub(super) struct Retry {
 }
 
 impl Retry {
-    /// The pause after `failures` failures in a row, the last of which came with the peer's wish to wait for
-    /// `asked`. Up to half of an own pause is random, so that many clients of a broken registry do not come
-    /// back all at once; a pause that was asked for is never shortened, only capped.
+    /// The pause after `failures` failures in a row; `asked` is how long the peer asked us to wait in its
+    /// last answer. Up to half of our own pause is random, so that the clients of a broken registry do not
+    /// all come back at once. A pause that the peer asked for is capped, but otherwise never shortened.
     pub(super) fn pause(&self, failures: u32, asked: Option<Duration>) -> Duration {
         let doubled = 2_u32.saturating_pow(failures.saturating_sub(1));
         let own = self.first.saturating_mul(doubled).min(self.longest);
