@@ -1,10 +1,10 @@
 //! A layer blob as its uncompressed stream.
 //!
-//! The compression is found by the blob's first bytes, as all container engines do, because media types are
-//! often wrong. Formats: gzip (RFC 1952, any number of members) and zstd (RFC 8878, any number of frames,
+//! The compression is recognized by the blob's first bytes, as in all container engines, because media types
+//! are often wrong. Formats: gzip (RFC 1952, any number of members) and zstd (RFC 8878, any number of frames,
 //! skippable ones included), the two compressions of OCI image-spec, `layer.md`. Both are read to the real
-//! end of the blob: what follows the last member or frame and is not another one is an error, as in Go's
-//! `compress/gzip` and klauspost's `zstd`, which container engines read layers with.
+//! end of the blob: anything after the last member or frame is an error, as in Go's `compress/gzip` and
+//! klauspost's `zstd`, with which container engines read layers.
 
 use std::io::{self, BufReader, Chain, Cursor, Read};
 
@@ -14,7 +14,7 @@ use zstd::stream::read::Decoder as ZstdDecoder;
 use super::compression::{Compression, LONGEST_MAGIC};
 use super::error::{Error, Result};
 
-/// Compressed bytes read at once.
+/// How many compressed bytes are read at a time.
 const INPUT_BUFFER: usize = 128 << 10;
 
 type Input<R> = BufReader<Source<Chain<Cursor<Vec<u8>>, R>>>;
@@ -68,8 +68,8 @@ impl<R: Read> Blob<R> {
         }
     }
 
-    /// Tells an error of the blob's reader from one of its content. Broken content is often only how damage
-    /// of the blob shows first, so its reader is asked for the rest: it knows what the digest should be.
+    /// Distinguishes an error of the blob's reader from one in its content. Broken content is often the first
+    /// sign of a damaged blob, so the rest is read, too: the blob's reader knows what the digest should be.
     fn explain(&mut self, cause: io::Error) -> Error {
         let (compression, input) = match &mut self.decoder {
             Decoder::Plain(input) => (Compression::Plain, input),
@@ -86,7 +86,7 @@ impl<R: Read> Blob<R> {
     }
 }
 
-/// Remembers that it was the blob's reader that failed.
+/// Remembers whether the blob's reader has failed.
 struct Source<R> {
     inner: R,
     failed: bool,

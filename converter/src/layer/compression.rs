@@ -10,13 +10,13 @@ const ZSTD_SKIPPABLE: &[u8] = &[0x2a, 0x4d, 0x18];
 /// Compressions that people use for layers although no specification allows them. The error names them, because
 /// "no tar header" would not help.
 const OTHERS: [(&[u8], &str); 2] = [(b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz")];
-/// Bytes of the longest of all these.
+/// The length of the longest of all these, in bytes.
 pub(super) const LONGEST_MAGIC: usize = 6;
 
 /// How a blob is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
-    /// Not at all.
+    /// Not compressed.
     Plain,
     /// RFC 1952.
     Gzip,

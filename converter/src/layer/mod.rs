@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Where the tar formats leave something open, layers are read as Go's `archive/tar` and containerd read
-//! them, because one DiffID must give the same files on every node, whoever unpacks it.
+//! them, because one DiffID must give the same files on every node, no matter which program unpacks it.
 
 mod blob;
 mod compression;

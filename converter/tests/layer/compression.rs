@@ -70,7 +70,7 @@ fn nothing_may_follow() {
     for (name, blob) in [("gzip", gzip(&sample())), ("zstd", zstd(&sample()))] {
         for tail in [[0].as_slice(), &[0; 512], b"junk", &blob[..1], &blob[..3], &blob[..20]] {
             let refusal = refusal([&blob, tail].concat());
-            let expected = format!("the layer's {name} data is broken; publish the image anew: ");
+            let expected = format!("the layer's {name} data is broken; publish the image again: ");
             assert!(refusal.starts_with(&expected), "{tail:?}: {refusal}");
         }
     }
