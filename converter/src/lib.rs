@@ -1,4 +1,4 @@
-//! The publisher: turns container images into directories of a repository.
+//! The publisher: turns container images into directories in a repository.
 //!
 //! Data flows one way:
 //!

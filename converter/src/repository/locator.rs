@@ -1,4 +1,4 @@
-//! How a repository is named on the command line.
+//! The names of repositories on the command line.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -24,7 +24,7 @@ pub enum Locator {
     Server(Fqrn),
 }
 
-/// What a CernVM-FS repository's locators begin with.
+/// How the locator of a CernVM-FS repository begins.
 const CVMFS: &str = "cvmfs+";
 
 impl Locator {
@@ -58,7 +58,7 @@ impl Locator {
 /// Why a text names no repository.
 #[derive(Debug, thiserror::Error)]
 pub enum LocatorError {
-    /// It names a storage of CernVM-FS, but not as it should.
+    /// The URL of a CernVM-FS storage is malformed.
     #[error("{0}; {expected}", expected = expected())]
     Storage(cvmfs_repository::Error),
     /// It begins with a scheme that repositories do not have.

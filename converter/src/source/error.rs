@@ -323,7 +323,7 @@ pub enum SetupError {
         /// Why not.
         cause: std::io::Error,
     },
-    /// A file holds something else than certificates.
+    /// A file contains something other than certificates.
     #[error("{}: {}", path.display(), chain(cause))]
     Certificate {
         /// The file.

@@ -119,7 +119,7 @@ impl Beneath {
             Err(error) => return Err(error.into()),
         };
         if FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) != FileType::RegularFile {
-            return Err(std::io::Error::other("it is no regular file"));
+            return Err(std::io::Error::other("it is not a regular file"));
         }
         let mut content = Vec::new();
         File::from(fd).read_to_end(&mut content)?;
