@@ -1,5 +1,5 @@
-//! What a change has prepared: trees in scratch databases, entries for small files and links, and how to get at
-//! both again.
+//! What a change has prepared, and how its trees are reached: trees in scratch databases, and entries for
+//! small files and links.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -22,14 +22,14 @@ use super::view::{self, Destination, Dir, Lower, Merged};
 use crate::repository::below::plan::{Plan, plan};
 use crate::repository::{Error, Occupant, OpenEnds, Place, Result};
 
-/// How many trees are written at a time at most. Each holds some 20 MiB of a large directory's entries.
+/// The most trees that are written at a time. Each needs some 20 MiB for the entries of a large directory.
 const MAX_WRITERS: usize = 4;
 
 /// What all parts of a change share.
 pub(super) struct Core {
     pub(super) name: String,
     pub(super) place: Arc<Place>,
-    /// Keep a stock server's tools away.
+    /// Keeps a stock server's tools away.
     _locks: Option<Locks>,
     pub(super) session: Session,
     /// What was published when the change began.
@@ -45,26 +45,26 @@ pub(super) struct Core {
 /// Something that is to be published.
 struct Item {
     path: RepositoryPath,
-    /// `None` as long as it is not complete. What is not when the change ends is not published.
+    /// `None` until it is complete. What is incomplete when the change ends is not published.
     what: Option<What>,
 }
 
 #[derive(Clone)]
 pub(super) enum What {
-    /// A tree named by a digest. One that is there already is as good.
+    /// A tree, whose path contains a digest. One that is already published there is equivalent.
     Tree(Recipe),
-    /// A file or a symlink, which replaces what is there.
+    /// A file or a symlink, which replaces any that is published there.
     Small(Entry),
 }
 
-/// How to get at a tree, from any thread.
+/// Where a tree is, so that any thread can open it.
 #[derive(Clone)]
 pub(super) enum Recipe {
-    /// It is in a scratch database.
+    /// In a scratch database.
     Staged(Arc<Staged>),
-    /// It is published.
+    /// Published at this path.
     Published(RepositoryPath),
-    /// It is what is seen of others, topmost first.
+    /// Not stored: it is what is seen of these, topmost first.
     Merged(Arc<[Recipe]>),
 }
 
@@ -96,13 +96,13 @@ impl Core {
         })
     }
 
-    /// A place for one more scratch database.
+    /// A path for one more scratch database.
     pub(super) fn database(&self) -> PathBuf {
         let number = self.databases.fetch_add(1, Ordering::Relaxed);
         self.scratch.path().join(format!("tree-{number}"))
     }
 
-    /// Takes a place for what will stand at a path. What was to be there is forgotten.
+    /// Announces what will stand at a path, in place of anything announced there before.
     pub(super) fn announce(&self, path: &RepositoryPath, what: Option<What>) {
         let mut items = held(&self.items);
         match items.iter_mut().find(|item| item.path == *path) {
@@ -111,7 +111,7 @@ impl Core {
         }
     }
 
-    /// Says that a tree that was announced is complete.
+    /// Reports that an announced tree is complete.
     pub(super) fn complete(&self, path: &RepositoryPath, tree: Recipe) {
         self.announce(path, Some(What::Tree(tree)));
     }
@@ -174,7 +174,7 @@ impl Core {
         Ok((plan(open_ends, parents, &lower)?, lower))
     }
 
-    /// What is to be published of what is prepared, after a look that nothing is in the way.
+    /// What is prepared and has to be published, after checking that nothing is in the way.
     pub(super) fn due(&self) -> Result<Vec<(RepositoryPath, What)>> {
         let mut due = Vec::new();
         for Item { path, what } in &*held(&self.items) {
@@ -204,7 +204,7 @@ impl Core {
         Ok(due)
     }
 
-    /// Writes trees, several at a time. Gives those of `due` that are trees, in any order.
+    /// Writes the trees of `due`, several at a time. The result is in no particular order.
     pub(super) fn write_trees(
         &self,
         due: &[(RepositoryPath, What)],
@@ -217,7 +217,7 @@ impl Core {
             })
             .collect();
         let threads = self.objects.settings().threads.max(1);
-        // One more, since a tree gives catalogs only at its larger directories' ends.
+        // One more than threads, since a tree yields catalogs only at the ends of its larger directories.
         let writers = (threads + 1).min(MAX_WRITERS).min(trees.len());
         let sink = CatalogSink::new(Arc::new(self.objects.clone()), &self.scratch, threads)?;
         let modified = seconds(SystemTime::now());
@@ -231,7 +231,7 @@ impl Core {
                 let destination = Destination { mount, sink, split: self.split, modified };
                 let tree = self.open(recipe).and_then(|tree| view::write(tree, destination));
                 if tree.is_err() {
-                    // The others have no use any more.
+                    // The others are of no use any more.
                     next.store(trees.len(), Ordering::Relaxed);
                 }
                 written.push(((*path).clone(), tree?));

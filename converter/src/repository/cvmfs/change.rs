@@ -16,7 +16,7 @@ use crate::repository::{
     Completion, Error, LayerWriter, Occupant, OpenEnds, Result, Transaction, TreeEditor,
 };
 
-/// Mode of files that are published beside trees.
+/// Mode of files that are published next to trees.
 const FILE_MODE: u32 = 0o644;
 /// Mode of symlinks.
 const SYMLINK_MODE: u32 = 0o777;
@@ -26,7 +26,7 @@ pub(super) struct Change {
     core: Arc<Core>,
 }
 
-/// An entry of the publisher's own, with the time of now.
+/// An entry that the publisher itself adds, with the current time.
 fn own(kind: Kind, mode: u32) -> Entry {
     let now = Time { seconds: seconds(SystemTime::now()), nanoseconds: None };
     Entry { kind, ..Entry::directory(mode, now) }
@@ -54,7 +54,7 @@ impl Transaction for Change {
         let Recipe::Staged(layer) = self.core.prepared(path)? else {
             return Err(Error::NoTree(path.clone()));
         };
-        // A layer that was completed by half is of no use.
+        // If completing it fails, a partly completed layer must not be published.
         self.core.announce(path, None);
         self.core.tally.add(staged::complete(&layer, &plan, &lower)?);
         self.core.complete(path, Recipe::Staged(layer));

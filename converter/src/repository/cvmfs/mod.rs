@@ -1,13 +1,13 @@
 //! A CernVM-FS repository, written natively: no mount, no union file system, no root.
 //!
-//! Content becomes objects while a layer streams in; names wait in scratch databases and become catalogs when
-//! the change is committed, in one revision. Owners, devices, whiteouts and extended attributes are columns of
-//! a catalog, so everybody's result is the same as root's.
+//! Content becomes objects while a layer streams in; names wait in scratch databases and become catalogs, in
+//! one revision, when the change is committed. Owners, devices, whiteouts and extended attributes are columns
+//! of a catalog, so an ordinary user gets the same result as root.
 //!
 //! Trees are those of the [directory target](super::directory), entry by entry, except that:
-//! - hard links are links within one directory only; names in different directories are files of their own
-//!   with the same object. The format knows no others.
-//! - some names and attributes cannot be stored, or not be read by clients: see `remarks`.
+//! - hard links exist only within one directory, because the format has no others. Names in different
+//!   directories become separate files with the same object.
+//! - some names and attributes cannot be stored, or cannot be read by clients: see `remarks`.
 //!
 //! | file | what it is for |
 //! |---|---|
@@ -16,8 +16,8 @@
 //! | `writer` | unpacking an untrusted layer |
 //! | `editor` | adding files to a tree |
 //! | `staged` | trees in scratch databases, and the rules for layers |
-//! | `view` | trees to read, wherever they are, and writing them into catalogs |
-//! | `attributes`, `remarks` | owners, modes and extended attributes, and what of them is lost |
+//! | `view` | reading trees, wherever they are, and writing them into catalogs |
+//! | `attributes`, `remarks` | owners, modes and extended attributes, and which of them are lost |
 
 mod area;
 mod attributes;
@@ -43,21 +43,21 @@ use self::change::Change;
 use self::tree_path::tree_path;
 use super::{Error, Occupant, Place, Published, Repository, Result, Transaction};
 
-/// Entries above which a tree is split into nested catalogs, unless the user says otherwise.
+/// The number of entries above which a tree is split into nested catalogs, unless the user chooses another.
 const CATALOG_ENTRIES: u32 = 5_000;
-/// A directory with less than this part of the maximum below it is not worth a catalog of its own.
+/// A directory gets a nested catalog only if at least the maximum divided by this lies below it.
 const MINIMUM_PART: u64 = 50;
 
 /// A CernVM-FS repository to publish into.
 pub struct Cvmfs {
     name: String,
     place: Arc<Place>,
-    /// The newest revision when the repository was opened, or when a change began or was published last.
+    /// The newest revision when the repository was opened or when the last change began.
     newest: Mutex<Snapshot>,
 }
 
 impl Cvmfs {
-    /// Takes a repository. Without a `name` it has its own.
+    /// Makes a target of a repository. Without a `name` it is called by its own.
     ///
     /// # Errors
     /// If its newest revision cannot be read or trusted.

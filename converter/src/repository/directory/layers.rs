@@ -1,4 +1,4 @@
-//! Layers on disk as the rules for stacks of layers see them.
+//! The layers on which a layer lies, on disk.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! What is seen of directories that lie on each other.
 //!
-//! The rule is that of [`crate::tree`]. What it says of a name's kind and attributes hangs on the topmost
-//! directory that has the name; so the names of a merged directory are handed out as they are read, source by
-//! source, and of the upper sources nothing but their names is kept in memory.
+//! The rule is that of [`crate::tree`]. What a name is and what attributes it has depends only on the topmost
+//! directory that has the name. So the names of a merged directory are handed out as they are read, source by
+//! source, and only the names of the upper sources are kept in memory.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -14,7 +14,8 @@ use crate::repository::Result;
 use crate::repository::cvmfs::attributes::{class, strip};
 use crate::tree::{self, Listing, seen, stack};
 
-/// A directory that several trees contribute to. Marks of overlayfs and whiteouts have done their work in it.
+/// A directory to which several trees contribute. Whiteouts and marks of overlayfs have been applied and are
+/// not seen.
 #[derive(Clone)]
 pub(in super::super) struct Merged<D> {
     /// Topmost first.
@@ -23,8 +24,8 @@ pub(in super::super) struct Merged<D> {
 }
 
 impl<D: ReadDirectory> Merged<D> {
-    /// What is seen of trees, topmost first: an opaque root ends the stack. `bare` are the attributes of the
-    /// root if there is no tree.
+    /// What is seen of trees, topmost first: an opaque root ends the stack. `bare` gives the attributes of
+    /// the root if there is no tree.
     pub(in super::super) fn of(trees: Vec<D>, bare: Entry) -> Result<Self> {
         let mut classes = Vec::new();
         for (at, tree) in trees.iter().enumerate() {
@@ -71,7 +72,7 @@ impl<D: ReadDirectory> Merged<D> {
         Ok(())
     }
 
-    /// One name. If there are several sources, nothing is said of its hard links.
+    /// One name. Its hard links are not given if there are several sources.
     pub(super) fn child(&self, name: &[u8]) -> Result<Option<Child>> {
         for source in self.sources.iter() {
             let Some(child) = source.child(name)? else { continue };
@@ -115,7 +116,7 @@ impl<D: ReadDirectory> Merged<D> {
     }
 }
 
-/// What is seen of a name in the topmost directory that has it.
+/// What is seen of a name; `child` is from the topmost directory that has it.
 fn shown(mut child: Child) -> Result<Option<Child>> {
     match tree::Merged::from((class(&child.entry)?, ())) {
         tree::Merged::Whiteout => return Ok(None),
@@ -125,7 +126,7 @@ fn shown(mut child: Child) -> Result<Option<Child>> {
     Ok(Some(child))
 }
 
-/// New numbers for the groups of hard links in one directory, since those of two sources may be the same.
+/// New numbers for the groups of hard links in one directory, since two sources may use the same ones.
 #[derive(Default)]
 struct Groups(HashMap<(usize, u32), u32>);
 

@@ -1,4 +1,4 @@
-//! Trees to read, wherever they are: in a scratch database, in the repository, or several over each other.
+//! Reading trees, wherever they are: in a scratch database, in the repository, or several over each other.
 //!
 //! | file | what it is for |
 //! |---|---|

@@ -23,7 +23,7 @@ pub(in super::super) trait ReadDirectory: Clone {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) struct Child {
     pub(in super::super) name: Vec<u8>,
-    /// What it is. Names of one directory with the same group of hard links are names of one inode; how many
-    /// there are is not told.
+    /// What it is. Names in one directory with the same group of hard links are names of one inode; the
+    /// number of links is not given.
     pub(in super::super) entry: Entry,
 }
