@@ -174,7 +174,7 @@ pub enum LinkError {
     /// A hard link to the layer's root.
     #[error("a hard link to a directory")]
     Root,
-    /// A hard link to a `.wh.` name, which is no file.
+    /// A hard link to a `.wh.` name, which is not a file.
     #[error("the target is a whiteout or AUFS bookkeeping, not a file")]
     Whiteout,
     /// A hard link to something outside the layer, or any link to what Linux cannot store.

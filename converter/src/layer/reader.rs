@@ -89,7 +89,7 @@ impl LayerReader {
     /// The next entry; `None` at the end. Any content of the previous entry that has not been read is skipped.
     ///
     /// # Errors
-    /// If the blob cannot be read, is no tar, is hostile or over a limit.
+    /// If the blob cannot be read, is not a tar, is hostile, or exceeds a limit.
     pub fn next_entry(&mut self) -> Result<Option<Entry>> {
         self.guarded(Self::advance)
     }

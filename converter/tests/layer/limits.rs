@@ -42,7 +42,7 @@ fn at_the_limit_and_one_over() {
         Tar::new().member(Header::new(b'x', "x"), record).file("f", "").end()
     };
     let long = |size: usize| {
-        // Longer than a name may be: NULs at the end are no part of it.
+        // Longer than a name may be, but NULs at the end are not part of it.
         let name = [b"f".as_slice(), &vec![0; size - 1]].concat();
         Tar::new().member(Header::new(b'L', "L").gnu(), name).file("f", "").end()
     };

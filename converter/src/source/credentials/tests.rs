@@ -201,7 +201,7 @@ async fn helpers() {
     }
 }
 
-/// A `credsStore` that is not installed is passed over, a helper that is named for the registry is not.
+/// A `credsStore` that is not installed is ignored; a missing helper that is named for the registry is an error.
 #[tokio::test]
 async fn helpers_that_are_not_there() {
     let directory = tempfile::tempdir().unwrap();

@@ -8,7 +8,7 @@ use layer_layout::Digest;
 use super::session::{Request, Session};
 use crate::source::failure::Failure;
 
-/// Header with which a registry tells the digest of a manifest.
+/// The header in which a registry gives the digest of a manifest.
 const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 /// An answer as a whole; `None` if it is longer than `limit` bytes.
