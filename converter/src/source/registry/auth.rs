@@ -108,7 +108,7 @@ impl Authenticator {
                 };
                 let Credential::Password { username, password } = credential else {
                     let hint = format!("{origin} holds an identity token; log in with a password");
-                    return denied("the registry asks for a user name and a password", hint);
+                    return denied("the registry wants user name and password", hint);
                 };
                 let header = basic(&username, password.expose());
                 if used == Some(&header) {
@@ -119,7 +119,7 @@ impl Authenticator {
             }
             Err(offered) => Err(Failure::Denied {
                 url: show(url),
-                message: format!("the registry asks for an unsupported authentication ({offered})"),
+                message: format!("the registry wants an unknown authentication ({offered})"),
                 hint: "only Basic and Bearer tokens are supported".to_owned(),
             }),
         }
