@@ -1,5 +1,5 @@
-//! What can go wrong while an image is converted. Every variant names the thing, keeps its cause, and says
-//! what to do where that is not plain.
+//! What can go wrong while an image is converted. Every variant names what it is about, keeps its cause, and
+//! says what to do where that is not obvious.
 
 use layer_layout::{DiffId, LayerDigest};
 use tokio::task::JoinError;
@@ -12,13 +12,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Why an image was not converted.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The image could not be had from where it should come from.
+    /// The image could not be read from its source.
     #[error(transparent)]
     Source(#[from] source::Error),
-    /// The image could not be written to where it should go.
+    /// The image could not be written to the repository.
     #[error(transparent)]
     Repository(#[from] repository::Error),
-    /// A layer was not what its image promised, or is hostile, or could not be unpacked.
+    /// A layer is not what its image promises, is hostile, or could not be unpacked.
     #[error("layer {layer} of {image}")]
     Layer {
         /// The image as its user named it.
@@ -37,10 +37,10 @@ pub enum Error {
         /// What is wrong with it, and what to do.
         reason: String,
     },
-    /// A text or document was not what it has to be.
+    /// A text or document is malformed.
     #[error(transparent)]
     Layout(#[from] layer_layout::Error),
-    /// The user gave up.
+    /// The user interrupted the conversion.
     #[error("interrupted; nothing was published")]
     Cancelled,
     /// The user gave up while the commit was under way, and it did not come to an end.
@@ -75,8 +75,8 @@ impl From<JoinError> for Error {
 }
 
 impl Error {
-    /// What was wrong with a layer of `image`. What its source said is told as it is: that names image and
-    /// layer already.
+    /// The error for a layer of `image`. An error of its source is kept as it is, because it already names
+    /// the image and the layer.
     pub(crate) fn of_layer(image: &str, layer: LayerDigest, cause: LayerError) -> Self {
         let wrap = |cause: LayerError| Self::Layer {
             image: image.to_owned(),

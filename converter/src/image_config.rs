@@ -1,7 +1,7 @@
-//! What the conversion needs of an image's configuration (OCI image-spec, `config.md`).
+//! What the conversion needs from an image's configuration (OCI image-spec, `config.md`).
 //!
-//! Only these members are read, and leniently (`null` is absence): a member that is of no use here must not
-//! make an image unpublishable. The bytes themselves are kept and published unchanged.
+//! Only these members are read, and leniently (`null` counts as absent): a member that is not used here must
+//! not make an image unpublishable. The bytes themselves are kept and published unchanged.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub struct ImageConfig {
     pub diff_ids: Vec<DiffId>,
     /// `NAME=value` entries.
     pub env: Vec<String>,
-    /// Command that always runs.
+    /// The command that always runs.
     pub entrypoint: Vec<String>,
     /// Its default arguments, or the default command.
     pub cmd: Vec<String>,
@@ -66,7 +66,7 @@ impl ImageConfig {
     /// Parses a configuration.
     ///
     /// # Errors
-    /// If it is no JSON object with `rootfs.diff_ids`.
+    /// If it is not a JSON object with `rootfs.diff_ids`.
     pub fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         let document: Document = serde_json::from_slice(bytes)?;
         let Document { os, architecture, variant, config, rootfs } = document;

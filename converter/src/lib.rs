@@ -1,4 +1,4 @@
-//! The publisher: turns container images into directories of a repository.
+//! The publisher: turns container images into directories in a repository.
 //!
 //! Data flows one way:
 //!
@@ -12,7 +12,7 @@
 //! | [`layer`] | a layer tar as a stream of checked entries; no file system |
 //! | [`tree`] | the overlay rule: what is seen where layers lie on each other |
 //! | [`singularity`] | the files that Apptainer and Singularity expect in a root file system |
-//! | [`repository`] | where content goes, and how all of an image appears at once |
+//! | [`repository`] | where content goes, and how an image appears all at once |
 //! | [`convert`] | one image from its source into a repository |
 
 pub mod convert;

@@ -1,4 +1,4 @@
-//! Log lines on standard error, out of the way of progress bars.
+//! Log lines on standard error that do not disturb progress bars.
 
 use std::io::{self, IsTerminal, Write};
 

@@ -14,12 +14,12 @@ use rustix::fs::Mode;
 use cli::{Cli, Command};
 
 const EXIT_FAILED: u8 = 1;
-/// As in DUCC.
+/// The same as in DUCC.
 const EXIT_NO_REPOSITORY: u8 = 104;
 /// A shell's convention for a death by signal: 128 and the signal's number.
 const EXIT_SIGNAL_BASE: u8 = 128;
 
-/// What is published is for everybody to read; the modes of an image's own files are set as they are in it.
+/// Everybody may read what is published. Files of an image get their modes from the image, whatever the umask.
 const UMASK: u32 = 0o022;
 
 fn main() -> ExitCode {

@@ -1,4 +1,4 @@
-//! What a person sees while layers come in: bars on a terminal, log lines elsewhere.
+//! What a person sees while layers arrive: bars on a terminal, log lines elsewhere.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
 use layer_layout::LayerDigest;
 
-/// Time between two log lines about a layer that is still coming in.
+/// Time between two log lines about a layer that is still arriving.
 const LINE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How progress is shown.
@@ -14,7 +14,7 @@ const LINE_INTERVAL: Duration = Duration::from_secs(30);
 pub enum Style {
     /// A bar for each layer, on standard error.
     Bars,
-    /// A log line when a layer is done, and now and then before.
+    /// A log line when a layer is done, and one now and then before.
     Lines,
     /// Nothing.
     Quiet,
@@ -33,7 +33,7 @@ impl Progress {
         Self { style, bars: MultiProgress::new() }
     }
 
-    /// Runs `write` while no bar is on the screen, so that text and bars do not mix.
+    /// Runs `write` while the bars are off the screen, so that text and bars do not mix.
     pub fn suspend<T>(&self, write: impl FnOnce() -> T) -> T {
         match self.style {
             Style::Bars => self.bars.suspend(write),
@@ -41,7 +41,7 @@ impl Progress {
         }
     }
 
-    /// Begins a layer of `size` bytes (as the registry serves it).
+    /// Begins a layer, of `size` bytes as the registry serves it.
     pub fn layer(&self, digest: &LayerDigest, size: u64) -> LayerProgress {
         let bar = match self.style {
             Style::Bars => {
@@ -68,7 +68,7 @@ impl Progress {
 fn bar_style() -> ProgressStyle {
     const TEMPLATE: &str =
         "{prefix} [{bar:30}] {bytes:>10}/{total_bytes:10} {binary_bytes_per_sec:>12} {msg}";
-    ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar())
+    ProgressStyle::with_template(TEMPLATE).expect("the template is well-formed")
 }
 
 /// The first twelve hex digits, as container tools show digests to people.
@@ -76,7 +76,7 @@ fn short(digest: &LayerDigest) -> String {
     digest.hex()[..12].to_owned()
 }
 
-/// The progress of one layer. Clones show the same layer.
+/// The progress of one layer, shared by clones.
 #[derive(Debug, Clone)]
 pub struct LayerProgress {
     digest: LayerDigest,
@@ -94,7 +94,7 @@ struct State {
 }
 
 impl LayerProgress {
-    /// Tells of `bytes` more that have come in.
+    /// Reports that `bytes` more have arrived.
     pub fn received(&self, bytes: u64) {
         if let Some(bar) = &self.bar {
             bar.inc(bytes);
@@ -104,16 +104,17 @@ impl LayerProgress {
         if self.lines && state.last_line.elapsed() >= LINE_INTERVAL {
             state.last_line = Instant::now();
             let (received, size) = (state.received, self.size);
-            tracing::info!(layer = %self.digest, received, size, "layer is coming in");
+            tracing::info!(layer = %self.digest, received, size, "layer is arriving");
         }
     }
 
-    /// Bytes that have come in, retried ones included.
+    /// Bytes that have arrived, repeated ones included.
     pub fn total(&self) -> u64 {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).received
     }
 
-    /// Tells that the layer is verified and unpacked to `unpacked` bytes of tar.
+    /// Reports that the layer has been verified and unpacked; `unpacked` is the size of its uncompressed tar
+    /// in bytes.
     pub fn done(&self, unpacked: u64) {
         if let Some(bar) = &self.bar {
             bar.finish_with_message(format!("unpacked {}", HumanBytes(unpacked)));
@@ -127,5 +128,15 @@ impl LayerProgress {
                 HumanBytes(rate)
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_of_bars_is_well_formed() {
+        bar_style();
     }
 }

@@ -3,10 +3,10 @@
 use layer_layout::{ConfigDigest, DiffId, Digest, LayerDigest};
 use serde::Serialize;
 
-/// One conversion. Sizes are bytes.
+/// The report on one conversion. Sizes are in bytes.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// The image as it was asked for.
+    /// The image as the user named it.
     pub image: String,
     /// How it ended.
     pub status: Status,
@@ -24,11 +24,11 @@ pub struct Report {
     pub public_path: Option<String>,
     /// The layers, base first, each digest once.
     pub layers: Vec<Layer>,
-    /// Layers that came from the source in this run.
+    /// Number of layers that this run fetched from the source.
     pub layers_fetched: usize,
-    /// Layers that the repository already had.
+    /// Number of layers that the repository already had.
     pub layers_skipped: usize,
-    /// Bytes of layers that came from the source, retries included.
+    /// Bytes of layers that this run fetched from the source, retries included.
     pub bytes_in: u64,
     /// Bytes of the uncompressed tars that were unpacked.
     pub bytes_out: u64,
@@ -37,7 +37,7 @@ pub struct Report {
     /// The thin image, if one was asked for and is in its registry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thin: Option<Thin>,
-    /// What a reader should know although nothing failed.
+    /// What a user should know although nothing failed.
     pub remarks: Vec<String>,
     /// What went wrong, with its causes.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,9 +50,9 @@ pub struct Report {
 pub enum Status {
     /// Something new is in the repository.
     Converted,
-    /// Everything that was asked for was there.
+    /// Everything that was asked for was already there.
     UpToDate,
-    /// What was asked for is not all there.
+    /// Something that was asked for is missing.
     Failed,
 }
 
@@ -65,7 +65,7 @@ pub struct Layer {
     pub diff_id: DiffId,
     /// Size of the blob in bytes.
     pub size: u64,
-    /// Whether it came from the source in this run.
+    /// Whether this run fetched it from the source.
     pub fetched: bool,
 }
 
@@ -76,12 +76,12 @@ pub struct Thin {
     pub reference: String,
     /// Digest of its manifest.
     pub digest: Digest,
-    /// Whether this run pushed it; otherwise it was there.
+    /// Whether this run pushed it; otherwise the registry already had it.
     pub pushed: bool,
 }
 
 impl Report {
-    /// A report on `image` of which nothing is known yet.
+    /// A report on `image`, about which nothing is known yet.
     pub fn new(image: String) -> Self {
         Self {
             image,

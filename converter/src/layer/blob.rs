@@ -1,69 +1,21 @@
 //! A layer blob as its uncompressed stream.
 //!
-//! The compression is found by the blob's first bytes, as all container engines do, because media types are
-//! often wrong. Formats: gzip (RFC 1952, any number of members) and zstd (RFC 8878, any number of frames,
+//! The compression is recognized by the blob's first bytes, as in all container engines, because media types
+//! are often wrong. Formats: gzip (RFC 1952, any number of members) and zstd (RFC 8878, any number of frames,
 //! skippable ones included), the two compressions of OCI image-spec, `layer.md`. Both are read to the real
-//! end of the blob: what follows the last member or frame and is not another one is an error, as in Go's
-//! `compress/gzip` and klauspost's `zstd`, which container engines read layers with.
+//! end of the blob: anything after the last member or frame is an error, as in Go's `compress/gzip` and
+//! klauspost's `zstd`, with which container engines read layers.
 
-use std::fmt;
 use std::io::{self, BufReader, Chain, Cursor, Read};
 
 use flate2::bufread::MultiGzDecoder;
 use zstd::stream::read::Decoder as ZstdDecoder;
 
+use super::compression::{Compression, LONGEST_MAGIC};
 use super::error::{Error, Result};
 
-/// Compressed bytes read at once.
+/// How many compressed bytes are read at a time.
 const INPUT_BUFFER: usize = 128 << 10;
-
-const GZIP: &[u8] = &[0x1f, 0x8b, 0x08];
-const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
-/// The last three bytes of a skippable zstd frame's magic number; the first is 0x50 to 0x5f.
-const ZSTD_SKIPPABLE: &[u8] = &[0x2a, 0x4d, 0x18];
-
-/// Compressions that people put into layers and that no specification allows: told by name, because "no tar
-/// header" would not help.
-const OTHERS: [(&[u8], &str); 2] = [(b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz")];
-const LONGEST_MAGIC: usize = 6;
-
-/// How a blob is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compression {
-    /// Not at all.
-    Plain,
-    /// RFC 1952.
-    Gzip,
-    /// RFC 8878.
-    Zstd,
-}
-
-impl fmt::Display for Compression {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Plain => "plain",
-            Self::Gzip => "gzip",
-            Self::Zstd => "zstd",
-        })
-    }
-}
-
-impl Compression {
-    fn detect(start: &[u8]) -> Result<Self> {
-        if let Some((_, name)) = OTHERS.iter().find(|(magic, _)| start.starts_with(magic)) {
-            return Err(Error::Compression { name });
-        }
-        let skippable =
-            matches!(start, [0x50..=0x5f, rest @ ..] if rest.starts_with(ZSTD_SKIPPABLE));
-        Ok(if start.starts_with(GZIP) {
-            Self::Gzip
-        } else if start.starts_with(ZSTD) || skippable {
-            Self::Zstd
-        } else {
-            Self::Plain
-        })
-    }
-}
 
 type Input<R> = BufReader<Source<Chain<Cursor<Vec<u8>>, R>>>;
 
@@ -83,7 +35,8 @@ impl<R: Read> Blob<R> {
     pub(super) fn new(mut blob: R, zstd_window_log: u32) -> Result<Self> {
         let mut start = Vec::with_capacity(LONGEST_MAGIC);
         blob.by_ref().take(LONGEST_MAGIC as u64).read_to_end(&mut start).map_err(Error::Read)?;
-        let compression = Compression::detect(&start)?;
+        let compression =
+            Compression::detect(&start).map_err(|name| Error::Compression { name })?;
         let source = Source { inner: Cursor::new(start).chain(blob), failed: false };
         let input = BufReader::with_capacity(INPUT_BUFFER, source);
         let decoder = match compression {
@@ -115,8 +68,8 @@ impl<R: Read> Blob<R> {
         }
     }
 
-    /// Tells an error of the blob's reader from one of its content. Broken content is often only how damage
-    /// of the blob shows first, so its reader is asked for the rest: it knows what the digest should be.
+    /// Distinguishes an error of the blob's reader from one in its content. Broken content is often the first
+    /// sign of a damaged blob, so the rest is read, too: the blob's reader knows what the digest should be.
     fn explain(&mut self, cause: io::Error) -> Error {
         let (compression, input) = match &mut self.decoder {
             Decoder::Plain(input) => (Compression::Plain, input),
@@ -133,7 +86,7 @@ impl<R: Read> Blob<R> {
     }
 }
 
-/// Remembers that it was the blob's reader that failed.
+/// Remembers whether the blob's reader has failed.
 struct Source<R> {
     inner: R,
     failed: bool,

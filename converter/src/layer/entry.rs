@@ -1,4 +1,4 @@
-//! What a layer says about one name.
+//! An entry of a layer: a name, what it is, and its attributes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::fmt;
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct LayerPath(Vec<u8>);
 
-/// Why bytes of a tar are no path inside a layer.
+/// Why bytes of a tar are not a path inside a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
     /// A `..` component, which could lead out of the layer.
@@ -30,8 +30,8 @@ impl LayerPath {
     /// The root directory of the layer.
     pub const ROOT: Self = Self(Vec::new());
 
-    /// Cleans a path of a tar. A leading `/` and `./` say nothing in a layer and are dropped, as all
-    /// container engines do.
+    /// Cleans a path of a tar. A leading `/` or `./` means nothing in a layer and is dropped, as in all
+    /// container engines.
     ///
     /// # Errors
     /// If the path could leave the layer or cannot be stored.
@@ -57,7 +57,7 @@ impl LayerPath {
         Ok(Self(path))
     }
 
-    /// The bytes, components joined by `/`.
+    /// The path's bytes: the components, joined by `/`.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -67,7 +67,7 @@ impl LayerPath {
         self.0.is_empty()
     }
 
-    /// The components from the top.
+    /// The components, beginning at the root.
     pub fn components(&self) -> impl Iterator<Item = &[u8]> {
         self.0.split(|&b| b == b'/').filter(|name| !name.is_empty())
     }
@@ -111,19 +111,19 @@ impl fmt::Debug for LayerPath {
 pub struct Timestamp {
     /// Whole seconds since 1970-01-01T00:00:00Z, rounded towards the past.
     pub seconds: i64,
-    /// Nanoseconds on top.
+    /// Nanoseconds after that.
     pub nanoseconds: u32,
 }
 
 /// Extended attributes: full name (for instance `security.capability`) to value.
 pub type Xattrs = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// What a name carries besides its content.
+/// The attributes of a name, apart from its content.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Metadata {
     /// Permission bits with setuid, setgid and sticky; no type bits.
     pub mode: u32,
-    /// Owner; never `u32::MAX`, which `chown` takes for "leave it".
+    /// Owner; never `u32::MAX`, with which `chown` leaves the owner as it is.
     pub uid: u32,
     /// Group; never `u32::MAX`.
     pub gid: u32,
@@ -143,12 +143,12 @@ pub enum Kind {
         /// Size of the content in bytes, holes included.
         size: u64,
     },
-    /// A symbolic link; the target is any non-empty text without NUL.
+    /// A symbolic link.
     Symlink {
-        /// What the link says, uninterpreted.
+        /// The target as it stands in the tar: any non-empty bytes without NUL.
         target: Vec<u8>,
     },
-    /// A further name of a file of this layer or of a lower one.
+    /// Another name of a file in this layer or a lower one.
     HardLink {
         /// The other name.
         target: LayerPath,
@@ -169,21 +169,21 @@ pub enum Kind {
     },
     /// A named pipe.
     Fifo,
-    /// The path does not exist from this layer on, unless the layer itself has it. A `.wh.` name of the tar,
-    /// or the character device 0:0, which overlayfs takes for the same.
+    /// Whatever the lower layers have at the path is hidden. In the tar this is a `.wh.` name, or the
+    /// character device 0:0, which overlayfs uses for the same.
     Whiteout,
-    /// The path is a directory in which nothing of the lower layers is seen.
+    /// The path is a directory in which everything from the lower layers is hidden.
     Opaque,
 }
 
 /// One entry of a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Where.
+    /// Its path. For [`Kind::Whiteout`] and [`Kind::Opaque`], that on which they act, not a `.wh.` name.
     pub path: LayerPath,
-    /// What. For [`Kind::Whiteout`] and [`Kind::Opaque`], `path` is the name they act on, not a `.wh.` one.
+    /// What it is.
     pub kind: Kind,
-    /// Its attributes; without meaning for hard links, whiteouts and opaque marks.
+    /// Its attributes; meaningless for hard links, whiteouts and opaque marks.
     pub metadata: Metadata,
 }
 

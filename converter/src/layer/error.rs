@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use super::blob::Compression;
+use super::compression::Compression;
 use super::entry::PathError;
 
 /// The result of this room's fallible functions.
@@ -12,48 +12,48 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// A layer that cannot or must not be unpacked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The blob could not be read. The cause is what its reader said, unchanged.
+    /// The blob could not be read. The cause is its reader's error, unchanged.
     #[error("cannot read the layer's blob")]
     Read(#[source] io::Error),
     /// The blob's compressed data is broken, ends early or is followed by something else.
-    #[error("the layer's {compression} data is broken; publish the image anew")]
+    #[error("the layer's {compression} data is broken; publish the image again")]
     Decompress {
-        /// The format that the blob's first bytes announce.
+        /// The format according to the blob's first bytes.
         compression: Compression,
-        /// What the decompressor says.
+        /// The decompressor's error.
         #[source]
         cause: io::Error,
     },
     /// The blob has a compression that image layers do not have.
     #[error(
-        "the layer is compressed with {name}; a layer is gzip, zstd or plain tar: build the image anew"
+        "the layer is compressed with {name}; a layer is gzip, zstd or plain tar: rebuild the image"
     )]
     Compression {
-        /// The compression that the blob's first bytes announce.
+        /// The compression according to the blob's first bytes.
         name: &'static str,
     },
     /// The tar ends in the middle of something.
     #[error("the layer's tar ends early, {within}")]
     Truncated {
-        /// In the middle of what.
+        /// Where it ends.
         within: Within,
     },
-    /// A header is not a tar header: its checksum does not fit its bytes.
+    /// A header is not a tar header: its checksum does not match its bytes.
     #[error("no tar header at byte {offset}, {within}: its checksum is wrong")]
     Checksum {
-        /// Where in the uncompressed layer.
+        /// Offset in the uncompressed layer, in bytes.
         offset: u64,
-        /// Near what.
+        /// Where in the tar.
         within: Within,
     },
     /// A header field or PAX record has a value that makes no sense.
     #[error("entry {entry}: its {field} is {value:?}: {reason}")]
     Field {
-        /// Whose.
+        /// Name of the entry.
         entry: EntryName,
-        /// Name of the header field, or keyword of the PAX record.
+        /// Name of the header field or PAX record.
         field: &'static str,
-        /// What it says.
+        /// The value.
         value: EntryName,
         /// Why that is not accepted.
         reason: &'static str,
@@ -61,14 +61,14 @@ pub enum Error {
     /// A PAX header is not a sequence of `<length> <keyword>=<value>` records.
     #[error("the PAX header at byte {offset} is broken at its byte {position}: {reason}")]
     Pax {
-        /// Where the header's content begins in the uncompressed layer.
+        /// Offset of the header's content in the uncompressed layer, in bytes.
         offset: u64,
-        /// Where in the header's content.
+        /// Offset in the header's content, in bytes.
         position: usize,
         /// What is wrong there.
         reason: &'static str,
     },
-    /// A name is no path inside the layer.
+    /// A name is not a path inside the layer.
     #[error("entry {entry}: {cause}")]
     Path {
         /// The name.
@@ -82,7 +82,7 @@ pub enum Error {
         /// The name.
         entry: EntryName,
     },
-    /// A name that begins with `.wh.` removes nothing that can be named.
+    /// A name that begins with `.wh.` cannot be a whiteout.
     #[error("entry {entry}: {reason}")]
     Whiteout {
         /// The name.
@@ -90,7 +90,7 @@ pub enum Error {
         /// Why.
         reason: &'static str,
     },
-    /// A link leads nowhere.
+    /// A link has a target that no link can have.
     #[error("entry {entry}: links to {target:?}: {reason}")]
     Link {
         /// The name.
@@ -100,7 +100,7 @@ pub enum Error {
         /// Why that is not accepted.
         reason: LinkError,
     },
-    /// A type flag that has no meaning in an image.
+    /// An entry has a type that has no meaning in an image.
     #[error("entry {entry}: unknown tar entry type {:?}", char::from(*flag))]
     Type {
         /// The name.
@@ -108,7 +108,7 @@ pub enum Error {
         /// The flag.
         flag: u8,
     },
-    /// The map of a sparse file contradicts the file or itself.
+    /// The map of a sparse file contradicts the file, or itself.
     #[error("entry {entry}: broken map of a sparse file: {reason}")]
     Sparse {
         /// The name.
@@ -116,14 +116,14 @@ pub enum Error {
         /// What is wrong.
         reason: &'static str,
     },
-    /// The layer asks for more than [`Limits`](super::Limits) allow.
+    /// The layer exceeds the [`Limits`](super::Limits).
     #[error(
         "{within}: {what} exceeds the limit of {limit}; raise the limit if the image is to be trusted"
     )]
     Limit {
         /// Where.
         within: Within,
-        /// Of what there is too much, with its unit.
+        /// What exceeds the limit, with its unit.
         what: &'static str,
         /// The limit.
         limit: u64,
@@ -131,13 +131,13 @@ pub enum Error {
     /// The thread that decompresses could not be started.
     #[error("cannot start a thread; is a limit on processes or memory too low?")]
     Thread(#[source] io::Error),
-    /// Reading went on after an error. What would follow cannot be trusted.
-    #[error("the layer was read on after an error")]
+    /// Reading continued after an error. What would follow cannot be trusted.
+    #[error("reading the layer continued after an error")]
     Failed,
 }
 
 impl Error {
-    /// Whether damage on the blob's way here is a likely cause. Names and limits say what somebody meant.
+    /// Whether damage to the blob is a likely cause. Bad names and exceeded limits are rather intended.
     pub(super) fn may_be_damage(&self) -> bool {
         matches!(
             self,
@@ -152,7 +152,7 @@ impl Error {
 }
 
 impl From<Error> for io::Error {
-    /// What a content's reader says: errors of the blob's reader unchanged, others as invalid data with the
+    /// For readers of content: errors of the blob's reader come unchanged, others as invalid data with the
     /// [`Error`] inside.
     fn from(error: Error) -> Self {
         match error {
@@ -174,22 +174,22 @@ pub enum LinkError {
     /// A hard link to the layer's root.
     #[error("a hard link to a directory")]
     Root,
-    /// A hard link to a `.wh.` name, which is no file.
+    /// A hard link to a `.wh.` name, which is not a file.
     #[error("the target is a whiteout or AUFS bookkeeping, not a file")]
     Whiteout,
-    /// A hard link to something outside of the layer, or any link to what Linux cannot store.
+    /// A hard link to something outside the layer, or any link to what Linux cannot store.
     #[error(transparent)]
     Path(#[from] PathError),
 }
 
-/// The place of an error, as far as it is known.
+/// Where in a layer something went wrong, as far as known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Within {
-    /// In all of it.
+    /// In the whole layer.
     Layer,
     /// Before the first entry.
     Start,
-    /// In or at an entry: its header, its content, what is attached to it.
+    /// In an entry: its header, its content, or a header about it.
     Entry(EntryName),
     /// Between this entry and the next one.
     After(EntryName),
@@ -206,17 +206,17 @@ impl fmt::Display for Within {
     }
 }
 
-/// Bytes of a tar for a message: escaped, and cut if they are long. Not a path to be used.
+/// Bytes of a tar as a message shows them: escaped, and cut if they are long. Not to be used as a path.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EntryName(Vec<u8>);
 
 impl EntryName {
-    /// Enough to recognize a name.
+    /// The number of bytes that are shown: enough to recognize a name.
     const SHOWN: usize = 256;
 
     /// Bytes as they stand in the tar.
     pub(super) fn new(bytes: &[u8]) -> Self {
-        // One byte more tells that something was cut.
+        // One byte more than shown, to know whether something was cut.
         Self(bytes[..bytes.len().min(Self::SHOWN + 1)].to_vec())
     }
 }

@@ -1,15 +1,15 @@
 //! The 512 bytes before each member of a tar.
 //!
-//! Rules: POSIX `pax` ("ustar Interchange Format"), the GNU tar manual ("Basic Tar Format"), and where
-//! those leave it open Go's `archive/tar`, which container engines unpack layers with: the same DiffID must
-//! give the same files everywhere. The `tar` crate's header types are not used because they read neither
-//! negative numbers nor signed checksums, accept numbers that overflow, and take an unusual version field
-//! for the V7 format, which drops the prefix of long names.
+//! Rules: POSIX `pax` ("ustar Interchange Format"), the GNU tar manual ("Basic Tar Format"), and where those
+//! leave something open Go's `archive/tar`, with which container engines unpack layers: the same DiffID must
+//! give the same files everywhere. The header types of the `tar` crate are not used because they read neither
+//! negative numbers nor signed checksums, accept numbers that overflow, and treat a header with an unusual
+//! version field as V7, which loses the prefix of long names.
 
 use std::ops::Range;
 
 use super::error::{EntryName, Error, Result};
-use super::number;
+use super::number::{self, before_nul};
 use super::stream::BLOCK;
 
 pub(super) type Block = [u8; BLOCK];
@@ -33,20 +33,20 @@ const STAR_TRAILER: Range<usize> = 508..512;
 const GNU_ATIME: Range<usize> = 345..357;
 const GNU_CTIME: Range<usize> = 357..369;
 
-/// Which fields a header has behind the old ones.
+/// Which fields a header has after the oldest ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     /// None: as in Unix V7.
     Old,
     /// POSIX: owner names, devices, prefix.
     Ustar,
-    /// As POSIX, but times behind a shorter prefix.
+    /// As POSIX, but with a shorter prefix and times after it.
     Star,
     /// GNU: owner names, devices, times, sparse map.
     Gnu,
 }
 
-/// A checked header.
+/// A parsed header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) format: Format,
@@ -54,7 +54,7 @@ pub(super) struct Header {
     pub(super) name: Vec<u8>,
     pub(super) link_name: Vec<u8>,
     pub(super) flag: u8,
-    /// All bits as they stand there.
+    /// All bits, as they stand in the field.
     pub(super) mode: i64,
     pub(super) uid: i64,
     pub(super) gid: i64,
@@ -62,11 +62,11 @@ pub(super) struct Header {
     pub(super) size: u64,
     /// Seconds since 1970.
     pub(super) mtime: i64,
-    /// Major and minor number; `None` where the format or the type has none.
+    /// Major and minor number; `None` if the format or the type has none.
     pub(super) device: Option<(i64, i64)>,
 }
 
-/// Whether the checksum fits. Old tars added up signed bytes.
+/// Whether the checksum is right. Some old programs added up signed bytes.
 pub(super) fn checksum_fits(block: &Block) -> bool {
     let (mut unsigned, mut signed) = (0i64, 0i64);
     for (at, &byte) in block.iter().enumerate() {
@@ -77,10 +77,10 @@ pub(super) fn checksum_fits(block: &Block) -> bool {
     number::octal(&block[CHECKSUM]).is_some_and(|given| given == unsigned || given == signed)
 }
 
-/// Takes a block apart whose checksum fits.
+/// Parses a block whose checksum is right.
 ///
 /// # Errors
-/// If a number is none.
+/// If a numeric field is not a number.
 pub(super) fn parse(block: &Block) -> Result<Header> {
     let format = format(block);
     let name = full_name(block, format);
@@ -111,7 +111,7 @@ pub(super) fn parse(block: &Block) -> Result<Header> {
         }
         _ => None,
     };
-    let link_name = text(&block[LINK_NAME]).to_vec();
+    let link_name = before_nul(&block[LINK_NAME]).to_vec();
     Ok(Header { format, name, link_name, flag, mode, uid, gid, size, mtime, device })
 }
 
@@ -125,25 +125,20 @@ fn format(block: &Block) -> Format {
 }
 
 fn full_name(block: &Block, format: Format) -> Vec<u8> {
-    let name = text(&block[NAME]);
+    let name = before_nul(&block[NAME]);
     let prefix = match format {
         Format::Old => &[],
-        Format::Ustar => text(&block[PREFIX]),
-        Format::Star => text(&block[STAR_PREFIX]),
-        // Go before 1.8, and so Docker before 1.13, wrote a prefix into GNU headers, where two times
-        // belong. Such layers are still around (golang.org/issue/12594).
+        Format::Ustar => before_nul(&block[PREFIX]),
+        Format::Star => before_nul(&block[STAR_PREFIX]),
+        // Go before 1.8, and so Docker before 1.13, wrote a prefix into GNU headers, in place of two times.
+        // Such layers still exist (golang.org/issue/12594).
         Format::Gnu => {
             let times = [GNU_ATIME, GNU_CTIME].map(|field| number::field(&block[field]));
-            match text(&block[PREFIX]) {
+            match before_nul(&block[PREFIX]) {
                 prefix if times.contains(&None) && prefix.is_ascii() => prefix,
                 _ => &[],
             }
         }
     };
     if prefix.is_empty() { name.to_vec() } else { [prefix, b"/", name].concat() }
-}
-
-/// A text field: up to the first NUL.
-fn text(field: &[u8]) -> &[u8] {
-    field.split(|&b| b == 0).next().unwrap_or_default()
 }

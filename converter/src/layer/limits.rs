@@ -1,27 +1,27 @@
 //! Bounds against decompression bombs.
 
-/// What a layer may ask for at most. An excess is an error before anything of that size is allocated or
-/// handed out.
+/// The most that a layer may ask for. Exceeding a limit is an error, before anything of that size is
+/// allocated or handed out.
 ///
-/// The defaults are far above real images; they are there so that a small hostile blob cannot fill a disk
-/// or keep a converter busy for days.
+/// The defaults are far above what real images need. They keep a small hostile blob from filling a disk or
+/// keeping a converter busy for days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Entries of the tar, dropped ones included.
+    /// Number of entries of the tar, dropped ones included.
     pub entries: u64,
-    /// Bytes of one file, holes included.
+    /// Size of one file in bytes, holes included.
     pub file_size: u64,
-    /// Bytes of the uncompressed tar stream; and also of all files together, holes included (a sparse
-    /// file's size costs no bytes of the tar).
+    /// Size of the uncompressed tar stream in bytes, and also of all files together, holes included (the
+    /// holes of sparse files take no bytes of the tar).
     pub unpacked_size: u64,
-    /// Components of a path.
+    /// Number of components of a path.
     pub path_depth: usize,
-    /// Bytes of one PAX header, one GNU long name, or one sparse map. It is all that is ever held in memory
-    /// at once; Go's `archive/tar`, and so every container engine, accepts 1 MiB.
+    /// Size of one PAX header, GNU long name, or sparse map in bytes. No more than this is held in memory at
+    /// once. Go's `archive/tar`, and so every container engine, accepts 1 MiB.
     pub header_size: u64,
-    /// Binary logarithm of the window, hence the memory in bytes, that a zstd frame may ask for. 26 (64 MiB)
-    /// keeps three layers at a time below 256 MiB; zstd itself asks for 8 MiB at its level 19 and for more
-    /// only with `--ultra` or `--long`.
+    /// Binary logarithm of the window size, and so of the memory in bytes, that a zstd frame may ask for. 26
+    /// (64 MiB) keeps three layers at a time below 256 MiB; zstd itself asks for 8 MiB at its level 19, and
+    /// for more only with `--ultra` or `--long`.
     pub zstd_window_log: u32,
 }
 

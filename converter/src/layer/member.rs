@@ -1,21 +1,21 @@
-//! One member of a tar: a header together with the headers before it that are about it.
+//! One member of a tar: a header together with the preceding headers that describe it.
 //!
-//! What may stand there and what it means in an image:
+//! The types, and what they mean in an image:
 //!
 //! | type | read as |
 //! |---|---|
-//! | `0`, NUL, `7` (contiguous) | a file; without content and with a `/` at its name's end a directory, as old tars have it |
+//! | `0`, NUL, `7` (contiguous) | a file; a directory if it has no content and its name ends with `/`, as in old tars |
 //! | `S` in a GNU header | a sparse file |
-//! | `1` | a hard link; the target counts from the layer's root, as names do |
+//! | `1` | a hard link; its target is relative to the layer's root, as names are |
 //! | `2`, `5`, `6` | a symlink, a directory, a fifo |
 //! | `3`, `4` | a device; the character device 0:0 is a whiteout |
 //! | others | an error, as in containerd |
 //!
-//! Types `1` to `6` have no content whatever their size field says (Go's `archive/tar`).
+//! Types `1` to `6` have no content, whatever their size field says (Go's `archive/tar`).
 //!
-//! The character device 0:0 is how overlayfs stores a whiteout. containerd makes such a device as it stands
-//! in the tar, so that the kernel hides the name in every container; [`Kind::Whiteout`] says the same, also
-//! to who reads the layer without overlayfs.
+//! The character device 0:0 is how overlayfs stores a whiteout. containerd unpacks such a device as it is, so
+//! the kernel hides the name in every container; [`Kind::Whiteout`] says the same, also to a reader of the
+//! layer that does not use overlayfs.
 
 use layer_layout::overlay::WHITEOUT_DEVICE;
 
@@ -25,7 +25,7 @@ use super::header::Header;
 use super::pax::Records;
 use super::whiteout::{self, Meaning};
 
-/// Permissions, setuid, setgid, sticky: all bits of a mode that are not the type.
+/// Permissions, setuid, setgid, sticky: all bits of a mode except the type.
 const MODE_MASK: i64 = 0o7777;
 
 /// Linux `limits.h`: the longest target of a symlink, PATH_MAX without the closing NUL.
@@ -35,21 +35,21 @@ const SYMLINK_MAX: usize = 4095;
 const MAJOR_MAX: i64 = 0xfff;
 const MINOR_MAX: i64 = 0xf_ffff;
 
-/// A header and all that belongs to it.
+/// A header and everything that belongs to it.
 pub(super) struct Member {
     pub(super) header: Header,
     pub(super) records: Records,
-    /// The name that counts, not cleaned.
+    /// The name that applies, not cleaned.
     pub(super) name: Vec<u8>,
-    /// The link target that counts, as it stands there.
+    /// The link target that applies, not cleaned.
     link: Vec<u8>,
-    /// Bytes of content in the stream.
+    /// Size of the content in the stream, in bytes.
     pub(super) stored: u64,
 }
 
 impl Member {
-    /// Puts together what belongs together. The order of precedence is Go's: header, PAX, GNU long name,
-    /// name of a sparse file.
+    /// Combines what belongs together. The precedence is that of Go, the weakest first: header, PAX, GNU long
+    /// name, name of a sparse file.
     pub(super) fn new(
         header: Header,
         records: Records,
@@ -79,12 +79,13 @@ impl Member {
         Ok(Self { header, records, name, link, stored })
     }
 
-    /// Whether it is a regular file, or a directory that looks like one.
+    /// Whether it is a regular file, or a directory with the type of one.
     pub(super) fn is_file(&self) -> bool {
         matches!(self.header.flag, b'0' | 0 | b'7')
     }
 
-    /// As an entry; `None` if it is to be dropped. `size` is that of the file with its holes.
+    /// The member as an entry; `None` if it is to be dropped. `size` is the file's size in bytes, holes
+    /// included.
     pub(super) fn entry(&self, size: u64) -> Result<Option<Entry>> {
         let path = LayerPath::clean(&self.name)
             .map_err(|cause| Error::Path { entry: self.shown(), cause })?;
@@ -176,7 +177,7 @@ impl Member {
 
     fn metadata(&self) -> Result<Metadata> {
         let header = &self.header;
-        let mode = u32::try_from(header.mode & MODE_MASK).unwrap_or_default();
+        let mode = u32::try_from(header.mode & MODE_MASK).expect("the mask leaves twelve bits");
         let uid = self.owner("uid", self.records.uid(&self.name)?, header.uid)?;
         let gid = self.owner("gid", self.records.gid(&self.name)?, header.gid)?;
         let mtime = self
@@ -186,7 +187,7 @@ impl Member {
         Ok(Metadata { mode, uid, gid, mtime, xattrs: self.records.xattrs(&self.name)? })
     }
 
-    /// An owner that `chown` can set: its -1 means "leave it".
+    /// An owner that `chown` can set: -1 would leave the owner as it is.
     fn owner(&self, field: &'static str, record: Option<u64>, header: i64) -> Result<u32> {
         let number = record.map_or(i128::from(header), i128::from);
         match u32::try_from(number) {

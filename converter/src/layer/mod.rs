@@ -8,9 +8,10 @@
 //! ```
 //!
 //! Where the tar formats leave something open, layers are read as Go's `archive/tar` and containerd read
-//! them, because one DiffID must give the same files on every node, whoever unpacks it.
+//! them, because one DiffID must give the same files on every node, no matter which program unpacks it.
 
 mod blob;
+mod compression;
 mod entry;
 mod error;
 mod header;
@@ -24,7 +25,7 @@ mod sparse;
 mod stream;
 mod whiteout;
 
-pub use blob::Compression;
+pub use compression::Compression;
 pub use entry::{Entry, Kind, LayerPath, Metadata, PathError, Timestamp, Xattrs};
 pub use error::{EntryName, Error, LinkError, Result, Within};
 pub use limits::Limits;

@@ -8,8 +8,8 @@ use super::entry::Timestamp;
 const NANOSECOND_DIGITS: usize = 9;
 const SECOND: i64 = 1_000_000_000;
 
-/// A numeric header field: octal text between spaces and NULs, or base-256 (big-endian two's complement
-/// after a set top bit). An empty field is 0. `None` if it is neither or does not fit.
+/// A numeric header field: octal text between spaces and NULs, or base-256 (the top bit is set, and the rest
+/// is a big-endian two's complement). An empty field is 0. `None` if it is neither, or out of range.
 pub(super) fn field(field: &[u8]) -> Option<i64> {
     match field.first() {
         Some(first) if first & 0x80 != 0 => base256(field),
@@ -17,13 +17,19 @@ pub(super) fn field(field: &[u8]) -> Option<i64> {
     }
 }
 
-/// An octal header field, as [`field`] but without base-256 (the checksum knows only this form).
+/// A field up to its first NUL.
+pub(super) fn before_nul(field: &[u8]) -> &[u8] {
+    let end = field.iter().position(|&b| b == 0).unwrap_or(field.len());
+    &field[..end]
+}
+
+/// A numeric header field as for [`field`], but only in octal, which is the one form that checksums have.
 pub(super) fn octal(field: &[u8]) -> Option<i64> {
     let padding = |b: &u8| matches!(b, b' ' | 0);
     let Some(start) = field.iter().position(|b| !padding(b)) else {
         return Some(0);
     };
-    let digits = field[start..].split(|&b| b == 0).next().unwrap_or_default().trim_ascii_end();
+    let digits = before_nul(&field[start..]).trim_ascii_end();
     let mut value: i64 = 0;
     for &digit in digits {
         if !matches!(digit, b'0'..=b'7') {
@@ -35,7 +41,7 @@ pub(super) fn octal(field: &[u8]) -> Option<i64> {
 }
 
 fn base256(field: &[u8]) -> Option<i64> {
-    // The second bit is the sign; the first only says that this is no octal text.
+    // The second bit is the sign; the first only distinguishes this from octal text.
     let negative = field[0] & 0x40 != 0;
     let mut value: i64 = if negative { -1 } else { 0 };
     for (at, &byte) in field.iter().enumerate() {
@@ -49,7 +55,7 @@ fn base256(field: &[u8]) -> Option<i64> {
     Some(value)
 }
 
-/// A decimal number of ASCII digits alone. `None` if it is anything else or does not fit.
+/// A decimal number of nothing but ASCII digits. `None` if it is anything else, or out of range.
 pub(super) fn decimal(text: &[u8]) -> Option<u64> {
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
         return None;
@@ -59,7 +65,7 @@ pub(super) fn decimal(text: &[u8]) -> Option<u64> {
 }
 
 /// A PAX time: decimal seconds since 1970, perhaps negative, perhaps with a fraction. Digits beyond
-/// nanoseconds are cut off. `None` if it is anything else or does not fit.
+/// nanoseconds are cut off. `None` if it is anything else, or out of range.
 pub(super) fn time(text: &[u8]) -> Option<Timestamp> {
     let (negative, text) = match text.split_first() {
         Some((b'-', rest)) => (true, rest),
@@ -82,7 +88,7 @@ pub(super) fn time(text: &[u8]) -> Option<Timestamp> {
     let (seconds, nanoseconds) = match (negative, nanoseconds) {
         (false, _) => (seconds, nanoseconds),
         (true, 0) => (-seconds, 0),
-        // Nanoseconds always count forward from the second before.
+        // Nanoseconds always count forward, from the preceding second.
         (true, _) => (-seconds - 1, SECOND - nanoseconds),
     };
     Some(Timestamp { seconds, nanoseconds: u32::try_from(nanoseconds).ok()? })

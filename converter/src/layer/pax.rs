@@ -1,11 +1,11 @@
 //! PAX extended headers.
 //!
 //! Rule: POSIX `pax`, "pax Extended Header": records `<length> <keyword>=<value>\n`, where the length counts
-//! the whole record, so that a value may hold any byte, newlines too. Of several records with one keyword
-//! the last wins; an empty value means that the header's own field counts. Keywords that say nothing about
-//! a file of an image (`atime`, `comment`, `uname`, …) are passed over, and so are:
+//! the whole record, so that a value may contain any byte, even a newline. Of several records with one
+//! keyword the last wins; an empty value means that the header's own field applies. Keywords that are
+//! meaningless in an image (`atime`, `comment`, `uname`, …) are ignored, and so are:
 //! - `hdrcharset`: names are bytes in an image, whatever their encoding;
-//! - `LIBARCHIVE.xattr.*`: bsdtar writes the same attributes as `SCHILY.xattr.*`, too, and container engines
+//! - `LIBARCHIVE.xattr.*`: bsdtar also writes the same attributes as `SCHILY.xattr.*`, and container engines
 //!   read only those;
 //! - `SCHILY.acl.*`: no container engine reads them; an ACL comes as `SCHILY.xattr.system.posix_acl_*`.
 
@@ -33,18 +33,18 @@ const KNOWN: [&[u8]; 6] = [PATH, LINK_PATH, SIZE, UID, GID, MTIME];
 /// Linux `limits.h`: XATTR_NAME_MAX and XATTR_SIZE_MAX.
 const XATTR_NAME_MAX: usize = 255;
 const XATTR_VALUE_MAX: usize = 65536;
-/// The namespaces of attributes that Linux has; others (macOS writes `com.apple.*`) cannot be stored.
+/// The namespaces of attributes in Linux. Attributes in others cannot be stored (macOS writes `com.apple.*`).
 const XATTR_NAMESPACES: [&[u8]; 4] = [b"security.", b"system.", b"trusted.", b"user."];
 
-/// The records of one header, unknown keywords left out.
+/// The records of one header, without those with unknown keywords.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Records(BTreeMap<Vec<u8>, Vec<u8>>);
 
 impl Records {
-    /// Takes a header's content apart. `offset` is where it begins in the layer, for messages.
+    /// Parses a header's content. `offset` is where it begins in the layer, for messages.
     ///
     /// # Errors
-    /// If it is no sequence of records.
+    /// If it is not a sequence of records.
     pub(super) fn parse(content: &[u8], offset: u64) -> Result<Self> {
         let mut records = BTreeMap::new();
         let mut sparse_map: Vec<&[u8]> = Vec::new();
@@ -54,7 +54,8 @@ impl Records {
                 |reason| Error::Pax { offset, position: content.len() - rest.len(), reason };
             let Record { keyword, value, rest: next } = split_record(rest).map_err(broken)?;
             match keyword {
-                // Version 0.0 of GNU's sparse map repeats two keywords; made one record as in version 0.1.
+                // Version 0.0 of GNU's sparse map repeats two keywords. They become one record as in version
+                // 0.1.
                 SPARSE_OFFSET | SPARSE_LENGTH => {
                     let due = if sparse_map.len().is_multiple_of(2) {
                         SPARSE_OFFSET
@@ -95,7 +96,7 @@ impl Records {
         self.get(LINK_PATH)
     }
 
-    /// Bytes that the member takes in the tar.
+    /// Size of the member's content in the tar, in bytes.
     pub(super) fn size(&self, entry: &[u8]) -> Result<Option<u64>> {
         self.number(entry, SIZE, "PAX size")
     }
@@ -134,14 +135,14 @@ impl Records {
         number::time(value).ok_or_else(wrong).map(Some)
     }
 
-    /// A record whose keyword is `GNU.sparse.` and `name`; for `map` that of version 0.1, into which one of
-    /// version 0.0 was turned. Empty values count here: a file may be one hole.
+    /// The record with the keyword `GNU.sparse.` and `name`; for `map` in the form of version 0.1, even if
+    /// the tar has version 0.0. Empty values count here: a file may be a single hole.
     pub(super) fn sparse(&self, name: &str) -> Option<&[u8]> {
         self.0.get(&[SPARSE, name.as_bytes()].concat()).map(Vec::as_slice)
     }
 
-    /// The extended attributes that an image may set, see [`Metadata`](super::Metadata). An empty value is
-    /// a value here, as GNU tar and containerd read it.
+    /// The extended attributes that an image may set, see [`Metadata`](super::Metadata). An empty value
+    /// counts, as in GNU tar and containerd.
     pub(super) fn xattrs(&self, entry: &[u8]) -> Result<Xattrs> {
         let mut xattrs = Xattrs::new();
         for (keyword, value) in self.0.range(XATTR.to_vec()..) {
@@ -179,11 +180,11 @@ fn is_known(keyword: &[u8]) -> bool {
 struct Record<'a> {
     keyword: &'a [u8],
     value: &'a [u8],
-    /// What stands behind it.
+    /// What follows it.
     rest: &'a [u8],
 }
 
-/// Takes the first record off.
+/// Splits off the first record.
 fn split_record(content: &[u8]) -> Result<Record<'_>, &'static str> {
     let space = content.iter().position(|&b| b == b' ').ok_or("no space behind the length")?;
     let length = number::decimal(&content[..space])

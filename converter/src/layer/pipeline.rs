@@ -1,7 +1,8 @@
-//! Reading and decompressing in a thread of its own, ahead of hashing, parsing and writing.
+//! Reading and decompressing in a separate thread, ahead of hashing, parsing and writing.
 //!
-//! Most images have one layer that dwarfs the others, and then all but one processor would wait. On two
-//! processors a single layer of 1.2 GB, written to files, takes a fifth (plain) to a third (zstd) less time.
+//! Most images have one layer that dwarfs the others, so that all processors but one would be idle. On two
+//! processors, a single layer of 1.2 GB that is written to files takes a fifth (plain) to a third (zstd) less
+//! time this way.
 
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -10,11 +11,11 @@ use std::thread;
 use super::blob::Blob;
 use super::error::{Error, Result};
 
-/// Uncompressed bytes handed over at once: enough to make that cheap, and small enough for the second-level
-/// cache.
+/// How many uncompressed bytes are handed over at a time: enough to make that cheap, and few enough for the
+/// second-level cache.
 const CHUNK: usize = 256 << 10;
 
-/// Chunks that are decompressed ahead.
+/// How many chunks are decompressed ahead.
 const AHEAD: usize = 4;
 
 /// Uncompressed bytes, the first `length` of the buffer.
@@ -38,10 +39,10 @@ impl Chunk {
     }
 }
 
-/// The uncompressed bytes of a blob in order. The thread behind it ends after its next read when this is
-/// dropped.
+/// The uncompressed bytes of a blob, in order. When this is dropped, the thread that decompresses ends after
+/// its next read.
 pub(super) struct Pipeline {
-    /// An empty chunk is the end; without one the thread has died.
+    /// An empty chunk is the end. If the channel closes without one, the thread has died.
     chunks: Receiver<Result<Chunk>>,
     /// Used chunks go back to be filled again.
     used: SyncSender<Chunk>,
@@ -60,7 +61,7 @@ impl Pipeline {
                 let mut chunk = empty.try_recv().unwrap_or_else(|_| Chunk::new());
                 let result = blob.read(&mut chunk.buffer).map(|length| Chunk { length, ..chunk });
                 let last = !matches!(&result, Ok(chunk) if chunk.length > 0);
-                // Nobody waits for it: the reader was dropped.
+                // Fails if the reader was dropped: nobody waits for the chunk.
                 let unwanted = filled.send(result).is_err();
                 if last || unwanted {
                     break;
@@ -71,7 +72,8 @@ impl Pipeline {
         Ok(Self { chunks, used })
     }
 
-    /// The next bytes in exchange for those read; empty at the blob's end, and then no more may be asked.
+    /// The next bytes, in exchange for a chunk that has been read. Empty at the blob's end, after which this
+    /// must not be called again.
     pub(super) fn next(&mut self, read: Chunk) -> Result<Chunk> {
         if !read.buffer.is_empty() {
             // If the thread has ended already, it needs no buffers.

@@ -18,8 +18,7 @@ use super::stream::{BLOCK, Stream};
 
 /// Reads a layer blob and hands out its checked entries.
 ///
-/// After an error nothing more is handed out: every later call fails, too, so that an error that was
-/// overlooked cannot end in a success.
+/// After an error every later call fails, too, so that an overlooked error cannot end in success.
 pub struct LayerReader {
     stream: Stream,
     limits: Limits,
@@ -28,18 +27,18 @@ pub struct LayerReader {
     last: Option<EntryName>,
     members: u64,
     entries: u64,
-    /// Bytes of all files so far, holes included.
+    /// Size of all files so far in bytes, holes included.
     file_bytes: u64,
     ended: bool,
     failed: bool,
 }
 
-/// What the whole layer was.
+/// Facts about a whole layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {
-    /// The digest of the uncompressed stream, with all that stands behind the tar's end marker.
+    /// The digest of the uncompressed stream, including everything after the tar's end marker.
     pub diff_id: DiffId,
-    /// Bytes of the uncompressed stream.
+    /// Size of the uncompressed stream, in bytes.
     pub unpacked_bytes: u64,
     /// Entries handed out.
     pub entries: u64,
@@ -49,13 +48,13 @@ pub struct Summary {
 struct Current {
     size: u64,
     segments: Arc<[Segment]>,
-    /// The first segment that is not fully read.
+    /// Index of the first segment that has not been read completely.
     segment: usize,
-    /// In the file.
+    /// Offset in the file.
     position: u64,
-    /// Bytes of the content that the stream still has.
+    /// Bytes of the content that are still in the stream.
     stored: u64,
-    /// Bytes behind the content up to a full block.
+    /// Bytes that pad the content to a full block.
     padding: u64,
 }
 
@@ -87,23 +86,23 @@ impl LayerReader {
         })
     }
 
-    /// The next entry; `None` at the end. What of the previous one's content has not been read is skipped.
+    /// The next entry; `None` at the end. Any content of the previous entry that has not been read is skipped.
     ///
     /// # Errors
-    /// If the blob cannot be read, is no tar, is hostile or over a limit.
+    /// If the blob cannot be read, is not a tar, is hostile, or exceeds a limit.
     pub fn next_entry(&mut self) -> Result<Option<Entry>> {
         self.guarded(Self::advance)
     }
 
     /// The content of the file handed out last: exactly its size, holes as zeros. Empty for other kinds.
     ///
-    /// Errors of the blob's reader come unchanged; others are an [`Error`] inside of an [`io::Error`].
+    /// Errors of the blob's reader come unchanged; others are an [`Error`] inside an [`io::Error`].
     pub fn content(&mut self) -> Content<'_> {
         Content { reader: self, holes: true }
     }
 
-    /// As [`content`](Self::content), but the bytes of the segments alone, one after another: for who makes
-    /// the holes himself.
+    /// As [`content`](Self::content), but the bytes of the segments alone, one after another: for a caller
+    /// that makes the holes itself.
     pub fn data(&mut self) -> Content<'_> {
         Content { reader: self, holes: false }
     }
@@ -114,8 +113,8 @@ impl LayerReader {
         Arc::clone(&self.current.segments)
     }
 
-    /// Reads all that is left, entries and what follows the tar's end marker, so that the digests of blob
-    /// and content are complete.
+    /// Reads everything that is left, entries and what follows the tar's end marker, so that the digests of
+    /// blob and content are complete.
     ///
     /// # Errors
     /// As [`next_entry`](Self::next_entry).
@@ -125,8 +124,8 @@ impl LayerReader {
         Ok(Summary { diff_id, unpacked_bytes, entries: self.entries })
     }
 
-    /// Nothing succeeds after an error. And what looks like a broken tar may be a damaged blob, whose reader
-    /// knows better: then its error is the one to tell, expected and actual digest in it.
+    /// Lets nothing succeed after an error. If the tar looks broken, the blob may be damaged; then its
+    /// reader's error, with the expected and the actual digest, says more and is returned instead.
     fn guarded<T>(&mut self, action: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         if self.failed {
             return Err(Error::Failed);
@@ -158,8 +157,8 @@ impl LayerReader {
         }
     }
 
-    /// Passes over what is left of the current content. The padding may be missing at the end of the tar,
-    /// as Go's reader accepts: image builders that forgot to close their tar have published such layers.
+    /// Skips what is left of the current content. The padding may be missing at the end of the tar, which
+    /// Go's reader accepts: image builders that forgot to close their tar have published such layers.
     fn skip_content(&mut self) -> Result<()> {
         let current = std::mem::replace(&mut self.current, Current::none());
         if self.stream.skip(current.stored)? < current.stored {
@@ -169,7 +168,7 @@ impl LayerReader {
         Ok(())
     }
 
-    /// Reads headers up to one that is not about the next.
+    /// Reads headers up to and including the first that does not describe the next one.
     fn next_member(&mut self) -> Result<Option<(Member, Block)>> {
         let mut records = Records::default();
         let (mut long_name, mut long_link) = (None, None);
@@ -187,7 +186,7 @@ impl LayerReader {
                     let offset = self.stream.position();
                     records = Records::parse(&self.read_announcement(&header)?, offset)?;
                 }
-                // Must be well-formed, but says nothing: every container engine ignores it.
+                // It must be well-formed, but is ignored, as in every container engine.
                 b'g' => {
                     let offset = self.stream.position();
                     Records::parse(&self.read_announcement(&header)?, offset)?;
@@ -204,8 +203,8 @@ impl LayerReader {
         }
     }
 
-    /// The next header; `None` at the end: two blocks of zeros, or the end of the stream at a block's
-    /// boundary or after one block of zeros, as Go's reader accepts.
+    /// The next header; `None` at the end: after two blocks of zeros, or if the stream ends at a block's
+    /// boundary or after one block of zeros, which Go's reader accepts.
     fn next_header(&mut self) -> Result<Option<Block>> {
         let mut block = [0; BLOCK];
         for zero_blocks in 0..2 {
@@ -226,7 +225,7 @@ impl LayerReader {
         Ok(None)
     }
 
-    /// The content of a header that is about the next one.
+    /// The content of a header that describes the next one.
     fn read_announcement(&mut self, header: &Header) -> Result<Vec<u8>> {
         let limit = self.limits.header_size;
         if header.size > limit {
@@ -242,7 +241,8 @@ impl LayerReader {
         Ok(content)
     }
 
-    /// Checks a member against rules and limits; `None` if it is dropped. Its content is next.
+    /// Checks a member against the rules and limits; `None` if it is dropped. Its content is next in the
+    /// stream.
     fn admit(&mut self, member: &Member, block: &Block) -> Result<Option<Entry>> {
         self.members += 1;
         let limits = self.limits;
@@ -341,7 +341,7 @@ impl LayerReader {
     }
 }
 
-/// Bytes that fill `size` up to a full block.
+/// How many bytes pad `size` bytes to a full block.
 fn padding(size: u64) -> u64 {
     size.wrapping_neg() % BLOCK as u64
 }

@@ -1,7 +1,7 @@
-//! Sparse files: where a file has data and where holes.
+//! Sparse files: where a file has data, and where it has holes.
 //!
 //! Rule: the GNU tar manual, "Storing Sparse Files": the old GNU format (type `S`, map in the header and in
-//! blocks behind it), and PAX versions 0.0, 0.1 (map in records) and 1.0 (map before the data).
+//! blocks after it), and PAX versions 0.0, 0.1 (map in records) and 1.0 (map before the data).
 
 use super::error::{EntryName, Error, Result, Within};
 use super::header::Block;
@@ -9,17 +9,17 @@ use super::number;
 use super::pax::Records;
 use super::stream::{BLOCK, Stream};
 
-/// A stretch of a file that has data. The rest of the file are holes, which read as zeros.
+/// A stretch of a file that has data. The rest of the file consists of holes, which read as zeros.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment {
     /// Where it begins, in bytes from the file's start.
     pub offset: u64,
-    /// Its bytes; never 0.
+    /// Its length in bytes; never 0.
     pub length: u64,
 }
 
 impl Segment {
-    /// The byte behind it.
+    /// The offset just after it.
     pub fn end(&self) -> u64 {
         self.offset + self.length
     }
@@ -30,19 +30,19 @@ pub(super) fn whole(size: u64) -> Vec<Segment> {
     if size == 0 { Vec::new() } else { vec![Segment { offset: 0, length: size }] }
 }
 
-/// What a tar says of a sparse file, unchecked.
+/// A tar's description of a sparse file, unchecked.
 pub(super) struct Sparse {
-    /// Bytes of the file, holes included.
+    /// Size of the file in bytes, holes included.
     pub(super) size: u64,
-    /// Bytes that the map takes of what the tar stores as the file's content.
+    /// How many bytes of the stored content the map takes.
     pub(super) map_size: u64,
     /// Offset and length of each stretch.
     pub(super) map: Vec<(u64, u64)>,
 }
 
 impl Sparse {
-    /// Checks the map: in order, without overlaps, within the file, and all of the `stored` bytes
-    /// accounted for. `stored` counts the map, too, if it is stored there.
+    /// Checks that the map is in order, has no overlaps, lies within the file and accounts for all of the
+    /// `stored` bytes. `stored` includes the map if it is stored there.
     pub(super) fn check(&self, entry: &[u8], stored: u64) -> Result<Vec<Segment>> {
         let broken = |reason| Error::Sparse { entry: EntryName::new(entry), reason };
         let mut segments: Vec<Segment> = Vec::with_capacity(self.map.len());
@@ -78,8 +78,8 @@ const EXTENSION_ENTRIES: usize = 21;
 const EXTENSION_EXTENDED: usize = 504;
 const NUMBER: usize = 12;
 
-/// Reads a map in the old GNU format: four stretches in the header, and 21 in each block that follows as
-/// long as a flag says so.
+/// Reads a map in the old GNU format: four stretches in the header, and 21 in each block after it, as long as
+/// a flag announces another one.
 pub(super) fn read_old(
     entry: &[u8],
     header: &Block,
@@ -96,7 +96,7 @@ pub(super) fn read_old(
     let mut map = Vec::new();
     let mut collect = |entries: &[u8]| -> Result<()> {
         for pair in entries.chunks_exact(2 * NUMBER) {
-            // GNU tar ends the list like this, too.
+            // GNU tar also ends the list here.
             if pair[0] == 0 {
                 break;
             }
@@ -117,8 +117,8 @@ pub(super) fn read_old(
     Ok(Sparse { size, map_size: 0, map })
 }
 
-/// Reads the map that PAX records announce; `None` if they announce none. That of version 1.0 is taken from
-/// the beginning of the content, `stored` bytes that are next in the stream.
+/// Reads the map that PAX records announce; `None` if they announce none. In version 1.0 it stands at the
+/// beginning of the content, which is the next `stored` bytes of the stream.
 pub(super) fn read_pax(
     entry: &[u8],
     records: &Records,
@@ -162,8 +162,8 @@ fn map_of_records(records: &Records) -> Option<Vec<(u64, u64)>> {
     (map.len() as u64 == count).then_some(map)
 }
 
-/// Version 1.0: decimal numbers, each with a newline behind it: how many pairs, and the pairs; padded to a
-/// full block.
+/// Reads a map of version 1.0: decimal numbers, each followed by a newline; first the number of pairs, then
+/// the pairs; padded to a full block.
 fn read_map(
     entry: &[u8],
     stored: u64,

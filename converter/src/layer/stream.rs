@@ -6,17 +6,17 @@ use sha2::{Digest as _, Sha256};
 use super::error::{Error, Result, Within};
 use super::pipeline::{Chunk, Pipeline};
 
-/// Bytes of a tar header, and the unit that content is padded to.
+/// The size of a tar header in bytes, and the unit to which content is padded.
 pub(super) const BLOCK: usize = 512;
 
-/// Every byte that comes out of the blob goes through the hash, whoever reads it.
+/// Every byte of the uncompressed blob goes through the hash, whether it is read or skipped.
 pub(super) struct Stream {
     pipeline: Pipeline,
     chunk: Chunk,
-    /// How much of the chunk has been handed out.
+    /// How many bytes of the chunk have been handed out.
     start: usize,
     hash: Sha256,
-    /// Bytes that came out of the blob.
+    /// Uncompressed bytes so far.
     decoded: u64,
     limit: u64,
     ended: bool,
@@ -28,7 +28,7 @@ impl Stream {
         Self { pipeline, chunk, start: 0, hash, decoded: 0, limit, ended: false }
     }
 
-    /// Bytes handed out.
+    /// How many bytes have been handed out.
     pub(super) fn position(&self) -> u64 {
         self.decoded - (self.chunk.bytes().len() - self.start) as u64
     }
@@ -54,7 +54,7 @@ impl Stream {
         Ok(filled)
     }
 
-    /// Passes over `count` bytes, or fewer if the stream ends; returns how many there were.
+    /// Skips `count` bytes, or fewer if the stream ends; returns how many there were.
     pub(super) fn skip(&mut self, count: u64) -> Result<u64> {
         let mut left = count;
         while left > 0 {
@@ -82,7 +82,7 @@ impl Stream {
         Ok((DiffId::from(digest), self.decoded))
     }
 
-    /// Reads to the end to hear whether the blob's reader finds fault with the blob.
+    /// Reads to the end to find out whether the blob's reader finds fault with the blob.
     pub(super) fn fault(&mut self) -> Option<Error> {
         loop {
             match self.available() {
@@ -94,7 +94,7 @@ impl Stream {
         }
     }
 
-    /// What is there, or what comes next if nothing is there; empty only at the end.
+    /// The bytes at hand, or the next ones if there are none; empty only at the end.
     fn available(&mut self) -> Result<&[u8]> {
         if self.start == self.chunk.bytes().len() && !self.ended {
             let read = std::mem::replace(&mut self.chunk, Chunk::empty());

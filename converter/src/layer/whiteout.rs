@@ -1,8 +1,8 @@
 //! Names that begin with `.wh.`.
 //!
-//! Rule: OCI image-spec, `layer.md`, "Whiteouts" and "Opaque Whiteout"; other `.wh..wh.` names are what AUFS
-//! kept for itself, and old layers may still hold them. The type of such an entry does not matter: AUFS
-//! made them hard links, others make them empty files.
+//! Rule: OCI image-spec, `layer.md`, "Whiteouts" and "Opaque Whiteout". Other `.wh..wh.` names are AUFS's own
+//! bookkeeping, which old layers may still contain. The type of such an entry does not matter: AUFS made hard
+//! links, other programs make empty files.
 
 use layer_layout::overlay::{AUFS_PREFIX, OPAQUE_WHITEOUT, WHITEOUT_PREFIX};
 
@@ -13,11 +13,11 @@ use super::entry::LayerPath;
 pub(super) enum Meaning {
     /// The path itself.
     Name,
-    /// This path does not exist from here on.
+    /// A whiteout of this path.
     Whiteout(LayerPath),
-    /// This directory hides what the layers below have in it.
+    /// An opaque mark on this directory.
     Opaque(LayerPath),
-    /// Nothing: AUFS bookkeeping, or what lies in such a directory.
+    /// Nothing: AUFS's bookkeeping, or something in such a directory.
     Bookkeeping,
 }
 

@@ -1,5 +1,5 @@
-//! What can go wrong while a repository is read or written. Every variant names the path and says what to
-//! do where that is not plain.
+//! What can go wrong while a repository is read or written. Every variant names the path and says what to do
+//! where that is not obvious.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,74 +12,74 @@ use crate::layer::LayerPath;
 /// The result of this room's fallible functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a repository was not read or changed.
+/// Why a repository could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no repository. Front ends tell this case apart (DUCC's exit status 104).
+    /// There is no repository. The command line has an exit status for this (104, as in DUCC).
     #[error("there is no repository at {}: create the directory first", .0.display())]
     NoSuchRepository(PathBuf),
-    /// The repository's path leads to something that is no directory.
-    #[error("{} is no directory, so it cannot be a repository", .0.display())]
+    /// The repository's path leads to something that is not a directory.
+    #[error("{} is not a directory, so it cannot be a repository", .0.display())]
     NotADirectory(PathBuf),
-    /// What only a CernVM-FS repository can do was asked of a directory.
-    #[error("{} is a plain directory and no CernVM-FS repository: name one as cvmfs+file://DIR or cvmfs+s3://…", .0.display())]
+    /// Something was asked of a directory that only a CernVM-FS repository can do.
+    #[error("{} is a plain directory, not a CernVM-FS repository: name one as cvmfs+file://DIR or cvmfs+s3://…", .0.display())]
     NotCvmfs(PathBuf),
-    /// Another publisher is at work, and the caller does not want to wait.
+    /// Another publisher is active, and the caller does not want to wait.
     #[error("{0}")]
     Busy(String),
     /// The system refused an operation.
     #[error("cannot {action} {}{}", path.display(), advice(cause))]
     System {
-        /// What was tried, as it continues "cannot …".
+        /// What was tried, as a continuation of "cannot …".
         action: &'static str,
-        /// With which file of the machine.
+        /// The file on which it was tried.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         #[source]
         cause: io::Error,
     },
     /// A component of a repository path is a symlink. Writing through it could leave the repository.
     #[error(
-        "{repository}: a directory on the way to {path} is a symlink or no directory; replace it by a directory",
+        "{repository}: a directory on the way to {path} is a symlink or not a directory; replace it with a directory",
         repository = repository.display()
     )]
     Indirect {
         /// The repository's directory.
         repository: PathBuf,
-        /// Where the way should have led.
+        /// The path that should have been reached.
         path: RepositoryPath,
     },
-    /// Something else stands where a name must go.
-    #[error("cannot publish {path}: {what} stands there; remove it")]
+    /// Something is in the way of a name.
+    #[error("cannot publish {path}: {by} stands there; remove it")]
     Occupied {
         /// The name.
         path: RepositoryPath,
         /// What is there.
-        what: &'static str,
+        by: Occupant,
     },
-    /// A part of the repository lies on another file system, so that nothing can be moved or linked there.
+    /// A part of the repository is on another file system, so that nothing can be moved or linked there.
     #[error(
-        "{path} lies on another file system than the rest of the repository, so nothing can be moved there \
-         at once"
+        "{path} is on a different file system from the rest of the repository, so nothing can be moved there \
+         atomically"
     )]
     OtherFileSystem {
         /// The part.
         path: RepositoryPath,
     },
-    /// The journal of a killed publisher is not what a publisher writes.
+    /// The journal of a killed publisher is damaged.
     #[error(
-        "{} is damaged: {reason}. Look at what it lists, then remove it and run again", path.display()
+        "{} is damaged: {reason}. Check what it lists, then remove it and run again", path.display()
     )]
     Journal {
         /// The journal.
         path: PathBuf,
         /// What is wrong with it.
-        reason: String,
+        reason: JournalError,
     },
-    /// A tree that should be read is neither published nor prepared.
+    /// A tree that is to be read is neither published nor prepared.
     #[error("{0} is neither published nor being published")]
     NoTree(RepositoryPath),
-    /// An entry of a layer cannot be applied to what the layer has so far.
+    /// An entry of a layer contradicts the layer's earlier entries or the layers below.
     #[error("{path}: {reason}")]
     Entry {
         /// The entry.
@@ -87,7 +87,7 @@ pub enum Error {
         /// What is wrong with it.
         reason: EntryError,
     },
-    /// A CernVM-FS repository was not read or written.
+    /// A CernVM-FS repository could not be read or written.
     #[error(transparent)]
     Cvmfs(#[from] cvmfs_repository::Error),
     /// The content of a file ended early or could not be read from its source.
@@ -95,10 +95,35 @@ pub enum Error {
     Content {
         /// The file.
         path: LayerPath,
-        /// What the source said.
+        /// The source's error.
         #[source]
         cause: io::Error,
     },
+}
+
+/// What is in the way of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Occupant {
+    /// A directory, where a file or symlink must go.
+    #[error("a directory")]
+    Directory,
+    /// Where a directory must go.
+    #[error("something other than a directory")]
+    NotADirectory,
+    /// Where a file must be.
+    #[error("something other than a file")]
+    NotAFile,
+}
+
+/// What is wrong with a journal.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// It is not the JSON of a list of moves.
+    #[error("{0}")]
+    Json(serde_json::Error),
+    /// A move leads out of the repository.
+    #[error("{0:?} is not a path in a repository")]
+    Path(String),
 }
 
 /// Why an entry cannot be applied.
@@ -107,7 +132,7 @@ pub enum EntryError {
     /// An earlier entry made a component of the path a symlink.
     #[error("would go through {0}, which is a symlink in the same layer")]
     ThroughSymlink(LayerPath),
-    /// An earlier entry made a component of the path something that holds no names.
+    /// An earlier entry made a component of the path something that is neither a directory nor a symlink.
     #[error("would go through {0}, which is no directory in the same layer")]
     ThroughFile(LayerPath),
     /// Only a directory can be the layer's root.
@@ -116,28 +141,29 @@ pub enum EntryError {
     /// A hard link to its own name.
     #[error("is a hard link to itself")]
     LinkToItself,
-    /// A hard link to a directory, which no Linux file system has.
+    /// A hard link to a directory, which no Linux file system allows.
     #[error("is a hard link to {0}, which is a directory")]
     LinkToDirectory(LayerPath),
-    /// A hard link's target is neither in the layer nor seen in the layers below it.
+    /// A hard link whose target is neither in the layer nor visible in the layers below it.
     #[error("is a hard link to {0}, which is neither in this layer nor in those below it")]
     LinkToNothing(LayerPath),
-    /// The device that overlayfs takes for a removed name.
+    /// The device that means a removed name to overlayfs.
     #[error("is the character device 0:0, which stands for a removed file in overlayfs")]
     WhiteoutDevice,
-    /// The directory is implied by its content, and the layers below have something else there.
-    #[error("has content in this layer and is no directory in the layers below it")]
+    /// The layer has content in a directory without having an entry for it, and the layers below have
+    /// something else there.
+    #[error("has content in this layer but is not a directory in the layers below it")]
     NotADirectoryBelow,
-    /// Following the symlinks of the layers below did not end.
+    /// Following the symlinks in the layers below does not end.
     #[error("leads through too many symlinks in the layers below it")]
     SymlinkLoop,
-    /// An extended attribute that the file system does not store: its name, and the system's answer.
+    /// An extended attribute that the file system does not store: its name, with the system's error.
     #[error("the file system does not store the extended attribute {0}")]
     Xattr(String),
 }
 
 impl Error {
-    /// Whether there is no repository. Front ends tell this case apart (DUCC's exit status 104).
+    /// Whether there is no repository. The command line has an exit status for this (104, as in DUCC).
     pub fn is_no_such_repository(&self) -> bool {
         matches!(
             self,
@@ -147,7 +173,8 @@ impl Error {
 }
 
 impl Error {
-    /// Whether doing the same once more, from a fresh look at the repository, can be expected to work.
+    /// Whether another publisher was faster, so that the same can be expected to succeed if it is done again,
+    /// beginning with reading the repository.
     pub fn is_overtaken(&self) -> bool {
         matches!(self, Self::Cvmfs(error) if error.is_overtaken())
     }
@@ -160,12 +187,16 @@ impl Error {
         Self::System { action, path: path.as_ref().to_owned(), cause: cause.into() }
     }
 
+    pub(super) fn occupied(path: &RepositoryPath, by: Occupant) -> Self {
+        Self::Occupied { path: path.clone(), by }
+    }
+
     pub(crate) fn entry(path: &LayerPath, reason: EntryError) -> Self {
         Self::Entry { path: path.clone(), reason }
     }
 }
 
-/// What a person can do about an answer of the system.
+/// What a person can do about an error of the system.
 fn advice(cause: &io::Error) -> &'static str {
     match cause.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::NOSPC) => " (the file system is full: free space or inodes, then run again)",

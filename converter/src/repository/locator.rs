@@ -1,4 +1,4 @@
-//! How a repository is named on the command line.
+//! The names of repositories on the command line.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -24,7 +24,7 @@ pub enum Locator {
     Server(Fqrn),
 }
 
-/// What a CernVM-FS repository's locators begin with.
+/// How the locator of a CernVM-FS repository begins.
 const CVMFS: &str = "cvmfs+";
 
 impl Locator {
@@ -55,22 +55,34 @@ impl Locator {
     }
 }
 
-/// A text that names no repository.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0}; expected a directory (PATH or dir://PATH), cvmfs+file:///DIR, cvmfs+s3://BUCKET/PREFIX?endpoint=URL, \
-     or the name of a repository in {configuration}",
-    configuration = server_conf::CONFIGURATION
-)]
-pub struct LocatorError(String);
+/// Why a text names no repository.
+#[derive(Debug, thiserror::Error)]
+pub enum LocatorError {
+    /// The URL of a CernVM-FS storage is malformed.
+    #[error("{0}; {expected}", expected = expected())]
+    Storage(cvmfs_repository::Error),
+    /// It begins with a scheme that repositories do not have.
+    #[error("{0:?} is not a repository; {expected}", expected = expected())]
+    Scheme(String),
+    /// Nothing follows the scheme, or there is no text at all.
+    #[error("the repository has no name; {expected}", expected = expected())]
+    Empty,
+}
+
+fn expected() -> String {
+    format!(
+        "expected a directory (PATH or dir://PATH), cvmfs+file:///DIR, cvmfs+s3://BUCKET/PREFIX?endpoint=URL, or \
+         the name of a repository in {}",
+        server_conf::CONFIGURATION
+    )
+}
 
 impl FromStr for Locator {
     type Err = LocatorError;
 
     fn from_str(text: &str) -> Result<Self, LocatorError> {
         if let Some(storage) = text.strip_prefix(CVMFS) {
-            let url = storage.parse().map_err(|error| LocatorError(format!("{error}")))?;
-            return Ok(Self::Cvmfs(url));
+            return storage.parse().map(Self::Cvmfs).map_err(LocatorError::Storage);
         }
         let path = match text.split_once("://") {
             None => {
@@ -83,10 +95,10 @@ impl FromStr for Locator {
                 text
             }
             Some(("dir", path)) => path,
-            Some(_) => return Err(LocatorError(format!("{text:?} is no repository"))),
+            Some(_) => return Err(LocatorError::Scheme(text.to_owned())),
         };
         if path.is_empty() {
-            return Err(LocatorError("the repository has no name".to_owned()));
+            return Err(LocatorError::Empty);
         }
         Ok(Self::Directory(PathBuf::from(path)))
     }

@@ -22,7 +22,7 @@ use layer_layout::RepositoryPath;
 
 pub use cvmfs::Cvmfs;
 pub use directory::Directory;
-pub use error::{EntryError, Error, Result};
+pub use error::{EntryError, Error, JournalError, Occupant, Result};
 pub use locator::{Locator, LocatorError};
 pub use open_ends::{Completion, OpenEnds};
 pub use stratum0::{Access, Stratum0};

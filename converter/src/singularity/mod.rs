@@ -1,10 +1,9 @@
 //! The files that Apptainer and Singularity look for in a root file system.
 //!
-//! Contract: present runtimes source `/.singularity.d/env/*.sh` in order, treat `10-docker2singularity.sh`,
-//! `90-environment.sh` and `99-base.sh` by name, and run `/.singularity.d/runscript`, `startscript` or
-//! `test`; older ones run `/.singularity.d/actions/*`. The set of names is that of DUCC. What differs from
-//! DUCC is the quoting: values of the image stay literal, whatever they hold, and arguments are never
-//! evaluated.
+//! Contract: current runtimes source `/.singularity.d/env/*.sh` in order, treat `10-docker2singularity.sh`,
+//! `90-environment.sh` and `99-base.sh` specially, and run `/.singularity.d/runscript`, `startscript` or
+//! `test`; older ones run `/.singularity.d/actions/*`. The names are those of DUCC. The quoting differs from
+//! DUCC's: the image's values stay literal, whatever they contain, and arguments are never evaluated.
 
 mod labels;
 mod quote;
@@ -30,10 +29,10 @@ const DIRECTORIES: [&str; 11] = [
     "home",
 ];
 
-/// Files that the runtimes mount over: they have to exist.
+/// Files over which the runtimes mount others: they have to exist.
 const MOUNT_POINTS: [&str; 2] = ["etc/hosts", "etc/resolv.conf"];
 
-/// Links that older versions and users expect, each only where nothing else is.
+/// Links that older versions and users expect. Each is made only if nothing else is there.
 const LINKS: [(&str, &str); 6] = [
     ("singularity", ".singularity.d/runscript"),
     (".run", ".singularity.d/actions/run"),

@@ -2,7 +2,7 @@
 
 use super::quote::{is_name, literal};
 
-/// Scripts that are the same for every image: name below `.singularity.d`, content.
+/// Scripts that are the same for every image: name below `.singularity.d`, and content.
 pub(super) const FIXED: [(&str, &str); 12] = [
     ("actions/exec", include_str!("files/actions-exec")),
     ("actions/run", include_str!("files/actions-run")),
@@ -18,15 +18,15 @@ pub(super) const FIXED: [(&str, &str); 12] = [
     ("startscript", include_str!("files/startscript")),
 ];
 
-/// `env/10-docker2singularity.sh`, and what could not be expressed in it.
+/// `env/10-docker2singularity.sh`, and remarks on what it cannot express.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Environment {
     pub(super) script: String,
     pub(super) remarks: Vec<String>,
 }
 
-/// The image's environment. The image's `PATH` always holds; another variable keeps a value that it has in
-/// the calling environment, unless that is empty.
+/// The image's environment. The image's `PATH` always applies; any other variable keeps the value that it has
+/// in the calling environment, unless that is empty.
 pub(super) fn environment(env: &[String]) -> Environment {
     let mut script = String::from("#!/bin/sh\n");
     let mut remarks = Vec::new();
@@ -38,7 +38,7 @@ pub(super) fn environment(env: &[String]) -> Environment {
         if !is_name(name) {
             remarks.push(format!(
                 "environment variable {name:?} of the image is not set for Apptainer: \
-                 its name is none that a shell can set"
+                 a shell cannot set a variable of that name"
             ));
             continue;
         }
@@ -54,8 +54,8 @@ pub(super) fn environment(env: &[String]) -> Environment {
     Environment { script, remarks }
 }
 
-/// `runscript`: what `docker run` would start. Arguments replace the image's command and follow its entry
-/// point; they are passed on as they are.
+/// `runscript`: starts what `docker run` would start. Arguments replace the image's command and follow its
+/// entry point; they are passed on unchanged.
 pub(super) fn runscript(entrypoint: &[String], cmd: &[String]) -> String {
     let words = |words: &[String]| words.iter().map(|word| literal(word) + " ").collect::<String>();
     let mut script = String::from("#!/bin/sh\n");

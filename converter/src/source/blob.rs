@@ -1,8 +1,8 @@
 //! The content of a layer, checked while it is read.
 //!
-//! OCI image-spec, `descriptor.md`: content from an untrusted source must be checked against its
-//! descriptor, the size first so that nothing over-long is even hashed. The check is part of reading:
-//! a [`BlobReader`] never says "end of file" for content that is not what its descriptor promised.
+//! OCI image-spec, `descriptor.md`: content from an untrusted source must be checked against its descriptor,
+//! the size first, so that content that is too long is not even hashed. The check is part of reading: a
+//! [`BlobReader`] reports the end only if the content is what its descriptor promised.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -13,16 +13,16 @@ use tokio::task::AbortHandle;
 
 use super::error::{Error, Part};
 
-/// Called with the number of bytes that have come in since the last call.
+/// Called with the number of bytes that have arrived since the last call.
 pub type OnBytes = Arc<dyn Fn(u64) + Send + Sync>;
 
-/// The bytes of one blob. Reads block: use it on a thread of its own, never on an asynchronous one.
-/// Dropping it stops the download.
+/// The bytes of one blob. Reading blocks, so read on a thread where that is allowed, never in asynchronous
+/// code. Dropping the reader stops the download.
 ///
 /// The read that would report the end instead fails with an [`io::Error`] that wraps
 /// [`Error::DigestMismatch`] or [`Error::SizeMismatch`] if the content is wrong; a broken download wraps
-/// [`Error::Fetch`]. Until then nothing that was read may be trusted. Decoders often stop before the end:
-/// [`Self::finish`] reads what is left.
+/// [`Error::Fetch`]. Nothing that was read may be trusted before the end has been reported. Decoders often stop
+/// before the end: [`Self::finish`] reads what is left.
 pub struct BlobReader {
     inner: Box<dyn Read + Send>,
     hash: Sha256,
@@ -32,12 +32,12 @@ pub struct BlobReader {
     stopper: Stopper,
 }
 
-/// Stops a download from another thread: a read that waits fails soon with [`Error::Interrupted`].
+/// Stops a download from another thread: a read that is waiting soon fails with [`Error::Interrupted`].
 #[derive(Debug, Clone, Default)]
 pub struct Stopper(Option<AbortHandle>);
 
 impl Stopper {
-    /// Stops the download. What comes from a file has nothing to stop.
+    /// Stops the download. Does nothing if the blob comes from a file.
     pub fn stop(&self) {
         if let Some(task) = &self.0 {
             task.abort();
@@ -45,7 +45,7 @@ impl Stopper {
     }
 }
 
-/// What a blob has to be, and how messages name it.
+/// The digest and size that a blob must have, and how messages name it.
 #[derive(Debug, Clone)]
 pub(super) struct Expected {
     pub(super) image: Arc<str>,
@@ -96,12 +96,12 @@ impl BlobReader {
         self
     }
 
-    /// A handle with which to stop this download while a read waits.
+    /// A handle that can stop this download while a read is waiting.
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
     }
 
-    /// Reads what is left, and gives the size of the blob in bytes once all of it is verified.
+    /// Reads what is left; returns the size of the blob in bytes once all of it has been verified.
     ///
     /// # Errors
     /// As reading.

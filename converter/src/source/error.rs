@@ -1,4 +1,4 @@
-//! Why an image could not be had from where it should come from.
+//! Why an image could not be read from its source, or not be pushed.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use layer_layout::{Digest, LayerDigest, Platform};
 
 use super::credentials;
-use super::registry::Failure;
+use super::failure::Failure;
+use super::media_type::LayerRefusal;
 
 /// The result of this room's fallible functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -38,10 +39,10 @@ impl fmt::Display for Part {
     }
 }
 
-/// Why an image or a part of it could not be had, or not be pushed.
+/// Why an image or a part of it could not be read from its source, or not be pushed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A registry did not give what it was asked for.
+    /// A registry did not serve what it was asked for.
     #[error("cannot fetch {part} of {image}")]
     Fetch {
         /// The image as its user named it.
@@ -52,10 +53,10 @@ pub enum Error {
         #[source]
         cause: Box<Failure>,
     },
-    /// A registry did not take what it was given.
+    /// A registry did not accept what it was sent.
     #[error("cannot push {part} to {image}")]
     Push {
-        /// Where it should go.
+        /// Where it was to be pushed.
         image: String,
         /// What should have been pushed.
         part: Part,
@@ -63,7 +64,7 @@ pub enum Error {
         #[source]
         cause: Box<Failure>,
     },
-    /// Content is not what its descriptor says: broken or forged on its way.
+    /// Content does not have the digest in its descriptor: it was damaged or forged on the way.
     #[error(
         "{part} of {image} has digest {got}, expected {expected}: the content is damaged or forged"
     )]
@@ -74,10 +75,10 @@ pub enum Error {
         part: Part,
         /// The digest that was promised.
         expected: Box<Digest>,
-        /// The digest of what came.
+        /// The digest of what arrived.
         got: Box<Digest>,
     },
-    /// Content is longer or shorter than its descriptor says.
+    /// Content does not have the size in its descriptor.
     #[error("{part} of {image} has {got} bytes{}, expected {expected}", if got > expected { " or more" } else { "" })]
     SizeMismatch {
         /// The image as its user named it.
@@ -86,10 +87,10 @@ pub enum Error {
         part: Part,
         /// The size that was promised, in bytes.
         expected: u64,
-        /// What came, in bytes. Nothing is read beyond `expected`, so a larger number is a lower bound.
+        /// What arrived, in bytes. Nothing is read beyond `expected`, so a larger number is a lower bound.
         got: u64,
     },
-    /// A document is larger than any honest one.
+    /// A document is larger than any legitimate one.
     #[error("{part} of {image} is larger than {limit} bytes, the limit for such a document")]
     TooLarge {
         /// The image as its user named it.
@@ -99,7 +100,7 @@ pub enum Error {
         /// The limit in bytes.
         limit: u64,
     },
-    /// A document is not one of an image, or contradicts itself.
+    /// A document does not describe an image, or contradicts itself.
     #[error("{part} of {image} is not usable: {reason}")]
     Document {
         /// The image as its user named it.
@@ -107,19 +108,19 @@ pub enum Error {
         /// Which document.
         part: Part,
         /// What is wrong with it, and what to do.
-        reason: String,
+        reason: Box<DocumentError>,
     },
     /// The index has no image for the wanted platform.
     #[error("{image} has no image for {wanted}; it has {}", list(available))]
     Platform {
         /// The image as its user named it.
         image: String,
-        /// What was asked for.
+        /// The wanted platform.
         wanted: Box<Platform>,
-        /// What there is.
+        /// The platforms that it has images for.
         available: Vec<Platform>,
     },
-    /// A layer is of a kind that cannot be unpacked.
+    /// A layer has a media type that cannot be unpacked.
     #[error("layer {layer} of {image} has media type {media_type:?}: {reason}")]
     LayerType {
         /// The image as its user named it.
@@ -128,8 +129,8 @@ pub enum Error {
         layer: LayerDigest,
         /// The media type of its descriptor.
         media_type: String,
-        /// Why that is no good, and what to do.
-        reason: &'static str,
+        /// Why it cannot be unpacked, and what to do.
+        reason: LayerRefusal,
     },
     /// A layout or archive holds several images and none was chosen.
     #[error("{image} holds several images: {}; {hint}", list(candidates))]
@@ -138,16 +139,16 @@ pub enum Error {
         image: String,
         /// What it holds.
         candidates: Vec<String>,
-        /// How to name one.
+        /// How to choose one.
         hint: &'static str,
     },
-    /// A layout or archive lacks something that it should hold.
+    /// A layout or archive lacks something that it should contain.
     #[error("{image} has no {what}{}", if candidates.is_empty() { String::new() } else { format!("; it has {}", list(candidates)) })]
     Missing {
         /// The layout or archive.
         image: String,
         /// What is not there.
-        what: String,
+        what: Missing,
         /// What there is instead, if that helps.
         candidates: Vec<String>,
     },
@@ -163,13 +164,13 @@ pub enum Error {
     /// Credentials could not be read.
     #[error(transparent)]
     Credentials(#[from] credentials::Error),
-    /// What is asked for makes no sense for this reference.
+    /// A reference cannot be used for what was asked.
     #[error("{image}: {reason}")]
     Reference {
         /// The reference.
         image: String,
         /// What is wrong with it, and what to write instead.
-        reason: String,
+        reason: ReferenceError,
     },
     /// The HTTP client could not be set up, for instance because of a broken CA certificate.
     #[error("cannot set up the connection to {registry}: {reason}")]
@@ -177,16 +178,171 @@ pub enum Error {
         /// Host name and port of the registry.
         registry: String,
         /// Why not.
-        reason: String,
+        reason: SetupError,
     },
     /// The program is being shut down.
     #[error("the transfer of {part} of {image} was interrupted")]
     Interrupted {
         /// The image as its user named it.
         image: String,
-        /// What was under way.
+        /// What was being transferred.
         part: Part,
     },
+}
+
+/// What is wrong with a document.
+#[derive(Debug, thiserror::Error)]
+pub enum DocumentError {
+    /// Not JSON, or not the JSON of an index or manifest.
+    #[error("it is not a manifest: {0}")]
+    NotAManifest(serde_json::Error),
+    /// A member is missing or has the wrong type.
+    #[error("{0}")]
+    Json(serde_json::Error),
+    /// Docker's first format.
+    #[error(
+        "it is in Docker's old format, schema 1; rebuild the image or push it again with a current Docker or \
+         Podman"
+    )]
+    Schema1,
+    /// Two readers would see two images (OCI image-spec advisory GHSA-77vh-xpmg-72qh).
+    #[error("it is both an index and a manifest")]
+    IndexAndManifest,
+    /// The source and the document disagree about the media type.
+    #[error("it was served as {declared} but calls itself {own}")]
+    MediaTypes {
+        /// What the source says.
+        declared: String,
+        /// What the document says.
+        own: String,
+    },
+    /// A JSON document of another kind.
+    #[error("it has neither manifests nor layers")]
+    NoImage,
+    /// An index without its list.
+    #[error("it calls itself {0} but lists no manifests")]
+    NoManifests(String),
+    /// A manifest without its configuration.
+    #[error("it calls itself {0} but names no configuration")]
+    NoConfig(String),
+    /// A media type that no image has.
+    #[error("media type {0} is not that of a container image")]
+    MediaType(String),
+    /// A manifest of something else, for instance of a signature.
+    #[error("it describes {0}, not a container image; name the image it belongs to")]
+    Artifact(String),
+    /// A descriptor's digest is malformed or not SHA-256.
+    #[error("{0}")]
+    Digest(layer_layout::Error),
+    /// A registry's index leads to an index.
+    #[error("the index leads to another index instead of a manifest")]
+    NestedIndex,
+    /// A layout's indexes lead to further ones without end.
+    #[error("its indexes are nested too deep")]
+    TooDeep,
+    /// The `oci-layout` file of a layout is not the JSON that it should be.
+    #[error("oci-layout is broken: {0}")]
+    OciLayout(serde_json::Error),
+    /// A layout of a version that is not known here.
+    #[error("layout version {0:?} is unknown")]
+    LayoutVersion(String),
+    /// The `manifest.json` of a docker-archive is not the JSON that it should be.
+    #[error("manifest.json is broken: {0}")]
+    ArchiveManifest(serde_json::Error),
+    /// The `manifest.json` of a docker-archive is empty.
+    #[error("manifest.json names no image")]
+    EmptyArchive,
+    /// The configuration in a docker-archive has no `rootfs.diff_ids`.
+    #[error("it has no list of layers: {0}")]
+    NoLayers(serde_json::Error),
+    /// The configuration in a docker-archive and the archive disagree.
+    #[error("it promises {promised} layers, the archive has {got}")]
+    LayerCount {
+        /// Layers of the configuration.
+        promised: usize,
+        /// Layers of the archive.
+        got: usize,
+    },
+}
+
+/// Why a reference cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReferenceError {
+    /// It stands for many images where one is needed.
+    #[error("a wildcard stands for many images; name one")]
+    Wildcard,
+    /// It stands for many images where one is to be pushed.
+    #[error("a wildcard cannot be pushed to; name one tag")]
+    PushToWildcard,
+    /// It names a digest, and the image to push has another one.
+    #[error("the thin image has digest {own}, not {named}; name a tag instead")]
+    PushToDigest {
+        /// The digest of the image.
+        own: Digest,
+        /// The digest in the reference.
+        named: Digest,
+    },
+    /// Registry and repository do not make a URL.
+    #[error("{url:?} is not a URL: {cause}")]
+    Url {
+        /// What they make.
+        url: String,
+        /// Why that is not a URL.
+        cause: url::ParseError,
+    },
+    /// It names a registry where a layout or archive is needed.
+    #[error("this is in a registry, not in a file")]
+    NotAFile,
+}
+
+/// What a layout or archive lacks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Missing {
+    /// A file of its own, by name.
+    #[error("{0}")]
+    File(String),
+    /// A layer of its image.
+    #[error("layer {0}")]
+    Layer(LayerDigest),
+    /// Any image.
+    #[error("image")]
+    Image,
+    /// An image with this tag.
+    #[error("image tagged {0:?}")]
+    Tag(String),
+}
+
+/// Why an HTTP client could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// A CA certificate, or the directory with those of the registry, could not be read.
+    #[error("{}: {cause}", path.display())]
+    Read {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why not.
+        cause: std::io::Error,
+    },
+    /// A file contains something other than certificates.
+    #[error("{}: {}", path.display(), chain(cause))]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: reqwest::Error,
+    },
+    /// A file holds no certificate at all.
+    #[error("{}: no certificate in PEM form", .0.display())]
+    NoCertificate(PathBuf),
+    /// The HTTP library refuses its settings.
+    #[error("{}", chain(.0))]
+    Client(reqwest::Error),
+}
+
+/// An error with its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn list<T: fmt::Display>(items: &[T]) -> String {
@@ -197,7 +353,7 @@ fn list<T: fmt::Display>(items: &[T]) -> String {
 }
 
 impl From<Error> for std::io::Error {
-    /// For readers: the error can be had back with [`std::io::Error::downcast`].
+    /// For readers. [`std::io::Error::downcast`] gives the error back.
     fn from(error: Error) -> Self {
         Self::other(error)
     }

@@ -1,4 +1,4 @@
-//! What a source yields: the raw documents of an image, and descriptors that were checked.
+//! What a source yields: the raw documents of an image, and descriptors that have been checked.
 
 use bytes::Bytes;
 use layer_layout::{ConfigDigest, Digest, LayerDigest, Platform, PublicName};
@@ -8,7 +8,7 @@ use layer_layout::{ConfigDigest, Digest, LayerDigest, Platform, PublicName};
 pub struct Document {
     /// The raw bytes.
     pub bytes: Bytes,
-    /// Its media type, one of the four kinds of manifests of OCI and Docker.
+    /// Its media type: an index or manifest of OCI or Docker.
     pub media_type: String,
     /// SHA-256 of `bytes`.
     pub digest: Digest,
@@ -20,7 +20,7 @@ impl Document {
     }
 }
 
-/// A manifest that the caller holds from an earlier conversion. If the tag still leads to it, it is not
+/// A manifest that the caller has kept from an earlier conversion. If the tag still leads to it, it is not
 /// fetched again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownManifest {

@@ -9,7 +9,7 @@ use layer_layout::{Digest, Platform};
 use oci_spec::image::{Descriptor as OciDescriptor, ImageIndex, ImageManifest};
 use serde::Deserialize;
 
-use super::error::{Error, Part, Result};
+use super::error::{DocumentError, Error, Part, Result};
 use super::image::{Descriptor, Document, LayerDescriptor};
 use super::media_type::{self, DocumentKind};
 
@@ -17,14 +17,13 @@ use super::media_type::{self, DocumentKind};
 /// registry should take at least 4 MiB, and most take no more).
 pub(super) const MANIFEST_LIMIT: u64 = 4 << 20;
 
-/// The largest configuration that is read, in bytes. It is held in memory; those of real images have
-/// kilobytes.
+/// The largest configuration that is read, in bytes. It is held in memory; real ones have a few kilobytes.
 pub(super) const CONFIG_LIMIT: u64 = 8 << 20;
 
-/// Docker BuildKit's mark on entries that describe another entry instead of being an image.
+/// Docker BuildKit's annotation on entries that describe another entry and are not images.
 const ATTESTATION: &str = "vnd.docker.reference.type";
 
-/// What a document turned out to be.
+/// A parsed document.
 #[derive(Debug)]
 pub(super) enum Parsed {
     Index(Vec<Entry>),
@@ -38,18 +37,18 @@ pub(super) struct Entry {
     pub(super) size: u64,
     pub(super) media_type: String,
     pub(super) platform: Option<Platform>,
-    /// The annotations `org.opencontainers.image.ref.name`, which tags images in a layout.
+    /// The annotation `org.opencontainers.image.ref.name`, which tags images in a layout.
     pub(super) ref_name: Option<String>,
 }
 
-/// An image manifest whose descriptors were checked.
+/// An image manifest whose descriptors have been checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Manifest {
     pub(super) config: Descriptor,
     pub(super) layers: Vec<LayerDescriptor>,
 }
 
-/// The members that tell what a document is.
+/// The members that show what a document is.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Shape {
@@ -61,50 +60,49 @@ struct Shape {
     fs_layers: Option<serde::de::IgnoredAny>,
 }
 
-/// Makes a document of what a source served. `declared` is the source's own word on the media type: a
+/// Makes a document of what a source served. `declared` is the media type according to the source, from a
 /// `Content-Type` header or a descriptor. It must not contradict the document itself.
 pub(super) fn document(image: &str, declared: Option<&str>, bytes: Bytes) -> Result<Document> {
-    let refuse =
-        |reason: String| Error::Document { image: image.to_owned(), part: Part::Manifest, reason };
+    let refuse = |reason: DocumentError| refused(image, Part::Manifest, reason);
     let shape: Shape = serde_json::from_slice(&bytes)
-        .map_err(|error| refuse(format!("it is not a manifest: {error}")))?;
+        .map_err(|error| refuse(DocumentError::NotAManifest(error)))?;
     // A `Content-Type` may carry parameters, and simple servers send a generic one.
     let declared = declared
-        .map(|text| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+        .map(|text| text.split_once(';').map_or(text, |(media_type, _)| media_type))
+        .map(|media_type| media_type.trim().to_ascii_lowercase())
         .filter(|text| DocumentKind::of(text).is_some());
 
     if shape.fs_layers.is_some()
         || shape.schema_version.as_ref().is_some_and(|version| version == 1)
         || declared.as_deref().and_then(DocumentKind::of) == Some(DocumentKind::Schema1)
     {
-        let reason = "it is in Docker's old format, schema 1; rebuild the image or push it again with a \
-                      current Docker or Podman";
-        return Err(refuse(reason.to_owned()));
+        return Err(refuse(DocumentError::Schema1));
     }
     if shape.manifests.is_some() && (shape.layers.is_some() || shape.config.is_some()) {
-        return Err(refuse("it is both an index and a manifest".to_owned()));
+        return Err(refuse(DocumentError::IndexAndManifest));
     }
     if let (Some(declared), Some(own)) = (&declared, &shape.media_type)
         && declared != own
     {
-        return Err(refuse(format!("it was served as {declared} but calls itself {own}")));
+        let (declared, own) = (declared.clone(), own.clone());
+        return Err(refuse(DocumentError::MediaTypes { declared, own }));
     }
     let media_type = match declared.or(shape.media_type) {
         Some(media_type) => media_type,
         // Before OCI 1.1 `mediaType` was optional.
         None if shape.manifests.is_some() => media_type::OCI_INDEX.to_owned(),
         None if shape.layers.is_some() => media_type::OCI_MANIFEST.to_owned(),
-        None => return Err(refuse("it has neither manifests nor layers".to_owned())),
+        None => return Err(refuse(DocumentError::NoImage)),
     };
     match DocumentKind::of(&media_type) {
         Some(DocumentKind::Index) if shape.manifests.is_none() => {
-            Err(refuse(format!("it calls itself {media_type} but lists no manifests")))
+            Err(refuse(DocumentError::NoManifests(media_type)))
         }
         Some(DocumentKind::Manifest) if shape.config.is_none() => {
-            Err(refuse(format!("it calls itself {media_type} but names no configuration")))
+            Err(refuse(DocumentError::NoConfig(media_type)))
         }
         Some(_) => Ok(Document::new(bytes, &media_type)),
-        None => Err(refuse(format!("media type {media_type} is not that of a container image"))),
+        None => Err(refuse(DocumentError::MediaType(media_type))),
     }
 }
 
@@ -114,13 +112,11 @@ pub(super) fn parse(image: &str, document: &Document) -> Result<Parsed> {
         return entries(image, &document.bytes).map(Parsed::Index);
     }
     let manifest: ImageManifest = serde_json::from_slice(&document.bytes)
-        .map_err(|error| refused(image, Part::Manifest, error))?;
+        .map_err(|error| refused(image, Part::Manifest, DocumentError::Json(error)))?;
     let config = manifest.config();
     if !media_type::is_image_config(config.media_type().as_ref()) {
         let kind = manifest.artifact_type().as_ref().unwrap_or(config.media_type());
-        let reason =
-            format!("it describes {kind}, not a container image; name the image it belongs to");
-        return Err(refused(image, Part::Manifest, reason));
+        return Err(refused(image, Part::Manifest, DocumentError::Artifact(kind.to_string())));
     }
     if config.size() > CONFIG_LIMIT {
         let image = image.to_owned();
@@ -143,10 +139,10 @@ pub(super) fn parse(image: &str, document: &Document) -> Result<Parsed> {
     Ok(Parsed::Manifest(Manifest { config, layers: layers.collect::<Result<_>>()? }))
 }
 
-/// The images of an index, without what is no image.
+/// The images of an index, without the entries that are not images.
 pub(super) fn entries(image: &str, bytes: &[u8]) -> Result<Vec<Entry>> {
-    let index: ImageIndex =
-        serde_json::from_slice(bytes).map_err(|error| refused(image, Part::Index, error))?;
+    let index: ImageIndex = serde_json::from_slice(bytes)
+        .map_err(|error| refused(image, Part::Index, DocumentError::Json(error)))?;
     let is_image = |entry: &&OciDescriptor| {
         let attestation = entry
             .annotations()
@@ -179,8 +175,8 @@ pub(super) fn entries(image: &str, bytes: &[u8]) -> Result<Vec<Entry>> {
     index.manifests().iter().filter(is_image).map(entry).collect()
 }
 
-/// The entry for a platform: the base variant, which runs everywhere, before others, else the first.
-/// An entry that names no platform is taken only if it is the only one.
+/// The entry for a platform. The base variant, which runs everywhere, is preferred; otherwise the first entry
+/// that fits is taken. An entry that names no platform is taken only if it is the only entry.
 pub(super) fn choose<'a>(
     image: &str,
     entries: impl IntoIterator<Item = &'a Entry>,
@@ -205,11 +201,11 @@ pub(super) fn choose<'a>(
 
 fn digest(image: &str, part: Part, descriptor: &OciDescriptor) -> Result<Digest> {
     let digest = descriptor.digest().to_string();
-    digest.parse().map_err(|error| refused(image, part, error))
+    digest.parse().map_err(|error| refused(image, part, DocumentError::Digest(error)))
 }
 
-fn refused(image: &str, part: Part, reason: impl ToString) -> Error {
-    Error::Document { image: image.to_owned(), part, reason: reason.to_string() }
+fn refused(image: &str, part: Part, reason: DocumentError) -> Error {
+    Error::Document { image: image.to_owned(), part, reason: Box::new(reason) }
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub(super) const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.
 const DOCKER_SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+json";
 const DOCKER_SCHEMA_1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 
-/// All kinds of manifests, for the `Accept` header: a registry converts what is not listed, or refuses.
+/// All types of manifests, for the `Accept` header: a registry converts what is not listed, or refuses it.
 pub(super) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
      application/vnd.oci.image.manifest.v1+json, \
      application/vnd.docker.distribution.manifest.list.v2+json, \
@@ -37,7 +37,7 @@ pub(super) enum DocumentKind {
 }
 
 impl DocumentKind {
-    /// The kind of a media type; `None` for what is no manifest.
+    /// The kind that a media type stands for; `None` if it is not that of a manifest.
     pub(super) fn of(media_type: &str) -> Option<Self> {
         match media_type {
             OCI_INDEX | DOCKER_LIST => Some(Self::Index),
@@ -53,8 +53,22 @@ pub(super) fn is_image_config(media_type: &str) -> bool {
     matches!(media_type, OCI_CONFIG | DOCKER_CONFIG)
 }
 
+/// Why a layer cannot be used, judged by its media type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LayerRefusal {
+    /// A layer that the registry does not hold.
+    #[error(
+        "a foreign layer is not in the registry and may not be redistributed (usual for Windows images); push a \
+         copy of the image that contains it"
+    )]
+    Foreign,
+    /// Anything else.
+    #[error("not a tar layer of OCI or Docker, so this is not a container image")]
+    NotALayer,
+}
+
 /// Why a layer of this type cannot be used; `None` if it can.
-pub(super) fn layer_refusal(media_type: &str) -> Option<&'static str> {
+pub(super) fn layer_refusal(media_type: &str) -> Option<LayerRefusal> {
     match media_type {
         "application/vnd.oci.image.layer.v1.tar"
         | "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -66,10 +80,9 @@ pub(super) fn layer_refusal(media_type: &str) -> Option<&'static str> {
         | "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
         | "application/vnd.oci.image.layer.nondistributable.v1.tar"
         | "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
-        | "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd" => Some(
-            "a foreign layer is not in the registry and may not be redistributed (usual for Windows \
-             images); push a copy of the image that contains it",
-        ),
-        _ => Some("not a tar layer of OCI or Docker, so this is not a container image"),
+        | "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd" => {
+            Some(LayerRefusal::Foreign)
+        }
+        _ => Some(LayerRefusal::NotALayer),
     }
 }

@@ -13,22 +13,21 @@ pub struct Options {
     /// Which image of an index is wanted. The default is this machine's.
     pub platform: Platform,
     /// How many layers of one image are downloaded at a time; 0 means no limit. The default is 3, as with
-    /// containerd and Docker: more seldom makes it faster, and many registries count requests.
+    /// containerd and Docker: more are seldom faster, and many registries limit the rate of requests.
     pub max_concurrent_downloads: usize,
-    /// How long a peer may send nothing at all before the attempt counts as failed. The default is one
-    /// minute.
+    /// How long a peer may stay silent before the attempt counts as failed. The default is one minute.
     pub stall_timeout: Duration,
     /// How long connecting may take, TLS handshake included. The default is 30 seconds.
     pub connect_timeout: Duration,
-    /// How often something is tried before it fails; at least 1. The default is 6. An attempt that brought
-    /// a layer forward by a mebibyte or more is not counted.
+    /// How often something is tried before it fails; at least 1. The default is 6. An attempt that
+    /// transferred a mebibyte or more of a layer is not counted.
     pub attempts: u32,
-    /// The pause after a first failure; it doubles with each one. The default is one second, see
+    /// The pause after the first failure; it doubles with each further one. The default is one second; see
     /// `registry/retry.rs`.
     pub first_pause: Duration,
-    /// The longest pause, also when a registry asks for a longer one. The default is two minutes.
+    /// The longest pause, even if a registry asks for a longer one. The default is two minutes.
     pub longest_pause: Duration,
-    /// Who to be towards which registry.
+    /// Logins for registries.
     pub credentials: Credentials,
     /// Directories with CA certificates by registry, `<directory>/<host[:port]>/*.crt` (PEM), on top of the
     /// system's trust store. The defaults are those of Docker and Podman.

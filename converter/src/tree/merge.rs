@@ -1,48 +1,48 @@
-//! The one place that knows how an upper directory covers a lower one.
+//! The one place that knows how an upper directory covers a lower one, or merges with it.
 //!
 //! Rule: Linux `Documentation/filesystems/overlayfs.rst`, "Upper and Lower", "Directories", "whiteouts and
 //! opaque directories":
 //! - a name of the upper directory hides the lower one of that name;
 //! - except that two directories of one name merge, with the attributes of the upper, unless the upper is
 //!   marked opaque;
-//! - a whiteout hides the lower name and is itself not seen.
+//! - a whiteout hides the lower name and is not seen itself.
 //!
-//! The rule works on one directory at a time, so that a merge of layers with millions of names needs the
-//! memory of one directory. A directory of the result carries all directories that contribute to it
-//! (topmost first); its own content is got by applying the rule to their listings.
+//! The rule works on one directory at a time, so that merging layers with millions of names needs only the
+//! memory for one directory. A directory in the result lists the directories that contribute to it, topmost
+//! first; applying the rule to their listings gives its content.
 
 use std::collections::BTreeMap;
 
-/// What the rule needs to know of a name.
+/// What the rule needs to know about a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// A directory; `opaque` if nothing of the layers below is seen in it.
+    /// A directory.
     Directory {
-        /// The overlayfs mark, see [`layer_layout::overlay`].
+        /// Whether it hides everything from the layers below (see [`layer_layout::overlay`]).
         opaque: bool,
     },
-    /// Nothing is here, and nothing of the layers below is seen.
+    /// Nothing, and it hides the name in the layers below.
     Whiteout,
     /// Anything else: a file, a link, a device, …
     Leaf,
 }
 
-/// The names in one directory of one layer, with what each is and the caller's handle on it.
+/// The names in one directory of one layer: what each is, and the caller's handle on it.
 pub type Listing<T> = BTreeMap<Vec<u8>, (Class, T)>;
 
 /// One name in the result of a merge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Merged<T> {
-    /// Nothing is seen, and nothing will be whatever lies below. Only a stack that is not yet at its
-    /// bottom holds these; [`seen`] drops them.
+    /// Nothing is seen, whatever lies below. Only a stack to which lower layers may still be added needs
+    /// these; [`seen`] drops them.
     Whiteout,
-    /// A name that is no directory.
+    /// A name that is not a directory.
     Leaf(T),
     /// A directory.
     Directory {
-        /// The directories that contribute, topmost first; the first gives the attributes.
+        /// The directories that contribute, topmost first; the first one gives the attributes.
         sources: Vec<T>,
-        /// Whether an opaque mark ends the list, so that lower directories contribute no more.
+        /// Whether the list is complete, so that no lower directory contributes.
         closed: bool,
     },
 }
@@ -57,7 +57,7 @@ impl<T> From<(Class, T)> for Merged<T> {
     }
 }
 
-/// What is seen of one name if `upper` lies over `lower`.
+/// What is seen of a name if `upper` lies over `lower`.
 pub fn merge<T>(lower: Merged<T>, upper: Merged<T>) -> Merged<T> {
     match (lower, upper) {
         (
@@ -67,15 +67,15 @@ pub fn merge<T>(lower: Merged<T>, upper: Merged<T>) -> Merged<T> {
             sources.extend(below);
             Merged::Directory { sources, closed }
         }
-        // A name that merges with no directory here ends the search there, too: what lies under a file or
-        // a whiteout is hidden from the directory above it.
+        // The lower name is not a directory, so nothing merges. It also hides whatever lies below it, so
+        // nothing ever will.
         (_, Merged::Directory { sources, .. }) => Merged::Directory { sources, closed: true },
         (_, upper) => upper,
     }
 }
 
-/// The names of a directory that several layers contribute to. `listings` comes **topmost first**, the
-/// order of overlayfs's `lowerdir`; the result is sorted by the bytes of the names.
+/// The names in a directory to which several layers contribute. `listings` are **topmost first**, as in
+/// overlayfs's `lowerdir`; the result is sorted by the bytes of the names.
 pub fn stack<T>(listings: impl IntoIterator<Item = Listing<T>>) -> BTreeMap<Vec<u8>, Merged<T>> {
     let mut result: BTreeMap<Vec<u8>, Merged<T>> = BTreeMap::new();
     for listing in listings {
@@ -90,7 +90,7 @@ pub fn stack<T>(listings: impl IntoIterator<Item = Listing<T>>) -> BTreeMap<Vec<
     result
 }
 
-/// The same at the bottom of the stack: whiteouts have done their work and are gone.
+/// What is seen of a complete stack: whiteouts have done their work and are gone.
 pub fn seen<T>(stack: BTreeMap<Vec<u8>, Merged<T>>) -> BTreeMap<Vec<u8>, Merged<T>> {
     stack.into_iter().filter(|(_, merged)| !matches!(merged, Merged::Whiteout)).collect()
 }

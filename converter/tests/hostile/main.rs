@@ -1,5 +1,5 @@
-//! Hostile layers against the reader and the directory target: nothing outside of the layer changes, a
-//! refused layer leaves no trace, and the message says what is wrong.
+//! Hostile layers against the reader and the directory target: nothing outside the layer changes, a refused
+//! layer leaves no trace, and the message says what is wrong.
 
 // Helpers of tests fail as tests do; clippy's own exception covers only the tests themselves.
 #![allow(clippy::unwrap_used)]
@@ -41,7 +41,7 @@ fn read(case: &Case) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Publishes a layer that lies on nothing.
+/// Publishes a layer with no layers below it.
 fn publish(
     repository: &dyn Repository,
     case: &Case,
@@ -61,7 +61,7 @@ fn publish(
     Ok(())
 }
 
-/// Judges a result; returns whether the layer was to be accepted.
+/// Checks a result; returns whether the layer was to be accepted.
 #[track_caller]
 fn judge(case: &Case, result: Result<(), Box<dyn Error>>, unpacked: bool) -> bool {
     let name = &case.name;
@@ -97,7 +97,7 @@ fn published_in_a_directory() {
     for (number, case) in cases(outside.path()).iter().enumerate() {
         let directory = tempfile::tempdir().unwrap();
         let repository = Directory::open(directory.path(), None).unwrap();
-        // So that what a publisher leaves in any case is there.
+        // To compare with what every publisher leaves.
         repository.begin(&mut |text| panic!("{text}")).unwrap().commit().unwrap();
         let before = Snapshot::of_content(directory.path());
         let place = path::layerfs(&Digest::of(&number.to_le_bytes()).into());

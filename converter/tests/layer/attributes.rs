@@ -73,7 +73,7 @@ fn times() {
     }
 }
 
-/// A value may hold any byte: a capability is binary.
+/// A value may contain any byte: a capability is binary.
 #[test]
 fn extended_attributes() {
     let capability = [1, 0, 0, 2, b'\n', 0x20, 0, 0, b'=', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -142,7 +142,7 @@ fn extended_attributes_that_linux_refuses() {
     single(pax(&format!("SCHILY.xattr.user.{}", "n".repeat(250)), vec![b'v'; 65536]));
 }
 
-/// The record's length is the only thing that says where it ends.
+/// Only the record's length decides where it ends.
 #[test]
 fn pax_records_are_taken_strictly() {
     let content = |content: &[u8]| {
@@ -184,7 +184,7 @@ fn a_broken_global_header_is_an_error() {
     assert!(refusal(blob).contains("the PAX header at byte 512 is broken"));
 }
 
-/// The size in a PAX record is the one that counts: it says where the next header is.
+/// The size in a PAX record takes precedence: it decides where the next header is.
 #[test]
 fn sizes() {
     let tar = |size: &str| {

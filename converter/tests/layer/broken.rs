@@ -1,4 +1,4 @@
-//! What ends early, has wrong checksums, or follows an end.
+//! Tars that end early, have wrong checksums, or continue after their end.
 
 use std::io::Read;
 
@@ -133,7 +133,7 @@ fn checksums() {
     assert_eq!(refusal, "no tar header at byte 0, before the first entry: its checksum is wrong");
 }
 
-/// No byte of a tar can change without another DiffID, whatever else it does.
+/// No byte of a tar can change without changing the DiffID, whatever else happens.
 #[test]
 fn every_changed_byte_is_seen() {
     let blob = Tar::new()

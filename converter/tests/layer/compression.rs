@@ -1,4 +1,4 @@
-//! gzip, zstd, plain: found by the first bytes, read to the very end, and never taken for whole if broken.
+//! gzip, zstd, plain: recognized by the first bytes, read to the very end, and never accepted if broken.
 
 use std::io::{self, Cursor, Read, Write};
 use std::sync::Arc;
@@ -70,7 +70,7 @@ fn nothing_may_follow() {
     for (name, blob) in [("gzip", gzip(&sample())), ("zstd", zstd(&sample()))] {
         for tail in [[0].as_slice(), &[0; 512], b"junk", &blob[..1], &blob[..3], &blob[..20]] {
             let refusal = refusal([&blob, tail].concat());
-            let expected = format!("the layer's {name} data is broken; publish the image anew: ");
+            let expected = format!("the layer's {name} data is broken; publish the image again: ");
             assert!(refusal.starts_with(&expected), "{tail:?}: {refusal}");
         }
     }
@@ -116,8 +116,8 @@ fn cut_anywhere_is_an_error() {
     }
 }
 
-/// A flipped bit is an error, or one of the few that mean nothing (time and name in a gzip header, a larger
-/// window of zstd): then the content is whole.
+/// A flipped bit is an error, unless it is one of the few that do not matter (time and name in a gzip header,
+/// a larger zstd window): then the content is complete.
 #[test]
 fn a_flipped_bit_never_changes_content() {
     let tar = sample();
@@ -158,8 +158,8 @@ fn is_mismatch(error: &io::Error) -> bool {
     error.get_ref().and_then(|inner| inner.downcast_ref::<Mismatch>()).is_some()
 }
 
-/// The blob's reader says at its end that the digest is wrong: that must come out, unchanged, wherever the
-/// end is, and nothing may succeed after it.
+/// The blob's reader reports a wrong digest at its end: the error must come out unchanged, wherever the end
+/// is, and nothing may succeed after it.
 #[test]
 fn errors_of_the_blob_pass_through() {
     let tar = sample();
@@ -175,8 +175,8 @@ fn errors_of_the_blob_pass_through() {
     }
 }
 
-/// Damage shows first as broken compression or a broken tar. What counts is what the blob's reader says of
-/// it: which digest was expected, and which came.
+/// Damage first shows as broken compression or a broken tar. What counts is the error of the blob's reader,
+/// with the expected and the actual digest.
 #[test]
 fn the_blobs_reader_explains_damage() {
     let tar = sample();
@@ -208,7 +208,7 @@ fn errors_of_the_blob_pass_through_content() {
     assert!(matches!(reader.finish(), Err(Error::Failed)));
 }
 
-/// Interruptions and short reads are no errors and change nothing.
+/// Interruptions and short reads are not errors and change nothing.
 struct Stuttering {
     blob: Cursor<Vec<u8>>,
     interrupt: bool,
@@ -236,7 +236,7 @@ fn interruptions_and_short_reads() {
     }
 }
 
-/// A blob without end that tells when it is dropped.
+/// An endless blob that reports when it is dropped.
 struct Endless(Arc<AtomicBool>);
 
 impl Read for Endless {
@@ -277,7 +277,7 @@ impl Read for Panicking {
     }
 }
 
-/// A thread that dies is no end of a blob.
+/// A thread that dies is not the end of a blob.
 #[test]
 fn a_panic_is_an_error() {
     let blob = Panicking(Cursor::new(sample()));

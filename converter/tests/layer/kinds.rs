@@ -38,7 +38,7 @@ fn a_slash_at_the_end_makes_a_directory() {
     assert_eq!(single(v7).entry.kind, Kind::Directory);
 }
 
-/// Some writers give links and directories the size of what they stand for, and no content.
+/// Some programs give links and directories the size of what they stand for, but no content.
 #[test]
 fn only_files_have_content() {
     for flag in b'1'..=b'6' {

@@ -1,4 +1,4 @@
-//! Bombs: a small blob that asks for much is stopped at the limit, and the message says which.
+//! Bombs: a small blob that asks for much is stopped at a limit, and the message says at which.
 
 use std::io::{Cursor, Read, repeat};
 
@@ -42,7 +42,7 @@ fn at_the_limit_and_one_over() {
         Tar::new().member(Header::new(b'x', "x"), record).file("f", "").end()
     };
     let long = |size: usize| {
-        // Longer than a name may be: NULs at the end are no part of it.
+        // Longer than a name may be, but NULs at the end are not part of it.
         let name = [b"f".as_slice(), &vec![0; size - 1]].concat();
         Tar::new().member(Header::new(b'L', "L").gnu(), name).file("f", "").end()
     };
@@ -98,7 +98,7 @@ fn at_the_limit_and_one_over() {
     }
 }
 
-/// Holes cost no bytes of the tar, but whoever copies the files pays for them.
+/// Holes take no bytes of the tar, but copying the files makes them real.
 #[test]
 fn many_files_of_holes() {
     let hole = |tar: Tar, n: u64| {
@@ -125,7 +125,7 @@ fn many_files_of_holes() {
     );
 }
 
-/// A gigabyte of zeros is a megabyte of gzip: the limit is met long before the end.
+/// A gigabyte of zeros is a megabyte of gzip: the limit is reached long before the end.
 #[test]
 fn compressed_bombs() {
     let limits = Limits { unpacked_size: 1 << 20, ..Limits::default() };
@@ -147,7 +147,7 @@ fn compressed_bombs() {
     }
 }
 
-/// The window is memory that a frame asks for before it has proven anything.
+/// The window is memory that a frame asks for before any of its content has been checked.
 #[test]
 fn zstd_windows() {
     let blob = |window_log| {

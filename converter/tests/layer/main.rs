@@ -1,4 +1,4 @@
-//! What a layer blob is read as: formats, kinds, attributes, errors, limits.
+//! Reading layer blobs: formats, kinds, attributes, errors, limits.
 
 // Helpers of tests fail as tests do; clippy's own exception covers only the tests themselves.
 #![allow(clippy::unwrap_used)]
@@ -21,7 +21,7 @@ use std::io::{Cursor, Read};
 
 use ducc::layer::{Entry, Error, LayerReader, Limits, Result, Segment, Summary};
 
-/// An entry with all that belongs to it.
+/// An entry with its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Item {
     entry: Entry,
@@ -39,7 +39,7 @@ fn open(blob: impl Into<Vec<u8>>) -> Result<LayerReader> {
     LayerReader::new(Cursor::new(blob.into()), Limits::default())
 }
 
-/// Everything that a reader has to say.
+/// Everything that a reader gives.
 fn drain(mut reader: LayerReader) -> Result<(Vec<Item>, Summary)> {
     let mut items = Vec::new();
     while let Some(entry) = reader.next_entry()? {
@@ -74,7 +74,7 @@ fn chain(error: &Error) -> String {
     text
 }
 
-/// The text of the error that a blob gives.
+/// The text of the error for a blob.
 #[track_caller]
 fn refusal(blob: impl Into<Vec<u8>>) -> String {
     match items(blob) {

@@ -1,11 +1,11 @@
-//! Where names and link targets come from, and what is done to them.
+//! Where names and link targets come from, and how they are cleaned.
 
 use ducc::layer::Kind;
 
 use crate::tar::{Header, Tar};
 use crate::{Item, chain, items, refusal, single};
 
-/// Every way to spell a name, and what is read.
+/// All the ways to write a name, and how each is read.
 #[test]
 fn spellings() {
     let long = format!("{}/{}", "d".repeat(150), "f".repeat(200));
@@ -128,7 +128,7 @@ fn names_that_no_layer_may_have() {
     }
 }
 
-/// A message never holds a megabyte of an attacker's bytes, nor control characters.
+/// A message never contains a megabyte of an attacker's bytes, nor control characters.
 #[test]
 fn messages_are_short_and_printable() {
     let name = [b"\x1b[2J\n".as_slice(), &[b'n'; 100_000]].concat();
@@ -169,7 +169,7 @@ fn link_targets() {
     assert_eq!(single(bytes).entry.kind, Kind::Symlink { target: vec![0xff, 0xfe] });
 }
 
-/// A hard link's target counts from the layer's root, whatever it begins with.
+/// A hard link's target is relative to the layer's root, whatever it begins with.
 #[test]
 fn hard_link_targets() {
     for target in ["a/b", "/a/b", "./a/b", "a//b/"] {

@@ -19,7 +19,7 @@ const LIMITS: Limits = Limits {
     zstd_window_log: 20,
 };
 
-/// What every consumer relies on.
+/// What all consumers rely on.
 fn check(entry: &Entry, content: &[u8], segments: &[Segment]) {
     let clean = |path: &LayerPath| {
         path.components()
@@ -179,7 +179,7 @@ proptest! {
         read(members.concat());
     }
 
-    /// Changed bytes, with the checksums of headers made to fit again: behind them nobody has checked.
+    /// Bytes are changed and the headers' checksums corrected, so that the changes get past them.
     #[test]
     fn changed_members(
         members in vec(member(), 1..4),
@@ -199,7 +199,7 @@ proptest! {
         read(blob);
     }
 
-    /// How a consumer reads does not change what it reads.
+    /// What a consumer reads does not depend on how it reads.
     #[test]
     fn any_piece_size(
         sizes in vec(1usize..3000, 1..20),

@@ -1,4 +1,4 @@
-//! Sparse files in all four formats: where data is, what the holes read as, and broken maps.
+//! Sparse files in all four formats: where they have data, what holes read as, and broken maps.
 
 use std::io::Read;
 
@@ -146,7 +146,7 @@ fn the_data_alone() {
     }
 }
 
-/// A file that is all hole costs nothing to skip, and its map may be empty.
+/// A file that is a single hole costs nothing to skip, and its map may be empty.
 #[test]
 fn holes_alone() {
     let huge = 100 << 30;
@@ -252,7 +252,7 @@ fn an_old_map_that_is_none() {
     assert_eq!(refusal(cut), "the layer's tar ends early, in entry f");
 }
 
-/// A whiteout or a directory that claims to be sparse is no reason to lose the way.
+/// After a whiteout or a directory that claims to be sparse, reading continues at the right place.
 #[test]
 fn sparse_entries_that_are_no_files() {
     let records = [

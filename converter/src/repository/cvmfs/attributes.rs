@@ -1,4 +1,4 @@
-//! What a name carries besides its content, as the repository format holds it.
+//! The attributes of a name, apart from its content, as the repository format stores them.
 
 use std::collections::BTreeMap;
 
@@ -16,17 +16,17 @@ use crate::tree::Class;
 
 /// Permission bits with setuid, setgid and sticky.
 const MODE_BITS: u32 = 0o7777;
-/// Linux has no modes of symlinks; all look like this.
+/// Symlinks have no modes of their own in Linux; all look like this.
 const SYMLINK_MODE: u32 = 0o777;
 
-/// Linux keeps these for files and directories alone (xattr(7)).
+/// Linux allows these only on files and directories (xattr(7)).
 const USER_PREFIX: &[u8] = b"user.";
 
-/// Characters at which clients since 2.12 cut a name off to find a page number. They list such a name, but give no
-/// value, and overlayfs cannot change a file that has an attribute without value.
+/// Characters at which clients since 2.12 cut off a name to find a page number. They list such a name but
+/// give no value for it, and overlayfs cannot copy up a file that has an attribute without a value.
 const PAGE_MARKS: &[u8] = b"@~";
 
-/// Attributes that clients answer themselves, whatever is stored.
+/// Attributes for which clients have their own values, whatever is stored.
 const CLIENTS_OWN: [&str; 47] = [
     "user.authz",
     "user.catalog_counters",
@@ -77,7 +77,7 @@ const CLIENTS_OWN: [&str; 47] = [
     "xfsroot.rawlink",
 ];
 
-/// The attributes of an entry of a layer. What cannot be kept, or not be read later, is counted.
+/// The attributes of an entry of a layer. What cannot be stored, or cannot be read later, is counted.
 pub(super) fn pack(
     metadata: &Metadata,
     kind: &layer::Kind,
@@ -128,7 +128,7 @@ fn pack_xattrs(
     packed
 }
 
-/// The attributes in the words of a layer, without the marks of overlayfs.
+/// The attributes in terms of a layer, without the marks of overlayfs.
 pub(super) fn metadata(attributes: &Attributes) -> Result<Metadata> {
     let Attributes { mode, uid, gid, mtime, ref xattrs } = *attributes;
     let mut xattrs = unpack(xattrs)?;
@@ -139,17 +139,18 @@ pub(super) fn metadata(attributes: &Attributes) -> Result<Metadata> {
 fn unpack(xattrs: &Xattrs) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
     let damaged = || cvmfs_repository::Error::Corrupt {
         what: "an entry's list of extended attributes".to_owned(),
-        reason: "it cannot be taken apart".to_owned(),
+        reason: "it cannot be unpacked".to_owned(),
     };
     Ok(xattrs.unpack().ok_or_else(damaged)?)
 }
 
-/// Whether overlayfs keeps this attribute for itself.
+/// Whether this attribute is reserved for overlayfs.
 fn is_private(name: &[u8]) -> bool {
     PRIVATE_XATTR_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Whether there may be a mark of overlayfs among attributes, without taking them apart: most have none.
+/// Whether there may be a mark of overlayfs among these attributes. This does not unpack them, since most
+/// have none.
 fn may_be_marked(xattrs: &Xattrs) -> bool {
     let Some(blob) = xattrs.blob() else { return false };
     PRIVATE_XATTR_PREFIXES
@@ -158,15 +159,16 @@ fn may_be_marked(xattrs: &Xattrs) -> bool {
 }
 
 /// Marks a directory for both kinds of overlay mounts.
-pub(super) fn mark_opaque(directory: &mut Entry) {
-    let mut xattrs = directory.xattrs.unpack().unwrap_or_default();
+pub(super) fn mark_opaque(directory: &mut Entry) -> Result<()> {
+    let mut xattrs = unpack(&directory.xattrs)?;
     for mark in [TRUSTED_OPAQUE, USER_OPAQUE] {
         xattrs.insert(mark.into(), OPAQUE_VALUE.to_vec());
     }
     directory.xattrs = Xattrs::pack(&xattrs).0;
+    Ok(())
 }
 
-/// Takes the marks of overlayfs from a directory.
+/// Removes the marks of overlayfs from a directory.
 pub(super) fn strip(directory: &mut Entry) -> Result<()> {
     if may_be_marked(&directory.xattrs) {
         let mut xattrs = unpack(&directory.xattrs)?;
@@ -176,7 +178,7 @@ pub(super) fn strip(directory: &mut Entry) -> Result<()> {
     Ok(())
 }
 
-/// What the overlay rule needs to know of an entry.
+/// What the overlay rule needs to know about an entry.
 pub(super) fn class(entry: &Entry) -> Result<Class> {
     Ok(match entry.kind {
         Kind::Directory => {

@@ -1,286 +1,35 @@
 //! What a publisher can do with a CernVM-FS repository.
 
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use cvmfs_repository::Session;
-use cvmfs_repository::catalog::{CatalogSink, NestedTree, Split};
 use cvmfs_repository::entry::{Entry, Kind, Time};
-use cvmfs_repository::objects::Objects;
 use cvmfs_repository::publication::Edits;
-use cvmfs_repository::scratch::Scratch;
-use cvmfs_repository::server_conf::Locks;
-use cvmfs_repository::snapshot::Snapshot;
 use layer_layout::{RepositoryPath, path};
 
+use super::area::{Core, Recipe, What, seconds};
 use super::editor::Editor;
-use super::shortfall::Tally;
-use super::staged::{self, Staged};
-use super::tree_path;
-use super::view::{self, Destination, Dir, Lower, Merged};
+use super::staged;
+use super::tree_path::tree_path;
 use super::writer::Writer;
-use crate::repository::parents::inheritance::{Inheritance, inherit};
 use crate::repository::{
-    Completion, Error, LayerWriter, OpenEnds, Result, Stratum0, Transaction, TreeEditor,
+    Completion, Error, LayerWriter, Occupant, OpenEnds, Result, Transaction, TreeEditor,
 };
 
-/// Mode of files that are published beside trees.
+/// Mode of files that are published next to trees.
 const FILE_MODE: u32 = 0o644;
 /// Mode of symlinks.
 const SYMLINK_MODE: u32 = 0o777;
-/// How many trees are written at a time at most. Each holds some 20 MiB of a large directory's entries.
-const MAX_WRITERS: usize = 4;
 
 /// A change of a repository that nobody sees yet.
 pub(super) struct Change {
     core: Arc<Core>,
 }
 
-/// What all parts of a change share.
-pub(super) struct Core {
-    pub(super) name: String,
-    stratum0: Arc<Stratum0>,
-    /// Keep a stock server's tools away.
-    _locks: Option<Locks>,
-    session: Session,
-    /// What was published when the change began.
-    base: Snapshot,
-    pub(super) objects: Objects,
-    scratch: Scratch,
-    split: Split,
-    items: Mutex<Vec<Item>>,
-    pub(super) tally: Tally,
-    databases: AtomicU64,
-}
-
-/// Something that is to be published.
-struct Item {
-    path: RepositoryPath,
-    /// `None` as long as it is not complete. What is not when the change ends is not published.
-    what: Option<What>,
-}
-
-#[derive(Clone)]
-enum What {
-    /// A tree named by a digest. One that is there already is as good.
-    Tree(Recipe),
-    /// A file or a symlink, which replaces what is there.
-    Small(Entry),
-}
-
-/// How to get at a tree, from any thread.
-#[derive(Clone)]
-pub(super) enum Recipe {
-    /// It is in a scratch database.
-    Staged(Arc<Staged>),
-    /// It is published.
-    Published(RepositoryPath),
-    /// It is what is seen of others, topmost first.
-    Merged(Arc<[Recipe]>),
-}
-
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Core {
-    pub(super) fn new(
-        name: &str,
-        stratum0: Arc<Stratum0>,
-        locks: Option<Locks>,
-        session: Session,
-        base: Snapshot,
-        split: Split,
-    ) -> Result<Self> {
-        Ok(Self {
-            name: name.to_owned(),
-            objects: stratum0.objects.clone(),
-            stratum0,
-            _locks: locks,
-            session,
-            base,
-            scratch: Scratch::new()?,
-            split,
-            items: Mutex::default(),
-            tally: Tally::default(),
-            databases: AtomicU64::new(0),
-        })
-    }
-
-    /// A place for one more scratch database.
-    pub(super) fn database(&self) -> PathBuf {
-        let number = self.databases.fetch_add(1, Ordering::Relaxed);
-        self.scratch.path().join(format!("tree-{number}"))
-    }
-
-    /// Takes a place for what will stand at a path. What was to be there is forgotten.
-    fn announce(&self, path: &RepositoryPath, what: Option<What>) {
-        let mut items = held(&self.items);
-        match items.iter_mut().find(|item| item.path == *path) {
-            Some(item) => item.what = what,
-            None => items.push(Item { path: path.clone(), what }),
-        }
-    }
-
-    /// Says that a tree that was announced is complete.
-    pub(super) fn complete(&self, path: &RepositoryPath, tree: Recipe) {
-        self.announce(path, Some(What::Tree(tree)));
-    }
-
-    /// What is published at a path.
-    fn published(&self, path: &RepositoryPath) -> Result<Option<Entry>> {
-        Ok(self.base.lookup(&tree_path(path))?)
-    }
-
-    /// A tree that this change has prepared.
-    fn prepared(&self, path: &RepositoryPath) -> Result<Recipe> {
-        let items = held(&self.items);
-        match items.iter().find(|item| item.path == *path).and_then(|item| item.what.as_ref()) {
-            Some(What::Tree(recipe)) => Ok(recipe.clone()),
-            _ => Err(Error::NoTree(path.clone())),
-        }
-    }
-
-    /// A tree that is published or prepared.
-    fn tree(&self, path: &RepositoryPath) -> Result<Recipe> {
-        match self.published(path)? {
-            Some(entry) if entry.is_directory() => Ok(Recipe::Published(path.clone())),
-            Some(_) => Err(self.indirect(path)),
-            None => self.prepared(path),
-        }
-    }
-
-    fn trees(&self, paths: &[RepositoryPath]) -> Result<Arc<[Recipe]>> {
-        paths.iter().map(|path| self.tree(path)).collect()
-    }
-
-    /// Opens a tree for the calling thread.
-    fn open(&self, recipe: &Recipe) -> Result<Dir> {
-        Ok(match recipe {
-            Recipe::Staged(tree) => Dir::Staged(tree.view()?),
-            Recipe::Published(path) => {
-                let directory = self.base.directory(&tree_path(path))?;
-                Dir::Published(directory.ok_or_else(|| Error::NoTree(path.clone()))?)
-            }
-            Recipe::Merged(trees) => {
-                let trees = trees.iter().map(|tree| self.open(tree)).collect::<Result<_>>()?;
-                Dir::Merged(Merged::of(trees, staged::implied().entry(Kind::Directory))?)
-            }
-        })
-    }
-
-    fn indirect(&self, path: &RepositoryPath) -> Error {
-        Error::Indirect { repository: PathBuf::from(&self.name), path: path.clone() }
-    }
-
-    /// What a layer above these parents takes from them.
-    fn inherit(
-        &self,
-        open_ends: &OpenEnds,
-        parents: &[RepositoryPath],
-    ) -> Result<(Inheritance, Lower)> {
-        let trees = self.trees(parents)?;
-        let layers = trees.iter().map(|tree| self.open(tree)).collect::<Result<_>>()?;
-        let lower = Lower::new(layers);
-        Ok((inherit(open_ends, parents, &lower)?, lower))
-    }
-
-    /// Which of the prepared items are to be published, after checking that nothing is in the way.
-    fn due(&self) -> Result<Vec<(RepositoryPath, What)>> {
-        let mut due = Vec::new();
-        for Item { path, what } in &*held(&self.items) {
-            let Some(what) = what else { continue };
-            let mut above = path.parent();
-            while let Some(directory) = above {
-                match self.published(&directory)? {
-                    Some(entry) if entry.is_directory() => break,
-                    Some(_) if directory == path.unit() => {
-                        return Err(occupied(&directory, "something else than a directory"));
-                    }
-                    Some(_) => return Err(self.indirect(path)),
-                    None => above = directory.parent(),
-                }
-            }
-            match (what, self.published(path)?) {
-                (What::Tree(_), Some(entry)) if entry.is_directory() => continue,
-                (What::Tree(_), Some(_)) => {
-                    return Err(occupied(path, "something else than a directory"));
-                }
-                (What::Small(_), Some(entry)) if entry.is_directory() => {
-                    return Err(occupied(path, "a directory"));
-                }
-                _ => due.push((path.clone(), what.clone())),
-            }
-        }
-        Ok(due)
-    }
-
-    /// Writes trees, several at a time. Gives those of `due` that are trees, in any order.
-    fn write_trees(
-        &self,
-        due: &[(RepositoryPath, What)],
-    ) -> Result<Vec<(RepositoryPath, NestedTree)>> {
-        let trees: Vec<_> = due
-            .iter()
-            .filter_map(|(path, what)| match what {
-                What::Tree(recipe) => Some((path, recipe)),
-                What::Small(_) => None,
-            })
-            .collect();
-        let threads = self.objects.settings().threads.max(1);
-        // One more, since a tree gives catalogs only at its larger directories' ends.
-        let writers = (threads + 1).min(MAX_WRITERS).min(trees.len());
-        let sink = CatalogSink::new(Arc::new(self.objects.clone()), &self.scratch, threads)?;
-        let modified = seconds(SystemTime::now());
-        let next = AtomicU64::new(0);
-        let work = || -> Result<Vec<_>> {
-            let mut written = Vec::new();
-            loop {
-                let at =
-                    usize::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap_or(usize::MAX);
-                let Some((path, recipe)) = trees.get(at) else { return Ok(written) };
-                let (mount, sink) = (tree_path(path), sink.clone());
-                let destination = Destination { mount, sink, split: self.split, modified };
-                let tree = self.open(recipe).and_then(|tree| view::write(tree, destination));
-                if tree.is_err() {
-                    // The others have no use any more.
-                    next.store(trees.len() as u64, Ordering::Relaxed);
-                }
-                written.push(((*path).clone(), tree?));
-            }
-        };
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..writers).map(|_| scope.spawn(work)).collect();
-            let mut written = Vec::new();
-            for worker in workers {
-                match worker.join() {
-                    Ok(trees) => written.extend(trees?),
-                    Err(panic) => std::panic::resume_unwind(panic),
-                }
-            }
-            Ok(written)
-        })
-    }
-}
-
-fn occupied(path: &RepositoryPath, what: &'static str) -> Error {
-    Error::Occupied { path: path.clone(), what }
-}
-
-/// An entry of the publisher's own, with the time of now.
+/// An entry that the publisher itself adds, with the current time.
 fn own(kind: Kind, mode: u32) -> Entry {
     let now = Time { seconds: seconds(SystemTime::now()), nanoseconds: None };
     Entry { kind, ..Entry::directory(mode, now) }
-}
-
-/// Seconds since 1970.
-fn seconds(time: SystemTime) -> i64 {
-    match time.duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
-        Err(_) => 0,
-    }
 }
 
 impl Change {
@@ -305,7 +54,7 @@ impl Transaction for Change {
         let Recipe::Staged(layer) = self.core.prepared(path)? else {
             return Err(Error::NoTree(path.clone()));
         };
-        // Nothing must use a layer whose completion failed in the middle.
+        // If completing it fails, a partly completed layer must not be published.
         self.core.announce(path, None);
         self.core.tally.add(staged::complete(&layer, &inheritance, &lower)?);
         self.core.complete(path, Recipe::Staged(layer));
@@ -339,7 +88,7 @@ impl Transaction for Change {
 
     fn symlink(&self, path: &RepositoryPath, target: &str) -> Result<()> {
         if self.core.published(path)?.is_some_and(|entry| entry.is_directory()) {
-            return Err(occupied(path, "a directory"));
+            return Err(Error::occupied(path, Occupant::Directory));
         }
         let link = Kind::Symlink(target.into());
         self.core.announce(path, Some(What::Small(own(link, SYMLINK_MODE))));

@@ -1,8 +1,8 @@
 //! Adding files to a tree that shares its content with others.
 //!
-//! What is added is a small tree of its own, which lies over the other like a layer when the result is written.
-//! The tree's symlinks are followed as they will be in a container, with the tree's root as `/`. What is added
-//! carries the time of the root, so that the same image gives the same tree again.
+//! The additions are a small tree of their own, which lies over the other like a layer when the result is
+//! written. The tree's symlinks are followed as they will be in a container, with the tree's root as `/`.
+//! Additions have the time of the root, so that the same image always gives the same tree.
 
 use std::collections::VecDeque;
 use std::os::unix::ffi::OsStrExt;
@@ -13,9 +13,9 @@ use cvmfs_repository::entry::{Entry, Kind};
 use layer_layout::RepositoryPath;
 use rustix::io::Errno;
 
-use super::change::Core;
+use super::area::Core;
 use super::staged::{Attributes, Staged, Tree};
-use super::view::{Dir, Merged};
+use super::view::{Dir, Merged, ReadDirectory};
 use crate::repository::byte_path::{components, join, split};
 use crate::repository::parents::lookup::MAX_SYMLINKS;
 use crate::repository::{Error, Result, TreeEditor};
@@ -26,32 +26,32 @@ pub(super) struct Editor {
     path: RepositoryPath,
     added: Arc<Staged>,
     tree: Tree,
-    /// What is seen with what was added so far.
+    /// What is seen, with the additions so far.
     root: Dir,
 }
 
 /// What a path leads to.
 enum Target {
-    /// A directory: the way to it without symlinks.
+    /// A directory, with the path to it resolved.
     Directory(Vec<Step>),
     Other,
-    /// Nothing, and why.
+    /// Nothing, for this reason.
     Nothing(Errno),
 }
 
-/// A directory on the way.
+/// A directory on a path.
 struct Step {
     path: Vec<u8>,
     directory: Dir,
 }
 
-/// A path as components below the root. `..` has no place in what this program itself adds.
+/// A path as components below the root. What this program itself adds has no `..`.
 fn clean(path: &Path) -> Vec<u8> {
     components(path.as_os_str().as_bytes()).collect::<Vec<_>>().join(&b'/')
 }
 
 impl Editor {
-    /// Begins to add to `source`, for a tree at `path`.
+    /// Begins to add to `source`; the result will stand at `path`.
     pub(super) fn new(core: Arc<Core>, path: RepositoryPath, source: Dir) -> Result<Self> {
         let root = source.entry().clone();
         let added = Arc::new(Staged::create(&core.database(), &Attributes::of(&root))?);
@@ -60,7 +60,7 @@ impl Editor {
         Ok(Self { core, path, added, tree, root: Dir::Merged(Merged::of(trees, root)?) })
     }
 
-    /// What is added, to be laid over the source.
+    /// The additions, to be laid over the source.
     pub(super) fn added(&self) -> &Arc<Staged> {
         &self.added
     }
@@ -112,12 +112,12 @@ impl Editor {
         Ok(Target::Directory(way))
     }
 
-    /// Whether something is at `path` in the end. Symlinks in a circle lead nowhere, too.
+    /// Whether `path` leads to anything. Symlinks in a circle do not.
     fn resolves(&self, path: &[u8]) -> Result<bool> {
         Ok(!matches!(self.find(path)?, Target::Nothing(_)))
     }
 
-    /// Where a name in a directory stands without symlinks. The directory is there to be added to then.
+    /// The path of a name with the symlinks on the way resolved. Afterwards the additions have the directory.
     fn place(&mut self, path: &[u8]) -> Result<Vec<u8>> {
         let (parent, name) = split(path);
         let failed = |cause: Errno| Err(Error::system("change", self.shown(parent), cause));
@@ -134,7 +134,7 @@ impl Editor {
         Ok(join(way.last().map_or(b"", |step| &step.path), name))
     }
 
-    /// Attributes of what is added.
+    /// Attributes of an addition.
     fn attributes(&self, mode: u32) -> Attributes {
         let Attributes { mtime, .. } = Attributes::of(self.root.entry());
         Attributes { mode, mtime, ..Attributes::default() }
@@ -155,7 +155,7 @@ impl TreeEditor for Editor {
             if self.resolves(&at)? {
                 continue;
             }
-            // A symlink that leads nowhere gives way.
+            // A symlink that leads nowhere is replaced.
             let place = self.place(&at)?;
             let attributes = self.attributes(0o755);
             self.tree.make_directory(&place, attributes)?;

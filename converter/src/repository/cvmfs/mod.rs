@@ -1,23 +1,25 @@
 //! A CernVM-FS repository, written natively: no mount, no union file system, no root.
 //!
-//! Content becomes objects while a layer streams in; names wait in scratch databases and become catalogs when
-//! the change is committed, in one revision. Owners, devices, whiteouts and extended attributes are columns of
-//! a catalog, so everybody's result is the same as root's.
+//! Content becomes objects while a layer streams in; names wait in scratch databases and become catalogs, in
+//! one revision, when the change is committed. Owners, devices, whiteouts and extended attributes are columns
+//! of a catalog, so an ordinary user gets the same result as root.
 //!
 //! Trees are those of the [directory target](super::directory), entry by entry, except that:
-//! - hard links are links within one directory only; names in different directories are files of their own
-//!   with the same object. The format knows no others.
-//! - some names and attributes cannot be stored, or not be read by clients: see `shortfall`.
+//! - hard links exist only within one directory, because the format has no others. Names in different
+//!   directories become separate files with the same object.
+//! - some names and attributes cannot be stored, or cannot be read by clients: see `shortfall`.
 //!
 //! | file | what it is for |
 //! |---|---|
 //! | `change` | what a publisher can do |
+//! | `area` | what a change has prepared, and how its trees are reached |
 //! | `writer` | unpacking an untrusted layer |
 //! | `editor` | adding files to a tree |
 //! | `staged` | trees in scratch databases, and the rules for layers |
-//! | `view` | trees to read, wherever they are, and writing them into catalogs |
-//! | `attributes`, `shortfall` | owners, modes and extended attributes, and what of them is lost |
+//! | `view` | reading trees, wherever they are, and writing them into catalogs |
+//! | `attributes`, `shortfall` | owners, modes and extended attributes, and which of them are lost |
 
+mod area;
 mod attributes;
 mod change;
 mod editor;
@@ -25,6 +27,7 @@ mod shortfall;
 mod staged;
 #[cfg(test)]
 mod tests;
+mod tree_path;
 mod view;
 mod writer;
 
@@ -32,28 +35,29 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cvmfs_repository::catalog::Split;
 use cvmfs_repository::entry::Kind;
-use cvmfs_repository::path::TreePath;
 use cvmfs_repository::snapshot::Snapshot;
 use layer_layout::RepositoryPath;
 
-use self::change::{Change, Core};
-use super::{Error, Published, Repository, Result, Stratum0, Transaction};
+use self::area::Core;
+use self::change::Change;
+use self::tree_path::tree_path;
+use super::{Error, Occupant, Published, Repository, Result, Stratum0, Transaction};
 
-/// Entries above which a tree is split into nested catalogs, unless the user says otherwise.
+/// The number of entries above which a tree is split into nested catalogs, unless the user chooses another.
 const CATALOG_ENTRIES: u32 = 5_000;
-/// A directory with less than this part of the maximum below it is not worth a catalog of its own.
+/// A directory gets a nested catalog only if at least the maximum divided by this lies below it.
 const MINIMUM_PART: u64 = 50;
 
 /// A CernVM-FS repository to publish into.
 pub struct Cvmfs {
     name: String,
     stratum0: Arc<Stratum0>,
-    /// The newest revision when the repository was opened, or when a change began or was published last.
+    /// The newest revision when the repository was opened or when the last change began.
     newest: Mutex<Snapshot>,
 }
 
 impl Cvmfs {
-    /// Takes a repository. Without a `name` it has its own.
+    /// Makes a target of a repository. Without a `name` it is called by its own.
     ///
     /// # Errors
     /// If its newest revision cannot be read or trusted.
@@ -95,9 +99,7 @@ impl Repository for Cvmfs {
         match newest.lookup(&tree_path(path))?.map(|entry| entry.kind) {
             None => Ok(None),
             Some(Kind::File(file)) => Ok(Some(newest.read(&file)?)),
-            Some(_) => {
-                Err(Error::Occupied { path: path.clone(), what: "something else than a file" })
-            }
+            Some(_) => Err(Error::occupied(path, Occupant::NotAFile)),
         }
     }
 
@@ -111,9 +113,4 @@ impl Repository for Cvmfs {
             _ => Published::Other,
         }))
     }
-}
-
-/// A path of the layout as the engine knows it.
-fn tree_path(path: &RepositoryPath) -> TreePath {
-    path.as_str().split('/').fold(TreePath::ROOT, |path, name| path.join(name.as_bytes()))
 }

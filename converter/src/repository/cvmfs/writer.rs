@@ -8,8 +8,8 @@ use cvmfs_repository::catalog::MARKER;
 use cvmfs_repository::objects::Upload;
 use layer_layout::RepositoryPath;
 
+use super::area::{Core, Recipe};
 use super::attributes::pack;
-use super::change::{Core, Recipe};
 use super::shortfall::{Shortfall, Shortfalls, has_variable};
 use super::staged::Layer;
 use crate::layer::{Entry, Kind, LayerPath, Segment};

@@ -19,9 +19,9 @@ use crate::repository::{EntryError, Error, Result};
 /// What a transaction puts at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sort {
-    /// A tree named by a digest. One that is there already is as good.
+    /// A tree, whose path contains a digest. One that is already published there is equivalent.
     Tree,
-    /// A file or a symlink, which replaces what is there.
+    /// A file or a symlink, which replaces any that is published there.
     Small,
 }
 
@@ -30,15 +30,15 @@ pub(super) enum Sort {
 pub(super) struct Item {
     pub(super) path: RepositoryPath,
     pub(super) sort: Sort,
-    /// Whether it is complete. What is not when the transaction ends is removed.
+    /// Whether it is complete. What is incomplete when the transaction ends is removed.
     pub(super) ready: bool,
 }
 
-/// A directory that its owner, who is not root, may not look into, made accessible for the time of the
-/// transaction: the tree, the path in it, and the mode to restore.
+/// A directory whose mode keeps even its owner (who is not root) from reading it, and which has been opened
+/// up for the duration of the transaction: the tree, the path in it, and the mode to restore.
 type Opened = (Arc<Beneath>, Vec<u8>, u32);
 
-/// The staging area, with the lock that goes with it. What is in it is removed when it is dropped.
+/// The staging area, with the lock that protects it. Dropping it removes its content.
 #[derive(Debug)]
 pub(super) struct Area {
     pub(super) repository: Beneath,
@@ -48,7 +48,7 @@ pub(super) struct Area {
     opened: Mutex<Vec<Opened>>,
     pub(super) tally: Tally,
     pub(super) fresh: Fresh,
-    /// Set from the moment on from which the journal decides.
+    /// Set as soon as the journal decides what happens to the content.
     sealed: AtomicBool,
     lock: Lock,
 }
@@ -58,7 +58,7 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Area {
-    /// Makes an empty staging area; what a killed publisher has left there is removed.
+    /// Makes an empty staging area; anything that a killed publisher has left there is removed.
     pub(super) fn new(repository: Beneath, lock: Lock) -> Result<Self> {
         let path = path::publisher_staging();
         let bytes = path.as_str().as_bytes();
@@ -86,17 +86,17 @@ impl Area {
         })
     }
 
-    /// The directory of staging area and journal.
+    /// The directory with the staging area and the journal.
     pub(super) fn publisher(&self) -> &OwnedFd {
         self.lock.directory()
     }
 
-    /// From here on the journal says what happens to the staging area.
+    /// From now on the journal decides what happens to the staging area.
     pub(super) fn seal(&self) {
         self.sealed.store(true, Ordering::Relaxed);
     }
 
-    /// Takes a place in the order of appearance. A path that is prepared anew keeps its place.
+    /// Takes a place in the order of appearance. A path that is prepared again keeps its place.
     pub(super) fn announce(&self, path: &RepositoryPath, sort: Sort) {
         let mut items = held(&self.items);
         match items.iter_mut().find(|item| item.path == *path) {
@@ -105,7 +105,7 @@ impl Area {
         }
     }
 
-    /// Says that what was announced is complete.
+    /// Reports that what was announced is complete.
     pub(super) fn complete(&self, path: &RepositoryPath) {
         held(&self.items)
             .iter_mut()
@@ -129,7 +129,7 @@ impl Area {
             .map_err(indirect(&self.staging, path, "prepare"))
     }
 
-    /// Makes the root of a tree that will stand at `path`. Only its owner can enter until it is complete.
+    /// Makes the root of a tree that will stand at `path`. Only its owner can enter it until it is complete.
     pub(super) fn new_tree(&self, path: &RepositoryPath) -> Result<Beneath> {
         self.announce(path, Sort::Tree);
         let bytes = path.as_str().as_bytes();
@@ -154,7 +154,7 @@ impl Area {
         let open = |base: &Beneath| match base.beneath(bytes) {
             Ok(tree) => Ok(Some(Arc::new(tree))),
             Err(Errno::NOENT) => Ok(None),
-            // A root that its owner may not read; `directory` knows what to do.
+            // A root whose mode keeps its owner from reading it; `directory` opens it up.
             Err(Errno::ACCESS) => {
                 let handle = base.handle(bytes).map_err(indirect(base, path, "open"))?;
                 Ok(Some(Arc::new(Beneath::new(handle, base.shown(bytes)))))
@@ -171,9 +171,9 @@ impl Area {
         }
     }
 
-    /// Opens a directory of a tree to read it and what is in it. An ordinary user may own directories that
-    /// forbid that; such a one is opened up until the transaction ends. (A publisher that is killed before
-    /// leaves it so: its owner could have set that mode at any time.)
+    /// Opens a directory of a tree to read it and what is in it. An ordinary user may own directories whose
+    /// mode forbids that; such a directory is opened up until the transaction ends. (If the publisher is
+    /// killed before, it stays open, which is acceptable: its owner could have set that mode at any time.)
     pub(super) fn directory(
         &self,
         tree: &Arc<Beneath>,
@@ -203,7 +203,7 @@ impl Area {
         found.map_or(mode, |(_, _, mode)| *mode)
     }
 
-    /// Closes again what was opened up, the last first.
+    /// Restores the modes of the directories that were opened up, in reverse order.
     pub(super) fn close_opened(&self) -> Result<()> {
         for (tree, path, mode) in held(&self.opened).drain(..).rev() {
             chmod(&tree, &path, mode).map_err(tree.failed("restore the mode of", &path))?;
@@ -212,7 +212,7 @@ impl Area {
     }
 }
 
-/// Sets the mode of a directory, also of one that cannot be opened.
+/// Sets the mode of a directory, even of one that cannot be opened.
 fn chmod(tree: &Beneath, path: &[u8], mode: u32) -> rustix::io::Result<()> {
     let mode = Mode::from_raw_mode(mode);
     if path.is_empty() {
@@ -226,7 +226,7 @@ fn chmod(tree: &Beneath, path: &[u8], mode: u32) -> rustix::io::Result<()> {
 
 impl Drop for Area {
     fn drop(&mut self) {
-        // Errors have nobody to go to here, and the next publisher removes what is left.
+        // Errors cannot be reported here, and the next publisher removes what is left.
         let _ = self.close_opened();
         if !self.sealed.load(Ordering::Relaxed) {
             let _ = remove(self.publisher(), lock::name(&path::publisher_staging()));
@@ -234,14 +234,14 @@ impl Drop for Area {
     }
 }
 
-/// Flags of a file that must not have been there.
+/// Flags to create a file that must not exist.
 pub(super) const CREATE: OFlags = OFlags::WRONLY
     .union(OFlags::CREATE)
     .union(OFlags::EXCL)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
 
-/// The error for attributes that could not be set on something beneath `tree`.
+/// The error for an attribute that could not be set on something beneath `tree`.
 pub(super) fn refused<'a>(
     tree: &'a Beneath,
     path: &'a [u8],

@@ -1,8 +1,8 @@
-//! Reading and setting what a name carries besides its content.
+//! Reading and setting the attributes of a name.
 //!
-//! The order matters: a change of owner clears setuid bits and `security.capability`; a mode without write
-//! permission forbids an ordinary user to set `user.*` attributes; and everything changes times. So: owner,
-//! extended attributes, mode, time.
+//! The order matters: changing the owner clears setuid bits and `security.capability`; a mode without write
+//! permission keeps an ordinary user from setting `user.*` attributes; and everything changes times. So the
+//! order is: owner, extended attributes, mode, time.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
@@ -17,7 +17,7 @@ use crate::layer::{Metadata, Timestamp, Xattrs};
 const MODE_BITS: u32 = 0o7777;
 const SET_ID_BITS: u32 = 0o6000;
 
-/// Initial size of the buffer for names and values of extended attributes: all usual ones fit.
+/// Initial size in bytes of the buffer for names and values of extended attributes. The usual ones fit.
 const XATTR_BUFFER: usize = 1024;
 
 /// What attributes are read from or set on.
@@ -25,20 +25,20 @@ const XATTR_BUFFER: usize = 1024;
 pub(super) enum Holder<'a> {
     /// An open file or directory.
     Open(BorrowedFd<'a>),
-    /// A device or fifo, which one does not open: its directory and name.
+    /// A device or fifo, which must not be opened: its directory and name.
     Special(BorrowedFd<'a>, &'a [u8]),
     /// A symlink: its directory and name.
     Symlink(BorrowedFd<'a>, &'a [u8]),
 }
 
-/// The kernel's answer to a single call.
+/// The result of a single system call.
 type Answer<T> = rustix::io::Result<T>;
 
 /// Why an attribute was not set.
 #[derive(Debug)]
 pub(super) enum Refusal {
     System(&'static str, Errno),
-    /// The file system has no place for an extended attribute: its name, and the system's answer.
+    /// The file system does not store an extended attribute: its name, with the system's error.
     Xattr(String),
 }
 
@@ -51,11 +51,12 @@ pub(super) fn mode_of(stat: &Stat) -> u32 {
 pub(super) fn mtime_of(stat: &Stat) -> Timestamp {
     Timestamp {
         seconds: stat.st_mtime,
-        nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or_default(),
+        nanoseconds: u32::try_from(stat.st_mtime_nsec)
+            .expect("the kernel counts nanoseconds below a second"),
     }
 }
 
-/// Everything a name carries, without the marks of overlayfs.
+/// All attributes of a name, without the marks of overlayfs.
 pub(super) fn read(holder: Holder<'_>, stat: &Stat) -> Answer<Metadata> {
     Ok(Metadata {
         mode: mode_of(stat),
@@ -66,7 +67,7 @@ pub(super) fn read(holder: Holder<'_>, stat: &Stat) -> Answer<Metadata> {
     })
 }
 
-/// Whether overlayfs keeps this attribute for itself.
+/// Whether this attribute is reserved for overlayfs.
 fn is_private(name: &[u8]) -> bool {
     PRIVATE_XATTR_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
@@ -74,14 +75,14 @@ fn is_private(name: &[u8]) -> bool {
 fn read_xattrs(holder: Holder<'_>) -> Answer<Xattrs> {
     let mut xattrs = Xattrs::new();
     let names = match holder.list() {
-        // No extended attributes on this file system.
+        // This file system has no extended attributes.
         Err(Errno::OPNOTSUPP) => return Ok(xattrs),
         names => names?,
     };
     for name in names.split(|&b| b == 0).filter(|name| !name.is_empty() && !is_private(name)) {
         match holder.get(name) {
             Ok(Some(value)) => drop(xattrs.insert(name.to_vec(), value)),
-            // Gone, or not for us to read: then not for us to set either.
+            // It is gone, or this process may not read it, and so could not set it either.
             Ok(None) | Err(Errno::PERM | Errno::ACCESS) => {}
             Err(error) => return Err(error),
         }
@@ -100,8 +101,8 @@ pub(super) fn has_xattr(fd: impl AsFd, name: &str, value: &[u8]) -> Answer<bool>
 }
 
 impl Holder<'_> {
-    /// There is no "at" call for extended attributes before Linux 6.13; through the directory's entry in
-    /// `/proc` only the last component is a name, and that one is not followed.
+    /// Before Linux 6.13 there is no "at" call for extended attributes. In a path through the directory's
+    /// entry in `/proc` only the last component is a name, and that one is not followed.
     fn proc_path(directory: BorrowedFd<'_>, name: &[u8]) -> Vec<u8> {
         let mut path = format!("/proc/self/fd/{}/", directory.as_raw_fd()).into_bytes();
         path.extend_from_slice(name);
@@ -155,7 +156,7 @@ impl Holder<'_> {
         match self {
             Self::Open(fd) => rustix::fs::fchmod(fd, mode),
             Self::Special(dir, name) => rustix::fs::chmodat(dir, name, mode, AtFlags::empty()),
-            // Linux has no modes of symlinks.
+            // Symlinks have no modes in Linux.
             Self::Symlink(..) => Ok(()),
         }
     }
@@ -178,7 +179,7 @@ impl Holder<'_> {
     }
 }
 
-/// Calls `f` with larger buffers until the answer fits.
+/// Calls `f` with larger and larger buffers until the result fits.
 fn grow(f: impl Fn(&mut [u8]) -> Answer<usize>) -> Answer<Vec<u8>> {
     let mut buffer = vec![0; XATTR_BUFFER];
     loop {
@@ -193,7 +194,7 @@ fn grow(f: impl Fn(&mut [u8]) -> Answer<usize>) -> Answer<Vec<u8>> {
     }
 }
 
-/// What a new name of ours has before anything is set, so that nothing is set twice.
+/// The attributes of a name that this process has just created, so that nothing is set that already holds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fresh {
     uid: u32,
@@ -203,7 +204,8 @@ pub(super) struct Fresh {
 }
 
 impl Fresh {
-    /// What holds for this process. The umask is read, not set and reset, since other threads make files.
+    /// The attributes of this process's new names. The umask is read from `/proc`, not by setting it for a
+    /// moment, since other threads are creating files.
     pub(super) fn of_this_process() -> Self {
         let umask = std::fs::read_to_string("/proc/self/status").ok().and_then(|status| {
             let line = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
@@ -218,19 +220,19 @@ impl Fresh {
         }
     }
 
-    /// Whether permissions do not stop this process.
+    /// Whether this process may ignore permissions.
     pub(super) fn is_privileged(self) -> bool {
         self.privileged
     }
 
-    /// The mode to create a file with: the final one, unless attributes have to be written to it first.
+    /// The mode with which to create a file: the final one, unless extended attributes have to be set first.
     pub(super) fn creation_mode(self, metadata: &Metadata) -> Mode {
         let extra = if metadata.xattrs.is_empty() { 0 } else { 0o600 };
         Mode::from_raw_mode((metadata.mode | extra) & 0o777)
     }
 
-    /// Sets everything on a name that this process has just created with [`Self::creation_mode`] in a
-    /// directory without setgid bit and default ACL.
+    /// Sets all attributes of a name that this process has just created with [`Self::creation_mode`], in a
+    /// directory without a setgid bit or a default ACL.
     pub(super) fn dress(
         self,
         holder: Holder<'_>,
@@ -252,7 +254,7 @@ impl Fresh {
         holder.set_mtime(metadata.mtime).map_err(|e| Refusal::System("set the time of", e))
     }
 
-    /// Sets everything on a name that may have had other attributes before.
+    /// Sets all attributes of a name that may already have others.
     pub(super) fn redress(
         self,
         holder: Holder<'_>,
@@ -268,7 +270,7 @@ impl Fresh {
         holder.set_mtime(metadata.mtime).map_err(|e| Refusal::System("set the time of", e))
     }
 
-    /// Whether the owner could be set.
+    /// Sets the owner; returns whether that was permitted.
     fn chown(
         self,
         holder: Holder<'_>,
@@ -277,7 +279,7 @@ impl Fresh {
     ) -> Result<bool, Refusal> {
         match holder.chown(metadata.uid, metadata.gid) {
             Ok(()) => Ok(true),
-            // EINVAL: a user namespace that does not map the owner.
+            // EINVAL is the answer in a user namespace that does not map the owner.
             Err(Errno::PERM | Errno::INVAL) => {
                 missing.count(Shortfall::Owner);
                 Ok(false)
@@ -296,12 +298,12 @@ impl Fresh {
             let shown = || name.escape_ascii().to_string();
             match holder.set(name, value) {
                 Ok(()) => {}
-                // Also the kernel's answer to everybody for `user.*` on a symlink or device (xattr(7)).
+                // For `user.*` on a symlink or device, even root gets this answer (xattr(7)).
                 Err(Errno::PERM) => missing.count(Shortfall::Xattr(shown())),
                 Err(Errno::OPNOTSUPP) if !self.privileged => {
                     missing.count(Shortfall::Xattr(shown()));
                 }
-                // ENOSPC may also mean that all attributes of a file exceed their one block (ext4).
+                // ENOSPC may also mean that the attributes of a file together exceed one block (ext4).
                 Err(error) => return Err(Refusal::Xattr(format!("{}: {error}", shown()))),
             }
         }
@@ -309,7 +311,8 @@ impl Fresh {
     }
 }
 
-/// A program that runs as its owner must not do so as whoever happened to unpack it.
+/// The mode without setuid and setgid bits: a program must not run with the rights of the user who happened
+/// to unpack it.
 fn without_set_id(holder: Holder<'_>, mode: u32, missing: &mut Shortfalls) -> u32 {
     if mode & SET_ID_BITS == 0 || matches!(holder, Holder::Symlink(..)) {
         return mode;

@@ -1,9 +1,9 @@
 //! Opening what lies beneath a directory, and nothing else.
 //!
 //! The kernel does the checking (openat2(2), Linux 5.6): `RESOLVE_BENEATH` refuses `..` and absolute names
-//! that lead out, `RESOLVE_NO_SYMLINKS` any symlink on the way, also one that somebody puts there while
-//! we look. A handle on a directory is kept no longer than the work in that directory takes, and the next
-//! one is opened from the root again: so neither depth nor the number of layers needs many descriptors.
+//! that lead out, and `RESOLVE_NO_SYMLINKS` refuses any symlink on the way, even one that appears there at
+//! that moment. A handle on a directory is kept only as long as the work in that directory takes, and the
+//! next one is opened from the root again. So neither depth nor the number of layers needs many descriptors.
 
 use std::fs::File;
 use std::io::Read;
@@ -64,19 +64,19 @@ impl Beneath {
         move |cause| Error::system(action, shown, cause)
     }
 
-    /// Opens a directory for reading. A directory of ours that forbids even that (mode 0000, and we are
-    /// not root) has to be made [`accessible`](super::relax::Relaxed) first.
+    /// Opens a directory for reading. [`Area::directory`](super::area::Area::directory) also opens one whose
+    /// mode keeps its owner from reading it.
     pub(super) fn directory(&self, path: &[u8]) -> rustix::io::Result<OwnedFd> {
         rustix::fs::openat2(&self.fd, named(path), DIRECTORY, Mode::empty(), STRICT)
     }
 
-    /// A handle that serves to name things, whatever the permissions are.
+    /// A handle that only serves to reach names, whatever the directory's permissions are.
     pub(super) fn handle(&self, path: &[u8]) -> rustix::io::Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         rustix::fs::openat2(&self.fd, named(path), flags, Mode::empty(), STRICT)
     }
 
-    /// Attributes of what `path` names; a symlink there is not followed.
+    /// The metadata of what `path` names; a symlink there is not followed.
     pub(super) fn stat(&self, path: &[u8]) -> rustix::io::Result<Stat> {
         if path.is_empty() {
             return rustix::fs::fstat(&self.fd);
@@ -89,7 +89,7 @@ impl Beneath {
         rustix::fs::statat(self.handle(parent)?, name, flags)
     }
 
-    /// Makes the directories of `path` that are not there, with mode 0755 whatever the umask.
+    /// Makes the directories of `path` that do not exist, with mode 0755 whatever the umask.
     pub(super) fn make_directories(&self, path: &[u8]) -> rustix::io::Result<()> {
         match self.handle(path) {
             Ok(_) => return Ok(()),
@@ -100,17 +100,17 @@ impl Beneath {
         self.make_directories(parent)?;
         let parent = self.directory(parent)?;
         let mode = Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH;
-        // With the umask that `ducc` sets this is the mode at once, so that not even a kill right here leaves
-        // a directory that nobody else can look into.
+        // With the umask that `ducc` sets, the directory has this mode from the start, so that even a kill at
+        // this point leaves no directory that others cannot read.
         match rustix::fs::mkdirat(&parent, name, mode) {
             Ok(()) => rustix::fs::chmodat(&parent, name, mode, AtFlags::empty()),
-            // Another thread was faster.
+            // Another thread has just made it.
             Err(Errno::EXIST) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// The content of a regular file; `None` if there is none.
+    /// The content of a regular file; `None` if nothing is there.
     pub(super) fn read(&self, path: &[u8]) -> std::io::Result<Option<Vec<u8>>> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let fd = match rustix::fs::openat2(&self.fd, path, flags, Mode::empty(), STRICT) {
@@ -119,7 +119,7 @@ impl Beneath {
             Err(error) => return Err(error.into()),
         };
         if FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) != FileType::RegularFile {
-            return Err(std::io::Error::other("it is no regular file"));
+            return Err(std::io::Error::other("it is not a regular file"));
         }
         let mut content = Vec::new();
         File::from(fd).read_to_end(&mut content)?;
@@ -133,7 +133,7 @@ impl AsFd for Beneath {
     }
 }
 
-/// Turns "a symlink is on the way" into an error that says so.
+/// The error of an operation on a path of the repository, which says so if a symlink was on the way.
 pub(super) fn indirect(
     repository: &Beneath,
     path: &layer_layout::RepositoryPath,

@@ -1,9 +1,9 @@
-//! Giving a file one more name, or, where the file system has no room for another, a copy.
+//! Giving a file one more name, or a copy if the file system does not allow another name.
 //!
-//! A file of many images (a licence text, an empty `__init__.py`) gets a name for each of them. File
-//! systems limit that: ext4 to 65,000 names, btrfs to fewer in one directory. Then a copy begins a new
-//! inode, and the names that follow in the same tree share that one, so that a group of hard links is
-//! still one group.
+//! A file that is in many images (a licence text, an empty `__init__.py`) gets a name for each of them. File
+//! systems limit the number of names: ext4 to 65,000, btrfs to fewer in one directory. At the limit a copy
+//! starts a new inode, and later names in the same tree are linked to the copy, so that a group of hard links
+//! remains one group.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -18,11 +18,11 @@ use super::beneath::{Beneath, join, split};
 use super::listing::open_file;
 use super::shortfall::Shortfalls;
 
-/// Names files of other trees in one new tree.
+/// Gives files of other trees names in a new tree.
 pub(super) struct Linker<'a> {
     tree: &'a Beneath,
     fresh: Fresh,
-    /// Where the copies of files stand that have no room for names.
+    /// The paths of copies, by device and inode number of the original.
     copies: HashMap<(u64, u64), Vec<u8>>,
     pub(super) missing: Shortfalls,
 }
@@ -35,10 +35,10 @@ impl<'a> Linker<'a> {
         Self { tree, fresh, copies: HashMap::new(), missing: Shortfalls::default() }
     }
 
-    /// Gives what `from` names the name `to`, whose directory is `path` in the new tree.
+    /// Gives what `from` names the additional name `to`, whose directory is at `path` in the new tree.
     ///
-    /// EPERM is the answer of a file system without hard links, and of a kernel that does not let one link
-    /// other people's files (`fs.protected_hardlinks`).
+    /// EPERM is the answer of a file system without hard links, and of a kernel that does not permit links to
+    /// other users' files (`fs.protected_hardlinks`).
     pub(super) fn link(&mut self, from: At<'_>, to: At<'_>, path: &[u8]) -> Result<(), Refusal> {
         match rustix::fs::linkat(from.0, from.1, to.0, to.1, AtFlags::empty()) {
             Ok(()) => Ok(()),
@@ -104,15 +104,15 @@ fn copy_one(
     fresh.dress(Holder::Special(to.0, to.1), &metadata, missing)
 }
 
-/// Copies what is data; holes stay holes.
+/// Copies the data; holes remain holes.
 fn copy_data(source: &File, target: &File, size: i64) -> std::io::Result<()> {
     use std::io::{Read, Seek};
-    let size = u64::try_from(size).unwrap_or_default();
+    let size = u64::try_from(size).expect("no file has a negative size");
     let mut at = 0;
     while at < size {
         let data = match rustix::fs::seek(source, SeekFrom::Data(at)) {
             Ok(data) => data,
-            // Nothing but a hole follows.
+            // Only a hole follows.
             Err(Errno::NXIO) => break,
             Err(error) => return Err(error.into()),
         };

@@ -1,9 +1,9 @@
 //! Adding files to a tree that shares its content with others.
 //!
 //! The tree's own symlinks are followed as they will be in a container, with the tree's root as `/`
-//! (openat2(2), `RESOLVE_IN_ROOT`). A file is never written to where it stands, since it is one with its
-//! namesakes in other trees: it gets a new inode. What is added carries the time of the tree's root, so that
-//! the same image gives the same tree again.
+//! (openat2(2), `RESOLVE_IN_ROOT`). A file is never overwritten in place, since its inode may have names in
+//! other trees: it gets a new inode. Additions have the time of the tree's root, so that the same image
+//! always gives the same tree.
 
 use std::fs::File;
 use std::io::Write;
@@ -33,7 +33,7 @@ pub(super) struct Editor {
     time: Timestamp,
 }
 
-/// A path as components below the root. `..` has no place in what this program itself adds.
+/// A path as components below the root. What this program itself adds has no `..`.
 fn clean(path: &Path) -> Vec<u8> {
     components(path.as_os_str().as_bytes()).collect::<Vec<_>>().join(&b'/')
 }
@@ -48,8 +48,8 @@ impl Editor {
         let path = if path.is_empty() { b"." } else { path };
         let flags = flags | OFlags::PATH | OFlags::CLOEXEC;
         loop {
-            // openat2(2): where a symlink leads through `..`, any rename or mount on the machine at that
-            // moment makes the kernel give up and ask for another try.
+            // openat2(2): if a symlink leads through `..`, any rename or mount on the machine at that moment
+            // makes the kernel give up and ask for another attempt.
             match rustix::fs::openat2(&self.tree, path, flags, Mode::empty(), IN_ROOT) {
                 Err(Errno::AGAIN) => {}
                 found => return found,
@@ -57,7 +57,7 @@ impl Editor {
         }
     }
 
-    /// Whether something is at `path` in the end. Symlinks in a circle lead nowhere, too.
+    /// Whether `path` leads to anything. Symlinks in a circle do not.
     fn resolves(&self, path: &[u8]) -> Result<bool> {
         match self.find(path, OFlags::empty()) {
             Ok(_) => Ok(true),
@@ -66,7 +66,7 @@ impl Editor {
         }
     }
 
-    /// Changes the names in a directory and nothing else of it.
+    /// Changes the names in a directory and nothing else about it.
     fn change<T>(&self, path: &[u8], change: impl FnOnce(&OwnedFd) -> Result<T>) -> Result<T> {
         let failed = |error| self.tree.failed("change", path)(error);
         unchanged(&self.find(path, OFlags::DIRECTORY).map_err(failed)?, failed, change)
@@ -93,7 +93,7 @@ impl TreeEditor for Editor {
             }
             self.change(&parent, |directory| {
                 let failed = |error| self.tree.failed("make", &at)(error);
-                // A symlink that leads nowhere gives way.
+                // A symlink that leads nowhere is replaced.
                 remove(directory, name).map_err(failed)?;
                 rustix::fs::mkdirat(directory, name, Mode::RWXU).map_err(failed)?;
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -1,8 +1,8 @@
-//! What a publisher has begun to move into place, so that a killed one's work can be finished.
+//! What a publisher has begun to move into place, so that the work of a killed publisher can be finished.
 //!
 //! Everything that will be visible lies in the staging area under the path it will have. The journal lists
-//! those paths in the order of the moves. A move is a rename(2): it is done or not, and one that is done is
-//! known by its source being gone. So the list can be worked off from the start any number of times.
+//! these paths in the order of the moves. A move is a rename(2): it is done or not, and if it is done its
+//! source is gone. So the list can be worked through from the start any number of times.
 
 use std::fs::File;
 use std::io::Write;
@@ -15,23 +15,23 @@ use serde::{Deserialize, Serialize};
 
 use super::beneath::{Beneath, split};
 use super::lock;
-use crate::repository::{Error, Result};
+use crate::repository::{Error, JournalError, Result};
 
-/// One name that appears.
+/// One name that is to appear.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Move {
     /// Path in the repository, and in the staging area.
     pub(super) path: String,
-    /// Permission bits that the directory gets at its place. They forbid its owner to write, and moving a
-    /// directory takes that permission (its `..` changes), so they are set last.
+    /// Permission bits that the directory gets after it has been moved, if they deny its owner to write:
+    /// moving a directory needs that permission, because its `..` changes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) mode: Option<u32>,
 }
 
-/// Suffix of the journal while it is written.
+/// Suffix of the journal's name while it is being written.
 const UNFINISHED: &[u8] = b".new";
 
-/// Puts a journal into the publisher's directory, on the disk, at once.
+/// Writes a journal into the publisher's directory, atomically and durably.
 pub(super) fn write(publisher: &OwnedFd, moves: &[Move]) -> std::io::Result<()> {
     let path = path::publisher_journal();
     let name = lock::name(&path);
@@ -52,8 +52,8 @@ pub(super) fn write(publisher: &OwnedFd, moves: &[Move]) -> std::io::Result<()> 
     result
 }
 
-/// The journal that a killed publisher has left. One that was still being written says nothing: its
-/// publisher had moved nothing.
+/// The journal that a killed publisher has left. One that was still being written does not count: its
+/// publisher had not moved anything.
 pub(super) fn read(repository: &Beneath) -> Result<Option<Vec<Move>>> {
     let path = path::publisher_journal();
     let shown = repository.shown(path.as_str().as_bytes());
@@ -61,19 +61,19 @@ pub(super) fn read(repository: &Beneath) -> Result<Option<Vec<Move>>> {
         .read(path.as_str().as_bytes())
         .map_err(|cause| Error::system("read", &shown, cause))?;
     let Some(content) = content else { return Ok(None) };
-    let damaged = |reason: String| Error::Journal { path: shown.clone(), reason };
+    let damaged = |reason: JournalError| Error::Journal { path: shown.clone(), reason };
     let moves: Vec<Move> =
-        serde_json::from_slice(&content).map_err(|error| damaged(error.to_string()))?;
+        serde_json::from_slice(&content).map_err(|error| damaged(JournalError::Json(error)))?;
     for Move { path, .. } in &moves {
         let clean = path.split('/').all(|name| !matches!(name, "" | "." | ".."));
         if !clean || path.contains('\0') {
-            return Err(damaged(format!("{path:?} is no path in a repository")));
+            return Err(damaged(JournalError::Path(path.clone())));
         }
     }
     Ok(Some(moves))
 }
 
-/// Removes the journal: there is nothing left to finish.
+/// Removes the journal, after which there is nothing left to finish.
 pub(super) fn remove(publisher: &OwnedFd) -> rustix::io::Result<()> {
     let path = path::publisher_journal();
     let name = lock::name(&path);
@@ -86,7 +86,7 @@ pub(super) fn remove(publisher: &OwnedFd) -> rustix::io::Result<()> {
     Ok(())
 }
 
-/// Does the moves that are not done yet, in order, and sees to it that they are on the disk.
+/// Does the moves that have not been done yet, in order, and makes them durable.
 pub(super) fn work_off(repository: &Beneath, staging: &Beneath, moves: &[Move]) -> Result<()> {
     for step in moves {
         let path = step.path.as_bytes();
@@ -111,7 +111,7 @@ fn perform(repository: &Beneath, staging: &Beneath, step: &Move) -> rustix::io::
     if let Some(staged) = staged {
         repository.make_directories(parent)?;
         match rustix::fs::renameat(staged, name, repository.handle(parent)?, name) {
-            // Done before, or another tree of that name came first: it is as good.
+            // Already done, or another tree of that name was there first: it is equivalent.
             Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => {}
             Err(error) => return Err(error),
         }

@@ -1,4 +1,4 @@
-//! Directories of layers in the words of the overlay rule.
+//! Directories of layers in terms of the overlay rule.
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,23 +13,23 @@ use super::attributes::has_xattr;
 use super::beneath::{Beneath, join};
 use crate::tree::{Class, Listing};
 
-/// Room for some 1,500 names of usual length at a time.
+/// In bytes: room for some 1,500 names of usual length at a time.
 const BUFFER: usize = 64 * 1024;
 
-/// Whether this is how overlayfs stores a removed name.
+/// Whether this is the device with which overlayfs marks a removed name.
 pub(super) fn is_whiteout(stat: &Stat) -> bool {
     let (major, minor) = WHITEOUT_DEVICE;
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
         && stat.st_rdev == rustix::fs::makedev(major, minor)
 }
 
-/// Whether a directory hides its lower namesakes.
+/// Whether a directory hides those of the same name in lower layers.
 pub(super) fn is_opaque(directory: impl AsFd) -> Result<bool> {
     Ok(has_xattr(&directory, TRUSTED_OPAQUE, OPAQUE_VALUE)?
         || has_xattr(&directory, USER_OPAQUE, OPAQUE_VALUE)?)
 }
 
-/// Reads directories; keeps the buffer for that.
+/// Reads directories, and keeps the buffer for that.
 pub(super) struct Lister {
     buffer: Box<[MaybeUninit<u8>]>,
 }
@@ -39,7 +39,7 @@ impl Lister {
         Self { buffer: vec![MaybeUninit::uninit(); BUFFER].into_boxed_slice() }
     }
 
-    /// The names in a directory that has just been opened, with their types as far as known.
+    /// Hands out the names in a directory that has just been opened, with their types as far as known.
     pub(super) fn names(
         &mut self,
         directory: &OwnedFd,
@@ -56,8 +56,8 @@ impl Lister {
         Ok(())
     }
 
-    /// The listing of the directory `path` of a layer, with `item` as the handle on each name. Only if
-    /// `covers` is set, because there are directories below this one, opaque marks are looked for.
+    /// The listing of a directory of a layer, with `item` as the handle on each name. `covers` is set if the
+    /// directory covers lower ones; only then are opaque marks looked for.
     pub(super) fn listing<T: Copy>(
         &mut self,
         directory: &OwnedFd,
@@ -87,7 +87,7 @@ impl Lister {
     }
 }
 
-/// What one name is; `None` if it is not there. A directory's opaque mark is not looked for.
+/// What a name is; `None` if it does not exist. Opaque marks are not looked for.
 pub(super) fn class_of(directory: impl AsFd, name: &[u8]) -> Result<Option<Class>> {
     let stat = match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => stat,
@@ -101,7 +101,7 @@ pub(super) fn class_of(directory: impl AsFd, name: &[u8]) -> Result<Option<Class
     }))
 }
 
-/// Flags to read a regular file that may be something else by now.
+/// Flags to open a regular file that may have become something else in the meantime.
 pub(super) const READ: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::NONBLOCK)

@@ -1,8 +1,8 @@
 //! One publisher at a time.
 //!
-//! The lock is a flock(2) on a file of the publisher's own directory. On NFS the kernel turns it into a
-//! lock of the whole file on the server, so it holds between machines. Neither file nor directory outlives
-//! the publisher, so whoever gets the lock has to check that the file is still the one that has the name.
+//! The lock is a flock(2) on a file in the publisher's own directory. On NFS the kernel turns it into a lock
+//! of the whole file on the server, so it works across machines. The file and the directory are removed with
+//! the lock, so a publisher that gets the lock has to check that its file is still the one with that name.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -30,7 +30,7 @@ pub(super) fn name(path: &RepositoryPath) -> &[u8] {
 }
 
 impl Lock {
-    /// Waits until no other publisher is at work. If there is one, `wait` is asked once whether to.
+    /// Waits until no other publisher is active. If there is one, `wait` is asked once whether to wait.
     pub(super) fn acquire(repository: Beneath, wait: &mut dyn FnMut(&str) -> bool) -> Result<Self> {
         let mut told = false;
         let lock_path = path::publisher_lock();
@@ -84,15 +84,15 @@ impl Lock {
         }
     }
 
-    /// The publisher's directory, beneath which staging area and journal lie.
+    /// The publisher's directory, which contains the staging area and the journal.
     pub(super) fn directory(&self) -> &OwnedFd {
         &self.directory
     }
 }
 
 impl Drop for Lock {
-    /// Takes the names away while the lock is still held. If that fails there is nothing to be done: the
-    /// next publisher finds an unlocked file and uses it.
+    /// Removes the names while the lock is still held. A failure does no harm: the next publisher finds an
+    /// unlocked file and uses it.
     fn drop(&mut self) {
         let lock = path::publisher_lock();
         let publisher = path::publisher();
@@ -101,7 +101,7 @@ impl Drop for Lock {
     }
 }
 
-/// Makes and opens the publisher's directory; `None` if another publisher has removed it in between.
+/// Makes and opens the publisher's directory; `None` if another publisher has removed it in the meantime.
 fn own_directory(repository: &Beneath) -> Result<Option<OwnedFd>> {
     let path = path::publisher();
     let bytes = path.as_str().as_bytes();
@@ -112,7 +112,7 @@ fn own_directory(repository: &Beneath) -> Result<Option<OwnedFd>> {
     }
 }
 
-/// What to tell somebody who has to wait.
+/// A text for a user who would have to wait.
 fn describe(file: &mut File, repository: &Beneath) -> String {
     let mut text = String::new();
     let holder = match file.take(512).read_to_string(&mut text) {

@@ -1,8 +1,9 @@
 //! Making one tree of several layers, without copying content.
 //!
-//! What is seen where is the overlay rule's business ([`crate::tree`]); here its answers become
-//! directories and hard links. One directory is open at a time, with its namesakes in the layers, so the
-//! memory needed is that of one chain of directories with the names beside it, whatever the tree's size.
+//! The overlay rule ([`crate::tree`]) decides what is seen where; here its results become directories and hard
+//! links. Only one directory of the result is open at a time, together with those of the same path in the
+//! layers. So the memory needed is that for one chain of directories and the names beside it, whatever the size
+//! of the tree.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -44,9 +45,9 @@ struct Merge<'a> {
     layers: &'a [Arc<Beneath>],
     lister: Lister,
     linker: Linker<'a>,
-    /// Directories to come, with the layers that contribute, topmost first.
+    /// Directories that have yet to be made, with the layers that contribute, topmost first.
     work: Vec<(Vec<u8>, Vec<usize>)>,
-    /// Directories whose mode would keep an ordinary user from filling those below.
+    /// Directories with their modes, which would keep an ordinary user from filling the directories below.
     restrictive: Vec<(Vec<u8>, u32)>,
 }
 
@@ -91,7 +92,7 @@ impl Merge<'_> {
         }
     }
 
-    /// Gives a directory, in which all names stand now, the attributes of its topmost source.
+    /// Gives a directory that has all its names the attributes of its topmost source.
     fn dress(
         &mut self,
         path: &[u8],

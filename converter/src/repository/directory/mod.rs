@@ -1,19 +1,19 @@
 //! A plain directory as a repository: on a laptop, on NFS or Lustre, or below a CVMFS transaction.
 //!
-//! Everything is prepared in a staging area inside the repository, on its file system, under the path that
-//! it will have; so publishing is renaming, and what is in two places is one file with two names.
+//! Everything is prepared in a staging area inside the repository, on its file system, under the path that it
+//! will have. So publishing is renaming, and what stands in two places is one file with two names.
 //!
 //! | file | what it is for |
 //! |---|---|
 //! | `lock` | one publisher at a time |
 //! | `area` | the staging area, and how prepared and published trees are reached |
-//! | `journal` | the moves of a commit, which a killed publisher's successor finishes |
+//! | `journal` | the moves of a commit, which the successor of a killed publisher finishes |
 //! | `transaction` | what a publisher can do |
 //! | `layer`, `names` | unpacking an untrusted layer |
 //! | `lower`, `complete` | what a layer takes from the layers below it ([`parents`](super::parents)) |
-//! | `merge`, `listing`, `copy` | one tree of several |
+//! | `merge`, `listing`, `copy` | making one tree of several |
 //! | `editor`, `unchanged` | adding files to a tree |
-//! | `attributes`, `shortfall` | modes, owners, times, extended attributes, and which of them are missing |
+//! | `attributes`, `shortfall` | modes, owners, times and extended attributes, and which of them are missing |
 //! | `beneath`, `remove` | opening and removing without ever leaving a directory |
 
 mod area;
@@ -56,10 +56,10 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Opens the repository at `path`. Without a `name` it is called as the directory is.
+    /// Opens the repository at `path`. Without a `name` it has the name of the directory.
     ///
     /// # Errors
-    /// [`Error::NoSuchRepository`] if there is nothing, [`Error::NotADirectory`] if there is something else.
+    /// [`Error::NoSuchRepository`] if nothing is there, [`Error::NotADirectory`] if something else is.
     pub fn open(path: &Path, name: Option<&str>) -> Result<Self> {
         let path = match path.canonicalize() {
             Ok(path) if path.is_dir() => path,

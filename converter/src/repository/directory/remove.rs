@@ -1,7 +1,7 @@
-//! Removing a tree whose content nobody vouches for.
+//! Removing a tree with untrusted content.
 //!
-//! Symlinks are removed, never followed; directories that forbid their owner to look are opened up first;
-//! and a tree deeper than any path can name is taken apart, with few open descriptors.
+//! Symlinks are removed, never followed; directories whose mode keeps their owner from reading them are
+//! opened up first; and a tree that is too deep for any path is removed, too, with few open descriptors.
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,16 +9,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::{Errno, Result};
 
-/// How many directories are open at once. What lies deeper is moved up and removed from there.
+/// How many directories may be open at once. What lies deeper is moved up and removed there.
 const DEPTH: usize = 64;
 
-/// Removes `name` in `parent`, whatever it is. It need not exist.
+/// Removes `name` from `parent`, whatever it is. It need not exist.
 pub(super) fn remove(parent: impl AsFd, name: &[u8]) -> Result<()> {
     let parent = parent.as_fd();
     match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
         Err(Errno::ISDIR) => {}
-        // EPERM is what POSIX asks for with a directory, and what some file systems say.
+        // EPERM is what POSIX prescribes for a directory, and what some file systems answer.
         Err(Errno::PERM) if is_directory(parent, name) => {}
         Err(error) => return Err(error),
     }
@@ -32,8 +32,8 @@ fn is_directory(parent: impl AsFd, name: &[u8]) -> bool {
         .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
-/// Opens a directory that is to be emptied. The mode is set in any case for ordinary users: taking names
-/// out of a directory needs its write and search permission.
+/// Opens a directory that is to be emptied. For an ordinary user the mode is set first in any case: removing
+/// names from a directory needs write and search permission for it.
 fn open(parent: impl AsFd, name: &[u8]) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let opened = rustix::fs::openat(&parent, name, flags, Mode::empty());
@@ -53,12 +53,12 @@ fn open(parent: impl AsFd, name: &[u8]) -> Result<OwnedFd> {
     }
 }
 
-/// Removes everything in `directory`; what lies deeper than `depth` below it is moved to `root`, where the
-/// first caller finds it.
+/// Removes everything in `directory`. What lies more than `depth` levels below it is moved to `root`, where
+/// the outermost call finds and removes it.
 fn empty(directory: &OwnedFd, root: &OwnedFd, depth: usize, moved: &mut u64) -> Result<()> {
     let mut buffer = Box::new([MaybeUninit::uninit(); 16 * 1024]);
-    // Some file systems lose their place in a directory that shrinks, and the root may grow: look again
-    // until nothing is there.
+    // Some file systems lose their position in a directory that shrinks, and the root may grow. So the
+    // directory is read again until it is empty.
     loop {
         let mut directories = Vec::new();
         let mut seen = false;

@@ -23,7 +23,7 @@ use super::merge::merge;
 use super::remove::remove;
 use crate::repository::parents::inheritance::inherit;
 use crate::repository::{
-    Completion, Error, LayerWriter, OpenEnds, Result, Transaction, TreeEditor,
+    Completion, Error, LayerWriter, Occupant, OpenEnds, Result, Transaction, TreeEditor,
 };
 
 /// A change of a directory that nobody sees yet.
@@ -58,20 +58,20 @@ impl Change {
                 }
                 Some(FileType::Directory) => false,
                 Some(_) if unit != path => {
-                    return Err(occupied(&unit, "something else than a directory"));
+                    return Err(Error::occupied(&unit, Occupant::NotADirectory));
                 }
                 Some(_) => false,
             };
             let target = if whole { unit } else { path };
             match (whole, sort, self.published(&target)?) {
                 (true, ..) | (_, _, None) => {}
-                // Named by a digest: what is there is what would come.
+                // Its path contains a digest, so what is there is equivalent.
                 (_, Sort::Tree, Some(FileType::Directory)) => continue,
                 (_, Sort::Tree, Some(_)) => {
-                    return Err(occupied(&target, "something else than a directory"));
+                    return Err(Error::occupied(&target, Occupant::NotADirectory));
                 }
                 (_, Sort::Small, Some(FileType::Directory)) => {
-                    return Err(occupied(&target, "a directory"));
+                    return Err(Error::occupied(&target, Occupant::Directory));
                 }
                 (_, Sort::Small, Some(_)) => {}
             }
@@ -92,7 +92,7 @@ impl Change {
         Ok(moves)
     }
 
-    /// What stands at a path of the repository.
+    /// What is published at a path.
     fn published(&self, path: &RepositoryPath) -> Result<Option<FileType>> {
         let repository = &self.area.repository;
         match repository.stat(path.as_str().as_bytes()) {
@@ -102,7 +102,7 @@ impl Change {
         }
     }
 
-    /// Checks that the place of `path` can be reached by a rename from the staging area.
+    /// Checks that a rename from the staging area can reach `path`.
     fn check_file_system(&self, path: &RepositoryPath) -> Result<()> {
         let Area { repository, staging, .. } = &*self.area;
         let here = rustix::fs::fstat(staging).map_err(staging.failed("look at", b""))?.st_dev;
@@ -129,7 +129,7 @@ impl Change {
             .map_err(staging.failed("set the mode of", path.as_str().as_bytes()))
     }
 
-    /// Writes the journal: from here on the moves will be done, by us or by the next publisher.
+    /// Writes the journal. From now on the moves will be done, by this publisher or the next.
     pub(super) fn seal(&self, moves: &[Move]) -> Result<()> {
         let path = layer_layout::path::publisher_journal();
         journal::write(self.area.publisher(), moves).map_err(|cause| {
@@ -139,14 +139,10 @@ impl Change {
         Ok(())
     }
 
-    /// Moves what the journal says.
+    /// Does the moves in the journal.
     pub(super) fn perform(&self, moves: &[Move]) -> Result<()> {
         journal::work_off(&self.area.repository, &self.area.staging, moves)
     }
-}
-
-fn occupied(path: &RepositoryPath, what: &'static str) -> Error {
-    Error::Occupied { path: path.clone(), what }
 }
 
 impl Transaction for Change {
@@ -209,7 +205,7 @@ impl Transaction for Change {
     fn symlink(&self, path: &RepositoryPath, target: &str) -> Result<()> {
         self.area.announce(path, Sort::Small);
         if self.published(path)? == Some(FileType::Directory) {
-            return Err(occupied(path, "a directory"));
+            return Err(Error::occupied(path, Occupant::Directory));
         }
         let bytes = path.as_str().as_bytes();
         rustix::fs::symlinkat(target, self.area.place(path)?, split(bytes).1)
@@ -231,7 +227,8 @@ impl Transaction for Change {
         }
         self.seal(&moves)?;
         self.perform(&moves)?;
-        // First the staging area: without a journal, nothing else tells that it can go.
+        // The staging area first: a publisher that is killed in between leaves a journal whose moves are all
+        // done.
         let staging = layer_layout::path::publisher_staging();
         remove(area.publisher().as_fd(), lock::name(&staging))
             .and_then(|()| journal::remove(area.publisher()))

@@ -1,4 +1,4 @@
-//! Changing the names in a directory without a trace on the directory itself.
+//! Changing the names in a directory without changing the directory itself.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -7,8 +7,8 @@ use rustix::io::Errno;
 
 use super::attributes::{self, Holder};
 
-/// Lets `change` work in the directory behind the handle (one from [`Beneath`](super::beneath::Beneath)
-/// will do), whatever its mode is, and restores mode and time afterwards.
+/// Lets `change` work in the directory behind a handle (such as [`Beneath`](super::beneath::Beneath) gives),
+/// whatever the directory's mode, and restores mode and time afterwards.
 pub(super) fn unchanged<T, E>(
     handle: &OwnedFd,
     failed: impl Fn(Errno) -> E,
@@ -21,7 +21,7 @@ pub(super) fn unchanged<T, E>(
     if closed {
         rustix::fs::chmod(&itself, Mode::from_raw_mode(mode | 0o700)).map_err(&failed)?;
     }
-    // The handle may be one that only names: times and attributes need an open directory.
+    // The handle may only serve to reach names, but times and attributes need an open directory.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = rustix::fs::open(&itself, flags, Mode::empty()).map_err(&failed)?;
     let result = change(&directory)?;

@@ -1,10 +1,10 @@
 //! The files in which Docker and Podman keep logins: `config.json` (Docker) and `auth.json`
 //! (`containers-auth.json(5)`), which share one format.
 //!
-//! `credHelpers` names a helper program for a registry, `credsStore` one for all, and `auths` holds logins
-//! themselves, `base64(user:password)` or an identity token. Keys of `auths` are a registry, for Docker
-//! perhaps with a scheme and `/v1/`, for Podman perhaps with a namespace (`host/namespace/repository`), of
-//! which the longest that fits wins.
+//! `credHelpers` names a helper program for a registry, `credsStore` one for all registries, and `auths`
+//! contains logins themselves: `base64(user:password)` or an identity token. A key of `auths` is a registry.
+//! Docker may add a scheme and `/v1/`; Podman may add a namespace (`host/namespace/repository`), and of
+//! several that fit the longest wins.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -15,12 +15,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use super::{Credential, Error, Found, Result, Secret, canonical, helper, same_registry};
+use super::credential::{Credential, Found, Secret};
+use super::error::{Error, Result};
+use super::helper;
+use super::registry_name::{canonical, same_registry};
 
-/// Docker Hub's key in Docker's own files and helpers.
+/// The key of Docker Hub in Docker's own files and helpers.
 const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
 
-/// A user name with which helpers say that the secret is an identity token.
+/// The user name with which helpers mark a secret as an identity token.
 const TOKEN_USER: &str = "<token>";
 
 #[derive(Debug, Default, Deserialize)]
@@ -46,11 +49,11 @@ impl std::fmt::Debug for Login {
     }
 }
 
-/// The files that exist on this system's convention, strongest first.
+/// The files by this system's conventions, the strongest first.
 ///
-/// Podman's are `$REGISTRY_AUTH_FILE` alone if it is set, else `$XDG_RUNTIME_DIR/containers/auth.json`
-/// and `$XDG_CONFIG_HOME/containers/auth.json` (`~/.config`); Docker's is `$DOCKER_CONFIG/config.json`, else
-/// `~/.docker/config.json`.
+/// Podman's are `$REGISTRY_AUTH_FILE` alone if it is set, otherwise `$XDG_RUNTIME_DIR/containers/auth.json`
+/// and `$XDG_CONFIG_HOME/containers/auth.json` (`~/.config`); Docker's is `$DOCKER_CONFIG/config.json`,
+/// otherwise `~/.docker/config.json`.
 pub(super) fn standard_paths(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
     let directory =
         |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -71,7 +74,7 @@ pub(super) fn standard_paths(variable: impl Fn(&str) -> Option<OsString>) -> Vec
     paths
 }
 
-/// The login for a repository in one file, from a helper if the file says so.
+/// The login for a repository from one file, or from a helper that the file names.
 pub(super) async fn find(path: &Path, registry: &str, repository: &str) -> Result<Option<Found>> {
     let text = match tokio::fs::read(path).await {
         Ok(text) => text,
@@ -93,9 +96,9 @@ pub(super) async fn find(path: &Path, registry: &str, repository: &str) -> Resul
                 }));
             }
             Ok(None) => {}
-            // A `credsStore` is often left over from another machine; then it holds nothing for us.
+            // A `credsStore` is often left over from another machine, and then it has nothing for us.
             Err(helper::Failure::NotInstalled(error)) if !required => {
-                tracing::warn!(%error, "looking on without the credential store");
+                tracing::warn!(%error, "continuing without the credential store");
             }
             Err(helper::Failure::NotInstalled(error) | helper::Failure::Failed(error)) => {
                 return Err(error);
@@ -113,13 +116,13 @@ impl AuthFile {
             return Ok(Self::default());
         }
         serde_json::from_slice(text).map_err(|error| {
-            // Only the place: serde's message may quote what stands there.
+            // Only the place: serde's message could quote a secret.
             let reason = format!("line {}, column {}", error.line(), error.column());
             Error::Syntax { path: path.to_owned(), reason }
         })
     }
 
-    /// The helper for a registry, and whether it is named for just this one.
+    /// The helper for a registry, and whether it is named for this registry in particular.
     fn helper(&self, registry: &str) -> Option<(&str, bool)> {
         let own = self.cred_helpers.iter().flatten();
         let own =
@@ -165,11 +168,11 @@ impl AuthFile {
 }
 
 impl Login {
-    /// `None` for an empty entry, which Docker leaves where a helper holds the login.
+    /// `None` for an empty entry, which Docker leaves behind when a helper holds the login.
     fn credential(&self) -> std::result::Result<Option<Credential>, &'static str> {
         let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         if let Some(token) = filled(&self.identitytoken) {
-            return Ok(Some(Credential::IdentityToken(Secret(token))));
+            return Ok(Some(Credential::IdentityToken(Secret::from(token))));
         }
         if let Some(auth) = filled(&self.auth) {
             let decoded = STANDARD.decode(auth.trim()).map_err(|_| "is not base64")?;
@@ -190,13 +193,13 @@ impl Login {
 
 fn login(username: String, secret: String) -> Credential {
     match username.as_str() {
-        TOKEN_USER => Credential::IdentityToken(Secret(secret)),
-        _ => Credential::Password { username, password: Secret(secret) },
+        TOKEN_USER => Credential::IdentityToken(Secret::from(secret)),
+        _ => Credential::Password { username, password: Secret::from(secret) },
     }
 }
 
-/// Host and namespace of a key. A path behind a scheme, and the API versions that Docker once wrote, are no
-/// namespace.
+/// Host and namespace of a key. A path after a scheme, and the API versions that Docker used to write, are
+/// not a namespace.
 fn split_key(key: &str) -> (&str, &str) {
     let (url, rest) = match key.split_once("://") {
         Some((_, rest)) => (true, rest),

@@ -2,23 +2,25 @@
 //! there are `DUCC_<N>_IDENT` (the registry, `host[:port]`), `DUCC_<N>_USER` and `DUCC_<N>_PASS`, or
 //! `DUCC_<N>_PROXY` (`host[:port][/path]` of a pull-through registry, which is used without credentials).
 //!
-//! Difference to DUCC: `IDENT` is a whole host name, not a part of the URL. A scheme in front of it and
-//! slashes after it are dropped.
+//! Unlike in DUCC, `IDENT` is a whole host name, not a part of the URL. A scheme before it and slashes after
+//! it are ignored.
 
 use std::ffi::OsString;
 
-use super::{Credential, Error, Found, Result, Secret, same_registry};
+use super::credential::{Credential, Found, Secret};
+use super::error::{Error, Result, VariableError};
+use super::registry_name::same_registry;
 
-/// A registry that serves what another one has, below a path.
+/// A registry that serves the repositories of another one, below a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mirror {
     /// Host name and port.
     pub host: String,
-    /// What stands in front of the repository, without slashes at its ends; may be empty.
+    /// What precedes the repository's name, without slashes at either end; may be empty.
     pub path: String,
 }
 
-/// What the variables say.
+/// The registries that the variables describe.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Registries(Vec<(String, Use)>);
 
@@ -34,15 +36,14 @@ impl Registries {
         let read = |name: &str| match variable(name).map(OsString::into_string) {
             None => Ok(None),
             Some(Ok(text)) => Ok(Some(text).filter(|text| !text.is_empty())),
-            Some(Err(_)) => Err(error(name, "is not UTF-8")),
+            Some(Err(_)) => Err(error(name, VariableError::NotUtf8)),
         };
         let labels = read("DUCC_AUTH_REGISTRIES")?.unwrap_or_default();
         let mut registries = Vec::new();
         for label in labels.split(',').map(str::trim).filter(|label| !label.is_empty()) {
             let name = |what: &str| format!("DUCC_{label}_{what}");
             let need = |what: &str| {
-                let missing = "is missing, but DUCC_AUTH_REGISTRIES names its label";
-                read(&name(what))?.ok_or_else(|| error(&name(what), missing))
+                read(&name(what))?.ok_or_else(|| error(&name(what), VariableError::MissingForLabel))
             };
             let registry = host(&need("IDENT")?).to_owned();
             let usage = match read(&name("PROXY"))? {
@@ -54,7 +55,7 @@ impl Registries {
                 None => Use::Login(Found {
                     credential: Credential::Password {
                         username: need("USER")?,
-                        password: Secret(need("PASS")?),
+                        password: Secret::from(need("PASS")?),
                     },
                     origin: name("USER"),
                 }),
@@ -83,8 +84,8 @@ impl Registries {
     }
 }
 
-/// The password of a user name that is given for pushes: `DUCC_OUTPUT_REGISTRY_PASS`, or the names that it
-/// had in older versions of DUCC.
+/// The password that goes with a user name for pushes: `DUCC_OUTPUT_REGISTRY_PASS`, or one of the names that
+/// the variable had in older versions of DUCC.
 ///
 /// # Errors
 /// If it is missing, or not UTF-8.
@@ -99,17 +100,16 @@ pub(super) fn read_push_password(variable: impl Fn(&str) -> Option<OsString>) ->
         "DOCKER2CVMFS_DOCKER_REGISTRY_PASS",
     ];
     let password = NAMES.into_iter().find_map(|name| Some((name, variable(name)?)));
-    let (name, password) = password.ok_or_else(|| {
-        error(NAMES[0], "is missing; it holds the password of the user that pushes")
-    })?;
-    password.into_string().map_err(|_| error(name, "is not UTF-8"))
+    let (name, password) =
+        password.ok_or_else(|| error(NAMES[0], VariableError::MissingPassword))?;
+    password.into_string().map_err(|_| error(name, VariableError::NotUtf8))
 }
 
-/// Without a scheme and slashes at the end.
+/// A host without a scheme before it and slashes after it.
 fn host(text: &str) -> &str {
     text.split_once("://").map_or(text, |(_, rest)| rest).trim_end_matches('/')
 }
 
-fn error(variable: &str, reason: &'static str) -> Error {
+fn error(variable: &str, reason: VariableError) -> Error {
     Error::Environment { variable: variable.to_owned(), reason }
 }

@@ -1,8 +1,8 @@
 //! Credential helpers: programs `docker-credential-<name>` that keep logins outside of files.
 //!
-//! Protocol (`docker/docker-credential-helpers`): called with `get`, the registry on standard input, a JSON
-//! object with `Username` and `Secret` on standard output; a non-zero status with a known sentence if there
-//! is none.
+//! Protocol (`docker/docker-credential-helpers`): the program is called with `get` and reads the registry
+//! from standard input. It writes a JSON object with `Username` and `Secret` to standard output, or, if it
+//! has no login, writes a known sentence and exits with a non-zero status.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -13,15 +13,15 @@ use serde::Deserialize;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use super::Error;
+use super::error::Error;
 
-/// A helper that asks for something on a terminal would hang a publisher for ever.
+/// A helper that waits for input on a terminal would otherwise block a publisher forever.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// How helpers say that they hold nothing for a registry.
+/// What helpers write if they have no login for a registry.
 const NOT_FOUND: &str = "credentials not found";
 
-/// What a helper says of a login.
+/// A login as a helper writes it.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Answer {
@@ -29,16 +29,16 @@ pub(super) struct Answer {
     pub(super) secret: String,
 }
 
-/// Why a helper gave nothing.
+/// Why a helper gave no answer.
 pub(super) enum Failure {
     /// There is no such program.
     NotInstalled(Error),
-    /// It did not do as it should.
+    /// It did not follow the protocol.
     Failed(Error),
 }
 
-/// Asks a helper, `docker-credential-<name>` or a path, which the auth file `path` names, for the login to
-/// `registry`.
+/// Asks a helper for the login to `registry`. `program` is `docker-credential-<name>` or a path; the auth
+/// file at `path` names it. `None` if the helper has no login.
 pub(super) async fn get(
     program: &str,
     path: &Path,
@@ -71,7 +71,7 @@ pub(super) async fn get(
         .map_err(|_| failed(format!("no answer within {} seconds", DEADLINE.as_secs())))?
         .map_err(|cause| failed(cause.to_string()))?;
     if output.status.success() {
-        // The message of a parser may quote the secret.
+        // The parser's message could quote the secret.
         let answer: Answer = serde_json::from_slice(&output.stdout)
             .map_err(|_| failed("its answer is not the JSON of a login".to_owned()))?;
         return Ok(Some(answer).filter(|answer| !answer.secret.is_empty()));

@@ -7,7 +7,7 @@ use super::environment::{Registries, read_push_password};
 use super::{Credential, Credentials, Error, Mirror, Secret, helper};
 
 fn password(username: &str, password: &str) -> Option<Credential> {
-    let password = Secret(password.to_owned());
+    let password = Secret::from(password.to_owned());
     Some(Credential::Password { username: username.to_owned(), password })
 }
 
@@ -39,7 +39,7 @@ fn auth_files_match_hosts_exactly() {
     }"#;
     let path = Path::new("config.json");
     let file = AuthFile::parse(path, file.as_bytes()).unwrap();
-    let token = || Some(Credential::IdentityToken(Secret("t".to_owned())));
+    let token = || Some(Credential::IdentityToken(Secret::from("t".to_owned())));
     for (registry, repository, expected) in [
         ("registry.example", "a", password("u", "1")),
         ("registry.example:443", "a", password("u", "1")),
@@ -201,7 +201,7 @@ async fn helpers() {
     }
 }
 
-/// A `credsStore` that is not installed is passed over, a helper that is named for the registry is not.
+/// A `credsStore` that is not installed is ignored; a missing helper that is named for the registry is an error.
 #[tokio::test]
 async fn helpers_that_are_not_there() {
     let directory = tempfile::tempdir().unwrap();

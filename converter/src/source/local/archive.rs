@@ -1,8 +1,8 @@
 //! A tar whose members are read in place.
 //!
-//! One pass over the headers gives name, offset and size of each member; contents are read with `pread`, by
-//! many threads at once. Links are names of other members, in the archive and nowhere else: old `docker save`
-//! links equal layers to each other.
+//! One pass over the headers finds the name, offset and size of each member; contents are read with `pread`,
+//! by several threads at once. Links lead only to other members of the archive; `docker save` used to write
+//! them between identical layers.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -13,16 +13,16 @@ use std::sync::Arc;
 
 use tar::EntryType;
 
-use super::store::Section;
+use super::section::Section;
 use crate::source::error::{Error, Result};
 
-/// An image has some three members per layer; this many are an attack on our memory.
+/// An image has some three members per layer; more than this are an attack on our memory.
 const MAX_MEMBERS: usize = 100_000;
 
-/// How many links may lead to one member.
+/// How many links may have to be followed to a member.
 const MAX_LINKS: usize = 16;
 
-/// How compressed files begin, and what unpacks them.
+/// The first bytes of compressed files, and the tool that decompresses each.
 const COMPRESSED: [(&[u8], &str); 4] = [
     (b"\x1f\x8b", "gunzip"),
     (b"\x28\xb5\x2f\xfd", "unzstd"),
@@ -44,9 +44,9 @@ enum Member {
         offset: u64,
         size: u64,
     },
-    /// Name of another member.
+    /// The name of another member.
     Link(String),
-    /// What has no content, or none in one piece.
+    /// A member without content, or whose content is not in one piece.
     Other,
 }
 
@@ -92,7 +92,7 @@ impl Archive {
     }
 }
 
-/// The table of contents. Of equal names the last counts, as when unpacking.
+/// The table of contents. If several members have one name the last counts, as when unpacking.
 fn members(file: &File) -> io::Result<HashMap<String, Member>> {
     let mut members = HashMap::new();
     let mut archive = tar::Archive::new(file);
@@ -121,7 +121,7 @@ fn members(file: &File) -> io::Result<HashMap<String, Member>> {
     Ok(members)
 }
 
-/// A name without `.`, `..` and needless slashes; `None` for one that leads out of the archive.
+/// A name without `.`, `..` and redundant slashes; `None` if it leads out of the archive.
 fn clean(name: &str) -> Option<String> {
     let mut parts: Vec<&str> = Vec::new();
     for part in name.split('/') {

@@ -1,10 +1,10 @@
 //! What `docker save` writes.
 //!
 //! `manifest.json` (Moby's image specification 1.2, "Combined Image JSON + Filesystem Changeset Format")
-//! names configuration, tags and layers of each image. Until Docker 24 a layer is `<id>/layer.tar`,
-//! uncompressed, and equal ones are linked; since Docker 25 it is `blobs/sha256/<hex>`, and from Docker's
-//! containerd store it is compressed. There is no manifest in the registry's sense, so one is made from the
-//! content: the same archive gives the same manifest.
+//! names the configuration, tags and layers of each image. Up to Docker 24 a layer is `<id>/layer.tar`,
+//! uncompressed, and identical ones are linked; since Docker 25 it is `blobs/sha256/<hex>`, compressed if it
+//! comes from Docker's containerd store. There is no manifest in the registry's sense, so one is made from
+//! the content: the same archive gives the same manifest.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -13,11 +13,12 @@ use layer_layout::{DiffId, Digest, LayerDigest, PublicName};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::Local;
 use super::archive::Archive;
-use super::store::{Section, Store};
+use super::image::LocalImage;
+use super::section::Section;
+use super::store::Store;
 use crate::source::blob::Expected;
-use crate::source::error::{Error, Part, Result};
+use crate::source::error::{DocumentError, Error, Part, Result};
 use crate::source::image::{Descriptor, Document, Image, LayerDescriptor};
 use crate::source::manifest::{CONFIG_LIMIT, MANIFEST_LIMIT};
 use crate::source::media_type::{
@@ -32,7 +33,7 @@ struct Saved {
     layers: Option<Vec<String>>,
 }
 
-/// The part of a configuration that tells the layers.
+/// The part of a configuration that lists the layers.
 #[derive(Deserialize)]
 struct Config {
     rootfs: RootFs,
@@ -44,7 +45,7 @@ struct RootFs {
     diff_ids: Vec<DiffId>,
 }
 
-/// A Docker schema 2 manifest. Structures, because their members keep their order.
+/// A Docker schema 2 manifest. It is a structure because the members of a structure keep their order.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Manifest<'a> {
@@ -62,15 +63,18 @@ struct ManifestDescriptor<'a> {
     digest: Digest,
 }
 
-/// Finds the image in an archive. `stem` is what to name it after if it has no tag.
-pub(super) fn open(image: &str, stem: &str, archive: Archive) -> Result<Local> {
+/// Finds the image in an archive. `stem` names it if it has no tag.
+pub(super) fn open(image: &str, stem: &str, archive: Archive) -> Result<LocalImage> {
     let path = archive.path().to_owned();
     let store = Store::Archive(archive);
-    let refuse =
-        |part: Part, reason: String| Error::Document { image: image.to_owned(), part, reason };
+    let refuse = |part: Part, reason: DocumentError| Error::Document {
+        image: image.to_owned(),
+        part,
+        reason: Box::new(reason),
+    };
     let bytes = store.document(image, Part::Index, "manifest.json", MANIFEST_LIMIT)?;
     let mut saved: Vec<Saved> = serde_json::from_slice(&bytes)
-        .map_err(|error| refuse(Part::Index, format!("manifest.json is broken: {error}")))?;
+        .map_err(|error| refuse(Part::Index, DocumentError::ArchiveManifest(error)))?;
     if saved.len() > 1 {
         let tags = saved.into_iter().map(|saved| match saved.repo_tags {
             Some(tags) if !tags.is_empty() => tags.join(" = "),
@@ -83,7 +87,7 @@ pub(super) fn open(image: &str, stem: &str, archive: Archive) -> Result<Local> {
         });
     }
     let Some(saved) = saved.pop() else {
-        return Err(refuse(Part::Index, "manifest.json names no image".to_owned()));
+        return Err(refuse(Part::Index, DocumentError::EmptyArchive));
     };
 
     let bytes = store.document(image, Part::Config, &saved.config, CONFIG_LIMIT)?;
@@ -94,12 +98,11 @@ pub(super) fn open(image: &str, stem: &str, archive: Archive) -> Result<Local> {
         return Err(expected.digest_mismatch(config_digest));
     }
     let config: Config = serde_json::from_slice(&bytes)
-        .map_err(|error| refuse(Part::Config, format!("it has no list of layers: {error}")))?;
+        .map_err(|error| refuse(Part::Config, DocumentError::NoLayers(error)))?;
     let (names, diff_ids) = (saved.layers.unwrap_or_default(), config.rootfs.diff_ids);
     if names.len() != diff_ids.len() {
-        let reason =
-            format!("it promises {} layers, the archive has {}", diff_ids.len(), names.len());
-        return Err(refuse(Part::Config, reason));
+        let (promised, got) = (diff_ids.len(), names.len());
+        return Err(refuse(Part::Config, DocumentError::LayerCount { promised, got }));
     }
 
     let mut layers = Vec::with_capacity(names.len());
@@ -119,8 +122,7 @@ pub(super) fn open(image: &str, stem: &str, archive: Archive) -> Result<Local> {
         reference: image.to_owned(),
         index: None,
         platform: None,
-        manifest: manifest(&config, &layers)
-            .map_err(|error| refuse(Part::Manifest, error.to_string()))?,
+        manifest: manifest(&config, &layers),
         config,
         layers,
         name: saved
@@ -130,12 +132,12 @@ pub(super) fn open(image: &str, stem: &str, archive: Archive) -> Result<Local> {
             .find_map(|tag| public_name(tag))
             .or_else(|| PublicName::local(stem, "latest").ok()),
     };
-    Ok(Local { image, store: store.into(), config: saved.config, layers: places })
+    Ok(LocalImage { image, store: store.into(), config: saved.config, layers: places })
 }
 
-/// The descriptor of a layer. An uncompressed one has its DiffID for its digest, as the configuration
-/// promises it; a compressed one is named by its digest, or has to be read to know it. All are checked
-/// when they are read.
+/// The descriptor of a layer. The digest of an uncompressed layer is its DiffID, which the configuration
+/// promises. The digest of a compressed one is in its name, or else the layer has to be read to compute it.
+/// All layers are checked when they are read.
 fn describe(
     store: &Store,
     image: &str,
@@ -171,7 +173,7 @@ fn describe(
     Ok(Ok(LayerDescriptor { digest, size, media_type }))
 }
 
-fn manifest(config: &Descriptor, layers: &[LayerDescriptor]) -> serde_json::Result<Document> {
+fn manifest(config: &Descriptor, layers: &[LayerDescriptor]) -> Document {
     let manifest = Manifest {
         schema_version: 2,
         media_type: DOCKER_MANIFEST,
@@ -189,7 +191,8 @@ fn manifest(config: &Descriptor, layers: &[LayerDescriptor]) -> serde_json::Resu
             })
             .collect(),
     };
-    Ok(Document::new(serde_json::to_vec(&manifest)?.into(), DOCKER_MANIFEST))
+    let bytes = serde_json::to_vec(&manifest).expect("texts and numbers always make JSON");
+    Document::new(bytes.into(), DOCKER_MANIFEST)
 }
 
 /// The digest in `<hex>.json` or `blobs/sha256/<hex>`.
@@ -198,8 +201,7 @@ fn named_digest(name: &str) -> Option<Digest> {
     Digest::from_hex(last.strip_suffix(".json").unwrap_or(last)).ok()
 }
 
-/// The public name of a tag. Docker leaves out its own registry: `debian:12` is
-/// `docker.io/library/debian:12`.
+/// The public name for a tag. Docker omits its own registry: `debian:12` is `docker.io/library/debian:12`.
 fn public_name(tag: &str) -> Option<PublicName> {
     let full = match tag.split_once('/') {
         None => format!("docker.io/library/{tag}"),

@@ -5,32 +5,36 @@ use std::collections::BTreeSet;
 use layer_layout::{Platform, PublicName};
 use oci_spec::image::OciLayout;
 
-use super::Local;
+use super::image::LocalImage;
 use super::store::{Store, blob};
 use crate::source::blob::Expected;
-use crate::source::error::{Error, Part, Result};
+use crate::source::error::{DocumentError, Error, Missing, Part, Result};
 use crate::source::image::{Document, Image};
 use crate::source::manifest::{self, Entry, MANIFEST_LIMIT, Parsed};
 
-/// `index.json` may lead to an index, and that by the specification to a further one. Nobody nests deeper.
+/// `index.json` may lead to an index, and the specification lets that lead to a further one. Nobody nests
+/// deeper.
 const MAX_NESTING: usize = 3;
 
-/// Finds the image in a layout. `stem` is what to name it after.
+/// Finds the image in a layout. `stem` is the first part of its name.
 pub(super) fn open(
     image: &str,
     stem: String,
     store: Store,
     tag: Option<&str>,
     platform: &Platform,
-) -> Result<Local> {
+) -> Result<LocalImage> {
     let bytes = store.document(image, Part::Index, "oci-layout", MANIFEST_LIMIT)?;
-    let refuse =
-        |reason: String| Error::Document { image: image.to_owned(), part: Part::Index, reason };
-    let layout: OciLayout = serde_json::from_slice(&bytes)
-        .map_err(|error| refuse(format!("oci-layout is broken: {error}")))?;
+    let refuse = |reason: DocumentError| Error::Document {
+        image: image.to_owned(),
+        part: Part::Index,
+        reason: Box::new(reason),
+    };
+    let layout: OciLayout =
+        serde_json::from_slice(&bytes).map_err(|error| refuse(DocumentError::OciLayout(error)))?;
     let version = layout.image_layout_version();
     if !version.starts_with("1.") {
-        return Err(refuse(format!("layout version {version:?} is unknown")));
+        return Err(refuse(DocumentError::LayoutVersion(version.to_string())));
     }
     let bytes = store.document(image, Part::Index, "index.json", MANIFEST_LIMIT)?;
     let entries = manifest::entries(image, &bytes)?;
@@ -62,14 +66,14 @@ pub(super) fn open(
                     layers: manifest.layers,
                     name,
                 };
-                return Ok(Local { image, store: store.into(), config, layers });
+                return Ok(LocalImage { image, store: store.into(), config, layers });
             }
         }
     }
-    Err(refuse("its indexes are nested too deep".to_owned()))
+    Err(refuse(DocumentError::TooDeep))
 }
 
-/// The entry of `index.json` that is meant.
+/// The wanted entry of `index.json`.
 fn select<'a>(
     image: &str,
     entries: &'a [Entry],
@@ -93,13 +97,13 @@ fn select<'a>(
         }
     };
     let Some(&first) = found.first() else {
-        let what = tag.map_or_else(|| "image".to_owned(), |tag| format!("image tagged {tag:?}"));
+        let what = tag.map_or(Missing::Image, |tag| Missing::Tag(tag.to_owned()));
         return Err(Error::Missing { image: image.to_owned(), what, candidates: names() });
     };
     if found.iter().all(|entry| entry.digest == first.digest) {
         return Ok(first);
     }
-    // Several entries of one name are one image for several platforms.
+    // Several entries with one name are one image for several platforms.
     let one_name = found.iter().all(|entry| entry.ref_name == first.ref_name);
     if one_name && found.iter().all(|entry| entry.platform.is_some()) {
         return manifest::choose(image, found, platform);
@@ -120,7 +124,7 @@ fn read(image: &str, store: &Store, entry: &Entry) -> Result<Document> {
     manifest::document(image, Some(&entry.media_type), bytes)
 }
 
-/// The tag of what some tools write into the annotation as a whole, `registry/repository:tag`.
+/// The tag in an annotation. Some tools write the whole `registry/repository:tag` there.
 fn tag_of(ref_name: &str) -> &str {
     match ref_name.rsplit_once(':') {
         Some((_, tag)) if !tag.contains('/') => tag,

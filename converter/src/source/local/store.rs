@@ -1,7 +1,7 @@
 //! Files by name, in a directory or in a tar.
 
 use std::fs::OpenOptions;
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 
@@ -9,23 +9,17 @@ use bytes::Bytes;
 use layer_layout::Digest;
 
 use super::archive::Archive;
-use crate::source::error::{Error, Part, Result};
+use super::section::Section;
+use crate::source::error::{Error, Missing, Part, Result};
 
 /// Where the files of an image are.
 #[derive(Debug)]
 pub(super) enum Store {
-    /// A directory. Symbolic links in it are followed: build tools link blobs of layouts into place, and
-    /// every content is checked against its digest.
+    /// A directory. Symbolic links in it are followed: build tools link blobs of layouts into place, and all
+    /// content is checked against its digest.
     Directory(PathBuf),
     /// A tar, whose links lead only to its own entries.
     Archive(Archive),
-}
-
-/// The content of one file.
-pub(super) struct Section {
-    pub(super) reader: Box<dyn Read + Send>,
-    /// In bytes.
-    pub(super) size: u64,
 }
 
 impl Store {
@@ -33,7 +27,7 @@ impl Store {
     pub(super) fn open(&self, image: &str, name: &str) -> Result<Section> {
         self.find(name)?.ok_or_else(|| Error::Missing {
             image: image.to_owned(),
-            what: name.to_owned(),
+            what: Missing::File(name.to_owned()),
             candidates: Vec::new(),
         })
     }
@@ -45,7 +39,7 @@ impl Store {
         };
         let path = directory.join(name);
         let failed = |cause| Error::File { path: path.clone(), cause };
-        // Not blocking, because opening a pipe would wait for a writer.
+        // Non-blocking, because opening a named pipe would otherwise wait for a writer.
         let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
         let file = match OpenOptions::new().read(true).custom_flags(flags).open(&path) {
             Ok(file) => file,

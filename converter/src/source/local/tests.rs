@@ -291,7 +291,7 @@ async fn broken_layouts() {
     assert!(message.contains("/does/not/exist"), "{message}");
 }
 
-/// A pipe would block for ever whoever opens it, and a device has no end.
+/// Opening a pipe would block forever, and a device has no end.
 #[tokio::test]
 async fn blobs_are_regular_files() {
     let files = layout(&[b"one"], &[image_of(b"one")]);

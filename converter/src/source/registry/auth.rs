@@ -1,12 +1,12 @@
-//! Authentication towards one repository: Basic, and the distribution project's Bearer tokens.
+//! Authentication for one repository: Basic, and the distribution project's Bearer tokens.
 //!
 //! Nothing is sent before a registry asks for it with a 401, so a password reaches only a host that wants
-//! one. A token is kept until it expires, and fetched anew when it has (known from `expires_in`) or when the
-//! registry refuses it in the midst of a conversion. All requests share one token, and only one of them
-//! fetches a new one.
+//! one. A token is kept until it expires (`expires_in`) or the registry refuses it, perhaps in the middle of
+//! a conversion; then a new one is fetched. All requests share one token, and only one request fetches a new
+//! one.
 //!
-//! The token server's host may differ from the registry's (`auth.docker.io`), that is how tokens are meant.
-//! But credentials that a registry got over HTTPS are not given to a token server over plain HTTP.
+//! The token server's host may differ from the registry's (`auth.docker.io`); tokens are designed that way. But
+//! credentials for a registry that is accessed over HTTPS never go to a token server over plain HTTP.
 
 use std::time::{Duration, Instant};
 
@@ -18,20 +18,20 @@ use tokio::sync::Mutex;
 use url::{Url, form_urlencoded};
 
 use super::challenge::{Bearer, Challenge, Scope};
-use super::failure::{Failure, show};
 use super::http::{Http, is_loopback};
 use crate::source::credentials::{Credential, Credentials, Found};
+use crate::source::failure::{Failure, show};
 
-/// How this program names itself to OAuth 2 token servers.
+/// The name of this program for OAuth 2 token servers.
 const CLIENT_ID: &str = "ducc";
 
-/// Lifetime of a token that does not tell (token specification of the distribution project).
+/// Lifetime of a token that comes without one (token specification of the distribution project).
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
 
-/// The largest answer of a token server that is read, in bytes. Tokens have kilobytes.
+/// The largest answer of a token server that is read, in bytes. Tokens have a few kilobytes.
 const TOKEN_LIMIT: usize = 1 << 20;
 
-/// Who we are towards one repository of one registry.
+/// Authenticates requests to one repository of one registry.
 #[derive(Debug)]
 pub(super) struct Authenticator {
     registry: String,
@@ -45,9 +45,9 @@ pub(super) struct Authenticator {
 #[derive(Debug, Default)]
 struct Held {
     header: Option<HeaderValue>,
-    /// Where the header's origin is told, for messages.
+    /// Where the credentials in the header come from, for messages.
     origin: Option<String>,
-    /// When the header should no longer be used, and how to get a new one.
+    /// When the header should no longer be used, and where to get a new one.
     expires: Option<(Instant, Bearer)>,
 }
 
@@ -59,7 +59,7 @@ struct TokenAnswer {
 }
 
 impl Authenticator {
-    /// `deadline` limits each wait for a token server.
+    /// `deadline` is the longest wait for each answer of a token server.
     pub(super) fn new(
         registry: &str,
         scope: Scope,
@@ -71,7 +71,7 @@ impl Authenticator {
         Self { registry: registry.to_owned(), scope, credentials, http, deadline, held }
     }
 
-    /// What to send with a request to `url`, if the registry has asked for something yet.
+    /// What to send with a request to `url`; `None` if the registry has not asked for anything yet.
     pub(super) async fn header(&self, url: &Url) -> Result<Option<HeaderValue>, Failure> {
         let mut held = self.held.lock().await;
         if let Some((expires, bearer)) = &held.expires
@@ -83,8 +83,8 @@ impl Authenticator {
         Ok(held.header.clone())
     }
 
-    /// Takes up the challenge of a 401 from `url`, to a request that had carried `used`. Afterwards
-    /// [`Self::header`] gives something else, unless this fails.
+    /// Responds to the challenge in a 401 from `url`, to a request that was sent with `used`. If this succeeds,
+    /// [`Self::header`] gives something other than `used` afterwards.
     pub(super) async fn answer(
         &self,
         url: &Url,
@@ -93,7 +93,7 @@ impl Authenticator {
     ) -> Result<(), Failure> {
         let mut held = self.held.lock().await;
         if held.header.as_ref() != used {
-            // Another request was faster.
+            // Another request has already got a new header.
             return Ok(());
         }
         match Challenge::choose(headers) {
@@ -107,7 +107,7 @@ impl Authenticator {
                     return denied("a login is needed", self.hint(None));
                 };
                 let Credential::Password { username, password } = credential else {
-                    let hint = format!("{origin} holds an identity token, log in with a password");
+                    let hint = format!("{origin} holds an identity token; log in with a password");
                     return denied("the registry wants user name and password", hint);
                 };
                 let header = basic(&username, password.expose());
@@ -125,7 +125,7 @@ impl Authenticator {
         }
     }
 
-    /// What to do about a refusal.
+    /// What a user can do about a refusal.
     pub(super) async fn hint_now(&self) -> String {
         let held = self.held.lock().await;
         self.hint(held.origin.as_deref())
@@ -145,13 +145,13 @@ impl Authenticator {
         }
     }
 
-    /// The credentials for the registry, which will go to `url`.
+    /// The credentials for the registry, which will be sent to `url`.
     async fn find(&self, url: &Url) -> Result<Option<Found>, Failure> {
         let found = self.credentials.find(&self.registry, &self.scope.repository).await?;
         if found.is_some() && url.scheme() == "http" && !is_loopback(url) {
             tracing::warn!(
                 url = show(url),
-                "a login goes over plain HTTP, readable by anybody in between"
+                "a login is sent over plain HTTP, where anybody in between can read it"
             );
         }
         Ok(found)
@@ -217,7 +217,7 @@ impl Authenticator {
             .map_err(|_| Failure::protocol(&realm, "the token holds control characters"))?;
         header.set_sensitive(true);
         let lifetime = answer.expires_in.map_or(DEFAULT_LIFETIME, Duration::from_secs);
-        // A tenth early, so that it does not expire on its way. An absurd lifetime is as good as none.
+        // A tenth early, so that it does not expire on the way. An absurd lifetime counts as unlimited.
         let expires = Instant::now().checked_add(lifetime - lifetime / 10);
         let expires = expires.map(|expires| (expires, bearer));
         *held = Held { header: Some(header), origin, expires };
@@ -255,19 +255,18 @@ impl Authenticator {
             Ok(())
         });
         chunk.await.map_err(stalled)?.map_err(broken)?;
-        // The message of a parser may quote the token.
+        // The parser's message could quote the token.
         serde_json::from_slice(&body).map_err(|_| {
             Failure::protocol(realm, "the token server's answer is not the JSON of a token")
         })
     }
 }
 
-/// RFC 7617.
+/// The header for Basic authentication (RFC 7617).
 fn basic(username: &str, password: &str) -> HeaderValue {
     let encoded = STANDARD.encode(format!("{username}:{password}"));
-    // Base64 has no character that a header cannot hold.
     let mut header = HeaderValue::try_from(format!("Basic {encoded}"))
-        .unwrap_or_else(|_| HeaderValue::from_static(""));
+        .expect("Base64 has no character that a header cannot hold");
     header.set_sensitive(true);
     header
 }

@@ -1,15 +1,15 @@
 //! What a registry asks for when it answers 401: `WWW-Authenticate` (RFC 9110, section 11.6.1).
 //!
-//! The grammar is ambiguous enough (commas separate challenges, parameters and, inside of quotes, actions)
-//! to leave it to `http-auth`. Bearer is that of the distribution project's token specification: a realm to
-//! fetch a token from, a service, and scopes.
+//! The grammar is so ambiguous (commas separate challenges, parameters and, inside quotes, actions) that it
+//! is left to `http-auth`. Bearer challenges are those of the distribution project's token specification: a
+//! realm from which to fetch a token, a service, and scopes.
 
 use http::HeaderMap;
 use http::header::WWW_AUTHENTICATE;
 use http_auth::ChallengeRef;
 use http_auth::parser::ChallengeParser;
 
-/// The way of authentication that a registry wants, of those that are spoken here.
+/// The kind of authentication that a registry asks for, of those that are supported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Challenge {
     /// A token from a token server.
@@ -18,24 +18,26 @@ pub(super) enum Challenge {
     Basic,
 }
 
-/// Where and for what a token is to be fetched.
+/// Where to fetch a token, and for what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Bearer {
     pub(super) realm: String,
     pub(super) service: Option<String>,
-    /// `repository:<name>:<actions>`, none or more.
+    /// Zero or more `repository:<name>:<actions>`.
     pub(super) scopes: Vec<String>,
 }
 
 impl Challenge {
-    /// The best of all challenges of an answer: Bearer before Basic. `Err` holds what was offered instead,
-    /// for a message.
+    /// The best of an answer's challenges: Bearer before Basic.
+    ///
+    /// # Errors
+    /// If there is neither: what was offered instead, for a message.
     pub(super) fn choose(headers: &HeaderMap) -> Result<Self, String> {
         let mut challenges = Vec::new();
         let mut others = Vec::new();
         for value in headers.get_all(WWW_AUTHENTICATE) {
             let Ok(text) = value.to_str() else { continue };
-            // A broken challenge ends its own header, the ones before it are good.
+            // A broken challenge spoils what follows it in its header, but not what precedes it.
             for challenge in ChallengeParser::new(text).map_while(Result::ok) {
                 match Self::of(&challenge) {
                     Some(challenge) => challenges.push(challenge),
@@ -77,8 +79,8 @@ impl Challenge {
 }
 
 impl Bearer {
-    /// The scopes to ask for: those of the challenge, and `own` unless one of them says as much. So a token
-    /// that was first needed for reading is good for writing, too.
+    /// The scopes to ask for: those of the challenge, and `own` unless one of them covers it. So a token that
+    /// was first needed for reading also serves for writing.
     pub(super) fn scopes_with(&self, own: &Scope) -> Vec<String> {
         let own = own.to_string();
         let mut scopes: Vec<String> =
@@ -90,7 +92,7 @@ impl Bearer {
     }
 }
 
-/// What is to be done with a repository.
+/// Actions on a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Scope {
     pub(super) repository: String,
@@ -104,7 +106,7 @@ impl std::fmt::Display for Scope {
     }
 }
 
-/// Whether scope `a` allows all that `b` allows.
+/// Whether scope `a` allows everything that `b` allows.
 fn covers(a: &str, b: &str) -> bool {
     let (Some((a_name, a_actions)), Some((b_name, b_actions))) =
         (a.rsplit_once(':'), b.rsplit_once(':'))

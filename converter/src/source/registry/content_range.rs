@@ -1,6 +1,6 @@
-//! `Content-Range` of an answer to a request for the rest of a blob (RFC 9110, section 14.4).
+//! The header `Content-Range` of an answer that holds the rest of a blob (RFC 9110, section 14.4).
 
-/// What an answer with status 206 holds: bytes `first` to `last`, both inclusive, of `total`.
+/// What an answer with status 206 holds: the bytes from `first` to `last`, both included, of `total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ContentRange {
     pub(super) first: u64,
@@ -10,7 +10,7 @@ pub(super) struct ContentRange {
 }
 
 impl ContentRange {
-    /// Reads the header; `None` if it is anything else, also for the form of an unsatisfied range.
+    /// Reads the header; `None` if it is anything else, including the form for an unsatisfied range.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (unit, rest) = text.trim().split_once(' ')?;
         let (range, total) = rest.split_once('/')?;
@@ -24,7 +24,7 @@ impl ContentRange {
         (unit.eq_ignore_ascii_case("bytes") && consistent).then_some(Self { first, last, total })
     }
 
-    /// Whether this is the rest, from `offset`, of a blob of `size` bytes.
+    /// Whether this begins the rest, from `offset`, of a blob of `size` bytes.
     pub(super) fn is_rest(&self, offset: u64, size: u64) -> bool {
         self.first == offset && self.last < size && self.total.is_none_or(|total| total == size)
     }

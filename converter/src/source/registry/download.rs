@@ -1,9 +1,9 @@
 //! A blob as a stream that survives broken connections (OCI distribution-spec, "Pulling blobs").
 //!
-//! A task per blob receives, a channel of bounded size hands on to the thread that unpacks. A reader that is
-//! slow makes the task wait, which is not a stall: only silence of the peer counts. After a break the rest is
-//! asked for with `Range`; a server that ignores it and begins anew is read past what is there already. That
-//! the pieces belong together is for the digest to tell.
+//! One task per blob receives it, and a bounded channel passes it on to the thread that unpacks. A slow
+//! reader makes the task wait, which is not a stall: only the peer's silence counts. After a broken
+//! connection the rest is requested with `Range`; if the server ignores that and starts from the beginning,
+//! the bytes that are already here are skipped. The digest shows whether the pieces fit together.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -16,22 +16,22 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::AbortHandle;
 
 use super::content_range::ContentRange;
-use super::failure::{Failure, show};
 use super::session::{Request, Session};
 use crate::source::blob::{BlobReader, Expected, OnBytes};
 use crate::source::error::Error;
+use crate::source::failure::{Failure, show};
 
-/// Pieces between network and reader. The HTTP client hands on at most some 400 KiB at a time, so a download
-/// holds no more than about 4 MiB.
+/// How many pieces wait between the network and the reader. The HTTP client delivers at most some 400 KiB at
+/// a time, so a download holds no more than about 4 MiB.
 const PIECES: usize = 8;
 
-/// An attempt that got so many bytes was no failure worth counting: a big layer over a bad line may break
-/// often.
+/// An attempt that transferred this many bytes does not count as a failure: a big layer over a bad line may be
+/// interrupted often.
 const PROGRESS: u64 = 1 << 20;
 
 type Piece = Result<Bytes, Error>;
 
-/// Begins to download a blob. `permit` is given back when all has come in or nobody wants it any more.
+/// Starts to download a blob. `permit` is given back when all of it has arrived or nobody wants it any more.
 pub(super) fn start(
     session: Arc<Session>,
     expected: Expected,
@@ -60,17 +60,17 @@ struct Download {
     expected: Expected,
     on_bytes: OnBytes,
     sender: mpsc::Sender<Piece>,
-    /// Bytes handed on.
+    /// Bytes passed on.
     done: u64,
 }
 
-/// Why an attempt did not bring a blob to its end.
+/// Why an attempt did not complete a blob.
 enum Stop {
-    /// Nobody reads any more.
+    /// Nobody reads the blob any more.
     Unwanted,
-    /// Perhaps only for now.
+    /// A failure that may be temporary.
     Failure(Box<Failure>),
-    /// For good.
+    /// An error that another attempt would not mend.
     Error(Box<Error>),
 }
 
@@ -109,7 +109,7 @@ impl Download {
     }
 
     async fn fail(self, error: Error) {
-        // If nobody reads any more, nobody wants to know.
+        // Fails only if nobody reads any more, and then nobody wants to know.
         let _unwanted = self.sender.send(Err(error)).await;
     }
 
@@ -117,12 +117,12 @@ impl Download {
         let target = format!("blobs/{}", self.expected.digest);
         let mut request = Request::new(Method::GET, &target);
         if self.done > 0 {
-            // Digits and punctuation fit into any header.
-            let range = HeaderValue::try_from(format!("bytes={}-", self.done)).ok();
-            request.headers.extend(range.map(|range| (RANGE, range)));
+            let range = HeaderValue::try_from(format!("bytes={}-", self.done))
+                .expect("digits and punctuation fit into any header");
+            request = request.header(RANGE, range);
         }
         let mut response = match self.session.send(&request).await {
-            // There is nothing behind what we have, so the blob is shorter than promised.
+            // Nothing follows what we have, so the blob is shorter than promised.
             Err(failure)
                 if failure.is_status(StatusCode::RANGE_NOT_SATISFIABLE) && self.done > 0 =>
             {
@@ -134,14 +134,14 @@ impl Download {
         loop {
             let piece = match self.session.chunk(&mut response).await {
                 Ok(piece) => piece,
-                // What the peer owes us now is only the mark of the end.
+                // Everything has arrived; only the end of the transfer was not signalled properly.
                 Err(_) if self.done == self.expected.size => return Ok(()),
                 Err(failure) => return Err(failure.into()),
             };
             let Some(mut piece) = piece else { break };
             let known = skip.min(piece.len() as u64);
             skip -= known;
-            // No more than the length of the piece.
+            // Fits into a usize: no more than the length of the piece.
             piece.advance(known as usize);
             if !piece.is_empty() {
                 self.hand_on(piece).await?;
@@ -154,7 +154,7 @@ impl Download {
         Err(Failure::Truncated { url: show(response.url()), got, expected }.into())
     }
 
-    /// How much of an answer has to be skipped.
+    /// How many bytes of an answer have to be skipped.
     fn check_begin(&self, response: &Response) -> Result<u64, Stop> {
         let protocol = |reason: String| Stop::from(Failure::protocol(response.url(), reason));
         match response.status() {
@@ -196,7 +196,7 @@ struct ChannelReader {
     receiver: mpsc::Receiver<Piece>,
     task: AbortHandle,
     expected: Expected,
-    /// Bytes that are still to come.
+    /// Bytes that have yet to arrive.
     left: u64,
     piece: Bytes,
 }
@@ -207,7 +207,7 @@ impl Read for ChannelReader {
             self.piece = match self.receiver.blocking_recv() {
                 Some(piece) => piece.map_err(io::Error::from)?,
                 None if self.left == 0 => return Ok(0),
-                // Only a runtime that shuts down ends a task in the midst.
+                // A task ends early only if the download is stopped or the runtime shuts down.
                 None => {
                     let Expected { image, part, .. } = &self.expected;
                     return Err(Error::Interrupted { image: image.to_string(), part: *part }.into());

@@ -1,12 +1,12 @@
 //! HTTP clients for one registry.
 //!
-//! - The system's trust store (through rustls' platform verifier, so `SSL_CERT_FILE` works, too), plus
-//!   the CA certificates that Docker and Podman keep for this registry in `certs.d`. They are also trusted
-//!   for the registry's token server and for what it redirects to, as with Docker.
-//! - `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` count, but not towards this machine itself.
-//! - HTTP/1.1 only. Over HTTP/2 all downloads would share one connection and its flow control: one layer
-//!   that is unpacked slowly would fill the window and stall the others.
-//! - `Authorization` is never sent along with a redirect to another scheme, host or port.
+//! - Trusted are the CA certificates of the system's trust store (through rustls' platform verifier, so
+//!   `SSL_CERT_FILE` works, too) and those that Docker and Podman keep for this registry in `certs.d`. The
+//!   latter are also trusted for the registry's token server and for redirects, as with Docker.
+//! - `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are honoured, except for this machine itself.
+//! - HTTP/1.1 only. Over HTTP/2 all downloads would share one connection and its flow control: one layer that
+//!   is unpacked slowly would fill the window and stall the others.
+//! - `Authorization` never follows a redirect to another scheme, host or port.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -18,15 +18,15 @@ use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client};
 use url::{Host, Url};
 
-use crate::source::error::{Error, Result};
+use crate::source::error::{Error, Result, SetupError};
 
-/// Registries redirect once, to an object store or a CDN, seldom twice.
+/// Registries redirect once, to an object store or a CDN, and rarely twice.
 const MAX_REDIRECTS: usize = 5;
 
-/// Between two requests of one conversion a connection is kept for this long.
+/// How long an idle connection is kept for the next request.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// The clients, which share nothing with those of other registries.
+/// The HTTP clients for one registry, which share nothing with those for others.
 #[derive(Debug, Clone)]
 pub(super) struct Http {
     proxied: Client,
@@ -40,7 +40,7 @@ impl Http {
         certificate_directories: &[PathBuf],
     ) -> Result<Self> {
         let certificates = certificates(registry, certificate_directories)?;
-        // No content coding: digests are those of the bytes on the wire.
+        // No content coding: digests are computed over the bytes on the wire.
         let identity =
             HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
         let builder = || {
@@ -57,7 +57,7 @@ impl Http {
         };
         let setup = |error: reqwest::Error| Error::Setup {
             registry: registry.to_owned(),
-            reason: chain(&error),
+            reason: SetupError::Client(error),
         };
         Ok(Self {
             proxied: builder().build().map_err(setup)?,
@@ -85,10 +85,8 @@ pub(super) fn is_loopback(url: &Url) -> bool {
 fn certificates(registry: &str, directories: &[PathBuf]) -> Result<Vec<Certificate>> {
     let mut certificates = Vec::new();
     for directory in directories.iter().map(|directory| directory.join(registry)) {
-        let failed = |path: &Path, reason: String| Error::Setup {
-            registry: registry.to_owned(),
-            reason: format!("{}: {reason}", path.display()),
-        };
+        let failed = |reason: SetupError| Error::Setup { registry: registry.to_owned(), reason };
+        let unread = |path: &Path, cause| failed(SetupError::Read { path: path.to_owned(), cause });
         let entries = match std::fs::read_dir(&directory) {
             Ok(entries) => entries,
             Err(error)
@@ -96,29 +94,23 @@ fn certificates(registry: &str, directories: &[PathBuf]) -> Result<Vec<Certifica
             {
                 continue;
             }
-            Err(error) => return Err(failed(&directory, error.to_string())),
+            Err(error) => return Err(unread(&directory, error)),
         };
         for entry in entries {
-            let path = entry.map_err(|error| failed(&directory, error.to_string()))?.path();
+            let path = entry.map_err(|error| unread(&directory, error))?.path();
             if path.extension().is_none_or(|extension| extension != "crt") {
                 continue;
             }
-            let pem = std::fs::read(&path).map_err(|error| failed(&path, error.to_string()))?;
-            let bundle =
-                Certificate::from_pem_bundle(&pem).map_err(|error| failed(&path, chain(&error)))?;
+            let pem = std::fs::read(&path).map_err(|error| unread(&path, error))?;
+            let bundle = Certificate::from_pem_bundle(&pem)
+                .map_err(|cause| failed(SetupError::Certificate { path: path.clone(), cause }))?;
             if bundle.is_empty() {
-                return Err(failed(&path, "no certificate in PEM form".to_owned()));
+                return Err(failed(SetupError::NoCertificate(path)));
             }
             certificates.extend(bundle);
         }
     }
     Ok(certificates)
-}
-
-/// An error with its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! A thin image into a registry (OCI distribution-spec, "Push").
 //!
-//! All of it is a few kilobytes, so each blob goes in one piece (`POST`, then `PUT`), and one that fails is
-//! begun anew. What the registry has already is not sent again. In the end the manifest is read back: only
-//! what comes out counts.
+//! All of it is a few kilobytes, so each blob is sent in one piece (`POST`, then `PUT`), and after a failure
+//! it is sent again from the start. What the registry already has is not sent. In the end the manifest is
+//! read back: what counts is what the registry serves.
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, LOCATION};
@@ -10,9 +10,10 @@ use http::{Method, StatusCode};
 use layer_layout::thin::{Blob, ThinImage};
 use layer_layout::{Digest, RegistryReference};
 
+use super::document::{content_digest, fetch_once};
 use super::session::{PUSH, Request, Session};
-use super::{Failure, content_digest, fetch_once};
-use crate::source::error::{Error, Part, Result};
+use crate::source::error::{Error, Part, ReferenceError, Result};
+use crate::source::failure::Failure;
 use crate::source::manifest::MANIFEST_LIMIT;
 use crate::source::media_type;
 use crate::source::options::Options;
@@ -20,35 +21,34 @@ use crate::source::options::Options;
 /// What a push did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pushed {
-    /// The manifest's digest, by which the image can be had from now on.
+    /// The manifest's digest, by which the image can be pulled from now on.
     pub digest: Digest,
-    /// Whether something had to be sent; `false` if the image was there before, under this tag.
+    /// Whether anything had to be sent; `false` if the registry already had the image under this tag.
     pub pushed: bool,
-    /// Blobs that were sent. The others were there.
+    /// Blobs that were sent; the registry already had the others.
     pub blobs: usize,
     /// Bytes that were sent, the manifest's included.
     pub bytes: u64,
 }
 
-/// Pushes a thin image. `options` tells the credentials, attempts and time limits.
+/// Pushes a thin image. Of `options`, the credentials, attempts and time limits count.
 ///
 /// # Errors
-/// If the registry does not take it, or `reference` names no single image or another digest than this
-/// image's.
+/// If the registry does not accept it, or `reference` does not name a single image or names a digest other
+/// than this image's.
 pub async fn push_thin(
     reference: &RegistryReference,
     image: &ThinImage,
     options: &Options,
 ) -> Result<Pushed> {
-    let wrong = |reason: String| Err(Error::Reference { image: reference.to_string(), reason });
+    let wrong =
+        |reason: ReferenceError| Err(Error::Reference { image: reference.to_string(), reason });
     if reference.is_wildcard() {
-        return wrong("a wildcard cannot be pushed to; name one tag".to_owned());
+        return wrong(ReferenceError::PushToWildcard);
     }
     let digest = image.manifest.digest;
     if let Some(named) = reference.digest().filter(|named| **named != digest) {
-        return wrong(format!(
-            "the thin image has digest {digest}, not {named}; name a tag instead"
-        ));
+        return wrong(ReferenceError::PushToDigest { own: digest, named: *named });
     }
     let session = Session::open(reference, PUSH, options)?;
     let failed = |part: Part| {
@@ -58,7 +58,7 @@ pub async fn push_thin(
             cause: Box::new(cause),
         }
     };
-    // Under a tag if there is one, the digest follows from the content.
+    // By its tag if there is one; the digest follows from the content anyway.
     let target = match reference.tag() {
         Some(tag) => format!("manifests/{tag}"),
         None => format!("manifests/{digest}"),
@@ -82,7 +82,7 @@ pub async fn push_thin(
     Ok(pushed)
 }
 
-/// The digest of the manifest that is there now.
+/// The digest of the manifest that the registry has now.
 async fn current(session: &Session, target: &str) -> Result<Option<Digest>, Failure> {
     let request = Request::new(Method::HEAD, target).header(ACCEPT, accept());
     match session.send(&request).await {
@@ -92,7 +92,7 @@ async fn current(session: &Session, target: &str) -> Result<Option<Digest>, Fail
     }
 }
 
-/// Sends a blob if it is not there yet; tells whether it was sent.
+/// Sends a blob if the registry does not have it; returns whether it was sent.
 async fn push_blob(session: &Session, blob: &Blob) -> Result<bool, Failure> {
     let target = format!("blobs/{}", blob.digest);
     match session.send(&Request::new(Method::HEAD, &target)).await {
@@ -104,10 +104,12 @@ async fn push_blob(session: &Session, blob: &Blob) -> Result<bool, Failure> {
     let response = session.send(&begin).await?;
     let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
     let bad = |reason: &str| Failure::protocol(response.url(), reason);
-    let location = location.ok_or_else(|| bad("no Location for the upload"))?;
-    // Relative to where the answer came from, with a query of its own that has to stay.
-    let mut location =
-        response.url().join(location).map_err(|_| bad("the Location for the upload is no URL"))?;
+    let location = location.ok_or_else(|| bad("the registry gave no Location for the upload"))?;
+    // It may be relative to where the answer came from, and may have a query of its own, which has to stay.
+    let mut location = response
+        .url()
+        .join(location)
+        .map_err(|_| bad("the Location for the upload is not a URL"))?;
     location.query_pairs_mut().append_pair("digest", &blob.digest.to_string());
     let upload = Request::new(Method::PUT, location.as_str())
         .header(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))
@@ -116,7 +118,7 @@ async fn push_blob(session: &Session, blob: &Blob) -> Result<bool, Failure> {
     Ok(true)
 }
 
-/// Sends the manifest, and looks whether it is what comes back.
+/// Sends the manifest, and checks that the registry serves the same.
 async fn push_manifest(session: &Session, target: &str, image: &ThinImage) -> Result<(), Failure> {
     let expected = image.manifest.digest;
     let lies = |url, got: Digest| {

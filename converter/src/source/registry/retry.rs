@@ -1,11 +1,11 @@
-//! When something is tried again, and after which pause.
+//! How often something is tried again, and after what pause.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// How often and how patiently to try.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Retry {
-    /// Attempts in all; at least 1.
+    /// The number of attempts, the first included; at least 1.
     pub(super) attempts: u32,
     /// The pause after the first failure; it doubles with each further one.
     pub(super) first: Duration,
@@ -14,9 +14,9 @@ pub(super) struct Retry {
 }
 
 impl Retry {
-    /// The pause after `failures` failures in a row, the last of which came with the peer's wish to wait for
-    /// `asked`. Up to half of an own pause is random, so that many clients of a broken registry do not come
-    /// back all at once; a pause that was asked for is never shortened, only capped.
+    /// The pause after `failures` failures in a row; `asked` is how long the peer asked us to wait in its
+    /// last answer. Up to half of our own pause is random, so that the clients of a broken registry do not
+    /// all come back at once. A pause that the peer asked for is capped, but otherwise never shortened.
     pub(super) fn pause(&self, failures: u32, asked: Option<Duration>) -> Duration {
         let doubled = 2_u32.saturating_pow(failures.saturating_sub(1));
         let own = self.first.saturating_mul(doubled).min(self.longest);
@@ -25,40 +25,9 @@ impl Retry {
     }
 }
 
-/// Reads a `Retry-After` header (RFC 9110, section 10.2.3): seconds, or a date, of which those in the past
-/// mean now.
-pub(super) fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
-    let text = text.trim();
-    if let Ok(seconds) = text.parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = httpdate::parse_http_date(text).ok()?;
-    Some(date.duration_since(now).unwrap_or(Duration::ZERO))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
-        for (text, seconds) in [
-            ("0", Some(0)),
-            (" 120 ", Some(120)),
-            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
-            ("Sunday, 06-Nov-94 08:49:38 GMT", Some(1)),
-            ("Sun Nov  6 08:49:39 1994", Some(2)),
-            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
-            ("-1", None),
-            ("1.5", None),
-            ("soon", None),
-            ("", None),
-            ("99999999999999999999999", None),
-        ] {
-            assert_eq!(retry_after(text, now), seconds.map(Duration::from_secs), "{text:?}");
-        }
-    }
 
     #[test]
     fn pauses_grow_to_a_limit() {

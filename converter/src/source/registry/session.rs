@@ -13,10 +13,10 @@ use url::Url;
 
 use super::auth::Authenticator;
 use super::challenge::Scope;
-use super::failure::{Failure, show, tls_error};
 use super::http::{Http, is_loopback};
 use super::retry::Retry;
-use crate::source::error::{Error, Result};
+use crate::source::error::{Error, ReferenceError, Result};
+use crate::source::failure::{Failure, show, tls_error};
 use crate::source::options::Options;
 
 /// Docker Hub's registry, which is not at the address that its images are named after.
@@ -30,9 +30,10 @@ pub(super) const PUSH: &str = "pull,push";
 
 /// One repository of one registry.
 ///
-/// A reference with `http://` is spoken to over plain HTTP, any other over HTTPS. A registry on this machine
-/// itself (`localhost`, 127.0.0.0/8, `[::1]`) is taken for plain HTTP if its answer to a TLS handshake is not
-/// TLS; a refused connection or a certificate error does not lead there.
+/// A reference that begins with `http://` is accessed over plain HTTP, any other over HTTPS. Only for a
+/// registry on this machine itself (`localhost`, 127.0.0.0/8, `[::1]`) is there a fallback from HTTPS to
+/// plain HTTP, and only if it answers the TLS handshake with something other than TLS; a refused connection
+/// or a certificate error is final.
 #[derive(Debug)]
 pub(super) struct Session {
     /// `…/v2/<repository>/`, with the scheme as written.
@@ -44,11 +45,11 @@ pub(super) struct Session {
     pub(super) retry: Retry,
 }
 
-/// A request, apart from authentication.
+/// A request without its authentication.
 #[derive(Debug, Clone)]
 pub(super) struct Request<'a> {
     pub(super) method: Method,
-    /// Relative to the repository, or a whole URL (where an upload goes).
+    /// Relative to the repository, or an absolute URL (for uploads).
     pub(super) target: &'a str,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) body: Option<Bytes>,
@@ -71,13 +72,13 @@ impl<'a> Request<'a> {
 }
 
 impl Session {
-    /// `actions` is what is to be done: [`PULL`] or [`PUSH`].
+    /// `actions` is what the repository is needed for: [`PULL`] or [`PUSH`].
     pub(super) fn open(
         reference: &RegistryReference,
         actions: &'static str,
         options: &Options,
     ) -> Result<Self> {
-        // A mirror passes on what it fetches; what is pushed goes to the registry itself.
+        // A mirror only passes on what it fetches, so pushes go to the registry itself.
         let mirror = options.credentials.mirror(reference.registry());
         let mirror = mirror.filter(|_| actions == PULL);
         let host = mirror.map_or(reference.registry(), |mirror| &mirror.host);
@@ -90,9 +91,9 @@ impl Session {
             other => other,
         };
         let base = format!("{}://{address}/v2/{repository}/", reference.scheme());
-        let base = base.parse::<Url>().map_err(|error| Error::Reference {
+        let base = base.parse::<Url>().map_err(|cause| Error::Reference {
             image: reference.to_string(),
-            reason: format!("{base:?} is not a URL: {error}"),
+            reason: ReferenceError::Url { url: base, cause },
         })?;
         let http = Http::new(host, options.connect_timeout, &options.certificate_directories)?;
         let scope = Scope { repository, actions };
@@ -117,27 +118,27 @@ impl Session {
     pub(super) fn url(&self, target: &str) -> Result<Url, Failure> {
         let mut base = self.base.clone();
         if self.plain.load(Ordering::Relaxed) {
-            // HTTP and HTTPS can stand for each other.
+            // Cannot fail: a URL's scheme can be changed from HTTPS to HTTP.
             let _always = base.set_scheme("http");
         }
         base.join(target)
             .map_err(|error| Failure::protocol(&self.base, format!("bad URL {target:?}: {error}")))
     }
 
-    /// Sends a request until there is an answer that is a success, with one answer to a 401 in between.
-    /// Anything else is a failure. Nothing is repeated after a pause: see [`Self::repeat`].
+    /// Sends a request, and sends it again with authentication if the registry answers 401. Any answer in the
+    /// end that is not a success is a failure. There is no waiting and trying again: see [`Self::repeat`].
     pub(super) async fn send(&self, request: &Request<'_>) -> Result<Response, Failure> {
         let mut authenticated = false;
         loop {
             let url = self.url(request.target)?;
-            // Credentials go to the registry alone, not to where it sends uploads.
+            // Credentials go only to the registry, not to another host to which it directs uploads.
             let own = url.origin() == self.url("")?.origin();
             let authorization = if own { self.auth.header(&url).await? } else { None };
             let response = match self.send_once(request, &url, authorization.as_ref()).await {
                 Err(Failure::Transport { cause, .. }) if self.speaks_plain(&url, &cause) => {
                     tracing::debug!(
                         url = show(&url),
-                        "not TLS on this machine, going on with HTTP"
+                        "not TLS on this machine, continuing with HTTP"
                     );
                     self.plain.store(true, Ordering::Relaxed);
                     if self.url(request.target)? == url {
@@ -191,14 +192,14 @@ impl Session {
         match response.headers().get(CONTENT_ENCODING) {
             Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => {
                 let reason =
-                    format!("unasked content coding {coding:?}, perhaps of a proxy in between");
+                    format!("unrequested content coding {coding:?}, perhaps by a proxy in between");
                 Err(Failure::protocol(response.url(), reason))
             }
             _ => Ok(response),
         }
     }
 
-    /// Whether a failed TLS handshake shows that the peer, on this machine, speaks something else.
+    /// Whether a failed TLS handshake shows that the peer is on this machine and does not speak TLS.
     fn speaks_plain(&self, url: &Url, cause: &reqwest::Error) -> bool {
         url.scheme() == "https"
             && is_loopback(url)
@@ -230,10 +231,10 @@ impl Session {
         }
     }
 
-    /// Counts a failure, and waits until another attempt makes sense.
+    /// Counts a failure and waits until it is time for another attempt.
     ///
     /// # Errors
-    /// If none does.
+    /// If another attempt would be pointless, or there have been enough.
     pub(super) async fn pause(&self, failures: &mut u32, failure: Failure) -> Result<(), Failure> {
         *failures += 1;
         if !failure.may_pass() {

@@ -292,7 +292,7 @@ async fn basic_authentication() {
     assert!(!shown.contains("wrong") && !shown.contains(&STANDARD.encode("user:wrong")), "{shown}");
 }
 
-/// Registries redirect to object stores, which must not learn who we are, and must not ask.
+/// Registries redirect to object stores, which must get no credentials and must not ask for any.
 #[tokio::test]
 async fn a_redirect_takes_no_credentials_along() {
     let fixture = Fixture::new();

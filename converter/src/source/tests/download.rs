@@ -86,7 +86,7 @@ async fn a_reset_is_survived() {
     assert_eq!(server.requests_to(&fixture.layer_path()).len(), 2);
 }
 
-/// All is there; that the peer does not end the transfer properly is no reason to begin anew.
+/// Everything has arrived; that the peer does not end the transfer properly is no reason to start again.
 #[tokio::test]
 async fn a_missing_end_is_no_matter() {
     let fixture = Fixture::new();
@@ -160,7 +160,7 @@ async fn wrong_content_is_found() {
         assert!(message.contains(part), "{message}");
     }
 
-    // A server that goes on with something else after a break.
+    // A server that continues with something else after a broken connection.
     let (server, content, _) = download(&fixture, 2, |answer, content| {
         let broken = answer.clone().only(HALF, End::Close);
         let changed = Answer::new(206, vec![0; content.len() - HALF]);

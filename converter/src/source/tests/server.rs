@@ -194,7 +194,7 @@ impl Server {
         Ok(())
     }
 
-    /// Whether the connection goes on.
+    /// Whether the connection stays open.
     async fn answer(
         &self,
         stream: &mut TcpStream,

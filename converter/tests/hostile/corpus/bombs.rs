@@ -1,4 +1,4 @@
-//! A little that becomes much.
+//! Small layers that become large.
 
 use std::io::{Read, repeat};
 

@@ -1,4 +1,4 @@
-//! Entries that cannot all be true.
+//! Entries that contradict each other.
 
 use super::tar::{Header, Tar};
 use super::{Case, Outcome, What, file, found};

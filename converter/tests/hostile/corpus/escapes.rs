@@ -218,7 +218,7 @@ fn through_symlinks(outside: &Path) -> Vec<Case> {
     ]
 }
 
-/// A symlink, and then something of its own name: it must be replaced, never followed.
+/// A symlink, and then something of the same name: the symlink must be replaced, never followed.
 fn in_place_of_symlinks(outside: &Path) -> Vec<Case> {
     let (victim, directory) = (outside.join("victim"), outside.join("directory"));
     let to_victim = || Tar::new().symlink("link", victim.as_os_str().as_bytes());
@@ -316,7 +316,7 @@ fn in_place_of_symlinks(outside: &Path) -> Vec<Case> {
     ]
 }
 
-/// Another name for what is not the layer's.
+/// Another name for something outside the layer.
 fn hard_links(outside: &Path) -> Vec<Case> {
     let victim = outside.join("victim");
     let absent = || NotUnpacked("which is neither in this layer nor in those below it");

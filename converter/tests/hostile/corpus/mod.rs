@@ -1,6 +1,6 @@
 //! Layers that an attacker, or a broken program, would write.
 //!
-//! Each says which path outside of the layer it tries to touch, and what must become of it. Include this
+//! Each case says which path outside the layer it tries to touch, and what must become of it. Include this
 //! directory as a module where layers are unpacked (`#[path = "…/hostile/corpus/mod.rs"] mod corpus;`),
 //! make an [`Outside`], unpack [`cases`] somewhere else, and check after each that nothing outside changed.
 
@@ -26,7 +26,7 @@ pub(crate) struct Case {
     pub(crate) blob: Vec<u8>,
     /// The limits to read it with.
     pub(crate) limits: Limits,
-    /// The path outside of the layer that it tries to make, change, read or remove; `None` if it attacks
+    /// The path outside the layer that it tries to make, change, read or remove; `None` if it attacks
     /// memory, disk space or the program itself.
     pub(crate) touches: Option<PathBuf>,
     /// What must become of it.
@@ -35,11 +35,11 @@ pub(crate) struct Case {
 
 /// What must become of a hostile layer.
 pub(crate) enum Outcome {
-    /// It is no layer: reading it fails, and the error with its causes says this.
+    /// It is not a layer: reading it fails, and the error with its causes contains this text.
     Refused(&'static str),
-    /// It can be read, but unpacking it fails, and the error with its causes says this.
+    /// It can be read, but unpacking it fails, and the error with its causes contains this text.
     NotUnpacked(&'static str),
-    /// It does no harm once it is confined to its own directory: these names are there.
+    /// It is harmless as long as it is confined to its own directory, in which these names must be.
     Unpacked(Vec<Found>),
 }
 

@@ -1,4 +1,4 @@
-//! Names that no file system can hold, or only just.
+//! Names that no file system can store, or only just.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;

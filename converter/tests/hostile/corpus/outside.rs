@@ -1,4 +1,4 @@
-//! What lies outside of a layer and must stay as it is.
+//! What lies outside a layer and must stay as it is.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,24 +29,24 @@ impl Outside {
         self.directory.path()
     }
 
-    /// Fails with what changed, if anything did.
+    /// Fails if anything has changed, and says what.
     #[track_caller]
     pub(crate) fn assert_untouched(&self, by: &str) {
         Snapshot::of(self.path()).assert_same(&self.before, by);
     }
 }
 
-/// Everything that can be told of a tree without changing it (times of access aside).
+/// Everything about a tree that can be found out without changing it, except for access times.
 #[derive(PartialEq, Eq)]
 pub(crate) struct Snapshot(BTreeMap<PathBuf, String>);
 
 impl Snapshot {
-    /// Of all that is below `root`, itself included.
+    /// Takes a snapshot of `root` and everything below it.
     pub(crate) fn of(root: &Path) -> Self {
         Self::with(root, true)
     }
 
-    /// The same without the times of directories, which change when something comes and goes.
+    /// The same without the times of directories, which change even if something appears only for a moment.
     pub(crate) fn of_content(root: &Path) -> Self {
         Self::with(root, false)
     }
@@ -90,7 +90,7 @@ impl Snapshot {
         Self(names)
     }
 
-    /// Fails with what differs, if anything does.
+    /// Fails if anything differs, and says what.
     #[track_caller]
     pub(crate) fn assert_same(&self, before: &Self, by: &str) {
         for (path, now) in &self.0 {

@@ -1,14 +1,14 @@
-//! Builds tars byte by byte, so that they can say what no tool would write.
+//! Builds tars byte by byte, so that they can contain what no tool would write.
 
-/// Bytes of a header, and the unit that content is padded to.
+/// The size of a header in bytes, and the unit to which content is padded.
 pub(crate) const BLOCK: usize = 512;
 
-/// The 512 bytes of a header. Starts as a GNU tar writes a file's: mode 0644, owner 0:0, time 0.
+/// The 512 bytes of a header. It starts as that of a file: mode 0644, owner 0:0, time 0.
 #[derive(Clone)]
 pub(crate) struct Header([u8; BLOCK]);
 
 impl Header {
-    /// A header of a type, in the POSIX format. Names over 100 bytes are cut.
+    /// A header of the given type, in the POSIX format. Names over 100 bytes are cut.
     pub(crate) fn new(flag: u8, name: impl AsRef<[u8]>) -> Self {
         Self([0; BLOCK])
             .bytes(0, &name.as_ref()[..name.as_ref().len().min(100)])
@@ -23,17 +23,17 @@ impl Header {
             .octal(337, 8, 0)
     }
 
-    /// Makes it one of the GNU format.
+    /// Changes it to the GNU format.
     pub(crate) fn gnu(self) -> Self {
         self.bytes(257, b"ustar  \0")
     }
 
-    /// Makes it one of the Unix V7 format.
+    /// Changes it to the Unix V7 format.
     pub(crate) fn v7(self) -> Self {
         self.bytes(257, &[0; 8]).bytes(329, &[0; 16])
     }
 
-    /// Puts bytes at an offset.
+    /// Writes bytes at an offset.
     pub(crate) fn bytes(mut self, at: usize, bytes: &[u8]) -> Self {
         self.0[at..at + bytes.len()].copy_from_slice(bytes);
         self
@@ -44,7 +44,7 @@ impl Header {
         self.bytes(at, format!("{value:0digits$o}\0").as_bytes())
     }
 
-    /// What a link leads to.
+    /// The target of a link.
     pub(crate) fn link(self, target: impl AsRef<[u8]>) -> Self {
         self.bytes(157, target.as_ref())
     }
@@ -79,31 +79,31 @@ impl Header {
         self.bytes(345, prefix.as_ref())
     }
 
-    /// The bytes, with the checksum that fits them.
+    /// The bytes, with the right checksum.
     pub(crate) fn finish(mut self) -> [u8; BLOCK] {
         fix_checksum(&mut self.0);
         self.0
     }
 }
 
-/// Gives a header the checksum that fits it.
+/// Gives a header the right checksum.
 pub(crate) fn fix_checksum(block: &mut [u8; BLOCK]) {
     block[148..156].fill(b' ');
     let sum: u32 = block.iter().map(|&b| u32::from(b)).sum();
     block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
 }
 
-/// A tar that grows.
+/// A tar that is being built.
 #[derive(Clone, Default)]
 pub(crate) struct Tar(Vec<u8>);
 
 impl Tar {
-    /// Nothing yet.
+    /// An empty tar.
     pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    /// Puts bytes as they are.
+    /// Appends bytes as they are.
     pub(crate) fn raw(mut self, bytes: impl AsRef<[u8]>) -> Self {
         self.0.extend_from_slice(bytes.as_ref());
         self
@@ -115,12 +115,12 @@ impl Tar {
         self
     }
 
-    /// A header alone, with its checksum made to fit.
+    /// A header alone, with the right checksum.
     pub(crate) fn header(self, header: Header) -> Self {
         self.raw(header.finish())
     }
 
-    /// A header whose size is that of the content, and the content.
+    /// A header, with the size of the content, and the content.
     pub(crate) fn member(self, header: Header, content: impl AsRef<[u8]>) -> Self {
         let size = content.as_ref().len() as u64;
         self.header(header.size(size)).raw(content).pad()

@@ -42,7 +42,7 @@ impl Open {
     /// A name in the words of the format.
     fn entry(&self, inode: Inode, file: Option<File>) -> Result<Entry> {
         if inode.kind == Kind::Directory {
-            return Ok(own_entry(inode));
+            return own_entry(inode);
         }
         let file = match (inode.kind, inode.value) {
             (Kind::File, 0) if file.is_none() => self.empty.clone(),
@@ -58,20 +58,20 @@ impl Open {
 }
 
 /// A directory's attributes with the marks of overlayfs.
-fn own_entry(inode: Inode) -> Entry {
+fn own_entry(inode: Inode) -> Result<Entry> {
     let opaque = inode.flags & OPAQUE != 0;
     let mut entry = inode.attributes.entry(entry::Kind::Directory);
     if opaque {
-        mark_opaque(&mut entry);
+        mark_opaque(&mut entry)?;
     }
-    entry
+    Ok(entry)
 }
 
 impl View {
     fn of(database: Database) -> Result<Self> {
         let (root, empty) = (database.root()?, database.empty()?);
         let number = root.number;
-        Ok(Self { open: Rc::new(Open { database, empty }), number, entry: own_entry(root) })
+        Ok(Self { open: Rc::new(Open { database, empty }), number, entry: own_entry(root)? })
     }
 
     /// Its own attributes.
@@ -104,9 +104,13 @@ impl View {
     /// Goes into a directory; `None` if there is none.
     pub(in super::super) fn enter(&self, name: &[u8]) -> Result<Option<Self>> {
         let found = self.open.database.find(self.number, name)?;
-        Ok(found.filter(|inode| inode.kind == Kind::Directory).map(|inode| {
-            let number = inode.number;
-            Self { open: Rc::clone(&self.open), number, entry: own_entry(inode) }
-        }))
+        match found {
+            Some(inode) if inode.kind == Kind::Directory => {
+                let number = inode.number;
+                let entry = own_entry(inode)?;
+                Ok(Some(Self { open: Rc::clone(&self.open), number, entry }))
+            }
+            _ => Ok(None),
+        }
     }
 }

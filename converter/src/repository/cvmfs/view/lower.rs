@@ -1,11 +1,12 @@
-//! The layers that a layer lies on.
+//! The layers on which a layer lies.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 
 use cvmfs_repository::entry::Kind;
 
-use super::{Child, Dir};
+use super::dir::Dir;
+use super::read_directory::{Child, ReadDirectory};
 use crate::layer::Metadata;
 use crate::repository::Result;
 use crate::repository::byte_path::split;
@@ -14,7 +15,7 @@ use crate::repository::cvmfs::staged::Attributes;
 use crate::repository::parents::Layers;
 use crate::tree::Class;
 
-/// How many directories are kept at hand.
+/// How many directories are cached.
 const KNOWN: usize = 1024;
 
 /// Layers, topmost first.
@@ -26,8 +27,8 @@ pub(in super::super) struct Lower {
 
 type Known = HashMap<(usize, Vec<u8>), Option<Dir>>;
 
-/// What names of one inode have in common. Hard links of different directories are none in the repository
-/// format, so they are none here either, whether the layer is published already or not.
+/// What the names of one inode have in common. In the repository format, names in different directories are
+/// never hard links, so they are not here either, whether the layer is already published or not.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(in super::super) struct Identity {
     layer: usize,
@@ -76,7 +77,7 @@ impl Lower {
         }
     }
 
-    /// What tells whether two names of lower layers are the same file.
+    /// Shows whether two names in lower layers are the same file: then their identities are equal.
     pub(in super::super) fn identity(layer: usize, path: &[u8], child: &Child) -> Identity {
         let inode = match child.entry.links.group {
             0 => Inode::Name(child.name.clone()),

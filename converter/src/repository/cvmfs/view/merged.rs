@@ -1,31 +1,32 @@
 //! What is seen of directories that lie on each other.
 //!
-//! The rule is that of [`crate::tree`]. What it says of a name's kind and attributes hangs on the topmost
-//! directory that has the name; so the names of a merged directory are handed out as they are read, source by
-//! source, and of the upper sources nothing but their names is kept in memory.
+//! The rule is that of [`crate::tree`]. What a name is and what attributes it has depends only on the topmost
+//! directory that has the name. So the names of a merged directory are handed out as they are read, source by
+//! source, and only the names of the upper sources are kept in memory.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use cvmfs_repository::entry::{Entry, Links};
 
-use super::{Child, Dir};
+use super::read_directory::{Child, ReadDirectory};
 use crate::repository::Result;
 use crate::repository::cvmfs::attributes::{class, strip};
 use crate::tree::{self, Listing, seen, stack};
 
-/// A directory that several trees contribute to. Marks of overlayfs and whiteouts have done their work in it.
+/// A directory to which several trees contribute. Whiteouts and marks of overlayfs have been applied and are
+/// not seen.
 #[derive(Clone)]
-pub(in super::super) struct Merged {
+pub(in super::super) struct Merged<D> {
     /// Topmost first.
-    sources: Rc<[Dir]>,
+    sources: Rc<[D]>,
     entry: Entry,
 }
 
-impl Merged {
-    /// What is seen of trees, topmost first: an opaque root ends the stack. `bare` are the attributes of the
-    /// root if there is no tree.
-    pub(in super::super) fn of(trees: Vec<Dir>, bare: Entry) -> Result<Self> {
+impl<D: ReadDirectory> Merged<D> {
+    /// What is seen of trees, topmost first: an opaque root ends the stack. `bare` gives the attributes of
+    /// the root if there is no tree.
+    pub(in super::super) fn of(trees: Vec<D>, bare: Entry) -> Result<Self> {
         let mut classes = Vec::new();
         for (at, tree) in trees.iter().enumerate() {
             classes.push(Listing::from([(Vec::new(), (class(tree.entry())?, at))]));
@@ -39,7 +40,7 @@ impl Merged {
         Self::new(trees, bare)
     }
 
-    fn new(sources: Vec<Dir>, bare: Entry) -> Result<Self> {
+    fn new(sources: Vec<D>, bare: Entry) -> Result<Self> {
         let mut entry = sources.first().map_or(bare, |top| top.entry().clone());
         strip(&mut entry)?;
         Ok(Self { sources: sources.into(), entry })
@@ -71,7 +72,7 @@ impl Merged {
         Ok(())
     }
 
-    /// One name. If there are several sources, nothing is said of its hard links.
+    /// One name. Its hard links are not given if there are several sources.
     pub(super) fn child(&self, name: &[u8]) -> Result<Option<Child>> {
         for source in self.sources.iter() {
             let Some(child) = source.child(name)? else { continue };
@@ -86,7 +87,8 @@ impl Merged {
         Ok(None)
     }
 
-    pub(super) fn enter(&self, name: &[u8]) -> Result<Option<Dir>> {
+    /// Goes into a directory; `None` if there is none.
+    pub(super) fn enter(&self, name: &[u8]) -> Result<Option<Self>> {
         let mut listings = Vec::new();
         for (at, source) in self.sources.iter().enumerate() {
             if let Some(child) = source.child(name)? {
@@ -102,14 +104,19 @@ impl Merged {
         for at in sources {
             below.extend(self.sources[at].enter(name)?);
         }
-        if let [Dir::Merged(only)] = &below[..] {
-            return Ok(Some(Dir::Merged(only.clone())));
+        Ok(Some(Self::new(below, self.entry.clone())?))
+    }
+
+    /// The source, if there is a single one.
+    pub(super) fn only(&self) -> Option<&D> {
+        match &*self.sources {
+            [only] => Some(only),
+            _ => None,
         }
-        Ok(Some(Dir::Merged(Self::new(below, self.entry.clone())?)))
     }
 }
 
-/// What is seen of a name in the topmost directory that has it.
+/// What is seen of a name; `child` is from the topmost directory that has it.
 fn shown(mut child: Child) -> Result<Option<Child>> {
     match tree::Merged::from((class(&child.entry)?, ())) {
         tree::Merged::Whiteout => return Ok(None),
@@ -119,14 +126,15 @@ fn shown(mut child: Child) -> Result<Option<Child>> {
     Ok(Some(child))
 }
 
-/// New numbers for the groups of hard links in one directory, since those of two sources may be the same.
+/// New numbers for the groups of hard links in one directory, since two sources may use the same ones.
 #[derive(Default)]
 struct Groups(HashMap<(usize, u32), u32>);
 
 impl Groups {
     fn renumber(&mut self, entry: &mut Entry, source: usize) {
         if entry.links.group != 0 {
-            let next = u32::try_from(self.0.len()).unwrap_or(u32::MAX - 1) + 1;
+            let next = u32::try_from(self.0.len() + 1)
+                .expect("a directory has fewer than 2^32 groups of hard links");
             entry.links.group = *self.0.entry((source, entry.links.group)).or_insert(next);
         }
     }

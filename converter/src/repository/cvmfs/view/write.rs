@@ -1,11 +1,12 @@
-//! Writing what is seen of a tree into catalogs.
+//! Writing a tree into catalogs.
 
 use std::vec::IntoIter;
 
 use cvmfs_repository::catalog::{CatalogSink, NestedTree, Split, TreeWriter};
 use cvmfs_repository::path::TreePath;
 
-use super::Dir;
+use super::dir::Dir;
+use super::read_directory::ReadDirectory;
 use crate::repository::Result;
 
 /// Where and how a tree is written.
@@ -17,10 +18,10 @@ pub(in super::super) struct Destination {
     pub(in super::super) modified: i64,
 }
 
-/// Writes a tree, without what has the name that the format keeps for itself.
+/// Writes a tree, except for the name that the format reserves.
 ///
-/// A directory's own directories are visited when all its names are read, so of a directory with a million
-/// names nothing but the names of its directories is in memory.
+/// A directory's subdirectories are visited after all its names have been read, so of a directory with a
+/// million names only the names of its subdirectories are in memory.
 pub(in super::super) fn write(tree: Dir, destination: Destination) -> Result<NestedTree> {
     let Destination { mount, sink, split, modified } = destination;
     let mut writer = TreeWriter::new(sink, mount, tree.entry().clone(), split, modified)?;
@@ -41,7 +42,7 @@ pub(in super::super) fn write(tree: Dir, destination: Destination) -> Result<Nes
     Ok(writer.finish()?)
 }
 
-/// Writes what is no directory, and gives the names of what is.
+/// Writes everything in a directory but its subdirectories, and returns the names of these.
 fn names(directory: Dir, writer: &mut TreeWriter) -> Result<(Dir, IntoIter<Vec<u8>>)> {
     let mut below = Vec::new();
     directory.for_each(&mut |child| {

@@ -1,7 +1,7 @@
-//! What can go wrong between here and a registry, and whether trying again may help.
+//! Why a registry did not do what it was asked, and whether trying again may help.
 //!
-//! URLs in messages go without their query: behind a redirect to an object store it holds a signature that
-//! lets anybody read the blob.
+//! Messages show URLs without their query: after a redirect to an object store it contains a signature with
+//! which anybody can read the blob.
 
 use std::error::Error as StdError;
 use std::time::{Duration, SystemTime};
@@ -11,8 +11,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::Response;
 use url::Url;
 
-use super::retry;
-use crate::source::credentials;
+use super::credentials;
 
 /// The longest error text that is read from a peer, in bytes.
 const MESSAGE_LIMIT: usize = 8 << 10;
@@ -23,7 +22,7 @@ const MESSAGE_SHOWN: usize = 300;
 /// Why a registry did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// No connection, or it broke.
+    /// There was no connection, or it broke.
     #[error("{url}: the connection failed")]
     Transport {
         /// What was asked for.
@@ -48,17 +47,17 @@ pub enum Failure {
     Stalled {
         /// What was asked for.
         url: String,
-        /// How long it was waited.
+        /// For how long.
         after: Duration,
     },
-    /// The transfer ended before all was there.
+    /// The transfer ended early.
     #[error("{url}: the transfer ended after {got} of {expected} bytes")]
     Truncated {
         /// What was asked for.
         url: String,
-        /// Bytes that came.
+        /// Bytes that arrived.
         got: u64,
-        /// Bytes that should have come.
+        /// Bytes that should have arrived.
         expected: u64,
     },
     /// The peer answered with an error.
@@ -70,10 +69,10 @@ pub enum Failure {
         status: StatusCode,
         /// What the registry says about it; may be empty.
         message: String,
-        /// How long the registry asks to wait.
+        /// How long the registry asks us to wait.
         retry_after: Option<Duration>,
     },
-    /// There is no such thing, or not for us.
+    /// The registry denies access, or hides that there is no such repository.
     #[error("{url}: access denied{}{message}; {hint}", separator(message))]
     Denied {
         /// What was asked for.
@@ -83,7 +82,7 @@ pub enum Failure {
         /// What can be done.
         hint: String,
     },
-    /// The peer broke the protocol.
+    /// The peer violated the protocol.
     #[error("{url}: {reason}")]
     Protocol {
         /// What was asked for.
@@ -97,7 +96,7 @@ pub enum Failure {
     /// Trying again did not help.
     #[error("gave up after {attempts} attempts")]
     GaveUp {
-        /// How many there were without progress.
+        /// Attempts in a row that made no progress.
         attempts: u32,
         /// Why the last one failed.
         #[source]
@@ -110,7 +109,7 @@ fn separator(message: &str) -> &'static str {
 }
 
 impl Failure {
-    /// A failed exchange, of which certificate errors are told apart.
+    /// A failed exchange. Certificate errors are recognized.
     pub(super) fn transport(url: &Url, cause: reqwest::Error) -> Self {
         let url = show(url);
         if let Some(rustls::Error::InvalidCertificate(reason)) = tls_error(&cause) {
@@ -126,13 +125,13 @@ impl Failure {
         Self::Protocol { url: show(url), reason: reason.into() }
     }
 
-    /// Reads an answer that is no success, for at most `deadline`.
+    /// Reads an error answer, waiting at most `deadline` for each piece of it.
     pub(super) async fn status(response: Response, deadline: Duration) -> Self {
         let (url, status) = (show(response.url()), response.status());
         let retry_after = response
             .headers()
             .get(RETRY_AFTER)
-            .and_then(|value| retry::retry_after(value.to_str().ok()?, SystemTime::now()));
+            .and_then(|value| retry_after(value.to_str().ok()?, SystemTime::now()));
         Self::Status { url, status, message: message(response, deadline).await, retry_after }
     }
 
@@ -151,7 +150,7 @@ impl Failure {
         }
     }
 
-    /// How long the peer asks to wait.
+    /// How long the peer asks us to wait.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status { retry_after, .. } => *retry_after,
@@ -175,8 +174,19 @@ pub(super) fn show(url: &Url) -> String {
     url.to_string()
 }
 
-/// What an error answer says: the first error of the OCI distribution-spec's JSON ("Error Codes"), else the
-/// beginning of a text.
+/// Reads a `Retry-After` header (RFC 9110, section 10.2.3): a number of seconds, or a date; a date in the past
+/// means now.
+fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    Some(date.duration_since(now).unwrap_or(Duration::ZERO))
+}
+
+/// What an error answer says: the first error in the JSON of the OCI distribution-spec ("Error Codes"), or else
+/// the beginning of the text.
 async fn message(mut response: Response, deadline: Duration) -> String {
     let html = response
         .headers()
@@ -186,7 +196,7 @@ async fn message(mut response: Response, deadline: Duration) -> String {
     while body.len() < MESSAGE_LIMIT {
         match tokio::time::timeout(deadline, response.chunk()).await {
             Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk),
-            // What is there has to do.
+            // The text so far has to do.
             Ok(Ok(None) | Err(_)) | Err(_) => break,
         }
     }
@@ -229,6 +239,26 @@ pub(super) fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a r
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        for (text, seconds) in [
+            ("0", Some(0)),
+            (" 120 ", Some(120)),
+            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
+            ("Sunday, 06-Nov-94 08:49:38 GMT", Some(1)),
+            ("Sun Nov  6 08:49:39 1994", Some(2)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("-1", None),
+            ("1.5", None),
+            ("soon", None),
+            ("", None),
+            ("99999999999999999999999", None),
+        ] {
+            assert_eq!(retry_after(text, now), seconds.map(Duration::from_secs), "{text:?}");
+        }
+    }
 
     #[test]
     fn messages_of_registries() {
