@@ -11,12 +11,14 @@
 //! | [`name`] | the public name of an image inside a repository |
 //! | [`path`] | every path of a repository |
 //! | [`label`] | snapshot labels and layer annotations |
+//! | [`layer_path`] | paths inside a layer |
 //! | [`overlay`] | how a whiteout and an opaque directory are stored |
 //! | [`thin`] | `thin.json`, placeholder layers and the thin manifest |
 
 pub mod digest;
 mod error;
 pub mod label;
+pub mod layer_path;
 pub mod name;
 pub mod overlay;
 pub mod path;
@@ -26,6 +28,7 @@ pub mod thin;
 
 pub use digest::{ChainId, ConfigDigest, DiffId, Digest, LayerDigest};
 pub use error::{Error, Result};
+pub use layer_path::LayerPath;
 pub use name::PublicName;
 pub use path::RepositoryPath;
 pub use platform::Platform;

@@ -4,9 +4,8 @@
 //! kept for itself, and old layers may still hold them. The type of such an entry does not matter: AUFS
 //! made them hard links, others make them empty files.
 
+use layer_layout::LayerPath;
 use layer_layout::overlay::{AUFS_PREFIX, OPAQUE_WHITEOUT, WHITEOUT_PREFIX};
-
-use super::entry::LayerPath;
 
 /// What a clean path of a tar stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
