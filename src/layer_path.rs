@@ -2,8 +2,14 @@
 
 use std::fmt;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// A path inside a layer: relative, without empty, `.` and `..` components and without NUL; any other
 /// bytes are allowed. The empty path is the layer's root directory.
+///
+/// As JSON: a string, or `{"base64":"…"}` (RFC 4648 with padding) if the path is not UTF-8.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct LayerPath(Vec<u8>);
 
@@ -105,6 +111,39 @@ impl fmt::Debug for LayerPath {
     }
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Json {
+    Text(String),
+    Encoded { base64: String },
+}
+
+impl Serialize for LayerPath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match std::str::from_utf8(&self.0) {
+            Ok(text) => serializer.serialize_str(text),
+            Err(_) => Json::Encoded { base64: BASE64.encode(&self.0) }.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for LayerPath {
+    /// Accepts what [`LayerPath::clean`] would leave as it is, and nothing else.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+        let bytes = match Json::deserialize(deserializer)? {
+            Json::Text(text) => text.into_bytes(),
+            Json::Encoded { base64 } => BASE64.decode(base64).map_err(D::Error::custom)?,
+        };
+        let path = Self::clean(&bytes).map_err(D::Error::custom)?;
+        if path.0 == bytes {
+            Ok(path)
+        } else {
+            Err(D::Error::custom(format!("{path} is not written as a clean path")))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,6 +195,25 @@ mod tests {
         assert_eq!(LayerPath::ROOT.join(b"a"), top);
         assert!(LayerPath::ROOT.is_root() && LayerPath::ROOT.split().is_none());
         assert_eq!(LayerPath::ROOT.components().count(), 0);
+    }
+
+    #[test]
+    fn json_form() {
+        let cases: [(&[u8], &str); 5] = [
+            (b"", r#""""#),
+            (b"a/b", r#""a/b""#),
+            ("b/ü".as_bytes(), r#""b/ü""#),
+            (b"usr/\xff", r#"{"base64":"dXNyL/8="}"#),
+            (b"a\"\n", r#""a\"\n""#),
+        ];
+        for (bytes, json) in cases {
+            let path = LayerPath::clean(bytes).unwrap();
+            assert_eq!(serde_json::to_string(&path).unwrap(), json);
+            assert_eq!(serde_json::from_str::<LayerPath>(json).unwrap(), path);
+        }
+        for json in ["1", r#""/a""#, r#""a/../b""#, r#"{"base64":"*"}"#, r#"{"base64":"YS8="}"#] {
+            assert!(serde_json::from_str::<LayerPath>(json).is_err(), "{json}");
+        }
     }
 
     #[test]

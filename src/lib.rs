@@ -10,6 +10,7 @@
 //! | [`platform`] | operating system, architecture and variant |
 //! | [`name`] | the public name of an image inside a repository |
 //! | [`path`] | every path of a repository |
+//! | [`record`] | the JSON files of a repository |
 //! | [`label`] | snapshot labels and layer annotations |
 //! | [`layer_path`] | paths inside a layer |
 //! | [`overlay`] | how a whiteout and an opaque directory are stored |
@@ -23,6 +24,7 @@ pub mod name;
 pub mod overlay;
 pub mod path;
 pub mod platform;
+pub mod record;
 pub mod reference;
 pub mod thin;
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! .layers/<hh>/<layer digest>/layerfs/                  one layer, unpacked in overlayfs form
-//! .layers/<hh>/<layer digest>/.metadata/origin.json     who brought it (DUCC)
+//! .layers/<hh>/<layer digest>/.metadata/origin.json     the images that use it (DUCC)
 //! .layers/<hh>/<layer digest>/.metadata/layers.json     its DiffID and size (DUCC)
 //! .layers/<hh>/<layer digest>/.metadata/parent.json     see below
 //! .chains/<hh>/<ChainID>/layer                          relative symlink to the top layer's layerfs
@@ -10,18 +10,26 @@
 //! .chains/<hh>/<ChainID>/rootfs/                        the chain's merged root file system
 //! .flat/<hh>/<config digest>/                           the same with the Singularity files
 //! .metadata/<public name>/{manifest,config,index}.json  raw bytes, as the source had them
+//! .metadata/remove-schedule.json                        images to be removed (DUCC)
 //! <public name>                                         relative symlink to .flat/…
 //! .ducc/                                                lock and staging area of a running publisher
 //! ```
 //!
 //! `<hh>` is the first two hex digits of what follows; digests are lower-case hex without `sha256:`.
+//! [`crate::record`] has the types of the JSON files.
 //!
 //! **Layers that need their parents.** A layer tar can hold a hard link to a file of a lower layer, or
-//! entries below a directory that it does not describe itself. What such names are is known only above a
-//! certain chain. The first publication settles it for `.layers/…/layerfs` and says so in `parent.json`;
-//! above another chain, with another outcome, the layer gets a `layerfs` of its own in `.chains/…`, and
-//! `layer` points there. So a look-up by ChainID is always right, and one by layer digest is right if
-//! there is no `parent.json`.
+//! entries below a directory that it does not describe itself. What such names mean is known only when the
+//! layers below are known. The first publication completes `.layers/…/layerfs` from those and writes
+//! `parent.json`, which holds
+//! - `parent`: the ChainID of the layers below;
+//! - `openEnds`: the directories and links that the layer itself leaves open;
+//! - `completion`: a fingerprint of what they were completed with.
+//!
+//! Above another chain, the publisher works out from `openEnds` what the layer would be completed with there.
+//! If the fingerprint is that of `completion`, the layer is shared; if not, it gets a `layerfs` of its own in
+//! `.chains/…`, and `layer` points there. So a look-up by ChainID is always right, and one by layer digest is
+//! right if there is no `parent.json`.
 
 use std::fmt;
 use std::path::Path;
@@ -117,12 +125,12 @@ pub fn layerfs(digest: &LayerDigest) -> RepositoryPath {
 /// A file in a layer's `.metadata` directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LayerMetadata {
-    /// `origin.json`: `{"origin":["sha256:<config digest>",…]}`.
+    /// `origin.json`: an [`OriginRecord`](crate::record::OriginRecord).
     Origin,
-    /// `layers.json`: DUCC's array of one object with the layer's DiffID and size.
+    /// `layers.json`: a [`LayerRecord`](crate::record::LayerRecord).
     Layers,
-    /// `parent.json`: present if `layerfs` was completed from a parent chain, which it names:
-    /// `{"parent":"<ChainID>"}`. Without it the layer stands for itself.
+    /// `parent.json`: a [`ParentRecord`](crate::record::ParentRecord), present if `layerfs` was completed
+    /// from the layers below. Without it the layer stands for itself.
     Parent,
 }
 
@@ -186,6 +194,11 @@ pub fn image_metadata(name: &PublicName, file: ImageMetadata) -> RepositoryPath 
     })
 }
 
+/// `.metadata/remove-schedule.json`: a [`RemoveSchedule`](crate::record::RemoveSchedule).
+pub fn remove_schedule() -> RepositoryPath {
+    RepositoryPath(format!("{METADATA}/remove-schedule.json"))
+}
+
 /// `<public name>`: the symlink that people type.
 pub fn public_link(name: &PublicName) -> RepositoryPath {
     RepositoryPath(name.to_string())
@@ -236,6 +249,7 @@ mod tests {
                 image_metadata(&name, ImageMetadata::Manifest),
                 ".metadata/r.io:5000/a/b:1/manifest.json".to_owned(),
             ),
+            (remove_schedule(), ".metadata/remove-schedule.json".to_owned()),
             (public_link(&name), "r.io:5000/a/b:1".to_owned()),
         ] {
             assert_eq!(path.as_str(), expected);
@@ -271,6 +285,7 @@ mod tests {
             (chain_rootfs(&c), &[".chains", ".chains/e3"]),
             (flat(&i), &[".flat", ".flat/e3"]),
             (image_metadata(&name, ImageMetadata::Manifest), &[".metadata", ".metadata/r.io:5000"]),
+            (remove_schedule(), &[".metadata"]),
             (public_link(&name), &["r.io:5000"]),
         ] {
             let roots: Vec<_> = catalog_roots(&path).map(|root| root.to_string()).collect();

@@ -5,25 +5,13 @@
 use std::collections::BTreeMap;
 
 use layer_layout::path::{self, LayerMetadata};
+use layer_layout::record::ParentRecord;
 use layer_layout::{ChainId, LayerDigest, RepositoryPath};
-use serde::{Deserialize, Serialize};
 
 use super::fetch::Fetched;
 use super::target::{Layer, Target};
-use crate::repository::{Completion, OpenEnds, Published, Repository, Transaction};
+use crate::repository::{OpenEnds, Published, Repository, Transaction};
 use crate::{Error, Result};
-
-/// `parent.json` of a layer that was completed from the layers below it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ParentRecord {
-    /// The chain below; none if the layer was the base of its image.
-    parent: Option<ChainId>,
-    /// What the layer itself leaves open.
-    open_ends: OpenEnds,
-    /// What it was completed with.
-    completion: Completion,
-}
 
 /// Fetches and unpacks a layer once more, at another place.
 pub(super) type UnpackAgain<'a> = &'a dyn Fn(&Layer, &RepositoryPath) -> Result<OpenEnds>;
@@ -118,15 +106,14 @@ impl Settlement<'_> {
         let shared = path::layerfs(&digest);
         let completion = self.transaction.complete_layer(&shared, open_ends, parents)?;
         let record = ParentRecord { parent, open_ends: open_ends.clone(), completion };
-        let json = serde_json::to_vec(&record).map_err(|error| self.wrong(error.to_string()))?;
-        self.transaction.write_file(&record_path(digest), &json)?;
+        self.transaction.write_file(&record_path(digest), &record.to_json())?;
         Ok(Some(record))
     }
 
     fn published_record(&self, digest: LayerDigest) -> Result<Option<ParentRecord>> {
         let path = record_path(digest);
         let Some(json) = self.repository.read(&path)? else { return Ok(None) };
-        serde_json::from_slice(&json)
+        ParentRecord::parse(&json)
             .map(Some)
             .map_err(|error| self.wrong(format!("{path} in the repository is broken: {error}")))
     }

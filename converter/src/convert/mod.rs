@@ -4,7 +4,6 @@
 //! and only then committed. A thin image is pushed last, when what it points at is there.
 
 mod chains;
-mod ducc;
 mod fetch;
 mod publish;
 mod target;

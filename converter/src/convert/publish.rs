@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use layer_layout::path::{self, LayerMetadata};
+use layer_layout::record::{LayerRecord, OriginRecord};
 use layer_layout::{LayerDigest, RepositoryPath};
 
-use super::chains::UnpackAgain;
+use super::chains::{self, UnpackAgain};
 use super::fetch::Fetched;
 use super::target::Target;
-use super::{chains, ducc};
 use crate::repository::{Published, Repository, SharedTransaction, Transaction};
 use crate::{Error, Result, singularity};
 
@@ -69,24 +69,24 @@ fn write_layer_records(
     target: &Target,
     fetched: &BTreeMap<LayerDigest, Fetched>,
 ) -> Result<()> {
-    let broken = |path: &RepositoryPath, error: serde_json::Error| Error::Image {
-        image: target.image.reference.clone(),
-        reason: format!("{path} in the repository is broken: {error}"),
-    };
     for layer in target.distinct_layers() {
         let digest = layer.digest();
         if let Some(fetched) = fetched.get(&digest) {
             let records = path::layer_metadata(&digest, LayerMetadata::Layers);
-            let json = ducc::layers_json(digest, layer.diff_id, fetched.unpacked_bytes)
-                .map_err(|error| broken(&records, error))?;
-            transaction.write_file(&records, &json)?;
+            let now = jiff::Timestamp::now().to_string();
+            let record = LayerRecord::new(digest, layer.diff_id, fetched.unpacked_bytes, now);
+            transaction.write_file(&records, &record.to_json())?;
         }
         let origins = path::layer_metadata(&digest, LayerMetadata::Origin);
-        let present = repository.read(&origins)?;
-        let json = ducc::origin_json(present.as_deref(), target.config_digest())
-            .map_err(|error| broken(&origins, error))?;
-        if let Some(json) = json {
-            transaction.write_file(&origins, &json)?;
+        let mut record = match repository.read(&origins)? {
+            Some(json) => OriginRecord::parse(&json).map_err(|error| Error::Image {
+                image: target.image.reference.clone(),
+                reason: format!("{origins} in the repository is broken: {error}"),
+            })?,
+            None => OriginRecord::default(),
+        };
+        if record.add(target.config_digest()) {
+            transaction.write_file(&origins, &record.to_json())?;
         }
     }
     Ok(())

@@ -10,7 +10,6 @@ pub mod directory;
 mod error;
 mod locator;
 mod names;
-mod open_ends;
 mod place;
 #[cfg(test)]
 mod tests;
@@ -22,8 +21,8 @@ use layer_layout::RepositoryPath;
 pub use cvmfs::Cvmfs;
 pub use directory::Directory;
 pub use error::{EntryError, Error, Result};
+pub use layer_layout::record::{Completion, OpenEnds};
 pub use locator::{Locator, LocatorError};
-pub use open_ends::{Completion, OpenEnds};
 pub use place::{Access, Place};
 
 use crate::layer::{Entry, Segment};

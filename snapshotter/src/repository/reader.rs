@@ -11,10 +11,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use layer_layout::path::{self, LayerMetadata};
+use layer_layout::record::LayerRecord;
 use layer_layout::{ChainId, DiffId, LayerDigest, RepositoryPath, overlay};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
-use serde::Deserialize;
 use xattr::FileExt;
 
 use super::Parent;
@@ -212,11 +212,6 @@ impl Tree {
 
     /// The DiffID that was recorded when the layer was published.
     fn diff_id(&self, digest: &LayerDigest) -> Result<DiffId, Problem> {
-        #[derive(Deserialize)]
-        struct Layer {
-            #[serde(rename = "diff-digest")]
-            diff: DiffId,
-        }
         let path = path::layer_metadata(digest, LayerMetadata::Layers);
         let unknown = |reason: &dyn std::fmt::Display| {
             Problem::Refused(format!("{digest} has no usable DiffID ({path}: {reason})"))
@@ -225,10 +220,9 @@ impl Tree {
             Err(Problem::Absent) => return Err(unknown(&"not there")),
             other => other?,
         };
-        let mut text = String::new();
-        file.take(MAX_METADATA).read_to_string(&mut text).map_err(|e| unknown(&e))?;
-        let layers: [Layer; 1] = serde_json::from_str(&text).map_err(|e| unknown(&e))?;
-        Ok(layers[0].diff)
+        let mut json = Vec::new();
+        file.take(MAX_METADATA).read_to_end(&mut json).map_err(|error| unknown(&error))?;
+        LayerRecord::recorded_diff_id(&json).map_err(|error| unknown(&error))
     }
 
     fn check(&self, paths: &[String]) -> Result<Answer, Problem> {
