@@ -181,7 +181,7 @@ impl Directories {
     }
 
     /// Numbers up to `last` are never given out.
-    pub fn number_above(&self, last: SnapshotId) {
+    pub fn reserve_up_to(&self, last: SnapshotId) {
         self.next.fetch_max(last.0 + 1, Ordering::SeqCst);
     }
 

@@ -119,11 +119,8 @@ fn parse_filter(text: &str) -> Result<Vec<Selector>> {
         }
         Ok(selectors)
     };
-    parse().map_err(|problem: scan::Problem| {
-        Error::InvalidArgument(format!(
-            "filter {text:?}: {} at byte {}",
-            problem.expected, problem.at
-        ))
+    parse().map_err(|error: scan::SyntaxError| {
+        Error::InvalidArgument(format!("filter {text:?}: {} at byte {}", error.expected, error.at))
     })
 }
 

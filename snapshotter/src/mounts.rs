@@ -18,7 +18,7 @@ use crate::directories::Directories;
 use crate::error::{Error, Result};
 use crate::idmap::IdMapping;
 use crate::kernel::Kernel;
-use crate::snapshot::{Kind, Layer, Remote, SnapshotId};
+use crate::snapshot::{Layer, Remote, SnapshotId, SnapshotKind};
 
 /// One mount, as mount(8) would take it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,12 +70,12 @@ pub fn mounts(
     directories: &Directories,
     kernel: Kernel,
     id: SnapshotId,
-    kind: Kind,
+    kind: SnapshotKind,
     chain: &[Layer],
     mapping: Option<&IdMapping>,
 ) -> Result<Vec<Mount>> {
     let lowers = lowers(chain);
-    let active = kind == Kind::Active;
+    let active = kind == SnapshotKind::Active;
     // A single layer is bound as it is; one that is left over of several may hold whiteouts for those.
     let bare = match lowers.as_slice() {
         [] => Some(directories.fs(id)),

@@ -14,13 +14,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use layer_layout::ChainId;
 use layer_layout::label::WantedLayer;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tracing::{info, warn};
 
 use self::child::Child;
-pub use self::question::{Answer, By, Found, Question};
+pub use self::question::{Answer, Found, FoundBy, Parent, Question};
 use crate::config::Config;
 use crate::snapshot::Remote;
 
@@ -168,17 +167,6 @@ impl Repositories {
         }
         Ok(())
     }
-}
-
-/// What is below a layer that is looked for. Decides whether a layer found by its digest can be trusted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum Parent {
-    /// It is a base layer.
-    None,
-    /// This chain.
-    Chain(ChainId),
-    /// Something of unknown identity.
-    Unknown,
 }
 
 /// One repository.

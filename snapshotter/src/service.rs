@@ -22,8 +22,8 @@ use crate::proto::snapshots::{
     UsageResponse, ViewSnapshotRequest, ViewSnapshotResponse,
 };
 use crate::proto::types::Mount as MountMessage;
-use crate::snapshot::{Info, Kind, Timestamp};
-use crate::snapshots::{Snapshots, Wanted};
+use crate::snapshot::{Info, SnapshotKind, Timestamp};
+use crate::snapshots::{SnapshotRequest, Snapshots};
 use crate::store::LabelChange;
 
 /// Snapshots in one message of a `List` stream, as the reference server sends them. Far below the 16 MiB
@@ -70,9 +70,9 @@ fn time_message(time: Timestamp) -> prost_types::Timestamp {
 /// The kind is always set: containerd takes the default for "committed".
 fn info_message(info: Info) -> InfoMessage {
     let kind = match info.kind {
-        Kind::View => KindMessage::View,
-        Kind::Active => KindMessage::Active,
-        Kind::Committed => KindMessage::Committed,
+        SnapshotKind::View => KindMessage::View,
+        SnapshotKind::Active => KindMessage::Active,
+        SnapshotKind::Committed => KindMessage::Committed,
     };
     InfoMessage {
         name: info.name,
@@ -104,9 +104,9 @@ fn label_change(info: InfoMessage, mask: Option<prost_types::FieldMask>) -> Resu
     }
     // Single labels have the values that the whole has.
     Ok(if all {
-        LabelChange::All(info.labels.into_iter().collect())
+        LabelChange::Replace(info.labels.into_iter().collect())
     } else {
-        LabelChange::Some(some)
+        LabelChange::Set(some)
     })
 }
 
@@ -120,9 +120,9 @@ impl Service for Handler {
         request: Request<PrepareSnapshotRequest>,
     ) -> std::result::Result<Response<PrepareSnapshotResponse>, Status> {
         let PrepareSnapshotRequest { key, parent, labels, .. } = request.into_inner();
-        let wanted = Wanted { key, parent, labels: labels.into_iter().collect() };
+        let request = SnapshotRequest { key, parent, labels: labels.into_iter().collect() };
         let snapshots = self.0.clone();
-        let mounts = detached(async move { snapshots.prepare(wanted).await }).await?;
+        let mounts = detached(async move { snapshots.prepare(request).await }).await?;
         Ok(Response::new(PrepareSnapshotResponse { mounts: mount_messages(mounts) }))
     }
 
@@ -131,9 +131,9 @@ impl Service for Handler {
         request: Request<ViewSnapshotRequest>,
     ) -> std::result::Result<Response<ViewSnapshotResponse>, Status> {
         let ViewSnapshotRequest { key, parent, labels, .. } = request.into_inner();
-        let wanted = Wanted { key, parent, labels: labels.into_iter().collect() };
+        let request = SnapshotRequest { key, parent, labels: labels.into_iter().collect() };
         let snapshots = self.0.clone();
-        let mounts = detached(async move { snapshots.view(wanted).await }).await?;
+        let mounts = detached(async move { snapshots.view(request).await }).await?;
         Ok(Response::new(ViewSnapshotResponse { mounts: mount_messages(mounts) }))
     }
 

@@ -18,7 +18,7 @@ impl fmt::Display for SnapshotId {
 
 /// What can be done with a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum SnapshotKind {
     /// Read-only look at a committed snapshot.
     View,
     /// Writable, on top of a committed snapshot or of nothing.
@@ -27,7 +27,7 @@ pub enum Kind {
     Committed,
 }
 
-impl Kind {
+impl SnapshotKind {
     /// The word that filters compare with.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -68,7 +68,7 @@ pub struct Info {
     /// Name of the parent, or empty.
     pub parent: String,
     /// Its kind.
-    pub kind: Kind,
+    pub kind: SnapshotKind,
     /// When it was prepared, or committed.
     pub created: Timestamp,
     /// When its labels were last changed.

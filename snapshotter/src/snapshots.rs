@@ -14,14 +14,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::{error, info, warn};
 
-pub use self::prepare::Wanted;
-
 use crate::config::Config;
 use crate::directories::Directories;
 use crate::error::{Error, Result};
 use crate::repository::{Repositories, Unavailable};
-use crate::snapshot::{Record, SnapshotId};
+use crate::snapshot::{Labels, Record, SnapshotId};
 use crate::store::Store;
+
+/// A snapshot that a client wants to have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotRequest {
+    /// Its key.
+    pub key: String,
+    /// Name of a committed snapshot, or empty.
+    pub parent: String,
+    /// Its labels.
+    pub labels: Labels,
+}
 
 /// All snapshots of one root directory. Clones share it.
 #[derive(Debug, Clone)]
@@ -112,7 +121,7 @@ impl Inner {
                  uses the directories up to snapshots/{highest} any more, delete them by hand"
             );
         }
-        self.directories.number_above(self.store.last_id()?.max(highest));
+        self.directories.reserve_up_to(self.store.last_id()?.max(highest));
         let swept = self.sweep()?;
         records.iter().for_each(|record| self.inspect(record));
         info!(snapshots = records.len(), leftovers = swept, "restored");

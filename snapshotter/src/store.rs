@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::Connection;
 
 pub use self::schema::OpenError;
-pub use self::write::{Commit, LabelChange, New, NewCommitted};
+pub use self::write::{Commit, LabelChange, NewRemote, NewSnapshot};
 use crate::error::Result;
 use crate::snapshot::SnapshotId;
 

@@ -3,7 +3,6 @@
 use layer_layout::{ChainId, LayerDigest};
 use serde::{Deserialize, Serialize};
 
-use super::Parent;
 use crate::snapshot::LayerRoot;
 
 /// A question about one repository.
@@ -23,6 +22,17 @@ pub enum Question {
         /// The directories; none to ask for the repository alone.
         paths: Vec<String>,
     },
+}
+
+/// What is below a layer that is looked for. Decides whether a layer found by its digest can be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Parent {
+    /// It is a base layer.
+    None,
+    /// This chain.
+    Chain(ChainId),
+    /// Something of unknown identity.
+    Unknown,
 }
 
 /// The answer.
@@ -59,19 +69,19 @@ pub struct Found {
     /// The layer's root directory.
     pub root: LayerRoot,
     /// How it was found.
-    pub by: By,
+    pub by: FoundBy,
 }
 
 /// The index that a layer was found in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum By {
+pub enum FoundBy {
     /// `.chains`.
     Chain,
     /// `.layers`.
     Digest,
 }
 
-impl By {
+impl FoundBy {
     /// For logs.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -17,8 +17,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
 use xattr::FileExt;
 
-use super::Parent;
-use super::question::{Answer, By, Found, Question};
+use super::question::{Answer, Found, FoundBy, Parent, Question};
 
 /// The command line's word for a reader process.
 pub const COMMAND: &str = "repository-reader";
@@ -70,7 +69,7 @@ impl Problem {
 
 /// Answers one question. Blocks as long as the file system does.
 pub fn answer(root: &Path, question: &Question) -> Answer {
-    let repository = match Tree::open(root) {
+    let repository = match OpenRepository::open(root) {
         Ok(repository) => repository,
         Err(error) => return Answer::Broken { reason: format!("cannot open it: {error}") },
     };
@@ -87,21 +86,21 @@ pub fn answer(root: &Path, question: &Question) -> Answer {
 }
 
 /// A repository's root, open.
-struct Tree {
+struct OpenRepository {
     root: OwnedFd,
     /// Without symbolic links, to tell what a path inside is called.
     resolved: PathBuf,
 }
 
 /// The name of what is open, without symbolic links (proc_pid_fd(5)).
-fn name_of(file: impl AsFd) -> io::Result<PathBuf> {
+fn resolved_path(file: impl AsFd) -> io::Result<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()))
 }
 
-impl Tree {
+impl OpenRepository {
     fn open(root: &Path) -> io::Result<Self> {
         let root = openat(CWD, root, DIRECTORY, Mode::empty())?;
-        let resolved = name_of(&root)?;
+        let resolved = resolved_path(&root)?;
         Ok(Self { root, resolved })
     }
 
@@ -121,7 +120,8 @@ impl Tree {
     /// Opens a directory, and tells its resolved path relative to the root.
     fn directory(&self, path: &RepositoryPath) -> Result<(File, String), Problem> {
         let directory = self.open_beneath(path.as_str(), DIRECTORY)?;
-        let name = name_of(&directory).map_err(|e| Problem::Broken(format!("{path}: {e}")))?;
+        let name =
+            resolved_path(&directory).map_err(|e| Problem::Broken(format!("{path}: {e}")))?;
         let refused =
             || Problem::Refused(format!("{path} leads to the unusable {}", name.display()));
         let relative = name.strip_prefix(&self.resolved).map_err(|_| refused())?;
@@ -145,7 +145,7 @@ impl Tree {
                     Err(Problem::Broken(reason)) => return Err(Problem::Broken(reason)),
                     Err(_) => None,
                 };
-                return found(&layer, name, rootfs, By::Chain);
+                return found(&layer, name, rootfs, FoundBy::Chain);
             }
             Err(Problem::Absent) => {}
             Err(Problem::Refused(reason)) => refused = Some(reason),
@@ -153,7 +153,7 @@ impl Tree {
         }
         for digest in layers {
             match self.by_digest(digest, chain, parent) {
-                Ok((layer, name)) => return found(&layer, name, None, By::Digest),
+                Ok((layer, name)) => return found(&layer, name, None, FoundBy::Digest),
                 Err(Problem::Absent) => {}
                 Err(Problem::Refused(reason)) => refused = Some(reason),
                 Err(broken) => return Err(broken),
@@ -238,7 +238,12 @@ impl Tree {
     }
 }
 
-fn found(layer: &File, name: String, rootfs: Option<String>, by: By) -> Result<Answer, Problem> {
+fn found(
+    layer: &File,
+    name: String,
+    rootfs: Option<String>,
+    by: FoundBy,
+) -> Result<Answer, Problem> {
     let broken = |error: io::Error| Problem::Broken(format!("{name}: {error}"));
     let metadata = layer.metadata().map_err(broken)?;
     let mut opaque = false;

@@ -5,7 +5,7 @@ use tracing::debug;
 use super::Snapshots;
 use crate::error::{Error, Result};
 use crate::kernel::Kernel;
-use crate::snapshot::{Info, Kind, Labels};
+use crate::snapshot::{Info, Labels, SnapshotKind};
 use crate::store::{Commit, LabelChange};
 
 impl Snapshots {
@@ -30,7 +30,7 @@ impl Snapshots {
         }
         self.on_disk(move |inner| {
             let record = inner.store.get(&key)?;
-            let (usage, root) = if record.info.kind == Kind::Active {
+            let (usage, root) = if record.info.kind == SnapshotKind::Active {
                 let root = inner.directories.layer_root(record.id, Kernel::running().userxattr)?;
                 (inner.directories.usage(record.id)?, root)
             } else {

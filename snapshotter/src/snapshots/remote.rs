@@ -14,13 +14,12 @@ use layer_layout::label::{self, WantedLayer};
 use layer_layout::{ChainId, Digest};
 use tracing::{info, warn};
 
-use super::Snapshots;
-use super::prepare::Wanted;
+use super::{SnapshotRequest, Snapshots};
 use crate::directories::Content;
 use crate::error::{Error, Result};
 use crate::repository::{Found, Parent, Repository};
-use crate::snapshot::{Kind, Record, Remote};
-use crate::store::{New, NewCommitted};
+use crate::snapshot::{Record, Remote, SnapshotKind};
+use crate::store::{NewRemote, NewSnapshot};
 
 /// The name of a committed remote snapshot. A function of target *and* parent: the same chain can stand on a
 /// parent that was unpacked here and, in another namespace, on one that was not.
@@ -32,7 +31,7 @@ impl Snapshots {
     /// Whether there is now a committed snapshot for the target. Logs the decision.
     pub(super) async fn serve_remotely(
         &self,
-        request: &Wanted,
+        request: &SnapshotRequest,
         target: &str,
         parent: Option<&Record>,
     ) -> Result<bool> {
@@ -94,7 +93,7 @@ impl Snapshots {
 
     async fn commit_remote(
         &self,
-        request: &Wanted,
+        request: &SnapshotRequest,
         target: &str,
         parent: Option<&Record>,
         repository: &Arc<Repository>,
@@ -113,13 +112,13 @@ impl Snapshots {
         self.on_disk(move |inner| {
             let content = Content::Remote { layer: &layer, rootfs: rootfs.as_deref() };
             let pending = inner.directories.create(&content)?;
-            let created = inner.store.create(&New {
+            let created = inner.store.create(&NewSnapshot {
                 id: pending.id(),
                 name: &committed_name(&target, &request.parent),
                 parent,
-                kind: Kind::Committed,
+                kind: SnapshotKind::Committed,
                 labels: &request.labels,
-                committed: Some(NewCommitted { root: found.root, remote: &remote }),
+                committed: Some(NewRemote { root: found.root, remote: &remote }),
             });
             match created {
                 Ok(()) => pending.keep(),

@@ -3,7 +3,7 @@
 use super::Snapshots;
 use crate::error::Result;
 use crate::filter::Filters;
-use crate::snapshot::{Info, Kind, Usage};
+use crate::snapshot::{Info, SnapshotKind, Usage};
 
 impl Snapshots {
     /// One snapshot.
@@ -31,9 +31,9 @@ impl Snapshots {
         self.on_disk(move |inner| {
             let record = inner.store.get(&key)?;
             match record.info.kind {
-                Kind::Active => inner.directories.usage(record.id),
-                Kind::Committed => Ok(record.usage.unwrap_or_default()),
-                Kind::View => Ok(Usage::default()),
+                SnapshotKind::Active => inner.directories.usage(record.id),
+                SnapshotKind::Committed => Ok(record.usage.unwrap_or_default()),
+                SnapshotKind::View => Ok(Usage::default()),
             }
         })
         .await

@@ -7,11 +7,13 @@ use rusqlite::{Transaction, TransactionBehavior, params};
 use super::Store;
 use super::read::{find, get, kind_number, parent, taken};
 use crate::error::{Error, Result};
-use crate::snapshot::{Info, Kind, Labels, LayerRoot, Remote, SnapshotId, Timestamp, Usage};
+use crate::snapshot::{
+    Info, Labels, LayerRoot, Remote, SnapshotId, SnapshotKind, Timestamp, Usage,
+};
 
 /// A snapshot that is to be.
 #[derive(Debug)]
-pub struct New<'a> {
+pub struct NewSnapshot<'a> {
     /// Its number; its directory exists already.
     pub id: SnapshotId,
     /// Key or name.
@@ -19,16 +21,16 @@ pub struct New<'a> {
     /// The parent, by number: it must still be the snapshot that the caller looked at.
     pub parent: Option<SnapshotId>,
     /// View or active; ignored if `committed` is set.
-    pub kind: Kind,
+    pub kind: SnapshotKind,
     /// Labels; those without a value are dropped.
     pub labels: &'a Labels,
     /// Set for a remote layer, which is committed from the start.
-    pub committed: Option<NewCommitted<'a>>,
+    pub committed: Option<NewRemote<'a>>,
 }
 
 /// The rest of a remote layer's record.
 #[derive(Debug)]
-pub struct NewCommitted<'a> {
+pub struct NewRemote<'a> {
     /// Its root directory.
     pub root: LayerRoot,
     /// Where it is.
@@ -56,9 +58,9 @@ pub struct Commit<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LabelChange {
     /// Replace all.
-    All(Labels),
+    Replace(Labels),
     /// Set, or remove where the value is absent or empty.
-    Some(BTreeMap<String, Option<String>>),
+    Set(BTreeMap<String, Option<String>>),
 }
 
 fn put_labels(db: &Transaction<'_>, id: SnapshotId, labels: &Labels) -> Result<()> {
@@ -84,14 +86,16 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::AlreadyExists`] if the name is taken, [`Error::NotFound`] if the parent has gone.
-    pub fn create(&self, new: &New<'_>) -> Result<()> {
+    pub fn create(&self, new: &NewSnapshot<'_>) -> Result<()> {
         self.write(|db| {
             if let Some(parent) = new.parent {
                 let there: bool = db
                     .prepare_cached(
                         "SELECT EXISTS (SELECT 1 FROM snapshot WHERE id = ? AND kind = ?)",
                     )?
-                    .query_row(params![parent.0, kind_number(Kind::Committed)], |row| row.get(0))?;
+                    .query_row(params![parent.0, kind_number(SnapshotKind::Committed)], |row| {
+                        row.get(0)
+                    })?;
                 if !there {
                     let message =
                         format!("the parent of snapshot {:?} was removed meanwhile", new.name);
@@ -102,7 +106,7 @@ impl Store {
                 return Err(taken(new.name));
             }
             let now = Timestamp::now();
-            let kind = if new.committed.is_some() { Kind::Committed } else { new.kind };
+            let kind = if new.committed.is_some() { SnapshotKind::Committed } else { new.kind };
             db.prepare_cached(
                 "INSERT INTO snapshot (id, name, parent, kind, created, updated)
                  VALUES (?, ?, ?, ?, ?5, ?5)",
@@ -144,7 +148,7 @@ impl Store {
             if find(db, commit.name)?.is_some() {
                 return Err(taken(commit.name));
             }
-            if record.info.kind != Kind::Active {
+            if record.info.kind != SnapshotKind::Active {
                 let message = format!(
                     "snapshot {:?} is {}, not active",
                     commit.key,
@@ -172,7 +176,7 @@ impl Store {
             )?
             .execute(params![
                 commit.name,
-                kind_number(Kind::Committed),
+                kind_number(SnapshotKind::Committed),
                 Timestamp::now().0,
                 record.id.0
             ])?;
@@ -209,8 +213,8 @@ impl Store {
             let record = get(db, name)?;
             let mut labels = record.info.labels;
             match change {
-                LabelChange::All(new) => labels.clone_from(new),
-                LabelChange::Some(changes) => {
+                LabelChange::Replace(new) => labels.clone_from(new),
+                LabelChange::Set(changes) => {
                     for (key, value) in changes {
                         match value {
                             Some(value) => labels.insert(key.clone(), value.clone()),

@@ -48,7 +48,7 @@ fn a_hit_tells_resolved_paths() {
         let Answer::Found(found) = answer(root, &find(chain())) else { panic!() };
         assert_eq!(
             (found.layer.as_str(), found.rootfs, found.by),
-            (".layers/aa/layerfs", None, By::Chain)
+            (".layers/aa/layerfs", None, FoundBy::Chain)
         );
     }
     std::fs::create_dir(real.join(path::chain_rootfs(&chain()))).unwrap();
