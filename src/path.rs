@@ -112,6 +112,11 @@ fn sharded(root: &str, hex: &str) -> RepositoryPath {
     RepositoryPath(format!("{root}/{}/{hex}", &hex[..2]))
 }
 
+/// `.layers`: all layers.
+pub fn layers() -> RepositoryPath {
+    RepositoryPath(LAYERS.to_owned())
+}
+
 /// `.layers/<hh>/<hex>`: everything of one layer. It appears and disappears as a whole.
 pub fn layer(layer: &LayerDigest) -> RepositoryPath {
     sharded(LAYERS, &layer.hex())
@@ -141,6 +146,11 @@ pub fn layer_metadata(digest: &LayerDigest, file: LayerMetadata) -> RepositoryPa
         LayerMetadata::Layers => "layers.json",
         LayerMetadata::Parent => "parent.json",
     })
+}
+
+/// `.chains`: all chains.
+pub fn chains() -> RepositoryPath {
+    RepositoryPath(CHAINS.to_owned())
 }
 
 /// `.chains/<hh>/<hex>`: everything of one chain.

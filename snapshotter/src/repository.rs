@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tracing::{info, warn};
 
 use self::child::Child;
-pub use self::question::{Answer, Found, FoundBy, Parent, Question};
+pub use self::question::{Answer, Found, FoundBy, Miss, Parent, Question};
 use crate::config::Config;
 use crate::snapshot::Remote;
 
@@ -114,7 +114,7 @@ impl Repositories {
                     search.hit = Some((Arc::clone(repository), found));
                     break;
                 }
-                Ok(Ok(Answer::Miss { reason })) => search.misses.push(format!("{name}: {reason}")),
+                Ok(Ok(Answer::Miss(miss))) => search.misses.push(format!("{name}: {miss}")),
                 Ok(Ok(other)) => search.misses.push(format!("{name}: unexpected answer {other:?}")),
                 Ok(Err(unavailable)) => {
                     search.unavailable = true;

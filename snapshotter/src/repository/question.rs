@@ -41,10 +41,7 @@ pub enum Answer {
     /// The layer is there.
     Found(Found),
     /// It is not, or not in a form that can be used.
-    Miss {
-        /// Why.
-        reason: String,
-    },
+    Miss(Miss),
     /// All directories are there.
     Present,
     /// One is not.
@@ -56,6 +53,65 @@ pub enum Answer {
     Broken {
         /// What the kernel said.
         reason: String,
+    },
+}
+
+/// Why a repository does not serve a layer. The text is for the log, which names the repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Miss {
+    /// The repository does not have it.
+    #[error("not there")]
+    Absent,
+    /// The repository has no images at all, as an empty mount point.
+    #[error("no images in it; is it mounted?")]
+    NoImages,
+    /// A symbolic link leads out of the repository.
+    #[error("{path} leads outside the repository")]
+    LeadsOutside {
+        /// Relative to the repository's root.
+        path: String,
+    },
+    /// Symbolic links lead to each other.
+    #[error("{path} leads in a circle")]
+    LeadsInCircle {
+        /// Relative to the repository's root.
+        path: String,
+    },
+    /// A symbolic link leads to a directory that cannot be a layer.
+    #[error("{path} leads to the unusable {target}")]
+    Unusable {
+        /// Relative to the repository's root.
+        path: String,
+        /// Where it leads, as an absolute path.
+        target: String,
+    },
+    /// The layer was completed from the layers below it, which may be others than in this image.
+    #[error("{layer} is made for another chain")]
+    Completed {
+        /// The layer's digest.
+        layer: LayerDigest,
+    },
+    /// The layer's DiffID cannot be read.
+    #[error("{layer} has no usable DiffID ({path}: {reason})")]
+    NoDiffId {
+        /// The layer's digest.
+        layer: LayerDigest,
+        /// Where the DiffID is recorded, relative to the repository's root.
+        path: String,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// Without the parent's ChainID nobody can tell whether the layer leads to the chain.
+    #[error("{layer} cannot be checked: the parent's ChainID is not known")]
+    UnknownParent {
+        /// The layer's digest.
+        layer: LayerDigest,
+    },
+    /// The layer on top of the parent is another chain than the wanted one.
+    #[error("{layer} does not lead to this chain")]
+    OtherChain {
+        /// The layer's digest.
+        layer: LayerDigest,
     },
 }
 

@@ -17,7 +17,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
 use xattr::FileExt;
 
-use super::question::{Answer, Found, FoundBy, Parent, Question};
+use super::question::{Answer, Found, FoundBy, Miss, Parent, Question};
 
 /// The command line's word for a reader process.
 pub const COMMAND: &str = "repository-reader";
@@ -46,22 +46,27 @@ pub fn serve(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Why a path in a repository cannot be opened.
-enum Problem {
-    /// It is not there.
-    Absent,
-    /// Its links lead out of the repository, or in a circle, or to something that is not wanted there.
-    Refused(String),
+/// Why a question cannot be answered as the daemon would like it.
+enum Failure {
+    /// The layer, or a part of it, is not there or cannot be used.
+    Miss(Miss),
     /// The repository does not work.
     Broken(String),
 }
 
-impl Problem {
-    fn new(path: &str, error: Errno) -> Self {
+impl From<Miss> for Failure {
+    fn from(miss: Miss) -> Self {
+        Self::Miss(miss)
+    }
+}
+
+impl Failure {
+    fn of_open(path: &str, error: Errno) -> Self {
+        let path = path.to_owned();
         match error {
-            Errno::NOENT | Errno::NOTDIR => Self::Absent,
-            Errno::XDEV => Self::Refused(format!("{path} leads outside the repository")),
-            Errno::LOOP => Self::Refused(format!("{path} leads in a circle")),
+            Errno::NOENT | Errno::NOTDIR => Miss::Absent.into(),
+            Errno::XDEV => Miss::LeadsOutside { path }.into(),
+            Errno::LOOP => Miss::LeadsInCircle { path }.into(),
             error => Self::Broken(format!("{path}: {error}")),
         }
     }
@@ -79,9 +84,8 @@ pub fn answer(root: &Path, question: &Question) -> Answer {
     };
     match result {
         Ok(answer) => answer,
-        Err(Problem::Absent) => Answer::Miss { reason: "not there".to_owned() },
-        Err(Problem::Refused(reason)) => Answer::Miss { reason },
-        Err(Problem::Broken(reason)) => Answer::Broken { reason },
+        Err(Failure::Miss(miss)) => Answer::Miss(miss),
+        Err(Failure::Broken(reason)) => Answer::Broken { reason },
     }
 }
 
@@ -105,29 +109,30 @@ impl OpenRepository {
     }
 
     /// Opens a path without ever leaving the repository. Links inside it are followed.
-    fn open_beneath(&self, path: &str, flags: OFlags) -> Result<File, Problem> {
+    fn open_beneath(&self, path: &str, flags: OFlags) -> Result<File, Failure> {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         for _ in 0..MAX_ATTEMPTS {
             match openat2(&self.root, path, flags, Mode::empty(), resolve) {
                 Err(Errno::AGAIN) => std::thread::yield_now(),
-                Err(error) => return Err(Problem::new(path, error)),
+                Err(error) => return Err(Failure::of_open(path, error)),
                 Ok(file) => return Ok(file.into()),
             }
         }
-        Err(Problem::new(path, Errno::AGAIN))
+        Err(Failure::of_open(path, Errno::AGAIN))
     }
 
     /// Opens a directory, and tells its resolved path relative to the root.
-    fn directory(&self, path: &RepositoryPath) -> Result<(File, String), Problem> {
+    fn directory(&self, path: &RepositoryPath) -> Result<(File, String), Failure> {
         let directory = self.open_beneath(path.as_str(), DIRECTORY)?;
-        let name =
-            resolved_path(&directory).map_err(|e| Problem::Broken(format!("{path}: {e}")))?;
-        let refused =
-            || Problem::Refused(format!("{path} leads to the unusable {}", name.display()));
-        let relative = name.strip_prefix(&self.resolved).map_err(|_| refused())?;
-        match relative.to_str() {
+        let target =
+            resolved_path(&directory).map_err(|e| Failure::Broken(format!("{path}: {e}")))?;
+        let relative = target.strip_prefix(&self.resolved).ok().and_then(Path::to_str);
+        match relative {
             Some(relative) if !relative.is_empty() => Ok((directory, relative.to_owned())),
-            _ => Err(refused()),
+            _ => {
+                let (path, target) = (path.to_string(), target.display().to_string());
+                Err(Miss::Unusable { path, target }.into())
+            }
         }
     }
 
@@ -136,43 +141,37 @@ impl OpenRepository {
         chain: &ChainId,
         layers: &[LayerDigest],
         parent: Parent,
-    ) -> Result<Answer, Problem> {
-        let mut refused = None;
+    ) -> Result<Answer, Failure> {
+        let mut unusable = None;
         match self.directory(&path::chain_layer(chain)) {
             Ok((layer, name)) => {
                 let rootfs = match self.directory(&path::chain_rootfs(chain)) {
                     Ok((_, name)) => Some(name),
-                    Err(Problem::Broken(reason)) => return Err(Problem::Broken(reason)),
-                    Err(_) => None,
+                    Err(Failure::Miss(_)) => None,
+                    Err(broken) => return Err(broken),
                 };
                 return found(&layer, name, rootfs, FoundBy::Chain);
             }
-            Err(Problem::Absent) => {}
-            Err(Problem::Refused(reason)) => refused = Some(reason),
+            Err(Failure::Miss(Miss::Absent)) => {}
+            Err(Failure::Miss(miss)) => unusable = Some(miss),
             Err(broken) => return Err(broken),
         }
         for digest in layers {
             match self.by_digest(digest, chain, parent) {
                 Ok((layer, name)) => return found(&layer, name, None, FoundBy::Digest),
-                Err(Problem::Absent) => {}
-                Err(Problem::Refused(reason)) => refused = Some(reason),
+                Err(Failure::Miss(Miss::Absent)) => {}
+                Err(Failure::Miss(miss)) => unusable = Some(miss),
                 Err(broken) => return Err(broken),
             }
         }
-        if let Some(reason) = refused {
-            return Err(Problem::Refused(reason));
+        if let Some(miss) = unusable {
+            return Err(miss.into());
         }
         // An empty mount point is no repository.
-        let examples = [path::chain(chain), path::layer(&(*chain.digest()).into())];
-        let published = examples.iter().any(|path| {
-            let index = path.as_str().split('/').next().unwrap_or_default();
-            self.open_beneath(index, DIRECTORY).is_ok()
-        });
-        if published {
-            Err(Problem::Absent)
-        } else {
-            Err(Problem::Refused("no images in it; is it mounted?".to_owned()))
-        }
+        let published = [path::chains(), path::layers()]
+            .iter()
+            .any(|index| self.open_beneath(index.as_str(), DIRECTORY).is_ok());
+        Err(if published { Miss::Absent } else { Miss::NoImages }.into())
     }
 
     /// A layer by its blob's digest. What a manifest says about a layer was checked by nobody, while the
@@ -183,41 +182,35 @@ impl OpenRepository {
         digest: &LayerDigest,
         chain: &ChainId,
         parent: Parent,
-    ) -> Result<(File, String), Problem> {
+    ) -> Result<(File, String), Failure> {
         let layer = self.directory(&path::layerfs(digest))?;
         let completed = path::layer_metadata(digest, LayerMetadata::Parent);
         match self.open_beneath(completed.as_str(), OFlags::PATH | OFlags::CLOEXEC) {
-            Err(Problem::Absent) => {}
+            Err(Failure::Miss(Miss::Absent)) => {}
             Err(other) => return Err(other),
-            Ok(_) => {
-                let reason = format!("{digest} is made for another chain");
-                return Err(Problem::Refused(reason));
-            }
+            Ok(_) => return Err(Miss::Completed { layer: *digest }.into()),
         }
         let diff = self.diff_id(digest)?;
         let leads_to = match parent {
             Parent::None => ChainId::base(diff),
             Parent::Chain(parent) => parent.child(diff),
-            Parent::Unknown => {
-                let reason =
-                    format!("{digest} cannot be checked: the parent's ChainID is not known");
-                return Err(Problem::Refused(reason));
-            }
+            Parent::Unknown => return Err(Miss::UnknownParent { layer: *digest }.into()),
         };
         if leads_to != *chain {
-            return Err(Problem::Refused(format!("{digest} does not lead to this chain")));
+            return Err(Miss::OtherChain { layer: *digest }.into());
         }
         Ok(layer)
     }
 
     /// The DiffID that was recorded when the layer was published.
-    fn diff_id(&self, digest: &LayerDigest) -> Result<DiffId, Problem> {
+    fn diff_id(&self, digest: &LayerDigest) -> Result<DiffId, Failure> {
         let path = path::layer_metadata(digest, LayerMetadata::Layers);
         let unknown = |reason: &dyn std::fmt::Display| {
-            Problem::Refused(format!("{digest} has no usable DiffID ({path}: {reason})"))
+            let (path, reason) = (path.to_string(), reason.to_string());
+            Failure::from(Miss::NoDiffId { layer: *digest, path, reason })
         };
         let file = match self.open_beneath(path.as_str(), OFlags::RDONLY | OFlags::CLOEXEC) {
-            Err(Problem::Absent) => return Err(unknown(&"not there")),
+            Err(Failure::Miss(Miss::Absent)) => return Err(unknown(&Miss::Absent)),
             other => other?,
         };
         let mut json = Vec::new();
@@ -225,12 +218,12 @@ impl OpenRepository {
         LayerRecord::recorded_diff_id(&json).map_err(|error| unknown(&error))
     }
 
-    fn check(&self, paths: &[String]) -> Result<Answer, Problem> {
+    fn check(&self, paths: &[String]) -> Result<Answer, Failure> {
         for path in paths {
             match self.open_beneath(path, DIRECTORY | OFlags::PATH) {
                 Ok(_) => {}
-                Err(Problem::Absent) => return Ok(Answer::Gone { path: path.clone() }),
-                Err(Problem::Refused(reason)) => return Err(Problem::Broken(reason)),
+                Err(Failure::Miss(Miss::Absent)) => return Ok(Answer::Gone { path: path.clone() }),
+                Err(Failure::Miss(miss)) => return Err(Failure::Broken(miss.to_string())),
                 Err(broken) => return Err(broken),
             }
         }
@@ -243,8 +236,8 @@ fn found(
     name: String,
     rootfs: Option<String>,
     by: FoundBy,
-) -> Result<Answer, Problem> {
-    let broken = |error: io::Error| Problem::Broken(format!("{name}: {error}"));
+) -> Result<Answer, Failure> {
+    let broken = |error: io::Error| Failure::Broken(format!("{name}: {error}"));
     let metadata = layer.metadata().map_err(broken)?;
     let mut opaque = false;
     for mark in [overlay::TRUSTED_OPAQUE, overlay::USER_OPAQUE] {
