@@ -1,8 +1,8 @@
 //! What containerd's calls do.
 //!
-//! All functions are asynchronous and may be dropped only between calls: the service runs each change in a
-//! task of its own, so a client that goes away cannot leave half of one behind. Work on disk and in the store
-//! runs on blocking threads.
+//! A future of these functions must not be dropped before it is done, or a change would be half made. So the
+//! service runs each change in a task of its own, which goes on when its client disappears. Work on disk and in
+//! the store runs on blocking threads.
 
 mod change;
 mod prepare;
@@ -21,7 +21,7 @@ use crate::repository::{Repositories, Unavailable};
 use crate::snapshot::{Labels, Record, SnapshotId};
 use crate::store::Store;
 
-/// A snapshot that a client wants to have.
+/// A request for a new snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotRequest {
     /// Its key.
@@ -64,8 +64,8 @@ impl From<Unavailable> for Error {
 }
 
 impl Snapshots {
-    /// Opens what is in the configured root directory, and puts right what a crash has left. Whatever is
-    /// found there, nothing that has a record is deleted.
+    /// Opens the configured root directory and cleans up after a crash. Nothing that has a record is deleted,
+    /// whatever else is found.
     ///
     /// # Errors
     /// If another daemon uses the root, or the store cannot be opened.
@@ -85,7 +85,7 @@ impl Snapshots {
 
     /// Asks the repositories whether they are there, and deletes leftovers, both in the background.
     pub fn start(&self) {
-        self.0.repositories.greet();
+        self.0.repositories.announce();
         self.empty_trash_soon();
     }
 
@@ -103,7 +103,7 @@ impl Snapshots {
         }
         let inner = Arc::clone(&self.0);
         tokio::task::spawn_blocking(move || {
-            // From here on a new request needs a new task: this one may have passed its directory.
+            // From here on a new request needs a new task: this one may already be past the new directory.
             inner.cleaning.store(false, Ordering::SeqCst);
             inner.directories.empty_trash();
         });
@@ -111,7 +111,8 @@ impl Snapshots {
 }
 
 impl Inner {
-    /// `highest`: the highest number that a directory has.
+    /// Compares records and directories at the start of the daemon. `highest` is the highest number of a
+    /// directory.
     fn restore(&self, highest: SnapshotId) -> Result<()> {
         let records = self.store.records()?;
         if self.store.is_new() && highest > SnapshotId(0) {

@@ -1,8 +1,7 @@
 //! The tokens of the filter language.
 //!
-//! Fields and values follow different rules: behind an operator, everything printable up to a comma or
-//! white space is one value. Quoted texts are Go string literals; only a regular expression may also stand
-//! between slashes or bars.
+//! Fields and values follow different rules: after an operator, everything printable up to a comma or white space
+//! is one value. Quoted texts are Go string literals; a regular expression may also be quoted by slashes or bars.
 
 use std::sync::LazyLock;
 
@@ -103,7 +102,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The value behind an operator; `regex` allows slashes and bars as quotes.
+    /// The value after an operator; with `regex`, slashes and bars are quotes, too.
     pub(super) fn value(&mut self, regex: bool) -> Result<Vec<u8>> {
         self.skip_space();
         match self.peek() {
@@ -119,7 +118,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A Go string literal. It may denote bytes that are no UTF-8.
+    /// A Go string literal. Its escapes may stand for bytes that are not UTF-8.
     fn quoted(&mut self) -> Result<Vec<u8>> {
         let Some(quote) = self.peek() else { return self.error("expected a quote") };
         let mut value = Vec::new();
@@ -172,7 +171,7 @@ impl<'a> Scanner<'a> {
             .and_then(|digits| u32::from_str_radix(digits, radix).ok());
         match (kind, number) {
             ('u' | 'U', Some(number)) if number <= u32::from(char::MAX) => {
-                // A surrogate denotes the replacement character, as in Go.
+                // A surrogate becomes the replacement character, as in Go.
                 let c = char::from_u32(number).unwrap_or(char::REPLACEMENT_CHARACTER);
                 value.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
             }

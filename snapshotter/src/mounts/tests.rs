@@ -74,7 +74,7 @@ fn shape(kind: SnapshotKind, given: &str, kernel: Kernel, mapping: Option<&IdMap
     match mounts(&directories, kernel, SnapshotId(9), kind, &chain(given), mapping) {
         Ok(mounts) => {
             let [mount] = mounts.as_slice() else { panic!("{mounts:?}") };
-            format!("{} {} {}", mount.kind, mount.source, mount.options.join(" "))
+            format!("{} {} {}", mount.mount_type, mount.source, mount.options.join(" "))
                 .replace(&snapshots, "R")
         }
         Err(Error::FailedPrecondition(message)) => format!("refused: {message}"),

@@ -1,4 +1,4 @@
-//! What the daemon asks a reader process, and what it answers: one line of JSON each.
+//! What the daemon asks a reader process and what the process answers, each as one line of JSON.
 
 use layer_layout::{ChainId, LayerDigest};
 use serde::{Deserialize, Serialize};
@@ -14,37 +14,37 @@ pub enum Question {
         chain: ChainId,
         /// Digests that the layer's blob may have, most trustworthy first.
         layers: Vec<LayerDigest>,
-        /// What is below.
+        /// What is below the layer.
         parent: Parent,
     },
-    /// Is the repository there, and does it have all these directories (resolved, relative to its root)?
+    /// Is the repository there, and does it have all these directories?
     Check {
-        /// The directories; none to ask for the repository alone.
+        /// The directories, resolved and relative to the repository's root. May be empty.
         paths: Vec<String>,
     },
 }
 
-/// What is below a layer that is looked for. Decides whether a layer found by its digest can be trusted.
+/// What is below a wanted layer. Without it, a layer that was found by its digest cannot be checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Parent {
-    /// It is a base layer.
+    /// Nothing: it is a base layer.
     None,
     /// This chain.
     Chain(ChainId),
-    /// Something of unknown identity.
+    /// A snapshot whose ChainID is not known.
     Unknown,
 }
 
-/// The answer.
+/// The answer to a [`Question`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     /// The layer is there.
     Found(Found),
-    /// It is not, or not in a form that can be used.
+    /// The layer is not there, or cannot be used.
     Miss(Miss),
     /// All directories are there.
     Present,
-    /// One is not.
+    /// One of the directories is not there.
     Gone {
         /// Relative to the repository's root.
         path: String,
@@ -62,7 +62,7 @@ pub enum Miss {
     /// The repository does not have it.
     #[error("not there")]
     Absent,
-    /// The repository has no images at all, as an empty mount point.
+    /// There are no images at all, as in an empty mount point.
     #[error("no images in it; is it mounted?")]
     NoImages,
     /// A symbolic link leads out of the repository.
@@ -77,7 +77,7 @@ pub enum Miss {
         /// Relative to the repository's root.
         path: String,
     },
-    /// A symbolic link leads to a directory that cannot be a layer.
+    /// A symbolic link leads to the repository's root, or to a name that is not UTF-8.
     #[error("{path} leads to the unusable {target}")]
     Unusable {
         /// Relative to the repository's root.
@@ -85,7 +85,7 @@ pub enum Miss {
         /// Where it leads, as an absolute path.
         target: String,
     },
-    /// The layer was completed from the layers below it, which may be others than in this image.
+    /// The layer was completed from the layers below it, which may not be those of this image.
     #[error("{layer} is made for another chain")]
     Completed {
         /// The layer's digest.
@@ -101,13 +101,13 @@ pub enum Miss {
         /// What is wrong there.
         reason: String,
     },
-    /// Without the parent's ChainID nobody can tell whether the layer leads to the chain.
+    /// Without the parent's ChainID there is no telling whether the layer leads to the wanted chain.
     #[error("{layer} cannot be checked: the parent's ChainID is not known")]
     UnknownParent {
         /// The layer's digest.
         layer: LayerDigest,
     },
-    /// The layer on top of the parent is another chain than the wanted one.
+    /// The layer on top of the parent gives another chain than the wanted one.
     #[error("{layer} does not lead to this chain")]
     OtherChain {
         /// The layer's digest.
@@ -120,11 +120,11 @@ pub enum Miss {
 pub struct Found {
     /// The layer's directory, resolved, relative to the repository's root.
     pub layer: String,
-    /// The merged root file system of the chain, likewise.
+    /// The merged root file system of the chain, in the same form; none if the repository has none.
     pub rootfs: Option<String>,
-    /// The layer's root directory.
+    /// What matters of the layer's root directory.
     pub root: LayerRoot,
-    /// How it was found.
+    /// How the layer was found.
     pub by: FoundBy,
 }
 

@@ -1,7 +1,7 @@
 //! A process that looks into one repository on behalf of the daemon.
 //!
-//! The program starts itself with the hidden command [`COMMAND`]. Only these processes touch a repository, so
-//! only they can get stuck in one. Between questions they hold nothing open there, so that a repository can
+//! The daemon starts its own program with the hidden command [`COMMAND`]. Only these processes touch a repository,
+//! so only they can get stuck in one. Between questions they keep nothing open there, so that the repository can
 //! be unmounted.
 
 use std::fs::File;
@@ -19,14 +19,14 @@ use xattr::FileExt;
 
 use super::question::{Answer, Found, FoundBy, Miss, Parent, Question};
 
-/// The command line's word for a reader process.
+/// The subcommand that makes this program a reader process.
 pub const COMMAND: &str = "repository-reader";
 
-/// A `layers.json` has a few hundred bytes.
+/// No more than this is read of a `layers.json`, which has a few hundred bytes.
 const MAX_METADATA: u64 = 64 * 1024;
 
-/// openat2(2) gives up on a path with `..` (the links of chains have them) whenever anything is renamed or
-/// mounted anywhere on the system meanwhile. On a busy node that happens again and again.
+/// openat2(2) fails with EAGAIN on a path with `..` (the links of chains have them) if anything is renamed or
+/// mounted anywhere on the system at the same time. On a busy node that happens again and again.
 const MAX_ATTEMPTS: usize = 10_000;
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
@@ -34,7 +34,7 @@ const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::
 /// Answers the questions on standard input until it closes.
 ///
 /// # Errors
-/// If the daemon is gone or does not speak the language.
+/// If the daemon is gone, or a question cannot be understood.
 pub fn serve(root: &Path) -> io::Result<()> {
     let mut output = io::stdout().lock();
     for line in io::stdin().lock().lines() {
@@ -46,7 +46,7 @@ pub fn serve(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Why a question cannot be answered as the daemon would like it.
+/// Why a layer is not found, or a directory not confirmed.
 enum Failure {
     /// The layer, or a part of it, is not there or cannot be used.
     Miss(Miss),
@@ -61,7 +61,7 @@ impl From<Miss> for Failure {
 }
 
 impl Failure {
-    fn of_open(path: &str, error: Errno) -> Self {
+    fn of_opening(path: &str, error: Errno) -> Self {
         let path = path.to_owned();
         match error {
             Errno::NOENT | Errno::NOTDIR => Miss::Absent.into(),
@@ -89,14 +89,14 @@ pub fn answer(root: &Path, question: &Question) -> Answer {
     }
 }
 
-/// A repository's root, open.
+/// A repository for the time of one question.
 struct OpenRepository {
     root: OwnedFd,
-    /// Without symbolic links, to tell what a path inside is called.
+    /// The root's path without symbolic links. Resolved paths inside the repository begin with it.
     resolved: PathBuf,
 }
 
-/// The name of what is open, without symbolic links (proc_pid_fd(5)).
+/// The path of an open file, without symbolic links (proc_pid_fd(5)).
 fn resolved_path(file: impl AsFd) -> io::Result<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()))
 }
@@ -114,14 +114,14 @@ impl OpenRepository {
         for _ in 0..MAX_ATTEMPTS {
             match openat2(&self.root, path, flags, Mode::empty(), resolve) {
                 Err(Errno::AGAIN) => std::thread::yield_now(),
-                Err(error) => return Err(Failure::of_open(path, error)),
+                Err(error) => return Err(Failure::of_opening(path, error)),
                 Ok(file) => return Ok(file.into()),
             }
         }
-        Err(Failure::of_open(path, Errno::AGAIN))
+        Err(Failure::of_opening(path, Errno::AGAIN))
     }
 
-    /// Opens a directory, and tells its resolved path relative to the root.
+    /// Opens a directory and returns it with its resolved path, relative to the root.
     fn directory(&self, path: &RepositoryPath) -> Result<(File, String), Failure> {
         let directory = self.open_beneath(path.as_str(), DIRECTORY)?;
         let target =
@@ -167,16 +167,17 @@ impl OpenRepository {
         if let Some(miss) = unusable {
             return Err(miss.into());
         }
-        // An empty mount point is no repository.
+        // An empty mount point has neither.
         let published = [path::chains(), path::layers()]
             .iter()
             .any(|index| self.open_beneath(index.as_str(), DIRECTORY).is_ok());
-        Err(if published { Miss::Absent } else { Miss::NoImages }.into())
+        let miss = if published { Miss::Absent } else { Miss::NoImages };
+        Err(miss.into())
     }
 
-    /// A layer by its blob's digest. What a manifest says about a layer was checked by nobody, while the
-    /// chain is what containerd will believe to have: so the layer must be the one that leads from the
-    /// parent to the chain. And it must not depend on what it was first published upon.
+    /// Finds a layer by its blob's digest. Nobody has checked what a manifest says about a layer, but containerd
+    /// will rely on having the chain. So the layer must be the one that leads from the parent to the chain, and it
+    /// must not have been completed from the layers below it, which were perhaps others.
     fn by_digest(
         &self,
         digest: &LayerDigest,

@@ -1,4 +1,4 @@
-//! Making active snapshots and views, and telling how to mount them.
+//! Making active snapshots and views, and saying how to mount them.
 
 use layer_layout::label;
 use tracing::debug;
@@ -13,7 +13,7 @@ use crate::snapshot::{Layer, Record, SnapshotId, SnapshotKind};
 use crate::store::NewSnapshot;
 
 impl Inner {
-    /// That no local directory was lost: of a snapshot itself, and of the layers below.
+    /// Checks that no local directory is lost, neither that of the snapshot itself nor those of the layers below.
     fn check_directories(&self, own: Option<SnapshotId>, chain: &[Layer]) -> Result<()> {
         let own = own.map(|id| (id, false));
         let below = mounts::lowers(chain).into_iter().map(|l| (l.id, l.remote.is_some()));
@@ -31,8 +31,8 @@ impl Inner {
 }
 
 impl Snapshots {
-    /// Makes an active snapshot. If the labels say that it is to receive a layer which is there already, or
-    /// which a repository has, there is a committed snapshot of it afterwards instead.
+    /// Makes an active snapshot. But if the labels say which layer will be unpacked into it, and that layer is
+    /// there already or a repository has it, a committed snapshot of the layer is made instead.
     ///
     /// # Errors
     /// [`Error::AlreadyExists`] if the key is taken *or the layer is there*. [`Error::NotFound`] or
@@ -51,7 +51,7 @@ impl Snapshots {
     /// Makes a view.
     ///
     /// # Errors
-    /// As [`prepare`](Self::prepare), of which the layer part does not apply.
+    /// As for [`prepare`](Self::prepare), but [`Error::AlreadyExists`] always means that the key is taken.
     pub async fn view(&self, request: SnapshotRequest) -> Result<Vec<Mount>> {
         let (parent, chain) = self.layers_below(&request).await?;
         self.make(request, SnapshotKind::View, parent, chain).await
@@ -102,7 +102,8 @@ impl Snapshots {
         self.on_disk(move |inner| inner.store.get_for_child(&key, &parent)).await
     }
 
-    /// Repositories are asked only here and in `serve_remotely`.
+    /// Checks that the repositories have what is to be mounted. Besides `serve_remotely`, this is the only place
+    /// where repositories are asked.
     async fn check_lowers(&self, chain: &[Layer]) -> Result<()> {
         let lowers = mounts::lowers(chain);
         let remote = lowers.iter().filter_map(|lower| Some((lower.remote?, lower.merged)));
@@ -119,6 +120,7 @@ impl Snapshots {
         let mapping = IdMapping::from_labels(&request.labels)?;
         self.check_lowers(&chain).await?;
         self.on_disk(move |inner| {
+            // Without a parent the root directory belongs to root.
             let parent_root = chain.first().map(|layer| layer.root).unwrap_or_default();
             let (uid, gid) =
                 mapping.as_ref().map_or((parent_root.uid, parent_root.gid), IdMapping::root);
@@ -126,7 +128,7 @@ impl Snapshots {
             inner.check_directories(None, &chain)?;
             let pending = inner.directories.create(&content)?;
             let id = pending.id();
-            // Before the record, so that a failed call leaves nothing.
+            // Before the record is made, so that a failed call leaves nothing behind.
             let mounts = mounts::mounts(
                 &inner.directories,
                 Kernel::running(),
@@ -141,7 +143,7 @@ impl Snapshots {
                 parent: parent.map(|parent| parent.id),
                 kind,
                 labels: &request.labels,
-                committed: None,
+                remote: None,
             })?;
             pending.keep();
             debug!(key = request.key, %id, kind = kind.as_str(), lowers = chain.len(), "made");

@@ -1,4 +1,4 @@
-//! Questions to the store. None waits for a writer.
+//! Queries. None of them waits for a writer.
 
 use std::collections::HashSet;
 
@@ -144,8 +144,8 @@ impl Store {
         })
     }
 
-    /// What a snapshot that is to be made with this key needs to know: its parent's record (`None` for an
-    /// empty name) and all layers below, nearest first.
+    /// What is needed for making a snapshot with this key: its parent's record (`None` for an empty name) and all
+    /// layers below, nearest first.
     ///
     /// # Errors
     /// As for `Prepare`: the parent is missing or not committed, the key is taken.
@@ -197,7 +197,7 @@ impl Store {
         self.read(|db| {
             let mut infos = Vec::new();
             let (condition, value) = match filters.parent() {
-                // `parent` cannot be compared through the join: there is an index on its number only.
+                // Not compared by name through the join, because only the parent's number has an index.
                 Some("") => ("WHERE s.parent IS NULL", None),
                 Some(name) => {
                     ("WHERE s.parent = (SELECT id FROM snapshot WHERE name = ?)", Some(name))
@@ -241,7 +241,7 @@ impl Store {
         })
     }
 
-    /// The highest number that was ever given to a snapshot, or 0.
+    /// The highest number that a snapshot has ever had, or 0.
     ///
     /// # Errors
     /// Only of the store itself.
@@ -255,8 +255,8 @@ impl Store {
         })
     }
 
-    /// Directories with a smaller number were there before the store: their records may have been lost, so
-    /// they are never taken for leftovers.
+    /// Directories with a smaller number are older than the store. Their records may have been lost, so they are
+    /// never taken for leftovers.
     ///
     /// # Errors
     /// Only of the store itself.

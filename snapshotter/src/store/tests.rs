@@ -26,7 +26,7 @@ fn new<'a>(id: i64, name: &'a str, parent: i64, labels: &'a Labels) -> NewSnapsh
         parent,
         kind: SnapshotKind::Active,
         labels,
-        committed: None,
+        remote: None,
     }
 }
 
@@ -71,9 +71,11 @@ fn remote_layers() {
         Remote { repository: "r".to_owned(), layer: "l".to_owned(), rootfs: Some("m".to_owned()) };
     let root = LayerRoot { uid: 1, gid: 2, opaque: true };
     let given = labels(&[("ref", "x")]);
-    let committed = || Some(NewRemote { root, remote: &remote });
-    store.create(&NewSnapshot { committed: committed(), ..new(1, "base", 0, &given) }).unwrap();
-    store.create(&NewSnapshot { committed: committed(), ..new(2, "top", 1, &given) }).unwrap();
+    for (id, name) in [(1, "base"), (2, "top")] {
+        let kind = SnapshotKind::Committed;
+        let remote = Some(NewRemote { root, remote: &remote });
+        store.create(&NewSnapshot { kind, remote, ..new(id, name, id - 1, &given) }).unwrap();
+    }
     let record = store.get("top").unwrap();
     assert_eq!((record.info.kind, record.usage), (SnapshotKind::Committed, Some(Usage::default())));
     let (parent, chain) = store.get_for_child("new", "top").unwrap();
