@@ -18,6 +18,7 @@
 
 pub mod digest;
 mod error;
+mod grammar;
 pub mod label;
 pub mod layer_path;
 pub mod name;

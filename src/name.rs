@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::reference::{Reference, split_name};
+use crate::grammar::{Reference, split_name};
 use crate::{Error, Result};
 
 /// `<registry>[:port]/<repository>:<tag>` or `<registry>[:port]/<repository>:sha256:<hex>`.
