@@ -4,21 +4,42 @@ use crate::{Digest, Error, Result};
 
 const TAG_LENGTH: usize = 128;
 
-/// A tag, a digest, or both: what comes after the repository.
+/// What comes after the repository.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Reference {
-    pub(crate) tag: Option<String>,
-    pub(crate) digest: Option<Digest>,
+pub(crate) enum Reference {
+    Tag(String),
+    Digest(Digest),
+    Both { tag: String, digest: Digest },
 }
 
 impl Reference {
-    /// The tag, else the digest.
+    pub(crate) fn tag(&self) -> Option<&str> {
+        match self {
+            Self::Tag(tag) | Self::Both { tag, .. } => Some(tag),
+            Self::Digest(_) => None,
+        }
+    }
+
+    pub(crate) fn digest(&self) -> Option<&Digest> {
+        match self {
+            Self::Digest(digest) | Self::Both { digest, .. } => Some(digest),
+            Self::Tag(_) => None,
+        }
+    }
+
+    /// What a public name ends with: the tag, or the digest if there is no tag.
     pub(crate) fn public_part(&self) -> String {
-        match (&self.tag, &self.digest) {
-            (Some(tag), _) => tag.clone(),
-            (None, Some(digest)) => digest.to_string(),
-            // `split_name` lets no such reference through.
-            (None, None) => String::new(),
+        match self {
+            Self::Tag(tag) | Self::Both { tag, .. } => tag.clone(),
+            Self::Digest(digest) => digest.to_string(),
+        }
+    }
+
+    /// What a registry is asked for: the digest, or the tag if there is no digest.
+    pub(crate) fn fetched_part(&self) -> String {
+        match self {
+            Self::Digest(digest) | Self::Both { digest, .. } => digest.to_string(),
+            Self::Tag(tag) => tag.clone(),
         }
     }
 }
@@ -50,29 +71,28 @@ pub(crate) fn split_name(
             (path, Some(digest))
         }
     };
-    let (repository, tag) = match path.split_once(':') {
-        None => (path, None),
-        // A public name spells a digest behind a colon, `repository:sha256:<hex>`.
-        Some((repository, rest)) if digest.is_none() && rest.parse::<Digest>().is_ok() => {
-            let digest = rest.parse::<Digest>().ok();
-            check_repository(what, text, path_offset, repository)?;
-            return Ok((
-                registry.to_owned(),
-                repository.to_owned(),
-                Reference { tag: None, digest },
-            ));
-        }
-        Some((repository, tag)) => (repository, Some(tag)),
+    let (repository, tag, digest) = match (path.split_once(':'), digest) {
+        (None, digest) => (path, None, digest),
+        (Some((repository, rest)), None) => match rest.parse::<Digest>() {
+            // A public name has its digest after a colon, `repository:sha256:<hex>`.
+            Ok(digest) => (repository, None, Some(digest)),
+            Err(_) => (repository, Some(rest), None),
+        },
+        (Some((repository, tag)), digest) => (repository, Some(tag), digest),
     };
     check_repository(what, text, path_offset, repository)?;
     if let Some(tag) = tag {
         check_tag(what, text, path_offset + repository.len() + 1, tag, true)?;
     }
-    if tag.is_none() && digest.is_none() {
-        let reason = "expected `:tag` or `@sha256:…`; there is no default tag";
-        return Err(error(text.len(), reason.to_owned()));
-    }
-    let reference = Reference { tag: tag.map(str::to_owned), digest };
+    let reference = match (tag.map(str::to_owned), digest) {
+        (Some(tag), Some(digest)) => Reference::Both { tag, digest },
+        (Some(tag), None) => Reference::Tag(tag),
+        (None, Some(digest)) => Reference::Digest(digest),
+        (None, None) => {
+            let reason = "expected `:tag` or `@sha256:…`; there is no default tag";
+            return Err(error(text.len(), reason.to_owned()));
+        }
+    };
     Ok((registry.to_owned(), repository.to_owned(), reference))
 }
 
@@ -104,7 +124,7 @@ fn check_registry(what: &'static str, text: &str, offset: usize, registry: &str)
         }
         let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         if let Some((at, c)) = host.char_indices().find(|&(_, c)| !inner(c)) {
-            return error(at, &format!("character {c:?} cannot stand in a host name"));
+            return error(at, &format!("character {c:?} is not allowed in a host name"));
         }
         if let Some(at) = host.find("..") {
             return error(at, "empty part in the host name");
@@ -139,7 +159,7 @@ fn check_repository(what: &'static str, text: &str, offset: usize, repository: &
             let hint = if c.is_ascii_uppercase() { " (repositories are lower-case)" } else { "" };
             return error(
                 start + at,
-                format!("character {c:?} cannot stand in a repository{hint}"),
+                format!("character {c:?} is not allowed in a repository{hint}"),
             );
         }
         if !alphanumeric(first) || !alphanumeric(last) {
@@ -160,7 +180,7 @@ fn check_repository(what: &'static str, text: &str, offset: usize, repository: &
 }
 
 /// OCI distribution-spec: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`; with `wildcards`, `*` stands for any run of
-/// characters (DUCC wish lists).
+/// characters, as in DUCC's wish lists.
 pub(crate) fn check_tag(
     what: &'static str,
     text: &str,
@@ -181,7 +201,7 @@ pub(crate) fn check_tag(
             || (at > 0 && matches!(c, '.' | '-'))
             || (wildcards && c == '*');
         if !fits {
-            return error(at, format!("character {c:?} cannot stand here in a tag"));
+            return error(at, format!("character {c:?} is not allowed here in a tag"));
         }
     }
     Ok(())

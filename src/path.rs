@@ -59,13 +59,13 @@ impl RepositoryPath {
         self.0.rsplit_once('/').map(|(parent, _)| Self(parent.to_owned()))
     }
 
-    /// The target of a relative symlink at `self` that leads to `target`.
+    /// What a relative symlink at `self` has to say to lead to `target`.
     pub fn link_to(&self, target: &Self) -> String {
         "../".repeat(self.0.matches('/').count()) + &target.0
     }
 
-    /// The directory that appears and disappears as a whole with this path in it: that of a layer or a
-    /// chain. Any other path stands for itself.
+    /// The directory that appears and disappears as a whole and has this path in it: that of a layer or a chain.
+    /// For any other path, the path itself.
     pub fn unit(&self) -> Self {
         let mut parts = self.0.splitn(4, '/');
         match (parts.next(), parts.next(), parts.next(), parts.next()) {
@@ -93,10 +93,10 @@ impl fmt::Display for RepositoryPath {
     }
 }
 
-/// Directories above `path` that are worth a catalog of their own where trees are kept in catalogs (CernVM-FS),
-/// the outermost first: those that grow with the number of images. Then a new image changes a few catalogs with
-/// few names each, however many images there are. The trees themselves (`layerfs`, `rootfs`, `.flat/…`) are none
-/// of these.
+/// Directories above `path`, outermost first, that should have a catalog of their own where trees are kept in
+/// catalogs (CernVM-FS): those that grow with the number of images. Then a new image changes a few catalogs with
+/// few names each, however many images there are. The trees themselves (`layerfs`, `rootfs`, `.flat/…`) are not
+/// among these directories.
 pub fn catalog_roots(path: &RepositoryPath) -> impl Iterator<Item = RepositoryPath> + use<> {
     let depth = match path.0.split('/').next() {
         Some(LAYERS | CHAINS | FLAT | METADATA) => 2,
@@ -163,8 +163,8 @@ pub fn chain_layer(id: &ChainId) -> RepositoryPath {
     chain(id).below("layer")
 }
 
-/// `.chains/<hh>/<hex>/layerfs`: the top layer's content, only if it differs above this chain's parent
-/// from the one in `.layers` (see the module's head).
+/// `.chains/<hh>/<hex>/layerfs`: the content of the chain's top layer. Only there if the layer is completed in
+/// another way above this chain's parent than in `.layers` (see the module's head).
 pub fn chain_layerfs(id: &ChainId) -> RepositoryPath {
     chain(id).below(LAYERFS)
 }
@@ -179,18 +179,18 @@ pub fn flat(config: &ConfigDigest) -> RepositoryPath {
     sharded(FLAT, &config.hex())
 }
 
-/// A file in an image's metadata directory; the bytes are those of the source, unchanged.
+/// A file in an image's metadata directory. Its bytes are those of the source, unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImageMetadata {
     /// `manifest.json`: the manifest of the published platform.
     Manifest,
     /// `config.json`: the image configuration.
     Config,
-    /// `index.json`: the index or manifest list, if the name led to one.
+    /// `index.json`: the index or manifest list, if the image was found through one.
     Index,
 }
 
-/// `.metadata/<public name>`: what is known of the image behind a public name.
+/// `.metadata/<public name>`: the metadata of the image behind a public name.
 pub fn image_metadata_directory(name: &PublicName) -> RepositoryPath {
     RepositoryPath(format!("{METADATA}/{name}"))
 }
@@ -214,7 +214,7 @@ pub fn public_link(name: &PublicName) -> RepositoryPath {
     RepositoryPath(name.to_string())
 }
 
-/// `.ducc`: the publisher's own directory, there only while one runs or after one was killed.
+/// `.ducc`: the publisher's own directory. Only there while a publisher runs, or after one was killed.
 pub fn publisher() -> RepositoryPath {
     RepositoryPath(".ducc".to_owned())
 }
@@ -224,13 +224,12 @@ pub fn publisher_lock() -> RepositoryPath {
     publisher().below("lock")
 }
 
-/// `.ducc/staging`: what is being built. Nothing in it is published.
+/// `.ducc/staging`: what is being prepared. Nothing in it is published.
 pub fn publisher_staging() -> RepositoryPath {
     publisher().below("staging")
 }
 
-/// `.ducc/journal.json`: what a publisher had begun to move into place. Its moves are finished by the
-/// next one.
+/// `.ducc/journal.json`: what a publisher is moving into place. If it is killed, the next one finishes the moves.
 pub fn publisher_journal() -> RepositoryPath {
     publisher().below("journal.json")
 }

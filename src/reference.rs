@@ -1,11 +1,11 @@
 //! How an image is named on the command line and in a wish list.
 //!
 //! The grammar is DUCC's, `[scheme://]registry[:port]/repository[:tag][@digest]`, with no default registry,
-//! no `library/` and no `latest`, because the host name as written is the public path. Where DUCC accepts
-//! by accident (no tag and no digest, user info, queries, percent escapes, unknown schemes), this parser
-//! refuses. Repository and tag follow the OCI distribution-spec ("Pulling manifests"), digests the OCI
-//! image-spec. Local images are named as `containers-transports(5)` does: `oci:DIR[:TAG]`,
-//! `oci-archive:FILE`, `docker-archive:FILE`.
+//! no `library/` and no `latest`, because the public path begins with the host name as it was written. What DUCC
+//! accepts by accident (no tag and no digest, user info, queries, percent escapes, unknown schemes) is an error
+//! here. Repository and tag follow the OCI distribution-spec ("Pulling manifests"), digests the OCI image-spec.
+//! Local images are named as in `containers-transports(5)`: `oci:DIR[:TAG]`, `oci-archive:FILE`,
+//! `docker-archive:FILE`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -21,12 +21,11 @@ const WHAT: &str = "image reference";
 pub enum ImageReference {
     /// An image in a registry.
     Registry(RegistryReference),
-    /// `oci:DIR[:TAG]`: an OCI image layout in a directory. The tag is that of the annotation
-    /// `org.opencontainers.image.ref.name`.
+    /// `oci:DIR[:TAG]`: an OCI image layout in a directory.
     OciLayout {
         /// The directory that holds `oci-layout` and `index.json`.
         directory: PathBuf,
-        /// Which of several images.
+        /// Selects one of several images by its annotation `org.opencontainers.image.ref.name`.
         tag: Option<String>,
     },
     /// `oci-archive:FILE`: an OCI image layout in a tar.
@@ -41,12 +40,12 @@ pub enum ImageReference {
     },
 }
 
-/// The protocol towards a registry.
+/// The protocol that a registry is asked with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scheme {
-    /// Plain HTTP, only if `http://` was written.
+    /// Plain HTTP: the reference begins with `http://`.
     Http,
-    /// The default.
+    /// HTTPS, the default.
     Https,
 }
 
@@ -69,7 +68,7 @@ pub struct RegistryReference {
 }
 
 impl RegistryReference {
-    /// The protocol as written; HTTPS if none was.
+    /// The protocol; HTTPS if none was written.
     pub fn scheme(&self) -> Scheme {
         self.scheme
     }
@@ -86,30 +85,26 @@ impl RegistryReference {
 
     /// The tag, if one was written. It may hold `*`, see [`Self::is_wildcard`].
     pub fn tag(&self) -> Option<&str> {
-        self.reference.tag.as_deref()
+        self.reference.tag()
     }
 
     /// The digest of the manifest or index, if one was written.
     pub fn digest(&self) -> Option<&Digest> {
-        self.reference.digest.as_ref()
+        self.reference.digest()
     }
 
-    /// What a registry is asked for: the digest if there is one, else the tag.
+    /// What the registry is asked for: the digest, or the tag if there is no digest.
     pub fn fetch_reference(&self) -> String {
-        match (&self.reference.digest, &self.reference.tag) {
-            (Some(digest), _) => digest.to_string(),
-            (None, Some(tag)) => tag.clone(),
-            (None, None) => String::new(),
-        }
+        self.reference.fetched_part()
     }
 
-    /// Whether the tag is a pattern that stands for many tags.
+    /// Whether the tag is a pattern that matches many tags.
     pub fn is_wildcard(&self) -> bool {
-        self.reference.tag.as_ref().is_some_and(|tag| tag.contains('*'))
+        self.tag().is_some_and(|tag| tag.contains('*'))
     }
 
-    /// The name under which the image is published: with the tag, else with the digest. A wildcard, which
-    /// stands for many images, has none.
+    /// The name under which the image is published; it ends with the tag, or with the digest if there is no tag.
+    /// A wildcard, which matches many images, has none.
     pub fn public_name(&self) -> Option<PublicName> {
         (!self.is_wildcard())
             .then(|| PublicName::new(&self.registry, &self.repository, &self.reference))
@@ -117,13 +112,13 @@ impl RegistryReference {
 }
 
 impl fmt::Display for RegistryReference {
-    /// DUCC's "whole name": `scheme://registry/repository[:tag][@digest]`.
+    /// What DUCC calls the whole name: `scheme://registry/repository[:tag][@digest]`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}/{}", self.scheme, self.registry, self.repository)?;
-        if let Some(tag) = &self.reference.tag {
+        if let Some(tag) = self.tag() {
             write!(f, ":{tag}")?;
         }
-        if let Some(digest) = &self.reference.digest {
+        if let Some(digest) = self.digest() {
             write!(f, "@{digest}")?;
         }
         Ok(())
