@@ -1,4 +1,4 @@
-//! Content digests and the identities made of them.
+//! Content digests, and the identities that are digests.
 //!
 //! Rules: OCI image-spec, `descriptor.md` ("Digests") for the text form and `config.md` ("Layer DiffID",
 //! "Layer ChainID") for the two layer identities. Only SHA-256 is accepted: it is what every registry
@@ -110,7 +110,9 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// Declares a digest that names one kind of thing, so that it cannot stand where another kind is due.
+/// Declares a digest that identifies one kind of thing, so that it cannot be used for another kind by mistake.
+///
+/// Text form (`Display`, `FromStr`, serde): that of [`Digest`], with `sha256:`.
 macro_rules! identity {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {
         $(#[$doc])*

@@ -1,4 +1,4 @@
-//! Snapshot labels and layer annotations: how a snapshotter learns which layer is meant.
+//! Snapshot labels and layer annotations, from which a snapshotter learns which layer is wanted.
 //!
 //! containerd passes a snapshotter the labels of the client and every annotation of the layer's descriptor
 //! whose key begins with `containerd.io/snapshot/`, so **all values are untrusted**: an image's author can
@@ -9,17 +9,17 @@ use std::collections::HashMap;
 
 use crate::{ChainId, Digest, LayerDigest};
 
-/// The ChainID of the stack that a `Prepare` is to unpack; makes the snapshot a remote one.
+/// The ChainID of the stack whose top layer will be unpacked into the snapshot. A `Prepare` with this label asks a
+/// remote snapshotter for the layer.
 pub const TARGET: &str = "containerd.io/snapshot.ref";
 
-/// Prefix of the labels and annotations that containerd hands on to a snapshotter.
+/// Prefix of the labels and annotations that containerd passes on to a snapshotter.
 pub const INHERITED_PREFIX: &str = "containerd.io/snapshot/";
 
-/// Annotation of a thin image's layer: the digest (`sha256:<hex>`) of the layer that the placeholder
-/// stands for.
+/// Annotation of a thin image's layer: the digest (`sha256:<hex>`) of the real layer.
 pub const THIN_LAYER_DIGEST: &str = "containerd.io/snapshot/cvmfs.layer-digest";
 
-/// Annotation of a thin image's layer: the fully qualified name of the repository that holds it.
+/// Annotation of a thin image's layer: the fully qualified name of the repository that has the real layer.
 pub const THIN_REPOSITORY: &str = "containerd.io/snapshot/cvmfs.repository";
 
 /// Set by CRI, nerdctl, Docker and the transfer service: digest of the layer blob.
@@ -28,7 +28,7 @@ pub const CRI_LAYER_DIGEST: &str = "containerd.io/snapshot/cri.layer-digest";
 /// Set together with [`CRI_LAYER_DIGEST`]: the image as its user named it. For logs only.
 const CRI_IMAGE_REF: &str = "containerd.io/snapshot/cri.image-ref";
 
-/// Set by stargz's `ctr-remote` and by BuildKit (there with a suffix `.<id>`): digest of the layer blob.
+/// Set by stargz's `ctr-remote`, and by BuildKit with a suffix `.<id>`: digest of the layer blob.
 pub const STARGZ_LAYER_DIGEST: &str = "containerd.io/snapshot/remote/stargz.digest";
 
 /// Maps user ids of a container's user namespace, `container:host:length`.
@@ -37,14 +37,14 @@ pub const UID_MAPPING: &str = "containerd.io/snapshot/uidmapping";
 /// Maps group ids of a container's user namespace, `container:host:length`.
 pub const GID_MAPPING: &str = "containerd.io/snapshot/gidmapping";
 
-/// What the labels of a `Prepare` say about the layer that is wanted. Values that do not parse count as
-/// absent: a hostile or foreign label must not fail a pull.
+/// What the labels of a `Prepare` say about the wanted layer. Values that do not parse are ignored, because a
+/// hostile or foreign label must not make a pull fail.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WantedLayer {
     /// The ChainID of the stack, from [`TARGET`].
     pub chain: Option<ChainId>,
-    /// Digests of the layer blob, most trustworthy first, without repetition. A thin image's annotation
-    /// comes first: with it, the blob that the client knows is the placeholder.
+    /// Digests of the layer blob, most trustworthy first, without repetition. A thin image's annotation comes
+    /// first: in such an image, all other labels name the placeholder.
     pub layers: Vec<LayerDigest>,
     /// The repository that a thin image names.
     pub repository: Option<String>,
@@ -91,7 +91,7 @@ pub fn thin_annotations(layer: &LayerDigest, repository: &str) -> [(&'static str
 /// do not know `subject`.
 const THIN_ORIGIN: &str = "org.cernvm.cvmfs.thin.origin";
 
-/// Annotation of a thin manifest: the full image's manifest as a digest.
+/// The annotation of a thin manifest that names the full image's manifest.
 pub fn thin_origin(manifest: &Digest) -> (&'static str, String) {
     (THIN_ORIGIN, manifest.to_string())
 }

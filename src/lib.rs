@@ -1,7 +1,7 @@
 //! The contract between the converter (`ducc`) and the snapshotter (`cvmfs-snapshotter`).
 //!
-//! The two programs never talk to each other. What they share is the layout of a repository, the labels
-//! that containerd hands to a snapshotter, and the thin image. All of it is spelled here and nowhere else:
+//! The two programs never talk to each other. What they share is the layout of a repository, the JSON files in it,
+//! the labels that containerd passes to a snapshotter, and the thin image. All of it is defined here and nowhere else:
 //!
 //! | module | what it fixes |
 //! |---|---|
@@ -10,22 +10,28 @@
 //! | [`platform`] | operating system, architecture and variant |
 //! | [`name`] | the public name of an image inside a repository |
 //! | [`path`] | every path of a repository |
+//! | [`record`] | the JSON records of a repository |
 //! | [`label`] | snapshot labels and layer annotations |
+//! | [`layer_path`] | paths inside a layer |
 //! | [`overlay`] | how a whiteout and an opaque directory are stored |
 //! | [`thin`] | `thin.json`, placeholder layers and the thin manifest |
 
 pub mod digest;
 mod error;
+mod grammar;
 pub mod label;
+pub mod layer_path;
 pub mod name;
 pub mod overlay;
 pub mod path;
 pub mod platform;
+pub mod record;
 pub mod reference;
 pub mod thin;
 
 pub use digest::{ChainId, ConfigDigest, DiffId, Digest, LayerDigest};
 pub use error::{Error, Result};
+pub use layer_path::LayerPath;
 pub use name::PublicName;
 pub use path::RepositoryPath;
 pub use platform::Platform;

@@ -1,17 +1,17 @@
 //! The public name of an image inside a repository: the path that people type.
 //!
 //! Rule: DUCC's public path, `<registry>/<repository>:<tag>`, or `…:<digest>` for an image that was asked
-//! for by digest only. The host name stands as it was written.
+//! for by digest only. The host name is as it was written.
 
 use std::fmt;
 use std::str::FromStr;
 
-use crate::reference::{Reference, split_name};
+use crate::grammar::{Reference, split_name};
 use crate::{Error, Result};
 
 /// `<registry>[:port]/<repository>:<tag>` or `<registry>[:port]/<repository>:sha256:<hex>`.
 ///
-/// Always a clean relative path of two or more components, none of which begins with a dot.
+/// It is always a clean relative path of two or more components, none of which begins with a dot.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PublicName {
     registry: String,
@@ -28,12 +28,12 @@ impl PublicName {
         }
     }
 
-    /// The name for an image that no registry served (an OCI layout, an archive), below the host name
-    /// `localhost`, as Podman does for images without a registry. `stem` is turned into a valid repository
-    /// by lower-casing it and replacing what the grammar forbids.
+    /// The name for an image that did not come from a registry but from an OCI layout or an archive. Its host name
+    /// is `localhost`, as Podman has it for images without a registry. `stem` is turned into a valid repository by
+    /// converting it to lower case and replacing what the grammar forbids.
     ///
     /// # Errors
-    /// If nothing of `stem` can stand in a name, or `tag` is not a tag.
+    /// If `stem` has no letter or digit, or `tag` is not a tag.
     pub fn local(stem: &str, tag: &str) -> Result<Self> {
         let mut repository = String::new();
         for c in stem.to_lowercase().chars() {

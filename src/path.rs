@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! .layers/<hh>/<layer digest>/layerfs/                  one layer, unpacked in overlayfs form
-//! .layers/<hh>/<layer digest>/.metadata/origin.json     who brought it (DUCC)
+//! .layers/<hh>/<layer digest>/.metadata/origin.json     the images that use it (DUCC)
 //! .layers/<hh>/<layer digest>/.metadata/layers.json     its DiffID and size (DUCC)
 //! .layers/<hh>/<layer digest>/.metadata/parent.json     see below
 //! .chains/<hh>/<ChainID>/layer                          relative symlink to the top layer's layerfs
@@ -10,18 +10,26 @@
 //! .chains/<hh>/<ChainID>/rootfs/                        the chain's merged root file system
 //! .flat/<hh>/<config digest>/                           the same with the Singularity files
 //! .metadata/<public name>/{manifest,config,index}.json  raw bytes, as the source had them
+//! .metadata/remove-schedule.json                        images to be removed (DUCC)
 //! <public name>                                         relative symlink to .flat/…
 //! .ducc/                                                lock and staging area of a running publisher
 //! ```
 //!
 //! `<hh>` is the first two hex digits of what follows; digests are lower-case hex without `sha256:`.
+//! [`crate::record`] has the types of the JSON files.
 //!
 //! **Layers that need their parents.** A layer tar can hold a hard link to a file of a lower layer, or
-//! entries below a directory that it does not describe itself. What such names are is known only above a
-//! certain chain. The first publication settles it for `.layers/…/layerfs` and says so in `parent.json`;
-//! above another chain, with another outcome, the layer gets a `layerfs` of its own in `.chains/…`, and
-//! `layer` points there. So a look-up by ChainID is always right, and one by layer digest is right if
-//! there is no `parent.json`.
+//! entries below a directory that it does not describe itself. What such names mean is known only when the
+//! layers below are known. The first publication completes `.layers/…/layerfs` from those and writes
+//! `parent.json`, which holds
+//! - `parent`: the ChainID of the layers below;
+//! - `openEnds`: the directories and links that the layer itself leaves open;
+//! - `completion`: a fingerprint of what they were completed with.
+//!
+//! Above another chain, the publisher works out from `openEnds` what the layer would be completed with there.
+//! If the fingerprint is that of `completion`, the layer is shared; if not, it gets a `layerfs` of its own in
+//! `.chains/…`, and `layer` points there. So a look-up by ChainID is always right, and one by layer digest is
+//! right if there is no `parent.json`.
 
 use std::fmt;
 use std::path::Path;
@@ -51,13 +59,13 @@ impl RepositoryPath {
         self.0.rsplit_once('/').map(|(parent, _)| Self(parent.to_owned()))
     }
 
-    /// The target of a relative symlink at `self` that leads to `target`.
+    /// What a relative symlink at `self` has to say to lead to `target`.
     pub fn link_to(&self, target: &Self) -> String {
         "../".repeat(self.0.matches('/').count()) + &target.0
     }
 
-    /// The directory that appears and disappears as a whole with this path in it: that of a layer or a
-    /// chain. Any other path stands for itself.
+    /// The directory that appears and disappears as a whole and has this path in it: that of a layer or a chain.
+    /// For any other path, the path itself.
     pub fn unit(&self) -> Self {
         let mut parts = self.0.splitn(4, '/');
         match (parts.next(), parts.next(), parts.next(), parts.next()) {
@@ -85,10 +93,10 @@ impl fmt::Display for RepositoryPath {
     }
 }
 
-/// Directories above `path` that are worth a catalog of their own where trees are kept in catalogs (CernVM-FS),
-/// the outermost first: those that grow with the number of images. Then a new image changes a few catalogs with
-/// few names each, however many images there are. The trees themselves (`layerfs`, `rootfs`, `.flat/…`) are none
-/// of these.
+/// Directories above `path`, outermost first, that should have a catalog of their own where trees are kept in
+/// catalogs (CernVM-FS): those that grow with the number of images. Then a new image changes a few catalogs with
+/// few names each, however many images there are. The trees themselves (`layerfs`, `rootfs`, `.flat/…`) are not
+/// among these directories.
 pub fn catalog_roots(path: &RepositoryPath) -> impl Iterator<Item = RepositoryPath> + use<> {
     let depth = match path.0.split('/').next() {
         Some(LAYERS | CHAINS | FLAT | METADATA) => 2,
@@ -104,6 +112,11 @@ fn sharded(root: &str, hex: &str) -> RepositoryPath {
     RepositoryPath(format!("{root}/{}/{hex}", &hex[..2]))
 }
 
+/// `.layers`: all layers.
+pub fn layers() -> RepositoryPath {
+    RepositoryPath(LAYERS.to_owned())
+}
+
 /// `.layers/<hh>/<hex>`: everything of one layer. It appears and disappears as a whole.
 pub fn layer(layer: &LayerDigest) -> RepositoryPath {
     sharded(LAYERS, &layer.hex())
@@ -117,12 +130,12 @@ pub fn layerfs(digest: &LayerDigest) -> RepositoryPath {
 /// A file in a layer's `.metadata` directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LayerMetadata {
-    /// `origin.json`: `{"origin":["sha256:<config digest>",…]}`.
+    /// `origin.json`: an [`OriginRecord`](crate::record::OriginRecord).
     Origin,
-    /// `layers.json`: DUCC's array of one object with the layer's DiffID and size.
+    /// `layers.json`: a [`LayerRecord`](crate::record::LayerRecord).
     Layers,
-    /// `parent.json`: present if `layerfs` was completed from a parent chain, which it names:
-    /// `{"parent":"<ChainID>"}`. Without it the layer stands for itself.
+    /// `parent.json`: a [`ParentRecord`](crate::record::ParentRecord), present if `layerfs` was completed
+    /// from the layers below. Without it the layer stands for itself.
     Parent,
 }
 
@@ -135,6 +148,11 @@ pub fn layer_metadata(digest: &LayerDigest, file: LayerMetadata) -> RepositoryPa
     })
 }
 
+/// `.chains`: all chains.
+pub fn chains() -> RepositoryPath {
+    RepositoryPath(CHAINS.to_owned())
+}
+
 /// `.chains/<hh>/<hex>`: everything of one chain.
 pub fn chain(chain: &ChainId) -> RepositoryPath {
     sharded(CHAINS, &chain.hex())
@@ -145,8 +163,8 @@ pub fn chain_layer(id: &ChainId) -> RepositoryPath {
     chain(id).below("layer")
 }
 
-/// `.chains/<hh>/<hex>/layerfs`: the top layer's content, only if it differs above this chain's parent
-/// from the one in `.layers` (see the module's head).
+/// `.chains/<hh>/<hex>/layerfs`: the content of the chain's top layer. Only there if the layer is completed in
+/// another way above this chain's parent than in `.layers` (see the module's head).
 pub fn chain_layerfs(id: &ChainId) -> RepositoryPath {
     chain(id).below(LAYERFS)
 }
@@ -161,18 +179,18 @@ pub fn flat(config: &ConfigDigest) -> RepositoryPath {
     sharded(FLAT, &config.hex())
 }
 
-/// A file in an image's metadata directory; the bytes are those of the source, unchanged.
+/// A file in an image's metadata directory. Its bytes are those of the source, unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImageMetadata {
     /// `manifest.json`: the manifest of the published platform.
     Manifest,
     /// `config.json`: the image configuration.
     Config,
-    /// `index.json`: the index or manifest list, if the name led to one.
+    /// `index.json`: the index or manifest list, if the image was found through one.
     Index,
 }
 
-/// `.metadata/<public name>`: what is known of the image behind a public name.
+/// `.metadata/<public name>`: the metadata of the image behind a public name.
 pub fn image_metadata_directory(name: &PublicName) -> RepositoryPath {
     RepositoryPath(format!("{METADATA}/{name}"))
 }
@@ -186,12 +204,17 @@ pub fn image_metadata(name: &PublicName, file: ImageMetadata) -> RepositoryPath 
     })
 }
 
+/// `.metadata/remove-schedule.json`: a [`RemoveSchedule`](crate::record::RemoveSchedule).
+pub fn remove_schedule() -> RepositoryPath {
+    RepositoryPath(format!("{METADATA}/remove-schedule.json"))
+}
+
 /// `<public name>`: the symlink that people type.
 pub fn public_link(name: &PublicName) -> RepositoryPath {
     RepositoryPath(name.to_string())
 }
 
-/// `.ducc`: the publisher's own directory, there only while one runs or after one was killed.
+/// `.ducc`: the publisher's own directory. Only there while a publisher runs, or after one was killed.
 pub fn publisher() -> RepositoryPath {
     RepositoryPath(".ducc".to_owned())
 }
@@ -201,13 +224,12 @@ pub fn publisher_lock() -> RepositoryPath {
     publisher().below("lock")
 }
 
-/// `.ducc/staging`: what is being built. Nothing in it is published.
+/// `.ducc/staging`: what is being prepared. Nothing in it is published.
 pub fn publisher_staging() -> RepositoryPath {
     publisher().below("staging")
 }
 
-/// `.ducc/journal.json`: what a publisher had begun to move into place. Its moves are finished by the
-/// next one.
+/// `.ducc/journal.json`: what a publisher is moving into place. If it is killed, the next one finishes the moves.
 pub fn publisher_journal() -> RepositoryPath {
     publisher().below("journal.json")
 }
@@ -236,6 +258,7 @@ mod tests {
                 image_metadata(&name, ImageMetadata::Manifest),
                 ".metadata/r.io:5000/a/b:1/manifest.json".to_owned(),
             ),
+            (remove_schedule(), ".metadata/remove-schedule.json".to_owned()),
             (public_link(&name), "r.io:5000/a/b:1".to_owned()),
         ] {
             assert_eq!(path.as_str(), expected);
@@ -271,6 +294,7 @@ mod tests {
             (chain_rootfs(&c), &[".chains", ".chains/e3"]),
             (flat(&i), &[".flat", ".flat/e3"]),
             (image_metadata(&name, ImageMetadata::Manifest), &[".metadata", ".metadata/r.io:5000"]),
+            (remove_schedule(), &[".metadata"]),
             (public_link(&name), &["r.io:5000"]),
         ] {
             let roots: Vec<_> = catalog_roots(&path).map(|root| root.to_string()).collect();

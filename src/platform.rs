@@ -7,8 +7,8 @@ use crate::{Error, Result};
 
 /// An operating system, an architecture (Go's names: `amd64`, `arm64`, …) and a variant of it (`v7`, `v8`).
 ///
-/// Text form: `os/architecture[/variant]`, or an architecture alone, which means Linux. What `uname -m`
-/// calls `x86_64` and `aarch64` is accepted as `amd64` and `arm64`.
+/// Text form: `os/architecture[/variant]`, or an architecture alone, which means Linux. The names of `uname -m`,
+/// `x86_64` and `aarch64`, are accepted for `amd64` and `arm64`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Platform {
     os: String,
@@ -53,16 +53,17 @@ impl Platform {
         self.variant.as_deref()
     }
 
-    /// Whether an image for `offered` is what somebody who asks for `self` wants: the same system and
-    /// architecture, and, if `self` names a variant, that one. A missing variant stands for the base one of
-    /// its architecture (`v8` of arm64, `v7` of arm, `v1` of amd64), as in containerd's `platforms` package.
+    /// Whether an image for `offered` may be used where one for `self` is wanted: it has the same system and
+    /// architecture and, if `self` names a variant, the same variant. A missing variant means the base variant of
+    /// the architecture (`v8` of arm64, `v7` of arm, `v1` of amd64), as in containerd's `platforms` package.
     pub fn accepts(&self, offered: &Self) -> bool {
         self.os == offered.os
             && self.architecture == offered.architecture
             && (self.variant.is_none() || self.base_variant() == offered.base_variant())
     }
 
-    /// Orders offers that [`Self::accepts`] all: `true` for the base variant, which runs everywhere.
+    /// Whether this is the base variant of its architecture. Of several images that [`Self::accepts`] allows, one
+    /// for the base variant is to be preferred, because it runs everywhere.
     pub fn is_base_variant(&self) -> bool {
         Self { variant: None, ..self.clone() }.base_variant() == self.base_variant()
     }

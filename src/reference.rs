@@ -1,32 +1,31 @@
 //! How an image is named on the command line and in a wish list.
 //!
 //! The grammar is DUCC's, `[scheme://]registry[:port]/repository[:tag][@digest]`, with no default registry,
-//! no `library/` and no `latest`, because the host name as written is the public path. Where DUCC accepts
-//! by accident (no tag and no digest, user info, queries, percent escapes, unknown schemes), this parser
-//! refuses. Repository and tag follow the OCI distribution-spec ("Pulling manifests"), digests the OCI
-//! image-spec. Local images are named as `containers-transports(5)` does: `oci:DIR[:TAG]`,
-//! `oci-archive:FILE`, `docker-archive:FILE`.
+//! no `library/` and no `latest`, because the public path begins with the host name as it was written. What DUCC
+//! accepts by accident (no tag and no digest, user info, queries, percent escapes, unknown schemes) is an error
+//! here. Repository and tag follow the OCI distribution-spec ("Pulling manifests"), digests the OCI image-spec.
+//! Local images are named as in `containers-transports(5)`: `oci:DIR[:TAG]`, `oci-archive:FILE`,
+//! `docker-archive:FILE`.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::grammar::{Reference, check_tag, split_name};
 use crate::{Digest, Error, PublicName, Result};
 
 const WHAT: &str = "image reference";
-const TAG_LENGTH: usize = 128;
 
 /// Where an image comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ImageReference {
     /// An image in a registry.
     Registry(RegistryReference),
-    /// `oci:DIR[:TAG]`: an OCI image layout in a directory. The tag is that of the annotation
-    /// `org.opencontainers.image.ref.name`.
+    /// `oci:DIR[:TAG]`: an OCI image layout in a directory.
     OciLayout {
         /// The directory that holds `oci-layout` and `index.json`.
         directory: PathBuf,
-        /// Which of several images.
+        /// Selects one of several images by its annotation `org.opencontainers.image.ref.name`.
         tag: Option<String>,
     },
     /// `oci-archive:FILE`: an OCI image layout in a tar.
@@ -41,12 +40,12 @@ pub enum ImageReference {
     },
 }
 
-/// The protocol towards a registry.
+/// The protocol that a registry is asked with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scheme {
-    /// Plain HTTP, only if `http://` was written.
+    /// Plain HTTP: the reference begins with `http://`.
     Http,
-    /// The default.
+    /// HTTPS, the default.
     Https,
 }
 
@@ -56,25 +55,6 @@ impl fmt::Display for Scheme {
             Self::Http => "http",
             Self::Https => "https",
         })
-    }
-}
-
-/// A tag, a digest, or both: what comes after the repository.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Reference {
-    tag: Option<String>,
-    digest: Option<Digest>,
-}
-
-impl Reference {
-    /// The tag, else the digest.
-    pub(crate) fn public_part(&self) -> String {
-        match (&self.tag, &self.digest) {
-            (Some(tag), _) => tag.clone(),
-            (None, Some(digest)) => digest.to_string(),
-            // `split_name` lets no such reference through.
-            (None, None) => String::new(),
-        }
     }
 }
 
@@ -88,7 +68,7 @@ pub struct RegistryReference {
 }
 
 impl RegistryReference {
-    /// The protocol as written; HTTPS if none was.
+    /// The protocol; HTTPS if none was written.
     pub fn scheme(&self) -> Scheme {
         self.scheme
     }
@@ -105,30 +85,26 @@ impl RegistryReference {
 
     /// The tag, if one was written. It may hold `*`, see [`Self::is_wildcard`].
     pub fn tag(&self) -> Option<&str> {
-        self.reference.tag.as_deref()
+        self.reference.tag()
     }
 
     /// The digest of the manifest or index, if one was written.
     pub fn digest(&self) -> Option<&Digest> {
-        self.reference.digest.as_ref()
+        self.reference.digest()
     }
 
-    /// What a registry is asked for: the digest if there is one, else the tag.
+    /// What the registry is asked for: the digest, or the tag if there is no digest.
     pub fn fetch_reference(&self) -> String {
-        match (&self.reference.digest, &self.reference.tag) {
-            (Some(digest), _) => digest.to_string(),
-            (None, Some(tag)) => tag.clone(),
-            (None, None) => String::new(),
-        }
+        self.reference.fetched_part()
     }
 
-    /// Whether the tag is a pattern that stands for many tags.
+    /// Whether the tag is a pattern that matches many tags.
     pub fn is_wildcard(&self) -> bool {
-        self.reference.tag.as_ref().is_some_and(|tag| tag.contains('*'))
+        self.tag().is_some_and(|tag| tag.contains('*'))
     }
 
-    /// The name under which the image is published: with the tag, else with the digest. A wildcard, which
-    /// stands for many images, has none.
+    /// The name under which the image is published; it ends with the tag, or with the digest if there is no tag.
+    /// A wildcard, which matches many images, has none.
     pub fn public_name(&self) -> Option<PublicName> {
         (!self.is_wildcard())
             .then(|| PublicName::new(&self.registry, &self.repository, &self.reference))
@@ -136,13 +112,13 @@ impl RegistryReference {
 }
 
 impl fmt::Display for RegistryReference {
-    /// DUCC's "whole name": `scheme://registry/repository[:tag][@digest]`.
+    /// What DUCC calls the whole name: `scheme://registry/repository[:tag][@digest]`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}/{}", self.scheme, self.registry, self.repository)?;
-        if let Some(tag) = &self.reference.tag {
+        if let Some(tag) = self.tag() {
             write!(f, ":{tag}")?;
         }
-        if let Some(digest) = &self.reference.digest {
+        if let Some(digest) = self.digest() {
             write!(f, "@{digest}")?;
         }
         Ok(())
@@ -209,170 +185,6 @@ impl FromStr for RegistryReference {
         let (registry, repository, reference) = split_name(WHAT, text, offset)?;
         Ok(Self { scheme, registry, repository, reference })
     }
-}
-
-/// Splits and checks `registry[:port]/repository[:tag][@digest]`, which begins at `offset` in `text`.
-pub(crate) fn split_name(
-    what: &'static str,
-    text: &str,
-    offset: usize,
-) -> Result<(String, String, Reference)> {
-    let error = |at: usize, reason: String| Error::syntax(what, text, at, reason);
-    let name = &text[offset..];
-    let Some((registry, path)) = name.split_once('/') else {
-        let reason = "expected registry/repository:tag; there is no default registry \
-                      (for Docker Hub write registry.hub.docker.com/library/NAME:TAG)";
-        return Err(error(offset, reason.to_owned()));
-    };
-    check_registry(what, text, offset, registry)?;
-
-    let path_offset = offset + registry.len() + 1;
-    let (path, digest) = match path.split_once('@') {
-        None => (path, None),
-        Some((path, digest)) => {
-            let at = path_offset + path.len() + 1;
-            let digest = digest.parse::<Digest>().map_err(|cause| match cause {
-                Error::Syntax { position, reason, .. } => error(at + position, reason),
-                other => other,
-            })?;
-            (path, Some(digest))
-        }
-    };
-    let (repository, tag) = match path.split_once(':') {
-        None => (path, None),
-        // A public name spells a digest behind a colon, `repository:sha256:<hex>`.
-        Some((repository, rest)) if digest.is_none() && rest.parse::<Digest>().is_ok() => {
-            let digest = rest.parse::<Digest>().ok();
-            check_repository(what, text, path_offset, repository)?;
-            return Ok((
-                registry.to_owned(),
-                repository.to_owned(),
-                Reference { tag: None, digest },
-            ));
-        }
-        Some((repository, tag)) => (repository, Some(tag)),
-    };
-    check_repository(what, text, path_offset, repository)?;
-    if let Some(tag) = tag {
-        check_tag(what, text, path_offset + repository.len() + 1, tag, true)?;
-    }
-    if tag.is_none() && digest.is_none() {
-        let reason = "expected `:tag` or `@sha256:…`; there is no default tag";
-        return Err(error(text.len(), reason.to_owned()));
-    }
-    let reference = Reference { tag: tag.map(str::to_owned), digest };
-    Ok((registry.to_owned(), repository.to_owned(), reference))
-}
-
-/// A host name or an address (IPv6 in brackets), and perhaps a port.
-fn check_registry(what: &'static str, text: &str, offset: usize, registry: &str) -> Result<()> {
-    let error = |at: usize, reason: &str| Err(Error::syntax(what, text, offset + at, reason));
-    let (host, port) = match registry.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, rest)) => {
-            if address.parse::<std::net::Ipv6Addr>().is_err() {
-                return error(1, "expected an IPv6 address in the brackets");
-            }
-            let port = match rest.strip_prefix(':') {
-                None if rest.is_empty() => None,
-                None => return error(address.len() + 2, "expected `:port` or `/`"),
-                Some(port) => Some((address.len() + 3, port)),
-            };
-            (None, port)
-        }
-        None => match registry.split_once(':') {
-            Some((host, port)) => (Some(host), Some((host.len() + 1, port))),
-            None => (Some(registry), None),
-        },
-    };
-    if let Some(host) = host {
-        let edge = |c: char| c.is_ascii_alphanumeric();
-        if !host.starts_with(edge) || !host.ends_with(edge) {
-            let at = if host.starts_with(edge) { host.len() - 1 } else { 0 };
-            return error(at, "expected a host name that begins and ends with a letter or digit");
-        }
-        let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-        if let Some((at, c)) = host.char_indices().find(|&(_, c)| !inner(c)) {
-            return error(at, &format!("character {c:?} cannot stand in a host name"));
-        }
-        if let Some(at) = host.find("..") {
-            return error(at, "empty part in the host name");
-        }
-    }
-    match port {
-        Some((at, port))
-            if !port.bytes().all(|b| b.is_ascii_digit()) || port.parse::<u16>().is_err() =>
-        {
-            let reason = "expected a port number; a reference needs its registry in front \
-                          (for Docker Hub registry.hub.docker.com/library/NAME:TAG)";
-            error(at, reason)
-        }
-        _ => Ok(()),
-    }
-}
-
-/// OCI distribution-spec: `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*`.
-fn check_repository(what: &'static str, text: &str, offset: usize, repository: &str) -> Result<()> {
-    let error = |at: usize, reason: String| Err(Error::syntax(what, text, offset + at, reason));
-    let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    let mut start = 0;
-    for component in repository.split('/') {
-        let bytes = component.as_bytes();
-        let (Some(&first), Some(&last)) = (bytes.first(), bytes.last()) else {
-            return error(start, "empty component in the repository".to_owned());
-        };
-        if let Some((at, c)) = component
-            .char_indices()
-            .find(|&(_, c)| !(c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c)))
-        {
-            let hint = if c.is_ascii_uppercase() { " (repositories are lower-case)" } else { "" };
-            return error(
-                start + at,
-                format!("character {c:?} cannot stand in a repository{hint}"),
-            );
-        }
-        if !alphanumeric(first) || !alphanumeric(last) {
-            let at = if alphanumeric(first) { bytes.len() - 1 } else { 0 };
-            let reason = "a component begins and ends with a lower-case letter or digit";
-            return error(start + at, reason.to_owned());
-        }
-        let separators = component.split(|c: char| c.is_ascii_alphanumeric());
-        if separators
-            .into_iter()
-            .any(|s| !matches!(s, "" | "." | "_" | "__") && s.contains(['.', '_']))
-        {
-            return error(start, "separators are `.`, `_`, `__` or dashes".to_owned());
-        }
-        start += component.len() + 1;
-    }
-    Ok(())
-}
-
-/// OCI distribution-spec: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`; with `wildcards`, `*` stands for any run of
-/// characters (DUCC wish lists).
-fn check_tag(
-    what: &'static str,
-    text: &str,
-    offset: usize,
-    tag: &str,
-    wildcards: bool,
-) -> Result<()> {
-    let error = |at: usize, reason: String| Err(Error::syntax(what, text, offset + at, reason));
-    if tag.is_empty() {
-        return error(0, "empty tag".to_owned());
-    }
-    if tag.len() > TAG_LENGTH {
-        return error(TAG_LENGTH, format!("a tag has at most {TAG_LENGTH} characters"));
-    }
-    for (at, c) in tag.char_indices() {
-        let fits = c.is_ascii_alphanumeric()
-            || c == '_'
-            || (at > 0 && matches!(c, '.' | '-'))
-            || (wildcards && c == '*');
-        if !fits {
-            return error(at, format!("character {c:?} cannot stand here in a tag"));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

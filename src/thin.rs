@@ -1,11 +1,11 @@
-//! Thin images: a manifest of a few KB that stands for an image whose layers are in a repository.
+//! Thin images: a manifest of a few KB in place of an image whose layers are in a repository.
 //!
-//! Two forms:
+//! There are two forms:
 //! - [`snapshotter_image`] keeps the **configuration byte for byte**, so image ID, DiffIDs and ChainIDs are
 //!   those of the full image, and thin and full image share snapshots. Each layer becomes a placeholder, a
 //!   tiny gzip tar with a `thin.json`, and carries the annotations of [`crate::label::thin_annotations`].
-//!   A node that has the layers never fetches a placeholder. A node that has not fetches it and fails: its
-//!   content does not have the DiffID that the configuration promises. So it can never start empty.
+//!   A node that has the layers never fetches a placeholder. On any other node the pull fails, because the
+//!   placeholder does not have the DiffID that the configuration promises. So a container can never start empty.
 //! - [`graphdriver_image`] is DUCC's: one layer whose `thin.json` lists all layers.
 //!
 //! Everything here is a pure function of its arguments: the same image gives the same bytes.
@@ -197,7 +197,7 @@ pub fn graphdriver_image(original: &Original<'_>) -> Result<ThinImage> {
     finish(original, types, manifest, vec![config, layer])
 }
 
-/// Adds what says where a thin manifest comes from.
+/// Adds the members that say which image a thin manifest comes from.
 fn finish(
     original: &Original<'_>,
     types: &MediaTypes,

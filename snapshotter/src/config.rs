@@ -1,7 +1,7 @@
 //! The configuration file.
 //!
-//! TOML; every key is listed in `docs/snapshotter.md`. A key that is not known is an error, so that a
-//! misspelled one cannot be overlooked.
+//! TOML; every key is listed in `docs/snapshotter.md`. An unknown key is an error, so that a misspelled one is
+//! noticed.
 
 use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
@@ -10,13 +10,13 @@ use std::{fs, io};
 
 use serde::Deserialize;
 
-/// Where the configuration is looked for if the command line does not say.
+/// The configuration file, unless the command line names another one.
 pub const DEFAULT_FILE: &str = "/etc/cvmfs-snapshotter/config.toml";
 
 /// Where CVMFS clients mount repositories.
 const CVMFS: &str = "/cvmfs";
 
-/// What is wrong with a configuration. The messages name the file.
+/// What is wrong with a configuration. Every message names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no such file.
@@ -31,10 +31,10 @@ pub enum Error {
     /// The file cannot be read.
     #[error("cannot read the configuration file {0}: {1}")]
     Unreadable(PathBuf, #[source] io::Error),
-    /// Not TOML, or a key or value that is not known.
+    /// The file is not TOML, or has an unknown key or value.
     #[error("configuration file {0}: {1}")]
     Syntax(PathBuf, #[source] Box<toml::de::Error>),
-    /// A value that cannot work.
+    /// A value is out of its range, or contradicts another one.
     #[error("configuration file {0}: {1}")]
     Value(PathBuf, String),
 }
@@ -49,15 +49,15 @@ pub struct Config {
     pub socket: PathBuf,
     /// How the log is written to standard error.
     pub log_format: LogFormat,
-    /// What is logged.
+    /// How much is logged.
     pub log_level: LogLevel,
     /// How long a repository may take to answer one question, in milliseconds. Bounds every `Prepare`.
     pub repository_timeout_ms: u64,
     /// After how many seconds a repository that did not answer in time is tried again.
     pub repository_retry_s: u64,
-    /// The repositories, in the order in which they are asked.
+    /// The repositories, in the order of preference.
     #[serde(rename = "repository")]
-    pub repositories: Vec<Repository>,
+    pub repositories: Vec<ConfiguredRepository>,
 }
 
 impl Default for Config {
@@ -74,7 +74,7 @@ impl Default for Config {
     }
 }
 
-/// Form of the log.
+/// The form of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LogFormat {
@@ -84,7 +84,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Least important events that are logged.
+/// The least important events that are logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LogLevel {
@@ -115,13 +115,13 @@ impl From<LogLevel> for tracing::Level {
 /// One repository that layers may come from.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Repository {
+pub struct ConfiguredRepository {
     /// Its fully qualified name, which thin images use.
     pub name: String,
     path: Option<PathBuf>,
 }
 
-impl Repository {
+impl ConfiguredRepository {
     /// A repository that is mounted at `path`.
     pub fn new(name: &str, path: &Path) -> Self {
         Self { name: name.to_owned(), path: Some(path.to_owned()) }
@@ -244,12 +244,12 @@ mod tests {
             repository_timeout_ms: 500,
             repository_retry_s: 3,
             repositories: vec![
-                Repository { name: "a.org".to_owned(), path: None },
-                Repository::new("b.org", Path::new("/mnt/b")),
+                ConfiguredRepository { name: "a.org".to_owned(), path: None },
+                ConfiguredRepository::new("b.org", Path::new("/mnt/b")),
             ],
         };
         assert_eq!(config, expected);
-        let paths: Vec<_> = config.repositories.iter().map(Repository::path).collect();
+        let paths: Vec<_> = config.repositories.iter().map(ConfiguredRepository::path).collect();
         assert_eq!(paths, [Path::new("/cvmfs/a.org"), Path::new("/mnt/b")]);
     }
 

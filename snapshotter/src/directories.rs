@@ -1,4 +1,4 @@
-//! What stands in the daemon's root directory.
+//! The daemon's root directory.
 //!
 //! ```text
 //! lock                  held by the one daemon that uses this root
@@ -9,9 +9,9 @@
 //! trash/                what is being deleted
 //! ```
 //!
-//! A directory is made before its record and removed after it, so after a crash there may be directories
-//! without a record, which [`Directories::sweep`] finds, and never the reverse. A symbolic link is never
-//! followed here, except by name in what is handed to containerd.
+//! A directory is made before its record and removed after it. So a crash may leave a directory without a record,
+//! which [`Directories::sweep`] finds, but never a record without a directory. Nothing here follows a symbolic
+//! link; links are only named in the mounts for containerd.
 
 mod removal;
 mod usage;
@@ -35,11 +35,11 @@ const FS: &str = "fs";
 const ROOTFS: &str = "rootfs";
 const WORK: &str = "work";
 
-/// Only root may look into the state; the mounts are made by root.
-const PRIVATE: u32 = 0o700;
-/// The root directory of a container, before an image says otherwise.
+/// Mode of the daemon's own directories. Only root needs to enter them, because root makes the mounts.
+const PRIVATE_MODE: u32 = 0o700;
+/// Mode of a container's root directory, until an image sets another one.
 const UPPER_MODE: u32 = 0o755;
-/// As containerd's overlayfs snapshotter has it.
+/// Mode of a work directory, as in containerd's overlayfs snapshotter.
 const WORK_MODE: u32 = 0o711;
 
 /// The root directory, locked.
@@ -47,7 +47,7 @@ const WORK_MODE: u32 = 0o711;
 pub struct Directories {
     root: PathBuf,
     next: AtomicI64,
-    /// Numbers whose directory may exist although there is no record yet.
+    /// Numbers whose directory may exist before its record does.
     pending: Mutex<HashSet<SnapshotId>>,
     emptying: Mutex<()>,
     _lock: File,
@@ -56,25 +56,25 @@ pub struct Directories {
 /// What a new snapshot's directory holds.
 #[derive(Debug)]
 pub enum Content<'a> {
-    /// An empty directory `fs` with this owner, and `work` if it is to be written to.
+    /// An empty directory `fs`, and a directory `work` if the snapshot is writable.
     Local {
         /// Owner of `fs`.
         uid: u32,
         /// Group of `fs`.
         gid: u32,
-        /// Whether a work directory is wanted.
+        /// Whether the snapshot is writable.
         writable: bool,
     },
     /// Links into a repository.
     Remote {
         /// Absolute path of the layer's directory.
         layer: &'a Path,
-        /// Absolute path of the chain's merged root file system.
+        /// Absolute path of the chain's merged root file system, if there is one.
         rootfs: Option<&'a Path>,
     },
 }
 
-/// A directory that has no record yet. Unless [`kept`](Self::keep), it is thrown away.
+/// A directory that has no record yet. It is discarded on drop, unless [`keep`](Self::keep) was called.
 #[derive(Debug)]
 pub struct Pending<'a> {
     directories: &'a Directories,
@@ -88,7 +88,7 @@ impl Pending<'_> {
         self.id
     }
 
-    /// There is a record now.
+    /// To be called when the record exists.
     pub fn keep(mut self) {
         self.keep = true;
     }
@@ -104,11 +104,15 @@ impl Drop for Pending<'_> {
 }
 
 fn make(path: &Path) -> Result<()> {
-    DirBuilder::new().mode(PRIVATE).create(path).map_err(Error::io("create", path))
+    DirBuilder::new().mode(PRIVATE_MODE).create(path).map_err(Error::io("create", path))
 }
 
 fn make_all(path: &Path) -> Result<()> {
-    DirBuilder::new().mode(PRIVATE).recursive(true).create(path).map_err(Error::io("create", path))
+    DirBuilder::new()
+        .mode(PRIVATE_MODE)
+        .recursive(true)
+        .create(path)
+        .map_err(Error::io("create", path))
 }
 
 fn set_mode(path: &Path, mode: u32) -> Result<()> {
@@ -121,7 +125,7 @@ fn sync(path: &Path) -> Result<()> {
 }
 
 impl Directories {
-    /// Makes what is missing in `root`, and locks it.
+    /// Locks `root`, and creates it and its directories if they are missing.
     ///
     /// # Errors
     /// [`Error::FailedPrecondition`] if another daemon uses this root.
@@ -156,7 +160,7 @@ impl Directories {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The file of the records.
+    /// The database with the records.
     pub fn database(&self) -> PathBuf {
         self.root.join("metadata.db")
     }
@@ -180,15 +184,15 @@ impl Directories {
         self.directory(id).join(WORK)
     }
 
-    /// Numbers up to `last` are never given out.
-    pub fn number_above(&self, last: SnapshotId) {
+    /// Makes sure that no new snapshot gets a number up to `last`.
+    pub fn reserve_up_to(&self, last: SnapshotId) {
         self.next.fetch_max(last.0 + 1, Ordering::SeqCst);
     }
 
     /// Makes the directory of a new snapshot. It is on disk when this returns.
     ///
     /// # Errors
-    /// Those of the file system; nothing is left then.
+    /// Those of the file system; nothing is left behind then.
     pub fn create(&self, content: &Content<'_>) -> Result<Pending<'_>> {
         let id = SnapshotId(self.next.fetch_add(1, Ordering::SeqCst));
         self.pending().insert(id);
@@ -247,7 +251,8 @@ impl Directories {
         Ok(())
     }
 
-    /// Whether the snapshot's directory is as its record says. Does not look through a link.
+    /// Whether the snapshot's directory is there and has the form that its record says. A link into a repository
+    /// is not followed.
     pub fn is_whole(&self, id: SnapshotId, remote: bool) -> bool {
         fs::symlink_metadata(self.fs(id))
             .is_ok_and(|found| if remote { found.is_symlink() } else { found.is_dir() })
@@ -256,14 +261,14 @@ impl Directories {
     /// Disk use of a local snapshot, without its parents.
     ///
     /// # Errors
-    /// Those of the file system; what vanishes during the walk is not counted.
+    /// Those of the file system. What disappears during the count is left out.
     pub fn usage(&self, id: SnapshotId) -> Result<Usage> {
         let fs = self.fs(id);
         usage::of(&fs).map_err(Error::io("measure the disk use of", &fs))
     }
 
-    /// Owner of the root directory of a local layer, and whether it carries the opaque mark that the kernel
-    /// obeys here (`userxattr`: the one for user namespaces).
+    /// What matters of the root directory of a local layer. `userxattr` says that the kernel obeys the opaque mark
+    /// for user namespaces instead of the usual one.
     ///
     /// # Errors
     /// Those of the file system.
@@ -279,7 +284,7 @@ impl Directories {
         Ok(LayerRoot { uid: metadata.uid(), gid: metadata.gid(), opaque })
     }
 
-    /// Takes a directory out of the way; [`empty_trash`](Self::empty_trash) deletes it.
+    /// Moves a directory to the trash, for [`empty_trash`](Self::empty_trash) to delete it.
     pub fn discard(&self, id: SnapshotId) {
         let directory = self.directory(id);
         match fs::rename(&directory, self.root.join(TRASH).join(id.to_string())) {
@@ -303,14 +308,14 @@ impl Directories {
             let number = name.to_str().and_then(|name| name.parse::<i64>().ok());
             match number.filter(|number| *number > 0 && *number.to_string() == *name) {
                 Some(number) => ids.push(SnapshotId(number)),
-                None => warn!(?name, "something else stands among the snapshots; leaving it alone"),
+                None => warn!(?name, "this is not a snapshot's directory; leaving it alone"),
             }
         }
         Ok(ids)
     }
 
-    /// Discards directories from number `from` on that have no record. `recorded` is asked after the
-    /// directories were listed.
+    /// Discards directories from number `from` on that have no record, and returns how many. `recorded` gives the
+    /// numbers that have one; it is called after the directories were listed.
     ///
     /// # Errors
     /// Those of the file system and of `recorded`.
@@ -320,7 +325,8 @@ impl Directories {
         recorded: impl FnOnce() -> Result<HashSet<SnapshotId>>,
     ) -> Result<usize> {
         let existing = self.existing()?;
-        // In this order: a directory whose record appears in between is in one of the two.
+        // In this order, because a number leaves `pending` after its record was made: so every directory in use
+        // is found in one of the two.
         let pending = self.pending().clone();
         let recorded = recorded()?;
         let leftovers: Vec<_> = existing
@@ -331,7 +337,7 @@ impl Directories {
         Ok(leftovers.len())
     }
 
-    /// Deletes what was discarded. One thread at a time does it; the next waits and finds it done.
+    /// Deletes what was discarded. Only one thread at a time deletes; others wait until it is done.
     pub fn empty_trash(&self) {
         let _guard = self.emptying.lock().unwrap_or_else(PoisonError::into_inner);
         let trash = self.root.join(TRASH);

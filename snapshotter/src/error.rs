@@ -1,8 +1,8 @@
-//! What can go wrong, in the classes that containerd tells apart.
+//! What can go wrong, in the classes that containerd distinguishes.
 //!
 //! containerd's client turns the gRPC code into one of its error classes and cuts the class's text off the
 //! end of the message (`errdefs`, `errgrpc`), so every message ends with exactly that text. No gRPC error
-//! details are attached: clients since 2.0 would print them as further errors.
+//! details are attached, because clients since 2.0 would print them as further errors.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,16 +18,16 @@ pub enum Error {
     /// A snapshot, or a parent, does not exist.
     #[error("{0}: not found")]
     NotFound(String),
-    /// A key or name is taken; for a remote `Prepare` the good news that the layer is there.
+    /// A key or name is taken. As the answer to a `Prepare` with a target it means success: the layer is there.
     #[error("{0}: already exists")]
     AlreadyExists(String),
     /// The snapshot is of the wrong kind, or something depends on it.
     #[error("{0}: failed precondition")]
     FailedPrecondition(String),
-    /// The request makes no sense.
+    /// The request is not valid.
     #[error("{0}: invalid argument")]
     InvalidArgument(String),
-    /// A repository that is needed cannot be reached, or has lost something.
+    /// A repository that is needed cannot be reached or has lost something, or a local directory is lost.
     #[error("{0}: unavailable")]
     Unavailable(String),
     /// The metadata store failed.
@@ -36,7 +36,7 @@ pub enum Error {
     /// The local file system failed.
     #[error("cannot {doing} {path}: {source}")]
     Io {
-        /// A verb.
+        /// What was tried: the words that fit between "cannot" and the path.
         doing: &'static str,
         /// The path in question.
         path: PathBuf,

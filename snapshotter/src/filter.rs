@@ -1,7 +1,7 @@
 //! containerd's filter language, which `List` takes.
 //!
 //! Rule: containerd, `pkg/filters`, as every released version behaves. A filter is a list of selectors joined
-//! by `,`, all of which must match; of several filters any one suffices. A selector is a field path, and
+//! by `,`, all of which must match; of several filters one has to match. A selector is a field path, and
 //! optionally an operator with a value: `kind==active,labels."containerd.io/gc.root"~=/^2026/`.
 //! Regular expressions are those of the `regex` crate, which agrees with Go's RE2 except for `\Q…\E`.
 
@@ -13,7 +13,7 @@ use self::scan::Scanner;
 use crate::error::{Error, Result};
 use crate::snapshot::Info;
 
-/// Any number of filters; matches what any of them matches, or everything if there are none.
+/// Any number of filters. They match what any of them matches, or everything if there are none.
 #[derive(Debug)]
 pub struct Filters(Vec<Vec<Selector>>);
 
@@ -29,7 +29,7 @@ enum Field {
     Parent,
     Kind,
     Label(String),
-    /// No snapshot has it.
+    /// A field that no snapshot has.
     Unknown,
 }
 
@@ -51,14 +51,14 @@ impl Filters {
         filters.iter().map(|text| parse_filter(text.as_ref())).collect::<Result<_>>().map(Self)
     }
 
-    /// Whether `info` is wanted.
+    /// Whether `info` matches.
     pub fn matches(&self, info: &Info) -> bool {
         self.0.is_empty()
             || self.0.iter().any(|selectors| selectors.iter().all(|s| s.matches(info)))
     }
 
-    /// A parent that every match must have, if the filters say so. What containerd asks after a remote
-    /// `Prepare` has one, and it spares reading all records.
+    /// The parent that every match must have, if the filters say so. containerd's query after a remote `Prepare`
+    /// does, and then not all records have to be read.
     pub fn parent(&self) -> Option<&str> {
         let [selectors] = self.0.as_slice() else { return None };
         selectors.iter().find_map(|selector| match (&selector.field, &selector.test) {
@@ -99,6 +99,7 @@ impl Selector {
             Test::Present => value.is_some(),
             Test::Equal(wanted) => value.is_some_and(|value| value.as_bytes() == wanted),
             Test::NotEqual(unwanted) => value.is_none_or(|value| value.as_bytes() != unwanted),
+            // As in containerd, a missing field is matched as an empty text.
             Test::Matches(regex) => {
                 regex.as_ref().is_some_and(|regex| regex.is_match(value.unwrap_or_default()))
             }
@@ -119,11 +120,8 @@ fn parse_filter(text: &str) -> Result<Vec<Selector>> {
         }
         Ok(selectors)
     };
-    parse().map_err(|problem: scan::Problem| {
-        Error::InvalidArgument(format!(
-            "filter {text:?}: {} at byte {}",
-            problem.expected, problem.at
-        ))
+    parse().map_err(|error: scan::SyntaxError| {
+        Error::InvalidArgument(format!("filter {text:?}: {} at byte {}", error.expected, error.at))
     })
 }
 

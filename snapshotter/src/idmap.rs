@@ -1,7 +1,7 @@
-//! Ids of a container in a user namespace.
+//! User and group ids of a container in a user namespace.
 //!
-//! containerd passes the mapping as labels of the container's `Prepare` if the plugin has the capability
-//! `remap-ids`, and then expects it back as mount options and in the owner of the upper directory.
+//! If the plugin has the capability `remap-ids`, containerd passes the mapping as labels of the container's
+//! `Prepare`, and expects it back as mount options and as the owner of the upper directory.
 
 use layer_layout::label;
 
@@ -22,11 +22,11 @@ struct Map {
 }
 
 impl IdMapping {
-    /// The mapping that the labels ask for, if any. Labels of a layer that is being unpacked are not looked
-    /// at: there an image's author could have written them.
+    /// The mapping that the labels ask for, if any. On a layer that is being unpacked these labels are ignored,
+    /// because there the image's author could have written them.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if a mapping makes no sense, or one of the two is missing.
+    /// [`Error::InvalidArgument`] if a mapping is not valid, or one of the two is missing.
     pub fn from_labels(labels: &Labels) -> Result<Option<Self>> {
         if labels.contains_key(label::TARGET) {
             return Ok(None);
@@ -45,7 +45,7 @@ impl IdMapping {
         }
     }
 
-    /// User and group on the host of the container's root.
+    /// The host's user and group ids of the container's root.
     pub fn root(&self) -> (u32, u32) {
         (self.uids.root, self.gids.root)
     }

@@ -1,27 +1,27 @@
-//! What the running kernel offers, as far as mount options depend on it. Asked anew for every answer, since
-//! a module can be loaded meanwhile.
+//! What the running kernel offers, as far as mount options depend on it. It is looked up for every request, because
+//! a module can be loaded at any time.
 
 use std::path::Path;
 use std::{fs, io};
 
 /// First release with `userxattr` (overlayfs documentation, "User xattr").
 const USERXATTR: (u32, u32) = (5, 11);
-/// First release whose overlayfs takes lower directories on id-mapped mounts.
+/// First release whose overlayfs accepts lower directories on id-mapped mounts.
 const MAPPED_LAYERS: (u32, u32) = (5, 19);
 
-/// What matters of a kernel.
+/// The features of a kernel that matter for mounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kernel {
-    /// overlayfs has the inode index, which must be off: directories are shared between mounts.
+    /// overlayfs has the inode index, which must be turned off because mounts share directories.
     pub index: bool,
-    /// This process is in a user namespace whose overlay mounts keep their marks in `user.overlay.*`.
+    /// This process is in a user namespace, where overlay mounts keep their marks in `user.overlay.*`.
     pub userxattr: bool,
-    /// An overlay can be made of id-mapped directories.
+    /// An overlay can have id-mapped lower directories.
     pub mapped_layers: bool,
 }
 
 impl Kernel {
-    /// Of the system this runs on.
+    /// The features of the running kernel.
     pub fn running() -> Self {
         let release = release(&rustix::system::uname().release().to_string_lossy());
         Self {
@@ -33,7 +33,7 @@ impl Kernel {
     }
 }
 
-/// Major and minor number of `6.18.44-generic`; zeros if the text is none.
+/// Major and minor number of a release such as `6.18.44-generic`; zeros if the text is not a release.
 fn release(text: &str) -> (u32, u32) {
     let mut numbers =
         text.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));

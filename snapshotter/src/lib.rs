@@ -1,13 +1,13 @@
 //! A containerd snapshotter that serves image layers from CernVM-FS repositories.
 //!
-//! containerd asks over gRPC for directories to mount and mounts them itself. A layer that stands in a
-//! configured repository becomes a committed snapshot whose directory is a symbolic link into it; any other
+//! containerd asks over gRPC for directories to mount and mounts them itself. A layer that is in a configured
+//! repository becomes a committed snapshot whose directory is a symbolic link into that repository; any other
 //! layer is unpacked by containerd as with its built-in overlayfs snapshotter. The daemon has no mounts of
 //! its own, so it can stop, crash or be replaced under running containers.
 //!
-//! A request's way: [`service`] (gRPC) → [`snapshots`] (what each call does) → [`store`] (records),
-//! [`directories`] (what stands on disk) and [`repository`] (what the repositories have); [`mounts`] turns a
-//! chain of layers into what containerd mounts. The paths of a repository and the names of labels come from
+//! A request passes through [`service`] (gRPC) and [`snapshots`] (what each call does) to [`store`] (records),
+//! [`directories`] (what is on disk) and [`repository`] (what the repositories have); [`mounts`] turns a chain of
+//! layers into what containerd mounts. The paths of a repository, its JSON files and the names of labels come from
 //! `layer-layout`.
 
 pub mod config;

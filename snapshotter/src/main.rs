@@ -29,7 +29,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// What the daemon starts to look into a repository
+    /// Started by the daemon to look into a repository
     #[command(name = reader::COMMAND, hide = true)]
     RepositoryReader { root: PathBuf },
 }
@@ -62,14 +62,14 @@ fn main() -> ExitCode {
 fn run(config: &Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(server::run(config));
-    // Deletions in the trash go on at the next start.
+    // An interrupted deletion in the trash goes on at the next start.
     runtime.shutdown_background();
     result
 }
 
 fn start_log(config: &Config) {
     let level = LevelFilter::from_level(config.log_level.into());
-    // The libraries below speak only of trouble.
+    // Other crates log only warnings and errors.
     let targets = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
         .with_target("cvmfs_snapshotter", level);

@@ -1,11 +1,11 @@
 //! What containerd is told to mount. Pure: everything that matters comes in as a value.
 //!
-//! The shapes are those of containerd's built-in overlayfs snapshotter, since its clients rely on them (the
-//! differ, BuildKit): a bind mount where there is nothing to overlay, else an overlay. On top of that:
+//! The mounts have the form of those of containerd's built-in overlayfs snapshotter, because its clients (the
+//! differ, BuildKit) rely on it: a bind mount where there is nothing to overlay, otherwise an overlay. In addition:
 //!
-//! - A chain ends at the first layer with a merged root file system, or whose root is opaque.
-//! - A directory that occurs twice is mounted once, at its topmost place: the kernel refuses the same
-//!   directory twice (ELOOP), and the lower occurrence shows nothing that the upper one does not hide.
+//! - A chain ends at the first layer that has a merged root file system, or whose root is opaque.
+//! - A directory that occurs twice is mounted once, at its topmost position: the kernel refuses the same
+//!   directory twice (ELOOP), and the upper occurrence hides everything that the lower one would show.
 //! - An overlay of repository directories alone gets an empty local directory on top: the CVMFS client
 //!   reports a name limit of 0, which the overlay would take over and then refuse every name.
 //! - All lower directories are short names below one directory, so that containerd can shorten them to fit
@@ -18,31 +18,31 @@ use crate::directories::Directories;
 use crate::error::{Error, Result};
 use crate::idmap::IdMapping;
 use crate::kernel::Kernel;
-use crate::snapshot::{Kind, Layer, Remote, SnapshotId};
+use crate::snapshot::{Layer, Remote, SnapshotId, SnapshotKind};
 
 /// One mount, as mount(8) would take it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
     /// `bind` or `overlay`.
-    pub kind: &'static str,
-    /// The directory to bind, or a word.
+    pub mount_type: &'static str,
+    /// The directory to bind, or the word `overlay`.
     pub source: String,
-    /// Options.
+    /// The mount options.
     pub options: Vec<String>,
 }
 
 /// One lower directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lower<'a> {
-    /// Whose directory.
+    /// The snapshot that it belongs to.
     pub id: SnapshotId,
-    /// Whether it is the merged root file system of the chain up to there.
+    /// Whether it is the merged root file system of the chain up to this snapshot.
     pub merged: bool,
-    /// Where it leads, if to a repository.
+    /// Set if it is a link into a repository.
     pub remote: Option<&'a Remote>,
 }
 
-/// The lower directories of a child of this chain (nearest parent first), topmost first.
+/// The lower directories, topmost first, of a snapshot above this chain, whose nearest parent comes first.
 pub fn lowers(chain: &[Layer]) -> Vec<Lower<'_>> {
     let mut lowers = Vec::new();
     let mut seen = HashSet::new();
@@ -70,12 +70,12 @@ pub fn mounts(
     directories: &Directories,
     kernel: Kernel,
     id: SnapshotId,
-    kind: Kind,
+    kind: SnapshotKind,
     chain: &[Layer],
     mapping: Option<&IdMapping>,
 ) -> Result<Vec<Mount>> {
     let lowers = lowers(chain);
-    let active = kind == Kind::Active;
+    let active = kind == SnapshotKind::Active;
     // A single layer is bound as it is; one that is left over of several may hold whiteouts for those.
     let bare = match lowers.as_slice() {
         [] => Some(directories.fs(id)),
@@ -89,7 +89,7 @@ pub fn mounts(
     if let Some(bare) = bare {
         options.push(if active { "rw" } else { "ro" }.to_owned());
         options.push("rbind".to_owned());
-        return Ok(vec![Mount { kind: "bind", source: text(&bare), options }]);
+        return Ok(vec![Mount { mount_type: "bind", source: text(&bare), options }]);
     }
     if kernel.index {
         options.push("index=off".to_owned());
@@ -105,20 +105,20 @@ pub fn mounts(
         paths.insert(0, text(&directories.fs(id)));
     }
     options.push(format!("lowerdir={}", paths.join(":")));
-    Ok(vec![Mount { kind: "overlay", source: "overlay".to_owned(), options }])
+    Ok(vec![Mount { mount_type: "overlay", source: "overlay".to_owned(), options }])
 }
 
 fn path(directories: &Directories, lower: &Lower<'_>) -> PathBuf {
     if lower.merged { directories.rootfs(lower.id) } else { directories.fs(lower.id) }
 }
 
-/// The root directory comes from a TOML text, so nothing is lost.
+/// The daemon's root directory is UTF-8, because it comes from a TOML file, so nothing is lost.
 fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// containerd maps the common parent of all lower directories. What a symbolic link leads to stays unmapped,
-/// and on a read-only bind mount the mapping is silently left out: refused rather than wrong.
+/// Refuses what would be mapped wrongly: containerd maps the common parent of all lower directories, so that the
+/// target of a symbolic link stays unmapped, and silently leaves the mapping out of a read-only bind mount.
 fn check_mapping(kernel: Kernel, lowers: &[Lower<'_>], bound_read_only: bool) -> Result<()> {
     let refuse = |reason: &str| {
         Err(Error::FailedPrecondition(format!(

@@ -1,9 +1,9 @@
 //! The repositories: what they have, and whether they answer.
 //!
-//! A repository is a network file system. Any look at it may take long or for ever, and a process that waits
-//! for a hung FUSE server cannot even be killed. So the daemon itself never touches one: a few child
+//! A repository is a network file system. Any access to it may take a long time or never return, and a process
+//! that waits for a hung FUSE server cannot even be killed. So the daemon itself never touches one: a few child
 //! processes per repository do (see [`reader`]), and the daemon waits for their answers no longer than the
-//! configured time. While a repository does not answer it is not asked; see [`Repository`].
+//! configured time. A repository that does not answer in time is not asked again for a while; see [`Repository`].
 
 mod child;
 mod question;
@@ -14,13 +14,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use layer_layout::ChainId;
 use layer_layout::label::WantedLayer;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tracing::{info, warn};
 
 use self::child::Child;
-pub use self::question::{Answer, By, Found, Question};
+pub use self::question::{Answer, Found, FoundBy, Miss, Parent, Question};
 use crate::config::Config;
 use crate::snapshot::Remote;
 
@@ -29,23 +28,23 @@ const MAX_CHILDREN: usize = 4;
 /// Children kept for the next question.
 const IDLE_CHILDREN: usize = 2;
 
-/// Why a repository is of no use at the moment. Names what to look at.
+/// Why a repository cannot be used at the moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unavailable {
-    /// The repository.
+    /// Its name in the configuration.
     pub repository: String,
     /// A path in it, or its root.
     pub path: PathBuf,
-    /// What is the matter, and what can be done.
+    /// What is wrong, and what can be done about it.
     pub reason: String,
 }
 
-/// What came of looking for a layer.
+/// The result of looking for a layer in all repositories.
 #[derive(Debug)]
 pub struct Search {
     /// The layer, from the first repository that has it.
     pub hit: Option<(Arc<Repository>, Found)>,
-    /// What the repositories before said; all of them, if there is no hit.
+    /// For the log: the answers of the repositories that come before the hit, or of all if there is no hit.
     pub misses: Vec<String>,
     /// Whether some repository could not be asked.
     pub unavailable: bool,
@@ -56,9 +55,9 @@ pub struct Search {
 pub struct Repositories(Vec<Arc<Repository>>);
 
 impl Repositories {
-    /// Those of the configuration. Nothing is asked yet.
+    /// The repositories of the configuration. None of them is asked anything yet.
     pub fn new(config: &Config) -> Self {
-        let new = |entry: &crate::config::Repository| {
+        let new = |entry: &crate::config::ConfiguredRepository| {
             Arc::new(Repository {
                 name: entry.name.clone(),
                 root: entry.path(),
@@ -66,13 +65,13 @@ impl Repositories {
                 retry: config.repository_retry(),
                 permits: Arc::new(Semaphore::new(MAX_CHILDREN)),
                 idle: Mutex::default(),
-                broken: Mutex::default(),
+                silent: Mutex::default(),
             })
         };
         Self(config.repositories.iter().map(new).collect())
     }
 
-    /// Whether there is none.
+    /// Whether no repository is configured.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -82,15 +81,17 @@ impl Repositories {
         self.0.iter().find(|repository| repository.name == name)
     }
 
-    /// Asks every repository once whether it is there, so that the log says it and an automounter starts.
-    pub fn greet(&self) {
+    /// Asks every repository once whether it is there. That makes an automounter mount it, and the log tells
+    /// the answer.
+    pub fn announce(&self) {
         for repository in &self.0 {
-            tokio::spawn(Arc::clone(repository).greet());
+            tokio::spawn(Arc::clone(repository).announce());
         }
     }
 
-    /// Looks for a layer everywhere at once; of several hits the first repository's counts, or that of the
-    /// repository which a thin image names. `parent` is the chain below, as far as it is known.
+    /// Looks for a layer in all repositories at once. Of several hits the one counts whose repository comes
+    /// first in the configuration, but the repository that a thin image names comes before all others.
+    /// `parent` is the chain below the layer, as far as it is known.
     pub async fn find(&self, wanted: &WantedLayer, parent: Parent) -> Search {
         let mut search = Search { hit: None, misses: Vec::new(), unavailable: false };
         let Some(chain) = wanted.chain else {
@@ -99,7 +100,7 @@ impl Repositories {
         };
         let question = Question::Find { chain, layers: wanted.layers.clone(), parent };
         let mut order: Vec<_> = self.0.iter().collect();
-        // Stable: the others keep their order.
+        // The sort is stable, so all other repositories keep their order.
         order.sort_by_key(|repository| wanted.repository.as_ref() != Some(&repository.name));
         let answers: Vec<_> = order
             .into_iter()
@@ -115,7 +116,7 @@ impl Repositories {
                     search.hit = Some((Arc::clone(repository), found));
                     break;
                 }
-                Ok(Ok(Answer::Miss { reason })) => search.misses.push(format!("{name}: {reason}")),
+                Ok(Ok(Answer::Miss(miss))) => search.misses.push(format!("{name}: {miss}")),
                 Ok(Ok(other)) => search.misses.push(format!("{name}: unexpected answer {other:?}")),
                 Ok(Err(unavailable)) => {
                     search.unavailable = true;
@@ -127,10 +128,11 @@ impl Repositories {
         search
     }
 
-    /// Makes sure that all these layers can be mounted now.
+    /// Makes sure that all these layers can be mounted now. The flag says whether a layer's merged root file
+    /// system will be mounted instead of the layer itself.
     ///
     /// # Errors
-    /// The first one that cannot.
+    /// For the first layer that cannot be mounted.
     pub async fn check<'a>(
         &self,
         needed: impl Iterator<Item = (&'a Remote, bool)>,
@@ -144,7 +146,7 @@ impl Repositories {
             let Some(repository) = self.get(name) else {
                 return Err(Unavailable {
                     repository: name.to_owned(),
-                    path: paths.into_iter().next().unwrap_or_default().into(),
+                    path: paths.into_iter().next().expect("added with the repository").into(),
                     reason:
                         "it is not configured any more: add it to the configuration and restart \
                              cvmfs-snapshotter, or remove the image and pull it again"
@@ -157,8 +159,8 @@ impl Repositories {
                     return Err(repository.unavailable(
                         &path,
                         "it is not there any more: check that the repository is mounted \
-                         (`cvmfs_config probe`); if it is and the layer was deleted from it, remove the \
-                         image and pull it again",
+                         (`cvmfs_config probe`); if it is mounted and the layer was deleted from it, remove \
+                         the image and pull it again",
                     ));
                 }
                 other => {
@@ -170,32 +172,22 @@ impl Repositories {
     }
 }
 
-/// What is below a layer that is looked for. Decides whether a layer found by its digest can be trusted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum Parent {
-    /// It is a base layer.
-    None,
-    /// This chain.
-    Chain(ChainId),
-    /// Something of unknown identity.
-    Unknown,
-}
-
 /// One repository.
 ///
-/// If an answer does not come in time the repository counts as broken: nobody asks it for some seconds, then
-/// one child tries, again and again until there is an answer, even a late one. Errors that come quickly
-/// (not mounted, I/O error) do not count; the next question simply asks again.
+/// A circuit breaker: when an answer does not come in time, the repository is considered silent. It is then asked
+/// nothing but, every few seconds and by one child, whether it is there, until an answer comes, however late.
+/// Errors that come quickly (not mounted, I/O error) do not trip the breaker; the next question is asked as usual.
 #[derive(Debug)]
 pub struct Repository {
     name: String,
     root: PathBuf,
     timeout: Duration,
     retry: Duration,
-    /// One for every child that is busy. A stuck child keeps its own until it is really gone.
+    /// One for every child that is busy. A stuck child holds its permit until it is really gone.
     permits: Arc<Semaphore>,
     idle: Mutex<Vec<Child>>,
-    broken: Mutex<Option<Instant>>,
+    /// Since when the repository has been silent.
+    silent: Mutex<Option<Instant>>,
 }
 
 impl Repository {
@@ -204,7 +196,7 @@ impl Repository {
         &self.name
     }
 
-    /// The absolute path of what has this path in the repository.
+    /// The absolute path of `relative`, which counts from the repository's root.
     pub fn path(&self, relative: &str) -> PathBuf {
         self.root.join(relative)
     }
@@ -219,50 +211,51 @@ impl Repository {
         Unavailable { repository: self.name.clone(), path, reason: reason.into() }
     }
 
-    fn broken_since(&self) -> Option<Instant> {
-        *self.broken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn silent_since(&self) -> Option<Instant> {
+        *self.silent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks, for no longer than the time-out.
+    /// Asks a question, and waits for the answer no longer than the time-out.
     async fn ask(self: &Arc<Self>, question: Question) -> Result<Answer, Unavailable> {
-        const MEND: &str = "check the mount (`cvmfs_config probe`, the log of the CVMFS client)";
-        if let Some(since) = self.broken_since() {
-            let reason = format!("it has not answered for {} s: {MEND}", since.elapsed().as_secs());
+        const ADVICE: &str = "check the mount (`cvmfs_config probe`, the log of the CVMFS client)";
+        if let Some(since) = self.silent_since() {
+            let seconds = since.elapsed().as_secs();
+            let reason = format!("it has not answered for {seconds} s: {ADVICE}");
             return Err(self.unavailable("", reason));
         }
         let deadline = tokio::time::Instant::now() + self.timeout;
         let milliseconds = self.timeout.as_millis();
         let permit = Arc::clone(&self.permits).acquire_owned();
         let Ok(Ok(permit)) = tokio::time::timeout_at(deadline, permit).await else {
-            let reason = format!("it was busy for {milliseconds} ms: {MEND}");
+            let reason = format!("it was busy for {milliseconds} ms: {ADVICE}");
             return Err(self.unavailable("", reason));
         };
         let (sender, receiver) = oneshot::channel();
         tokio::spawn(Arc::clone(self).exchange(question, permit, sender));
         match tokio::time::timeout_at(deadline, receiver).await {
             Ok(Ok(Answer::Broken { reason })) => {
-                Err(self.unavailable("", format!("{reason}: {MEND}")))
+                Err(self.unavailable("", format!("{reason}: {ADVICE}")))
             }
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) => Err(self.unavailable("", "its reader process ended unexpectedly")),
             Err(_) => {
                 self.trip();
-                let reason = format!("it did not answer within {milliseconds} ms: {MEND}");
+                let reason = format!("it did not answer within {milliseconds} ms: {ADVICE}");
                 Err(self.unavailable("", reason))
             }
         }
     }
 
-    /// Has one question answered by a child. Goes on after the asker has lost patience, because a late
-    /// answer is good news too; after the retry time the child is killed, and the permit is held until it is
-    /// gone.
+    /// Has one question answered by a child. Goes on after the asker has given up, because even a late answer
+    /// shows that the repository works. A child that still has no answer after the retry time is killed, and
+    /// the permit is held until it is gone.
     async fn exchange(
         self: Arc<Self>,
         question: Question,
         _permit: OwnedSemaphorePermit,
         asker: oneshot::Sender<Answer>,
     ) {
-        // An idle child may have been killed meanwhile; a fresh one gets a second chance.
+        // An idle child may have been killed since its last question, so a failure gives a new child a chance.
         for fresh in [false, true] {
             let idle = match fresh {
                 false => self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop(),
@@ -275,11 +268,11 @@ impl Repository {
                     return;
                 }
             };
-            match tokio::time::timeout(self.patience(), child.ask(&question)).await {
+            match tokio::time::timeout(self.child_timeout(), child.ask(&question)).await {
                 Ok(Ok(answer)) => {
-                    self.keep(child);
+                    self.keep_idle(child);
                     self.recover();
-                    // The asker may be gone.
+                    // Fails if the asker has given up.
                     let _ = asker.send(answer);
                     return;
                 }
@@ -293,12 +286,12 @@ impl Repository {
         }
     }
 
-    /// After this time a child is given up.
-    fn patience(&self) -> Duration {
+    /// How long a child may take for an answer before it is killed.
+    fn child_timeout(&self) -> Duration {
         self.timeout + self.retry
     }
 
-    fn keep(&self, child: Child) {
+    fn keep_idle(&self, child: Child) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < IDLE_CHILDREN {
             idle.push(child);
@@ -306,21 +299,21 @@ impl Repository {
     }
 
     fn trip(self: &Arc<Self>) {
-        let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
-        if broken.is_none() {
-            *broken = Some(Instant::now());
+        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        if silent.is_none() {
+            *silent = Some(Instant::now());
             warn!(
                 repository = self.name,
                 path = %self.root.display(),
                 timeout = ?self.timeout,
                 "the repository does not answer; not asking it until it does"
             );
-            tokio::spawn(Arc::clone(self).mend());
+            tokio::spawn(Arc::clone(self).probe());
         }
     }
 
     fn recover(&self) {
-        let since = self.broken.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let since = self.silent.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(since) = since {
             info!(
                 repository = self.name,
@@ -330,22 +323,22 @@ impl Repository {
         }
     }
 
-    /// Tries until the repository answers.
-    async fn mend(self: Arc<Self>) {
-        while self.broken_since().is_some() {
+    /// Asks a silent repository every few seconds whether it is there, until it answers.
+    async fn probe(self: Arc<Self>) {
+        while self.silent_since().is_some() {
             tokio::time::sleep(self.retry).await;
-            // Without a free child there is one waiting, whose late answer will do.
+            // If no permit is free, children are already waiting, and the late answer of one of them will do.
             if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
                 let (sender, receiver) = oneshot::channel();
                 let question = Question::Check { paths: Vec::new() };
                 tokio::spawn(Arc::clone(&self).exchange(question, permit, sender));
-                // Whatever comes of it, `exchange` has noted it.
-                let _ = tokio::time::timeout(self.patience(), receiver).await;
+                // Any answer has already ended the silence (`exchange`); there is nothing to do with it here.
+                let _ = tokio::time::timeout(self.child_timeout(), receiver).await;
             }
         }
     }
 
-    async fn greet(self: Arc<Self>) {
+    async fn announce(self: Arc<Self>) {
         let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else { return };
         let (sender, receiver) = oneshot::channel();
         let started = Instant::now();

@@ -1,6 +1,7 @@
-//! The daemon's life: socket, readiness, end.
+//! Runs the daemon: socket, readiness, shutdown.
 //!
-//! It has no mounts and no state besides its root directory, so it may end at any time; nothing is undone.
+//! The daemon has no mounts, and no state outside its root directory, so it may end at any time without undoing
+//! anything.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -23,7 +24,7 @@ use crate::config::Config;
 use crate::service::Handler;
 use crate::snapshots::Snapshots;
 
-/// How long running calls may take after a signal. containerd repeats what was cut off.
+/// How long running calls may take after a signal. containerd repeats calls that were cut off.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// Serves until SIGTERM or SIGINT.
@@ -32,19 +33,19 @@ const GRACE: Duration = Duration::from_secs(2);
 /// If the root directory or the socket cannot be used.
 pub async fn run(config: &Config) -> Result<()> {
     raise_file_limit();
-    // Whatever is created is for root alone; what containers see gets its mode explicitly.
+    // By default only root can use what is created; what containers see gets its mode explicitly.
     umask(Mode::from_raw_mode(0o077));
     let snapshots = Snapshots::open(config)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    // Only now that the root directory is locked: the socket may be that of a daemon that was killed.
+    // After the root directory was locked, because a socket that exists is then that of a daemon that was killed.
     let listener = listen(&config.socket)?;
     snapshots.start();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = Server::builder()
         .add_service(Handler::service(snapshots))
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async {
-            // Also when the sender is gone.
+            // An error means that the sender is gone, which also ends the service.
             let _ = stopped.await;
         });
     let mut serving = tokio::spawn(serving);
@@ -57,7 +58,7 @@ pub async fn run(config: &Config) -> Result<()> {
     };
     info!(signal = name, "ending; snapshots and mounts stay as they are");
     notify(NotifyState::Stopping);
-    // A client that finds no socket waits for one; one that is refused gives up at once.
+    // A client that finds no socket waits for one, but a client whose connection is refused gives up at once.
     if let Err(error) = fs::remove_file(&config.socket) {
         warn!(%error, "cannot remove the socket");
     }
@@ -68,7 +69,7 @@ pub async fn run(config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// Deep trees need many open directories, and nothing here uses select(2).
+/// Deep trees need many open directories. Nothing here uses select(2), so the highest limit does no harm.
 fn raise_file_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
@@ -83,7 +84,7 @@ fn notify(state: NotifyState<'_>) {
     }
 }
 
-/// Listens on a socket of mode 0600. What a dead daemon left is replaced, nothing else.
+/// Listens on a socket of mode 0600. The socket of a dead daemon is replaced; anything else in its place is an error.
 fn listen(socket: &Path) -> Result<UnixListener> {
     if let Some(directory) = socket.parent() {
         DirBuilder::new()
@@ -108,8 +109,8 @@ fn listen(socket: &Path) -> Result<UnixListener> {
         }
         Ok(_) => {}
     }
-    // Made under another name and moved into place, so that it never appears with another mode, and a
-    // client never meets a gap.
+    // Made under another name and moved into place, so that the socket never has another mode, and is never
+    // missing for a client.
     let new = PathBuf::from(format!("{}~", socket.display()));
     let _ = fs::remove_file(&new);
     let before = umask(Mode::from_raw_mode(0o177));

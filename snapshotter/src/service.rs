@@ -1,7 +1,7 @@
 //! containerd's snapshots service over gRPC: messages to values and back.
 //!
-//! tonic drops a handler when its client goes away. A change that is dropped between disk and store would be
-//! half done, so each runs in a task of its own, for which the handler only waits.
+//! tonic drops a handler when its client goes away. A change must not end halfway between disk and store, so each
+//! change runs in a task of its own, and the handler only waits for it.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -22,12 +22,12 @@ use crate::proto::snapshots::{
     UsageResponse, ViewSnapshotRequest, ViewSnapshotResponse,
 };
 use crate::proto::types::Mount as MountMessage;
-use crate::snapshot::{Info, Kind, Timestamp};
-use crate::snapshots::{Snapshots, Wanted};
+use crate::snapshot::{Info, SnapshotKind, Timestamp};
+use crate::snapshots::{SnapshotRequest, Snapshots};
 use crate::store::LabelChange;
 
-/// Snapshots in one message of a `List` stream, as the reference server sends them. Far below the 16 MiB
-/// that a client takes, whatever the labels.
+/// Snapshots in one message of a `List` stream, as many as the reference server sends. With any labels this stays
+/// far below the 16 MiB that a client accepts.
 const LIST_CHUNK: usize = 100;
 
 /// The field that `Update` can change.
@@ -54,7 +54,7 @@ fn mount_messages(mounts: Vec<Mount>) -> Vec<MountMessage> {
     mounts
         .into_iter()
         .map(|mount| MountMessage {
-            r#type: mount.kind.to_owned(),
+            r#type: mount.mount_type.to_owned(),
             source: mount.source,
             target: String::new(),
             options: mount.options,
@@ -67,12 +67,12 @@ fn time_message(time: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds, nanos }
 }
 
-/// The kind is always set: containerd takes the default for "committed".
+/// The kind is always set: containerd would take a missing one for "committed".
 fn info_message(info: Info) -> InfoMessage {
     let kind = match info.kind {
-        Kind::View => KindMessage::View,
-        Kind::Active => KindMessage::Active,
-        Kind::Committed => KindMessage::Committed,
+        SnapshotKind::View => KindMessage::View,
+        SnapshotKind::Active => KindMessage::Active,
+        SnapshotKind::Committed => KindMessage::Committed,
     };
     InfoMessage {
         name: info.name,
@@ -84,17 +84,17 @@ fn info_message(info: Info) -> InfoMessage {
     }
 }
 
-/// What an update mask says about labels. Everything else in the request's record is ignored: containerd
-/// fills in neither kind nor times.
+/// The change of labels that an update mask asks for; without a mask all are replaced. Everything else in the
+/// request's record is ignored: containerd fills in neither kind nor times.
 fn label_change(info: InfoMessage, mask: Option<prost_types::FieldMask>) -> Result<LabelChange> {
     let paths = mask.unwrap_or_default().paths;
-    let mut some = BTreeMap::new();
+    let mut single = BTreeMap::new();
     let mut all = paths.is_empty();
     for path in paths {
         match path.split_once('.') {
             None if path == LABELS => all = true,
             Some((LABELS, key)) => {
-                some.insert(key.to_owned(), info.labels.get(key).cloned());
+                single.insert(key.to_owned(), info.labels.get(key).cloned());
             }
             _ => {
                 let message = format!("cannot update {path:?} of snapshot {:?}", info.name);
@@ -102,11 +102,11 @@ fn label_change(info: InfoMessage, mask: Option<prost_types::FieldMask>) -> Resu
             }
         }
     }
-    // Single labels have the values that the whole has.
+    // A mask of `labels` covers every `labels.KEY` beside it.
     Ok(if all {
-        LabelChange::All(info.labels.into_iter().collect())
+        LabelChange::Replace(info.labels.into_iter().collect())
     } else {
-        LabelChange::Some(some)
+        LabelChange::Set(single)
     })
 }
 
@@ -120,9 +120,9 @@ impl Service for Handler {
         request: Request<PrepareSnapshotRequest>,
     ) -> std::result::Result<Response<PrepareSnapshotResponse>, Status> {
         let PrepareSnapshotRequest { key, parent, labels, .. } = request.into_inner();
-        let wanted = Wanted { key, parent, labels: labels.into_iter().collect() };
+        let request = SnapshotRequest { key, parent, labels: labels.into_iter().collect() };
         let snapshots = self.0.clone();
-        let mounts = detached(async move { snapshots.prepare(wanted).await }).await?;
+        let mounts = detached(async move { snapshots.prepare(request).await }).await?;
         Ok(Response::new(PrepareSnapshotResponse { mounts: mount_messages(mounts) }))
     }
 
@@ -131,9 +131,9 @@ impl Service for Handler {
         request: Request<ViewSnapshotRequest>,
     ) -> std::result::Result<Response<ViewSnapshotResponse>, Status> {
         let ViewSnapshotRequest { key, parent, labels, .. } = request.into_inner();
-        let wanted = Wanted { key, parent, labels: labels.into_iter().collect() };
+        let request = SnapshotRequest { key, parent, labels: labels.into_iter().collect() };
         let snapshots = self.0.clone();
-        let mounts = detached(async move { snapshots.view(wanted).await }).await?;
+        let mounts = detached(async move { snapshots.view(request).await }).await?;
         Ok(Response::new(ViewSnapshotResponse { mounts: mount_messages(mounts) }))
     }
 
@@ -177,7 +177,9 @@ impl Service for Handler {
         request: Request<UpdateSnapshotRequest>,
     ) -> std::result::Result<Response<UpdateSnapshotResponse>, Status> {
         let UpdateSnapshotRequest { info, update_mask, .. } = request.into_inner();
-        let info = info.ok_or_else(|| Error::InvalidArgument("there is no record".to_owned()))?;
+        let info = info.ok_or_else(|| {
+            Error::InvalidArgument("the request has no snapshot record".to_owned())
+        })?;
         let name = info.name.clone();
         let change = label_change(info, update_mask)?;
         let snapshots = self.0.clone();
@@ -193,7 +195,7 @@ impl Service for Handler {
     ) -> std::result::Result<Response<ListStream>, Status> {
         let filters = Filters::parse(&request.into_inner().filters)?;
         let mut infos = self.0.list(filters).await?.into_iter().map(info_message).peekable();
-        // All records were read at once: nothing is locked while the client takes its time.
+        // All records have been read already, so nothing is locked while the client reads the stream.
         let chunks = std::iter::from_fn(move || {
             infos.peek()?;
             Some(Ok(ListSnapshotsResponse { info: infos.by_ref().take(LIST_CHUNK).collect() }))

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-/// The number of a snapshot, which is also the name of its directory. Never used twice.
+/// The number of a snapshot, which is also the name of its directory. No number is used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SnapshotId(pub(crate) i64);
 
@@ -16,10 +16,10 @@ impl fmt::Display for SnapshotId {
     }
 }
 
-/// What can be done with a snapshot.
+/// The kind of a snapshot, as containerd distinguishes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// Read-only look at a committed snapshot.
+pub enum SnapshotKind {
+    /// A committed snapshot, to be mounted read-only.
     View,
     /// Writable, on top of a committed snapshot or of nothing.
     Active,
@@ -27,8 +27,8 @@ pub enum Kind {
     Committed,
 }
 
-impl Kind {
-    /// The word that filters compare with.
+impl SnapshotKind {
+    /// The kind's name in filters and messages.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::View => "view",
@@ -41,22 +41,22 @@ impl Kind {
 /// Labels, sorted by key. A label without a value is never kept: containerd says "absent" that way.
 pub type Labels = BTreeMap<String, String>;
 
-/// A point in time: nanoseconds since 1970-01-01 UTC. containerd compares times for equality, so nothing of
-/// them may be lost.
+/// A point in time: nanoseconds since 1970-01-01 UTC. containerd compares times for equality, so they are kept in
+/// full precision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(pub(crate) i64);
 
 impl Timestamp {
-    /// The time by the system's clock.
+    /// The time by the system's clock. A clock that is set before 1970 counts as 1970.
     pub fn now() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
     }
 
-    /// Whole seconds since 1970, and the nanoseconds above them.
+    /// Whole seconds since 1970, rounded towards the past, and the nanoseconds after them.
     pub fn parts(self) -> (i64, i32) {
         let nanos = self.0.rem_euclid(1_000_000_000);
-        (self.0.div_euclid(1_000_000_000), i32::try_from(nanos).unwrap_or(0))
+        (self.0.div_euclid(1_000_000_000), i32::try_from(nanos).expect("less than 10^9"))
     }
 }
 
@@ -68,10 +68,10 @@ pub struct Info {
     /// Name of the parent, or empty.
     pub parent: String,
     /// Its kind.
-    pub kind: Kind,
-    /// When it was prepared, or committed.
+    pub kind: SnapshotKind,
+    /// When it was prepared; of a committed snapshot, when it was committed.
     pub created: Timestamp,
-    /// When its labels were last changed.
+    /// When it was last changed: created, committed, or given other labels.
     pub updated: Timestamp,
     /// Its labels.
     pub labels: Labels,
@@ -86,20 +86,20 @@ pub struct Usage {
     pub inodes: i64,
 }
 
-/// What matters of the root directory of a layer. Recorded when the layer is committed, so that nothing has
-/// to be asked of a repository when a child is prepared.
+/// What matters of the root directory of a layer. It is recorded when the layer is committed, so that no repository
+/// has to be asked when a child is prepared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LayerRoot {
-    /// Owner, which the upper directory of a child takes over.
+    /// Its owner, who also becomes the owner of a child's upper directory.
     pub uid: u32,
-    /// Group, likewise.
+    /// Its group, which also becomes the group of a child's upper directory.
     pub gid: u32,
-    /// Whether it hides all layers below. overlayfs does not look for the mark on the root of a lower
-    /// directory, so the chain is cut here instead.
+    /// Whether it hides all layers below. overlayfs ignores the opaque mark on the root of a lower directory, so
+    /// the layers below are left out of the mount instead.
     pub opaque: bool,
 }
 
-/// Where the content of a remote snapshot is. Paths are relative to the repository's root, and resolved.
+/// Where the content of a remote snapshot is. Paths are resolved, and relative to the repository's root.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Remote {
     /// The repository's name in the configuration.
@@ -113,9 +113,9 @@ pub struct Remote {
 /// One committed snapshot in a chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
-    /// Its directory.
+    /// Its number, which names its directory.
     pub id: SnapshotId,
-    /// Its root directory.
+    /// What matters of its root directory.
     pub root: LayerRoot,
     /// Set if the content is in a repository.
     pub remote: Option<Remote>,
@@ -124,12 +124,12 @@ pub struct Layer {
 /// A snapshot's record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Its directory.
+    /// Its number, which names its directory.
     pub id: SnapshotId,
-    /// What containerd sees.
+    /// What containerd sees of it.
     pub info: Info,
-    /// Disk use as measured at commit; `None` while it is not committed.
+    /// Disk use as measured at commit; `None` unless the snapshot is committed.
     pub usage: Option<Usage>,
-    /// Where the content is, if in a repository.
+    /// Set if the content is in a repository.
     pub remote: Option<Remote>,
 }

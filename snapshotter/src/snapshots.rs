@@ -1,8 +1,8 @@
 //! What containerd's calls do.
 //!
-//! All functions are asynchronous and may be dropped only between calls: the service runs each change in a
-//! task of its own, so a client that goes away cannot leave half of one behind. Work on disk and in the store
-//! runs on blocking threads.
+//! A future of these functions must not be dropped before it is done, or a change would be half made. So the
+//! service runs each change in a task of its own, which goes on when its client disappears. Work on disk and in
+//! the store runs on blocking threads.
 
 mod change;
 mod prepare;
@@ -14,14 +14,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::{error, info, warn};
 
-pub use self::prepare::Wanted;
-
 use crate::config::Config;
 use crate::directories::Directories;
 use crate::error::{Error, Result};
 use crate::repository::{Repositories, Unavailable};
-use crate::snapshot::{Record, SnapshotId};
+use crate::snapshot::{Labels, Record, SnapshotId};
 use crate::store::Store;
+
+/// A request for a new snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotRequest {
+    /// Its key.
+    pub key: String,
+    /// Name of a committed snapshot, or empty.
+    pub parent: String,
+    /// Its labels.
+    pub labels: Labels,
+}
 
 /// All snapshots of one root directory. Clones share it.
 #[derive(Debug, Clone)]
@@ -55,8 +64,8 @@ impl From<Unavailable> for Error {
 }
 
 impl Snapshots {
-    /// Opens what is in the configured root directory, and puts right what a crash has left. Whatever is
-    /// found there, nothing that has a record is deleted.
+    /// Opens the configured root directory and cleans up after a crash. Nothing that has a record is deleted,
+    /// whatever else is found.
     ///
     /// # Errors
     /// If another daemon uses the root, or the store cannot be opened.
@@ -76,7 +85,7 @@ impl Snapshots {
 
     /// Asks the repositories whether they are there, and deletes leftovers, both in the background.
     pub fn start(&self) {
-        self.0.repositories.greet();
+        self.0.repositories.announce();
         self.empty_trash_soon();
     }
 
@@ -94,7 +103,7 @@ impl Snapshots {
         }
         let inner = Arc::clone(&self.0);
         tokio::task::spawn_blocking(move || {
-            // From here on a new request needs a new task: this one may have passed its directory.
+            // From here on a new request needs a new task: this one may already be past the new directory.
             inner.cleaning.store(false, Ordering::SeqCst);
             inner.directories.empty_trash();
         });
@@ -102,7 +111,8 @@ impl Snapshots {
 }
 
 impl Inner {
-    /// `highest`: the highest number that a directory has.
+    /// Compares records and directories at the start of the daemon. `highest` is the highest number of a
+    /// directory.
     fn restore(&self, highest: SnapshotId) -> Result<()> {
         let records = self.store.records()?;
         if self.store.is_new() && highest > SnapshotId(0) {
@@ -112,7 +122,7 @@ impl Inner {
                  uses the directories up to snapshots/{highest} any more, delete them by hand"
             );
         }
-        self.directories.number_above(self.store.last_id()?.max(highest));
+        self.directories.reserve_up_to(self.store.last_id()?.max(highest));
         let swept = self.sweep()?;
         records.iter().for_each(|record| self.inspect(record));
         info!(snapshots = records.len(), leftovers = swept, "restored");

@@ -1,8 +1,8 @@
 //! The records of all snapshots, in SQLite.
 //!
-//! One file, `metadata.db`, in WAL mode with `synchronous=FULL`: what a call has answered with OK is on disk,
-//! and readers see the last committed state without waiting for a writer. All functions here block; call
-//! them off the async threads.
+//! One file, `metadata.db`, in WAL mode with `synchronous=FULL`: when a change has been answered with OK it is on
+//! disk, and readers see the last committed state without waiting for a writer. All functions here block, so they
+//! are not for async threads.
 
 mod read;
 mod schema;
@@ -14,14 +14,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::Connection;
 
 pub use self::schema::OpenError;
-pub use self::write::{Commit, LabelChange, New, NewCommitted};
+pub use self::write::{Commit, LabelChange, NewRemote, NewSnapshot};
 use crate::error::Result;
 use crate::snapshot::SnapshotId;
 
 /// Connections kept for the next reader.
 const IDLE_READERS: usize = 8;
 
-/// The store. Clone-free: share it behind an `Arc`.
+/// The store. To be shared behind an `Arc`.
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
@@ -31,11 +31,12 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store at `path`, or makes an empty one. If there was none, directories up to number
-    /// `existing` may belong to a store that was lost: see [`spared_below`](Self::spared_below).
+    /// Opens the store at `path`, or makes an empty one. A new store remembers `existing`, the highest number of a
+    /// directory: the directories up to there may belong to a store that was lost, see
+    /// [`spared_below`](Self::spared_below).
     ///
     /// # Errors
-    /// If the file is damaged, is no store, or was written by a newer version.
+    /// If the file is damaged, is not a store, or was written by a newer version.
     pub fn open(path: &Path, existing: SnapshotId) -> std::result::Result<Self, OpenError> {
         let (writer, new) = schema::open_writer(path, existing)?;
         Ok(Self {
@@ -52,7 +53,7 @@ impl Store {
     }
 
     fn writer(&self) -> MutexGuard<'_, Connection> {
-        // A panic cannot leave half a change: the transaction was rolled back on the way.
+        // A panic cannot leave half a change, because it rolls the transaction back.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

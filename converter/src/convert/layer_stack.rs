@@ -10,26 +10,14 @@
 use std::collections::BTreeMap;
 
 use layer_layout::path::{self, LayerMetadata};
+use layer_layout::record::ParentRecord;
 use layer_layout::{ChainId, LayerDigest, RepositoryPath};
-use serde::{Deserialize, Serialize};
 
 use super::fetch::{Unpacked, Unpacking};
 use super::prepare::Workspace;
 use super::target::Layer;
-use crate::repository::{Completion, OpenEnds, Published};
+use crate::repository::{OpenEnds, Published};
 use crate::{Error, Result};
-
-/// `parent.json` of a layer that was completed from the layers below it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ParentRecord {
-    /// The chain below; none if the layer was the base of its image.
-    parent: Option<ChainId>,
-    /// What the layer itself leaves open.
-    open_ends: OpenEnds,
-    /// What it was completed with.
-    completion: Completion,
-}
 
 /// Where the layers of an image stand.
 #[derive(Debug, Default)]
@@ -137,8 +125,7 @@ impl LayerStack {
         let completion =
             work.transaction.complete_layer(&shared, open_ends, &self.lower_directories)?;
         let record = ParentRecord { parent, open_ends: open_ends.clone(), completion };
-        let json = serde_json::to_vec(&record).map_err(|error| wrong(work, error.to_string()))?;
-        work.transaction.write_file(&record_path(digest), &json)?;
+        work.transaction.write_file(&record_path(digest), &record.to_json())?;
         Ok(Some(record))
     }
 }
@@ -152,7 +139,7 @@ enum Placed {
 fn published_record(work: &Workspace, digest: LayerDigest) -> Result<Option<ParentRecord>> {
     let path = record_path(digest);
     let Some(json) = work.repository.read(&path)? else { return Ok(None) };
-    serde_json::from_slice(&json)
+    ParentRecord::parse(&json)
         .map(Some)
         .map_err(|error| wrong(work, format!("{path} in the repository is broken: {error}")))
 }

@@ -3,7 +3,6 @@
 //! The order is what makes it safe: everything is fetched, verified and prepared inside one transaction,
 //! and only then committed. A thin image is pushed last, when what it points at is there.
 
-mod ducc;
 mod fetch;
 mod layer_stack;
 mod prepare;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use layer_layout::RepositoryPath;
 use layer_layout::path::{self, LayerMetadata};
+use layer_layout::record::{LayerRecord, OriginRecord};
 
-use super::ducc;
 use super::layer_stack::LayerStack;
 use super::target::Target;
 use crate::repository::{Published, Repository, SharedTransaction};
@@ -26,24 +26,24 @@ impl Workspace {
 
     /// DUCC's records of the layers: of new ones what they are, of all that this image uses them.
     pub(super) fn write_layer_records(&self, stack: &LayerStack) -> Result<()> {
-        let broken = |path: &RepositoryPath, error: serde_json::Error| Error::Image {
-            image: self.target.image.reference.clone(),
-            reason: format!("{path} in the repository is broken: {error}"),
-        };
         for layer in self.target.distinct_layers() {
             let digest = layer.digest();
             if let Some(unpacked) = stack.unpacked(&digest) {
                 let records = path::layer_metadata(&digest, LayerMetadata::Layers);
-                let json = ducc::layers_json(digest, layer.diff_id, unpacked.unpacked_bytes)
-                    .map_err(|error| broken(&records, error))?;
-                self.transaction.write_file(&records, &json)?;
+                let now = jiff::Timestamp::now().to_string();
+                let record = LayerRecord::new(digest, layer.diff_id, unpacked.unpacked_bytes, now);
+                self.transaction.write_file(&records, &record.to_json())?;
             }
             let origins = path::layer_metadata(&digest, LayerMetadata::Origin);
-            let present = self.repository.read(&origins)?;
-            let json = ducc::origin_json(present.as_deref(), self.target.config_digest())
-                .map_err(|error| broken(&origins, error))?;
-            if let Some(json) = json {
-                self.transaction.write_file(&origins, &json)?;
+            let mut record = match self.repository.read(&origins)? {
+                Some(json) => OriginRecord::parse(&json).map_err(|error| Error::Image {
+                    image: self.target.image.reference.clone(),
+                    reason: format!("{origins} in the repository is broken: {error}"),
+                })?,
+                None => OriginRecord::default(),
+            };
+            if record.add(self.target.config_digest()) {
+                self.transaction.write_file(&origins, &record.to_json())?;
             }
         }
         Ok(())

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use layer_layout::path::{self, ImageMetadata, LayerMetadata};
+use layer_layout::record::LayerRecord;
 use layer_layout::{
     ChainId, ConfigDigest, DiffId, LayerDigest, Platform, PublicName, RepositoryPath,
 };
 
-use super::ducc;
 use crate::image_config::ImageConfig;
 use crate::report::{self, Report};
 use crate::repository::{Published, Repository};
@@ -170,7 +170,9 @@ impl Target {
                 continue;
             }
             let record = path::layer_metadata(&digest, LayerMetadata::Layers);
-            let recorded = repository.read(&record)?.and_then(|json| ducc::recorded_diff_id(&json));
+            let recorded = repository
+                .read(&record)?
+                .and_then(|json| LayerRecord::recorded_diff_id(&json).ok());
             let reason = match recorded {
                 Some(recorded) if recorded == layer.diff_id => continue,
                 Some(recorded) => format!(

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::io;
 
+use layer_layout::layer_path::PathError;
+
 use super::compression::Compression;
-use super::entry::PathError;
 
 /// The result of this room's fallible functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

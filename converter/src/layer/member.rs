@@ -17,9 +17,11 @@
 //! the kernel hides the name in every container; [`Kind::Whiteout`] says the same, also to a reader of the
 //! layer that does not use overlayfs.
 
+use layer_layout::LayerPath;
+use layer_layout::layer_path::PathError;
 use layer_layout::overlay::WHITEOUT_DEVICE;
 
-use super::entry::{Entry, Kind, LayerPath, Metadata, PathError, Timestamp};
+use super::entry::{Entry, Kind, Metadata, Timestamp};
 use super::error::{EntryName, Error, LinkError, Result};
 use super::header::Header;
 use super::pax::Records;

@@ -26,8 +26,10 @@ mod stream;
 mod whiteout;
 
 pub use compression::Compression;
-pub use entry::{Entry, Kind, LayerPath, Metadata, PathError, Timestamp, Xattrs};
+pub use entry::{Entry, Kind, Metadata, Timestamp, Xattrs};
 pub use error::{EntryName, Error, LinkError, Result, Within};
+pub use layer_layout::LayerPath;
+pub use layer_layout::layer_path::PathError;
 pub use limits::Limits;
 pub use reader::{Content, LayerReader, Summary};
 pub use sparse::Segment;

@@ -4,9 +4,8 @@
 //! bookkeeping, which old layers may still contain. The type of such an entry does not matter: AUFS made hard
 //! links, other programs make empty files.
 
+use layer_layout::LayerPath;
 use layer_layout::overlay::{AUFS_PREFIX, OPAQUE_WHITEOUT, WHITEOUT_PREFIX};
-
-use super::entry::LayerPath;
 
 /// What a clean path of a tar stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,7 +9,6 @@ pub mod cvmfs;
 pub mod directory;
 mod error;
 mod locator;
-mod open_ends;
 mod parents;
 mod shortfalls;
 mod stratum0;
@@ -23,8 +22,8 @@ use layer_layout::RepositoryPath;
 pub use cvmfs::Cvmfs;
 pub use directory::Directory;
 pub use error::{EntryError, Error, JournalError, Occupant, Result};
+pub use layer_layout::record::{Completion, OpenEnds};
 pub use locator::{Locator, LocatorError};
-pub use open_ends::{Completion, OpenEnds};
 pub use stratum0::{Access, Stratum0};
 
 use crate::layer::{Entry, Segment};

@@ -1,8 +1,8 @@
-//! Deletes trees of which nothing can be trusted.
+//! Deletes trees whose content cannot be trusted, because containers wrote it.
 //!
-//! Containers wrote what is deleted here. Every step is relative to an open directory and refuses symbolic
-//! links and mount points (openat2(2), `RESOLVE_NO_SYMLINKS`, `RESOLVE_NO_XDEV`; Linux 5.6), so nothing
-//! outside the tree can be reached: neither through a link, nor through a bind mount that somebody forgot.
+//! Every step is relative to an open directory and refuses symbolic links and mount points (openat2(2),
+//! `RESOLVE_NO_SYMLINKS`, `RESOLVE_NO_XDEV`; Linux 5.6). So nothing outside the tree can be reached, neither
+//! through a link nor through a forgotten bind mount.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,7 +14,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-/// Deeper directories are moved up and deleted from there, so that a path of any length needs few open files.
+/// Directories below this depth are moved up and deleted from there, so that few files are open however deep a tree is.
 const MAX_DEPTH: usize = 64;
 
 fn open(parent: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
@@ -27,7 +27,8 @@ fn open(parent: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errn
     )
 }
 
-/// Deletes everything in `directory`, itself a real directory. Goes on after an error, and returns the first.
+/// Deletes everything in `directory`, which must not be a symbolic link. Goes on after an error, and returns the
+/// first one.
 pub(super) fn empty(directory: &Path) -> io::Result<()> {
     let trash = rustix::fs::openat(
         CWD,
@@ -36,7 +37,7 @@ pub(super) fn empty(directory: &Path) -> io::Result<()> {
         Mode::empty(),
     )?;
     let mut removal = Removal { trash, number: 0, moved: true, failure: None };
-    // Every round makes the deepest path shorter by `MAX_DEPTH`.
+    // Every round shortens the deepest path by `MAX_DEPTH`.
     while std::mem::take(&mut removal.moved) {
         let trash = removal.trash.try_clone()?;
         removal.contents(trash, 0);
@@ -109,7 +110,7 @@ impl Removal {
         }
         self.contents(open(parent, name)?, depth + 1);
         match unlinkat(parent, name, AtFlags::REMOVEDIR) {
-            // What stands in it failed, and was noted.
+            // Something in it could not be deleted, which is noted already.
             Err(Errno::NOTEMPTY) if self.failure.is_some() => Ok(()),
             other => other,
         }

@@ -41,7 +41,7 @@ fn numbers_only_grow() {
     let (_root, directories) = open();
     let mut last = SnapshotId(0);
     for above in [0, 5, 3] {
-        directories.number_above(SnapshotId(above));
+        directories.reserve_up_to(SnapshotId(above));
         let pending = directories.create(&local(false)).unwrap();
         assert!(pending.id() > last && pending.id() > SnapshotId(above));
         last = pending.id();

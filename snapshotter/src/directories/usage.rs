@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::snapshot::Usage;
 
-/// Unit of `st_blocks`, whatever the file system's own block size (stat(2)).
+/// The unit of `st_blocks`, independent of the file system's own block size (stat(2)).
 const BLOCK: i64 = 512;
 
 const DIRECTORY: OFlags =
@@ -55,13 +55,13 @@ impl Count {
     }
 }
 
-/// Counts `root` and what is below it. No link is followed; names that vanish meanwhile are left out.
+/// Counts `root` and everything below it. No link is followed; names that disappear during the count are left out.
 pub(super) fn of(root: &Path) -> io::Result<Usage> {
     let mut count = Count::default();
     count.add(&statat(CWD, root, AtFlags::SYMLINK_NOFOLLOW)?);
     let root = openat(CWD, root, DIRECTORY, Mode::empty())?;
-    // The open directories from the root down, each with the subdirectories that are still to be visited:
-    // neither a long path nor a deep tree is a problem, within the limit of open files.
+    // The open directories from the root down, each with the subdirectories that are still to be visited. So the
+    // length of paths does not matter, and the depth of a tree is limited only by the number of open files.
     let names = count.contents(&root)?;
     let mut stack = vec![(root, names)];
     while let Some((directory, names)) = stack.last_mut() {

@@ -1,8 +1,7 @@
 //! The tokens of the filter language.
 //!
-//! Fields and values follow different rules: behind an operator, everything printable up to a comma or
-//! white space is one value. Quoted texts are Go string literals; only a regular expression may also stand
-//! between slashes or bars.
+//! Fields and values follow different rules: after an operator, everything printable up to a comma or white space
+//! is one value. Quoted texts are Go string literals; a regular expression may also be quoted by slashes or bars.
 
 use std::sync::LazyLock;
 
@@ -10,12 +9,12 @@ use regex::Regex;
 
 /// What was expected, and where (a byte offset).
 #[derive(Debug)]
-pub(super) struct Problem {
+pub(super) struct SyntaxError {
     pub(super) expected: &'static str,
     pub(super) at: usize,
 }
 
-pub(super) type Result<T> = std::result::Result<T, Problem>;
+pub(super) type Result<T> = std::result::Result<T, SyntaxError>;
 
 /// Reads one filter from the left.
 pub(super) struct Scanner<'a> {
@@ -42,8 +41,8 @@ impl<'a> Scanner<'a> {
         self.rest().chars().next()
     }
 
-    fn problem<T>(&self, expected: &'static str) -> Result<T> {
-        Err(Problem { expected, at: self.at })
+    fn error<T>(&self, expected: &'static str) -> Result<T> {
+        Err(SyntaxError { expected, at: self.at })
     }
 
     fn skip_space(&mut self) {
@@ -67,7 +66,7 @@ impl<'a> Scanner<'a> {
     /// White space before a comma is not allowed.
     pub(super) fn comma(&mut self) -> Result<()> {
         if !self.at_comma() {
-            return self.problem("expected a comma or the end");
+            return self.error("expected a comma or the end");
         }
         self.at += 1;
         Ok(())
@@ -88,7 +87,7 @@ impl<'a> Scanner<'a> {
         }
         let end = self.rest().find(|c: char| c != '_' && !c.is_ascii_alphanumeric());
         match end.unwrap_or(self.rest().len()) {
-            0 => self.problem("expected a field name (quote it if it holds other characters)"),
+            0 => self.error("expected a field name (quote it if it holds other characters)"),
             length => Ok(self.take(length).into()),
         }
     }
@@ -99,18 +98,18 @@ impl<'a> Scanner<'a> {
         let length = end.unwrap_or(self.rest().len());
         match &self.rest()[..length] {
             "==" | "!=" | "~=" => Ok(self.take(length)),
-            _ => self.problem("expected an operator (==, != or ~=)"),
+            _ => self.error("expected an operator (==, != or ~=)"),
         }
     }
 
-    /// The value behind an operator; `regex` allows slashes and bars as quotes.
+    /// The value after an operator; with `regex`, slashes and bars are quotes, too.
     pub(super) fn value(&mut self, regex: bool) -> Result<Vec<u8>> {
         self.skip_space();
         match self.peek() {
             Some('"') => self.quoted(),
             Some('/' | '|') if regex => self.quoted(),
-            Some('/' | '|') => self.problem("expected a value (only ~= takes this quote)"),
-            None | Some(',' | '.' | '=' | '!' | '~' | '\0') => self.problem("expected a value"),
+            Some('/' | '|') => self.error("expected a value (only ~= takes this quote)"),
+            None | Some(',' | '.' | '=' | '!' | '~' | '\0') => self.error("expected a value"),
             Some(first) => {
                 let tail = &self.rest()[first.len_utf8()..];
                 let length = VALUE.find(tail).map_or(0, |found| found.end());
@@ -119,14 +118,14 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A Go string literal. It may denote bytes that are no UTF-8.
+    /// A Go string literal. Its escapes may stand for bytes that are not UTF-8.
     fn quoted(&mut self) -> Result<Vec<u8>> {
-        let Some(quote) = self.peek() else { return self.problem("expected a quote") };
+        let Some(quote) = self.peek() else { return self.error("expected a quote") };
         let mut value = Vec::new();
         self.at += 1;
         loop {
             match self.peek() {
-                None | Some('\n' | '\0') => return self.problem("expected the closing quote"),
+                None | Some('\n' | '\0') => return self.error("expected the closing quote"),
                 Some(c) if c == quote => {
                     self.at += 1;
                     return Ok(value);
@@ -139,7 +138,7 @@ impl<'a> Scanner<'a> {
 
     fn escape(&mut self, quote: char, value: &mut Vec<u8>) -> Result<()> {
         const EXPECTED: &str = "expected an escape sequence of Go";
-        let Some(kind) = self.rest()[1..].chars().next() else { return self.problem(EXPECTED) };
+        let Some(kind) = self.rest()[1..].chars().next() else { return self.error(EXPECTED) };
         let simple = match kind {
             'a' => 0x07,
             'b' => 0x08,
@@ -163,7 +162,7 @@ impl<'a> Scanner<'a> {
             'x' => (2, 2, 16),
             'u' => (2, 4, 16),
             'U' => (2, 8, 16),
-            _ => return self.problem("expected an escape sequence of Go"),
+            _ => return self.error("expected an escape sequence of Go"),
         };
         let number = self
             .rest()
@@ -172,14 +171,14 @@ impl<'a> Scanner<'a> {
             .and_then(|digits| u32::from_str_radix(digits, radix).ok());
         match (kind, number) {
             ('u' | 'U', Some(number)) if number <= u32::from(char::MAX) => {
-                // A surrogate denotes the replacement character, as in Go.
+                // A surrogate becomes the replacement character, as in Go.
                 let c = char::from_u32(number).unwrap_or(char::REPLACEMENT_CHARACTER);
                 value.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
             }
             ('0'..='7' | 'x', Some(number)) if number <= u32::from(u8::MAX) => {
                 value.push(number as u8);
             }
-            _ => return self.problem("expected a number in the escape sequence"),
+            _ => return self.error("expected a number in the escape sequence"),
         }
         self.at += skip + digits;
         Ok(())

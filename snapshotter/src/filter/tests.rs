@@ -1,5 +1,5 @@
 use super::*;
-use crate::snapshot::{Kind, Timestamp};
+use crate::snapshot::{SnapshotKind, Timestamp};
 
 fn info() -> Info {
     let labels =
@@ -7,7 +7,7 @@ fn info() -> Info {
     Info {
         name: "k8s.io/17/extract sha256:1".to_owned(),
         parent: String::new(),
-        kind: Kind::Active,
+        kind: SnapshotKind::Active,
         created: Timestamp(0),
         updated: Timestamp(0),
         labels: labels.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),

@@ -67,14 +67,14 @@ fn mapping() -> IdMapping {
 }
 
 /// As one text, with the snapshots directory as `R`.
-fn shape(kind: Kind, given: &str, kernel: Kernel, mapping: Option<&IdMapping>) -> String {
+fn shape(kind: SnapshotKind, given: &str, kernel: Kernel, mapping: Option<&IdMapping>) -> String {
     let root = tempfile::tempdir().unwrap();
     let directories = Directories::open(root.path()).unwrap();
     let snapshots = root.path().join("snapshots").display().to_string();
     match mounts(&directories, kernel, SnapshotId(9), kind, &chain(given), mapping) {
         Ok(mounts) => {
             let [mount] = mounts.as_slice() else { panic!("{mounts:?}") };
-            format!("{} {} {}", mount.kind, mount.source, mount.options.join(" "))
+            format!("{} {} {}", mount.mount_type, mount.source, mount.options.join(" "))
                 .replace(&snapshots, "R")
         }
         Err(Error::FailedPrecondition(message)) => format!("refused: {message}"),
@@ -86,22 +86,26 @@ fn shape(kind: Kind, given: &str, kernel: Kernel, mapping: Option<&IdMapping>) -
 fn shapes() {
     let upper = "workdir=R/9/work upperdir=R/9/fs";
     for (kind, given, expected) in [
-        (Kind::Active, "", "bind R/9/fs rw rbind".to_owned()),
-        (Kind::View, "", "bind R/9/fs ro rbind".to_owned()),
-        (Kind::View, "1", "bind R/1/fs ro rbind".to_owned()),
-        (Kind::View, "1r", "bind R/1/fs ro rbind".to_owned()),
-        (Kind::View, "2 1", "overlay overlay lowerdir=R/2/fs:R/1/fs".to_owned()),
-        (Kind::View, "2 1r", "overlay overlay lowerdir=R/2/fs:R/1/fs".to_owned()),
+        (SnapshotKind::Active, "", "bind R/9/fs rw rbind".to_owned()),
+        (SnapshotKind::View, "", "bind R/9/fs ro rbind".to_owned()),
+        (SnapshotKind::View, "1", "bind R/1/fs ro rbind".to_owned()),
+        (SnapshotKind::View, "1r", "bind R/1/fs ro rbind".to_owned()),
+        (SnapshotKind::View, "2 1", "overlay overlay lowerdir=R/2/fs:R/1/fs".to_owned()),
+        (SnapshotKind::View, "2 1r", "overlay overlay lowerdir=R/2/fs:R/1/fs".to_owned()),
         // Repositories alone: an empty directory on top.
-        (Kind::View, "2r 1r", "overlay overlay lowerdir=R/9/fs:R/2/fs:R/1/fs".to_owned()),
-        (Kind::View, "3r 2rm 1r", "overlay overlay lowerdir=R/9/fs:R/3/fs:R/2/rootfs".to_owned()),
-        (Kind::View, "2rm 1r", "bind R/2/rootfs ro rbind".to_owned()),
+        (SnapshotKind::View, "2r 1r", "overlay overlay lowerdir=R/9/fs:R/2/fs:R/1/fs".to_owned()),
+        (
+            SnapshotKind::View,
+            "3r 2rm 1r",
+            "overlay overlay lowerdir=R/9/fs:R/3/fs:R/2/rootfs".to_owned(),
+        ),
+        (SnapshotKind::View, "2rm 1r", "bind R/2/rootfs ro rbind".to_owned()),
         // What is left over of several layers may hold whiteouts, which a bind mount would show.
-        (Kind::View, "2r1 1r1", "overlay overlay lowerdir=R/9/fs:R/2/fs".to_owned()),
-        (Kind::View, "2o 1", "overlay overlay lowerdir=R/9/fs:R/2/fs".to_owned()),
-        (Kind::Active, "1", format!("overlay overlay {upper} lowerdir=R/1/fs")),
-        (Kind::Active, "2rm 1r", format!("overlay overlay {upper} lowerdir=R/2/rootfs")),
-        (Kind::Active, "2r 1r", format!("overlay overlay {upper} lowerdir=R/2/fs:R/1/fs")),
+        (SnapshotKind::View, "2r1 1r1", "overlay overlay lowerdir=R/9/fs:R/2/fs".to_owned()),
+        (SnapshotKind::View, "2o 1", "overlay overlay lowerdir=R/9/fs:R/2/fs".to_owned()),
+        (SnapshotKind::Active, "1", format!("overlay overlay {upper} lowerdir=R/1/fs")),
+        (SnapshotKind::Active, "2rm 1r", format!("overlay overlay {upper} lowerdir=R/2/rootfs")),
+        (SnapshotKind::Active, "2r 1r", format!("overlay overlay {upper} lowerdir=R/2/fs:R/1/fs")),
     ] {
         assert_eq!(shape(kind, given, PLAIN, None), expected, "{kind:?} {given}");
     }
@@ -111,11 +115,11 @@ fn shapes() {
 fn options_of_the_kernel() {
     let kernel = Kernel { index: true, userxattr: true, ..PLAIN };
     assert_eq!(
-        shape(Kind::View, "2 1", kernel, None),
+        shape(SnapshotKind::View, "2 1", kernel, None),
         "overlay overlay index=off userxattr lowerdir=R/2/fs:R/1/fs"
     );
     // Not on bind mounts, which know no such options.
-    assert_eq!(shape(Kind::View, "1", kernel, None), "bind R/1/fs ro rbind");
+    assert_eq!(shape(SnapshotKind::View, "1", kernel, None), "bind R/1/fs ro rbind");
 }
 
 #[test]
@@ -125,18 +129,18 @@ fn id_mapping_only_where_it_works() {
     let map = "uidmap=0:9:1 gidmap=0:9:1";
     let upper = "workdir=R/9/work upperdir=R/9/fs";
     for (kind, given, kernel, expected) in [
-        (Kind::Active, "", PLAIN, format!("bind R/9/fs {map} rw rbind")),
+        (SnapshotKind::Active, "", PLAIN, format!("bind R/9/fs {map} rw rbind")),
         (
-            Kind::Active,
+            SnapshotKind::Active,
             "2 1",
             PLAIN,
             format!("overlay overlay {map} {upper} lowerdir=R/2/fs:R/1/fs"),
         ),
-        (Kind::View, "2 1", PLAIN, format!("overlay overlay {map} lowerdir=R/2/fs:R/1/fs")),
-        (Kind::View, "1", PLAIN, "read-only view".to_owned()),
-        (Kind::Active, "2 1r", PLAIN, "in the repository r.org".to_owned()),
-        (Kind::Active, "2rm 1r", PLAIN, "in the repository r.org".to_owned()),
-        (Kind::Active, "1", old, "Linux 5.19".to_owned()),
+        (SnapshotKind::View, "2 1", PLAIN, format!("overlay overlay {map} lowerdir=R/2/fs:R/1/fs")),
+        (SnapshotKind::View, "1", PLAIN, "read-only view".to_owned()),
+        (SnapshotKind::Active, "2 1r", PLAIN, "in the repository r.org".to_owned()),
+        (SnapshotKind::Active, "2rm 1r", PLAIN, "in the repository r.org".to_owned()),
+        (SnapshotKind::Active, "1", old, "Linux 5.19".to_owned()),
     ] {
         let shape = shape(kind, given, kernel, Some(&mapping));
         let refused = shape.starts_with("refused") && shape.contains(&expected);

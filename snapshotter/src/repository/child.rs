@@ -1,4 +1,4 @@
-//! A reader process, seen from the daemon.
+//! The daemon's end of a reader process.
 
 use std::io;
 use std::path::Path;
@@ -10,10 +10,10 @@ use tokio::process::{ChildStdin, ChildStdout, Command};
 use super::question::{Answer, Question};
 use super::reader;
 
-/// This program, also after its file was replaced by an upgrade.
+/// The running program, even if an upgrade has replaced its file.
 const SELF: &str = "/proc/self/exe";
 
-/// A running reader. It ends by itself when its standard input closes, so also when the daemon dies.
+/// A running reader process. It ends when its standard input is closed, and so also when the daemon dies.
 #[derive(Debug)]
 pub(super) struct Child {
     process: tokio::process::Child,
@@ -22,7 +22,7 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// Starts a reader for the repository at `root`. It touches nothing before it is asked.
+    /// Starts a reader for the repository at `root`. It touches nothing before its first question.
     pub(super) fn start(root: &Path) -> io::Result<Self> {
         let mut process = Command::new(SELF)
             .arg(reader::COMMAND)
@@ -51,9 +51,9 @@ impl Child {
         Ok(serde_json::from_str(&answer)?)
     }
 
-    /// Kills it, and returns when it is gone, which a hung file system can delay.
+    /// Kills the process and returns when it is gone, which a hung file system can delay.
     pub(super) async fn end(mut self) {
-        // Fails only if it is gone already.
+        // Fails only if the process is gone already.
         let _ = self.process.kill().await;
     }
 }

@@ -1,7 +1,7 @@
 //! A process that looks into one repository on behalf of the daemon.
 //!
-//! The program starts itself with the hidden command [`COMMAND`]. Only these processes touch a repository, so
-//! only they can get stuck in one. Between questions they hold nothing open there, so that a repository can
+//! The daemon starts its own program with the hidden command [`COMMAND`]. Only these processes touch a repository,
+//! so only they can get stuck in one. Between questions they keep nothing open there, so that the repository can
 //! be unmounted.
 
 use std::fs::File;
@@ -11,23 +11,22 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use layer_layout::path::{self, LayerMetadata};
+use layer_layout::record::LayerRecord;
 use layer_layout::{ChainId, DiffId, LayerDigest, RepositoryPath, overlay};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
-use serde::Deserialize;
 use xattr::FileExt;
 
-use super::Parent;
-use super::question::{Answer, By, Found, Question};
+use super::question::{Answer, Found, FoundBy, Miss, Parent, Question};
 
-/// The command line's word for a reader process.
+/// The subcommand that makes this program a reader process.
 pub const COMMAND: &str = "repository-reader";
 
-/// A `layers.json` has a few hundred bytes.
+/// No more than this is read of a `layers.json`, which has a few hundred bytes.
 const MAX_METADATA: u64 = 64 * 1024;
 
-/// openat2(2) gives up on a path with `..` (the links of chains have them) whenever anything is renamed or
-/// mounted anywhere on the system meanwhile. On a busy node that happens again and again.
+/// openat2(2) fails with EAGAIN on a path with `..` (the links of chains have them) if anything is renamed or
+/// mounted anywhere on the system at the same time. On a busy node that happens again and again.
 const MAX_ATTEMPTS: usize = 10_000;
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
@@ -35,7 +34,7 @@ const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::
 /// Answers the questions on standard input until it closes.
 ///
 /// # Errors
-/// If the daemon is gone or does not speak the language.
+/// If the daemon is gone, or a question cannot be understood.
 pub fn serve(root: &Path) -> io::Result<()> {
     let mut output = io::stdout().lock();
     for line in io::stdin().lock().lines() {
@@ -47,22 +46,27 @@ pub fn serve(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Why a path in a repository cannot be opened.
-enum Problem {
-    /// It is not there.
-    Absent,
-    /// Its links lead out of the repository, or in a circle, or to something that is not wanted there.
-    Refused(String),
+/// Why a layer is not found, or a directory not confirmed.
+enum Failure {
+    /// The layer, or a part of it, is not there or cannot be used.
+    Miss(Miss),
     /// The repository does not work.
     Broken(String),
 }
 
-impl Problem {
-    fn new(path: &str, error: Errno) -> Self {
+impl From<Miss> for Failure {
+    fn from(miss: Miss) -> Self {
+        Self::Miss(miss)
+    }
+}
+
+impl Failure {
+    fn of_opening(path: &str, error: Errno) -> Self {
+        let path = path.to_owned();
         match error {
-            Errno::NOENT | Errno::NOTDIR => Self::Absent,
-            Errno::XDEV => Self::Refused(format!("{path} leads outside the repository")),
-            Errno::LOOP => Self::Refused(format!("{path} leads in a circle")),
+            Errno::NOENT | Errno::NOTDIR => Miss::Absent.into(),
+            Errno::XDEV => Miss::LeadsOutside { path }.into(),
+            Errno::LOOP => Miss::LeadsInCircle { path }.into(),
             error => Self::Broken(format!("{path}: {error}")),
         }
     }
@@ -70,7 +74,7 @@ impl Problem {
 
 /// Answers one question. Blocks as long as the file system does.
 pub fn answer(root: &Path, question: &Question) -> Answer {
-    let repository = match Tree::open(root) {
+    let repository = match OpenRepository::open(root) {
         Ok(repository) => repository,
         Err(error) => return Answer::Broken { reason: format!("cannot open it: {error}") },
     };
@@ -80,54 +84,55 @@ pub fn answer(root: &Path, question: &Question) -> Answer {
     };
     match result {
         Ok(answer) => answer,
-        Err(Problem::Absent) => Answer::Miss { reason: "not there".to_owned() },
-        Err(Problem::Refused(reason)) => Answer::Miss { reason },
-        Err(Problem::Broken(reason)) => Answer::Broken { reason },
+        Err(Failure::Miss(miss)) => Answer::Miss(miss),
+        Err(Failure::Broken(reason)) => Answer::Broken { reason },
     }
 }
 
-/// A repository's root, open.
-struct Tree {
+/// A repository for the time of one question.
+struct OpenRepository {
     root: OwnedFd,
-    /// Without symbolic links, to tell what a path inside is called.
+    /// The root's path without symbolic links. Resolved paths inside the repository begin with it.
     resolved: PathBuf,
 }
 
-/// The name of what is open, without symbolic links (proc_pid_fd(5)).
-fn name_of(file: impl AsFd) -> io::Result<PathBuf> {
+/// The path of an open file, without symbolic links (proc_pid_fd(5)).
+fn resolved_path(file: impl AsFd) -> io::Result<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()))
 }
 
-impl Tree {
+impl OpenRepository {
     fn open(root: &Path) -> io::Result<Self> {
         let root = openat(CWD, root, DIRECTORY, Mode::empty())?;
-        let resolved = name_of(&root)?;
+        let resolved = resolved_path(&root)?;
         Ok(Self { root, resolved })
     }
 
     /// Opens a path without ever leaving the repository. Links inside it are followed.
-    fn open_beneath(&self, path: &str, flags: OFlags) -> Result<File, Problem> {
+    fn open_beneath(&self, path: &str, flags: OFlags) -> Result<File, Failure> {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         for _ in 0..MAX_ATTEMPTS {
             match openat2(&self.root, path, flags, Mode::empty(), resolve) {
                 Err(Errno::AGAIN) => std::thread::yield_now(),
-                Err(error) => return Err(Problem::new(path, error)),
+                Err(error) => return Err(Failure::of_opening(path, error)),
                 Ok(file) => return Ok(file.into()),
             }
         }
-        Err(Problem::new(path, Errno::AGAIN))
+        Err(Failure::of_opening(path, Errno::AGAIN))
     }
 
-    /// Opens a directory, and tells its resolved path relative to the root.
-    fn directory(&self, path: &RepositoryPath) -> Result<(File, String), Problem> {
+    /// Opens a directory and returns it with its resolved path, relative to the root.
+    fn directory(&self, path: &RepositoryPath) -> Result<(File, String), Failure> {
         let directory = self.open_beneath(path.as_str(), DIRECTORY)?;
-        let name = name_of(&directory).map_err(|e| Problem::Broken(format!("{path}: {e}")))?;
-        let refused =
-            || Problem::Refused(format!("{path} leads to the unusable {}", name.display()));
-        let relative = name.strip_prefix(&self.resolved).map_err(|_| refused())?;
-        match relative.to_str() {
+        let target =
+            resolved_path(&directory).map_err(|e| Failure::Broken(format!("{path}: {e}")))?;
+        let relative = target.strip_prefix(&self.resolved).ok().and_then(Path::to_str);
+        match relative {
             Some(relative) if !relative.is_empty() => Ok((directory, relative.to_owned())),
-            _ => Err(refused()),
+            _ => {
+                let (path, target) = (path.to_string(), target.display().to_string());
+                Err(Miss::Unusable { path, target }.into())
+            }
         }
     }
 
@@ -136,107 +141,90 @@ impl Tree {
         chain: &ChainId,
         layers: &[LayerDigest],
         parent: Parent,
-    ) -> Result<Answer, Problem> {
-        let mut refused = None;
+    ) -> Result<Answer, Failure> {
+        let mut unusable = None;
         match self.directory(&path::chain_layer(chain)) {
             Ok((layer, name)) => {
                 let rootfs = match self.directory(&path::chain_rootfs(chain)) {
                     Ok((_, name)) => Some(name),
-                    Err(Problem::Broken(reason)) => return Err(Problem::Broken(reason)),
-                    Err(_) => None,
+                    Err(Failure::Miss(_)) => None,
+                    Err(broken) => return Err(broken),
                 };
-                return found(&layer, name, rootfs, By::Chain);
+                return found(&layer, name, rootfs, FoundBy::Chain);
             }
-            Err(Problem::Absent) => {}
-            Err(Problem::Refused(reason)) => refused = Some(reason),
+            Err(Failure::Miss(Miss::Absent)) => {}
+            Err(Failure::Miss(miss)) => unusable = Some(miss),
             Err(broken) => return Err(broken),
         }
         for digest in layers {
             match self.by_digest(digest, chain, parent) {
-                Ok((layer, name)) => return found(&layer, name, None, By::Digest),
-                Err(Problem::Absent) => {}
-                Err(Problem::Refused(reason)) => refused = Some(reason),
+                Ok((layer, name)) => return found(&layer, name, None, FoundBy::Digest),
+                Err(Failure::Miss(Miss::Absent)) => {}
+                Err(Failure::Miss(miss)) => unusable = Some(miss),
                 Err(broken) => return Err(broken),
             }
         }
-        if let Some(reason) = refused {
-            return Err(Problem::Refused(reason));
+        if let Some(miss) = unusable {
+            return Err(miss.into());
         }
-        // An empty mount point is no repository.
-        let examples = [path::chain(chain), path::layer(&(*chain.digest()).into())];
-        let published = examples.iter().any(|path| {
-            let index = path.as_str().split('/').next().unwrap_or_default();
-            self.open_beneath(index, DIRECTORY).is_ok()
-        });
-        if published {
-            Err(Problem::Absent)
-        } else {
-            Err(Problem::Refused("no images in it; is it mounted?".to_owned()))
-        }
+        // An empty mount point has neither.
+        let published = [path::chains(), path::layers()]
+            .iter()
+            .any(|index| self.open_beneath(index.as_str(), DIRECTORY).is_ok());
+        let miss = if published { Miss::Absent } else { Miss::NoImages };
+        Err(miss.into())
     }
 
-    /// A layer by its blob's digest. What a manifest says about a layer was checked by nobody, while the
-    /// chain is what containerd will believe to have: so the layer must be the one that leads from the
-    /// parent to the chain. And it must not depend on what it was first published upon.
+    /// Finds a layer by its blob's digest. Nobody has checked what a manifest says about a layer, but containerd
+    /// will rely on having the chain. So the layer must be the one that leads from the parent to the chain, and it
+    /// must not have been completed from the layers below it, which were perhaps others.
     fn by_digest(
         &self,
         digest: &LayerDigest,
         chain: &ChainId,
         parent: Parent,
-    ) -> Result<(File, String), Problem> {
+    ) -> Result<(File, String), Failure> {
         let layer = self.directory(&path::layerfs(digest))?;
         let completed = path::layer_metadata(digest, LayerMetadata::Parent);
         match self.open_beneath(completed.as_str(), OFlags::PATH | OFlags::CLOEXEC) {
-            Err(Problem::Absent) => {}
+            Err(Failure::Miss(Miss::Absent)) => {}
             Err(other) => return Err(other),
-            Ok(_) => {
-                let reason = format!("{digest} is made for another chain");
-                return Err(Problem::Refused(reason));
-            }
+            Ok(_) => return Err(Miss::Completed { layer: *digest }.into()),
         }
         let diff = self.diff_id(digest)?;
         let leads_to = match parent {
             Parent::None => ChainId::base(diff),
             Parent::Chain(parent) => parent.child(diff),
-            Parent::Unknown => {
-                let reason =
-                    format!("{digest} cannot be checked: the parent's ChainID is not known");
-                return Err(Problem::Refused(reason));
-            }
+            Parent::Unknown => return Err(Miss::UnknownParent { layer: *digest }.into()),
         };
         if leads_to != *chain {
-            return Err(Problem::Refused(format!("{digest} does not lead to this chain")));
+            return Err(Miss::OtherChain { layer: *digest }.into());
         }
         Ok(layer)
     }
 
     /// The DiffID that was recorded when the layer was published.
-    fn diff_id(&self, digest: &LayerDigest) -> Result<DiffId, Problem> {
-        #[derive(Deserialize)]
-        struct Layer {
-            #[serde(rename = "diff-digest")]
-            diff: DiffId,
-        }
+    fn diff_id(&self, digest: &LayerDigest) -> Result<DiffId, Failure> {
         let path = path::layer_metadata(digest, LayerMetadata::Layers);
         let unknown = |reason: &dyn std::fmt::Display| {
-            Problem::Refused(format!("{digest} has no usable DiffID ({path}: {reason})"))
+            let (path, reason) = (path.to_string(), reason.to_string());
+            Failure::from(Miss::NoDiffId { layer: *digest, path, reason })
         };
         let file = match self.open_beneath(path.as_str(), OFlags::RDONLY | OFlags::CLOEXEC) {
-            Err(Problem::Absent) => return Err(unknown(&"not there")),
+            Err(Failure::Miss(Miss::Absent)) => return Err(unknown(&Miss::Absent)),
             other => other?,
         };
-        let mut text = String::new();
-        file.take(MAX_METADATA).read_to_string(&mut text).map_err(|e| unknown(&e))?;
-        let layers: [Layer; 1] = serde_json::from_str(&text).map_err(|e| unknown(&e))?;
-        Ok(layers[0].diff)
+        let mut json = Vec::new();
+        file.take(MAX_METADATA).read_to_end(&mut json).map_err(|error| unknown(&error))?;
+        LayerRecord::recorded_diff_id(&json).map_err(|error| unknown(&error))
     }
 
-    fn check(&self, paths: &[String]) -> Result<Answer, Problem> {
+    fn check(&self, paths: &[String]) -> Result<Answer, Failure> {
         for path in paths {
             match self.open_beneath(path, DIRECTORY | OFlags::PATH) {
                 Ok(_) => {}
-                Err(Problem::Absent) => return Ok(Answer::Gone { path: path.clone() }),
-                Err(Problem::Refused(reason)) => return Err(Problem::Broken(reason)),
+                Err(Failure::Miss(Miss::Absent)) => return Ok(Answer::Gone { path: path.clone() }),
+                Err(Failure::Miss(miss)) => return Err(Failure::Broken(miss.to_string())),
                 Err(broken) => return Err(broken),
             }
         }
@@ -244,8 +232,13 @@ impl Tree {
     }
 }
 
-fn found(layer: &File, name: String, rootfs: Option<String>, by: By) -> Result<Answer, Problem> {
-    let broken = |error: io::Error| Problem::Broken(format!("{name}: {error}"));
+fn found(
+    layer: &File,
+    name: String,
+    rootfs: Option<String>,
+    by: FoundBy,
+) -> Result<Answer, Failure> {
+    let broken = |error: io::Error| Failure::Broken(format!("{name}: {error}"));
     let metadata = layer.metadata().map_err(broken)?;
     let mut opaque = false;
     for mark in [overlay::TRUSTED_OPAQUE, overlay::USER_OPAQUE] {

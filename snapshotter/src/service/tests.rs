@@ -16,11 +16,9 @@ fn change(labels: &[(&str, &str)], mask: Option<&[&str]>) -> Result<LabelChange>
 fn masks() {
     let given: &[(&str, &str)] = &[("a", "1"), ("b.c/d", "2")];
     let all =
-        || LabelChange::All(given.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect());
+        || LabelChange::Replace(given.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect());
     let some = |pairs: &[(&str, Option<&str>)]| {
-        LabelChange::Some(
-            pairs.iter().map(|&(k, v)| (k.to_owned(), v.map(str::to_owned))).collect(),
-        )
+        LabelChange::Set(pairs.iter().map(|&(k, v)| (k.to_owned(), v.map(str::to_owned))).collect())
     };
     for (mask, expected) in [
         (None, all()),

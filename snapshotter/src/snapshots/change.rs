@@ -5,15 +5,15 @@ use tracing::debug;
 use super::Snapshots;
 use crate::error::{Error, Result};
 use crate::kernel::Kernel;
-use crate::snapshot::{Info, Kind, Labels};
+use crate::snapshot::{Info, Labels, SnapshotKind};
 use crate::store::{Commit, LabelChange};
 
 impl Snapshots {
     /// Makes the active snapshot `key` the committed snapshot `name`, with these labels and no others.
     /// `parent` is given to a snapshot that was prepared without one; empty for none.
     ///
-    /// containerd calls this inside its own write transaction, so nothing is done here but to measure the
-    /// upper directory, before the store is locked, and to change the record.
+    /// containerd calls this inside its own write transaction, so no more is done here than necessary: the upper
+    /// directory is measured, before the store is locked, and the record is changed.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::AlreadyExists`] if the name is taken; [`Error::FailedPrecondition`] if
@@ -30,11 +30,11 @@ impl Snapshots {
         }
         self.on_disk(move |inner| {
             let record = inner.store.get(&key)?;
-            let (usage, root) = if record.info.kind == Kind::Active {
+            let (usage, root) = if record.info.kind == SnapshotKind::Active {
                 let root = inner.directories.layer_root(record.id, Kernel::running().userxattr)?;
                 (inner.directories.usage(record.id)?, root)
             } else {
-                // The store will refuse.
+                // Does not matter: the store will refuse to commit this.
                 Default::default()
             };
             let commit =
@@ -46,8 +46,8 @@ impl Snapshots {
         .await
     }
 
-    /// Removes a snapshot. Its record is gone when this returns; its files are deleted afterwards, and a
-    /// failure of that is only logged: it would stop containerd's garbage collection.
+    /// Removes a snapshot. Its record is gone when this returns; its files are deleted afterwards. If that fails
+    /// it is only logged, because an error would stop containerd's garbage collection.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::FailedPrecondition`] if it is a parent.
@@ -71,7 +71,7 @@ impl Snapshots {
         self.on_disk(move |inner| inner.store.update(&name, &change)).await
     }
 
-    /// Deletes what belongs to no snapshot, and returns when it is gone.
+    /// Deletes the directories that belong to no snapshot, and returns when they are gone.
     ///
     /// # Errors
     /// If the daemon's own directory cannot be read.

@@ -1,30 +1,19 @@
-//! Making active snapshots and views, and telling how to mount them.
+//! Making active snapshots and views, and saying how to mount them.
 
 use layer_layout::label;
 use tracing::debug;
 
-use super::{Inner, Snapshots};
+use super::{Inner, SnapshotRequest, Snapshots};
 use crate::directories::Content;
 use crate::error::{Error, Result};
 use crate::idmap::IdMapping;
 use crate::kernel::Kernel;
 use crate::mounts::{self, Mount};
-use crate::snapshot::{Kind, Labels, Layer, Record, SnapshotId};
-use crate::store::New;
-
-/// A snapshot that a client wants to have.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
-    /// Its key.
-    pub key: String,
-    /// Name of a committed snapshot, or empty.
-    pub parent: String,
-    /// Its labels.
-    pub labels: Labels,
-}
+use crate::snapshot::{Layer, Record, SnapshotId, SnapshotKind};
+use crate::store::NewSnapshot;
 
 impl Inner {
-    /// That no local directory was lost: of a snapshot itself, and of the layers below.
+    /// Checks that no local directory is lost, neither that of the snapshot itself nor those of the layers below.
     fn check_directories(&self, own: Option<SnapshotId>, chain: &[Layer]) -> Result<()> {
         let own = own.map(|id| (id, false));
         let below = mounts::lowers(chain).into_iter().map(|l| (l.id, l.remote.is_some()));
@@ -42,30 +31,30 @@ impl Inner {
 }
 
 impl Snapshots {
-    /// Makes an active snapshot. If the labels say that it is to receive a layer which is there already, or
-    /// which a repository has, there is a committed snapshot of it afterwards instead.
+    /// Makes an active snapshot. But if the labels say which layer will be unpacked into it, and that layer is
+    /// there already or a repository has it, a committed snapshot of the layer is made instead.
     ///
     /// # Errors
     /// [`Error::AlreadyExists`] if the key is taken *or the layer is there*. [`Error::NotFound`] or
     /// [`Error::InvalidArgument`] for a parent that is missing or not committed. [`Error::Unavailable`] if
     /// a layer below is in a repository that cannot be reached.
-    pub async fn prepare(&self, wanted: Wanted) -> Result<Vec<Mount>> {
-        let (parent, chain) = self.look_below(&wanted).await?;
-        if let Some(target) = wanted.labels.get(label::TARGET).filter(|target| !target.is_empty())
-            && self.serve_remotely(&wanted, target, parent.as_ref()).await?
+    pub async fn prepare(&self, request: SnapshotRequest) -> Result<Vec<Mount>> {
+        let (parent, chain) = self.layers_below(&request).await?;
+        if let Some(target) = request.labels.get(label::TARGET).filter(|target| !target.is_empty())
+            && self.serve_remotely(&request, target, parent.as_ref()).await?
         {
             return Err(Error::AlreadyExists(format!("target snapshot {target:?}")));
         }
-        self.make(wanted, Kind::Active, parent, chain).await
+        self.make(request, SnapshotKind::Active, parent, chain).await
     }
 
     /// Makes a view.
     ///
     /// # Errors
-    /// As [`prepare`](Self::prepare), of which the layer part does not apply.
-    pub async fn view(&self, wanted: Wanted) -> Result<Vec<Mount>> {
-        let (parent, chain) = self.look_below(&wanted).await?;
-        self.make(wanted, Kind::View, parent, chain).await
+    /// As for [`prepare`](Self::prepare), but [`Error::AlreadyExists`] always means that the key is taken.
+    pub async fn view(&self, request: SnapshotRequest) -> Result<Vec<Mount>> {
+        let (parent, chain) = self.layers_below(&request).await?;
+        self.make(request, SnapshotKind::View, parent, chain).await
     }
 
     /// How to mount an active snapshot or a view; the same every time, as long as kernel and configuration
@@ -78,13 +67,13 @@ impl Snapshots {
         let (record, chain) = self
             .on_disk(move |inner| {
                 let (record, chain) = inner.store.get_with_chain(&key)?;
-                if record.info.kind != Kind::Committed {
+                if record.info.kind != SnapshotKind::Committed {
                     inner.check_directories(Some(record.id), &chain)?;
                 }
                 Ok((record, chain))
             })
             .await?;
-        if record.info.kind == Kind::Committed {
+        if record.info.kind == SnapshotKind::Committed {
             let message = format!("snapshot {:?} is committed and has no mounts", record.info.name);
             return Err(Error::FailedPrecondition(message));
         }
@@ -102,15 +91,19 @@ impl Snapshots {
         Ok(mounts)
     }
 
-    async fn look_below(&self, wanted: &Wanted) -> Result<(Option<Record>, Vec<Layer>)> {
-        if wanted.key.is_empty() {
+    async fn layers_below(
+        &self,
+        request: &SnapshotRequest,
+    ) -> Result<(Option<Record>, Vec<Layer>)> {
+        if request.key.is_empty() {
             return Err(Error::InvalidArgument("the key of a snapshot is empty".to_owned()));
         }
-        let (key, parent) = (wanted.key.clone(), wanted.parent.clone());
+        let (key, parent) = (request.key.clone(), request.parent.clone());
         self.on_disk(move |inner| inner.store.get_for_child(&key, &parent)).await
     }
 
-    /// Repositories are asked only here and in `serve_remotely`.
+    /// Checks that the repositories have what is to be mounted. Besides `serve_remotely`, this is the only place
+    /// where repositories are asked.
     async fn check_lowers(&self, chain: &[Layer]) -> Result<()> {
         let lowers = mounts::lowers(chain);
         let remote = lowers.iter().filter_map(|lower| Some((lower.remote?, lower.merged)));
@@ -119,22 +112,23 @@ impl Snapshots {
 
     async fn make(
         &self,
-        wanted: Wanted,
-        kind: Kind,
+        request: SnapshotRequest,
+        kind: SnapshotKind,
         parent: Option<Record>,
         chain: Vec<Layer>,
     ) -> Result<Vec<Mount>> {
-        let mapping = IdMapping::from_labels(&wanted.labels)?;
+        let mapping = IdMapping::from_labels(&request.labels)?;
         self.check_lowers(&chain).await?;
         self.on_disk(move |inner| {
+            // Without a parent the root directory belongs to root.
             let parent_root = chain.first().map(|layer| layer.root).unwrap_or_default();
             let (uid, gid) =
                 mapping.as_ref().map_or((parent_root.uid, parent_root.gid), IdMapping::root);
-            let content = Content::Local { uid, gid, writable: kind == Kind::Active };
+            let content = Content::Local { uid, gid, writable: kind == SnapshotKind::Active };
             inner.check_directories(None, &chain)?;
             let pending = inner.directories.create(&content)?;
             let id = pending.id();
-            // Before the record, so that a failed call leaves nothing.
+            // Before the record is made, so that a failed call leaves nothing behind.
             let mounts = mounts::mounts(
                 &inner.directories,
                 Kernel::running(),
@@ -143,16 +137,16 @@ impl Snapshots {
                 &chain,
                 mapping.as_ref(),
             )?;
-            inner.store.create(&New {
+            inner.store.create(&NewSnapshot {
                 id,
-                name: &wanted.key,
+                name: &request.key,
                 parent: parent.map(|parent| parent.id),
                 kind,
-                labels: &wanted.labels,
-                committed: None,
+                labels: &request.labels,
+                remote: None,
             })?;
             pending.keep();
-            debug!(key = wanted.key, %id, kind = kind.as_str(), lowers = chain.len(), "made");
+            debug!(key = request.key, %id, kind = kind.as_str(), lowers = chain.len(), "made");
             Ok(mounts)
         })
         .await

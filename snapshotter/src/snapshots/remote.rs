@@ -1,9 +1,9 @@
 //! `Prepare` of a layer that need not be downloaded.
 //!
 //! containerd's protocol: a `Prepare` whose labels name a target is answered with ALREADY_EXISTS if the layer
-//! is there; containerd then lists the snapshots for a *committed* one with that target and exactly that
-//! parent. So the snapshot must be complete before the answer. Whatever goes wrong on the way means an
-//! ordinary `Prepare`: any other error would fail the pull.
+//! is there; containerd then lists the snapshots and looks for a *committed* one with that target and exactly that
+//! parent. So the snapshot must be complete before the answer. If anything goes wrong on the way, the `Prepare`
+//! becomes an ordinary one: any other error would make the pull fail.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -14,25 +14,25 @@ use layer_layout::label::{self, WantedLayer};
 use layer_layout::{ChainId, Digest};
 use tracing::{info, warn};
 
-use super::Snapshots;
-use super::prepare::Wanted;
+use super::{SnapshotRequest, Snapshots};
 use crate::directories::Content;
 use crate::error::{Error, Result};
 use crate::repository::{Found, Parent, Repository};
-use crate::snapshot::{Kind, Record, Remote};
-use crate::store::{New, NewCommitted};
+use crate::snapshot::{Record, Remote, SnapshotKind};
+use crate::store::{NewRemote, NewSnapshot};
 
-/// The name of a committed remote snapshot. A function of target *and* parent: the same chain can stand on a
-/// parent that was unpacked here and, in another namespace, on one that was not.
+/// The name of a committed remote snapshot. It depends on target *and* parent: the same chain can have a parent that
+/// was unpacked here and, in another namespace, one that was not.
 fn committed_name(target: &str, parent: &str) -> String {
     format!("remote/{target}/{}", Digest::of(parent.as_bytes()).hex())
 }
 
 impl Snapshots {
-    /// Whether there is now a committed snapshot for the target. Logs the decision.
+    /// Makes a committed snapshot for the target if a repository has the layer, and returns whether there is one
+    /// now. Logs the decision.
     pub(super) async fn serve_remotely(
         &self,
-        request: &Wanted,
+        request: &SnapshotRequest,
         target: &str,
         parent: Option<&Record>,
     ) -> Result<bool> {
@@ -53,7 +53,7 @@ impl Snapshots {
         let wanted = WantedLayer::from_labels(&labels);
         let (layer, image) =
             (wanted.layers.first().map(ToString::to_string), wanted.image.as_deref());
-        let search = self.0.repositories.find(&wanted, chain_of(parent)).await;
+        let search = self.0.repositories.find(&wanted, parent_chain(parent)).await;
         let why = search.misses.join("; ");
         let Some((repository, found)) = search.hit else {
             let outcome = if search.unavailable { "unavailable" } else { "miss" };
@@ -94,7 +94,7 @@ impl Snapshots {
 
     async fn commit_remote(
         &self,
-        request: &Wanted,
+        request: &SnapshotRequest,
         target: &str,
         parent: Option<&Record>,
         repository: &Arc<Repository>,
@@ -113,17 +113,17 @@ impl Snapshots {
         self.on_disk(move |inner| {
             let content = Content::Remote { layer: &layer, rootfs: rootfs.as_deref() };
             let pending = inner.directories.create(&content)?;
-            let created = inner.store.create(&New {
+            let created = inner.store.create(&NewSnapshot {
                 id: pending.id(),
                 name: &committed_name(&target, &request.parent),
                 parent,
-                kind: Kind::Committed,
+                kind: SnapshotKind::Committed,
                 labels: &request.labels,
-                committed: Some(NewCommitted { root: found.root, remote: &remote }),
+                remote: Some(NewRemote { root: found.root, remote: &remote }),
             });
             match created {
                 Ok(()) => pending.keep(),
-                // Another client was faster. If something else has the name, it does not help.
+                // Another client was faster, unless the name belongs to something else.
                 Err(Error::AlreadyExists(_))
                     if inner
                         .store
@@ -137,13 +137,13 @@ impl Snapshots {
     }
 }
 
-/// Since then. For the log, which shows larger numbers as text.
+/// The time since `started`. A `u64`, because the JSON log writes larger integers as strings.
 fn milliseconds(started: Instant) -> u64 {
     u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The chain that a parent is, as its own `Prepare` or `Commit` said.
-fn chain_of(parent: Option<&Record>) -> Parent {
+/// What is known of the parent's chain: its labels have the ChainID if it was prepared or committed as a target.
+fn parent_chain(parent: Option<&Record>) -> Parent {
     match parent {
         None => Parent::None,
         Some(parent) => parent

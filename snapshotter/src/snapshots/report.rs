@@ -1,15 +1,15 @@
 //! Questions about snapshots.
 
 use super::Snapshots;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::filter::Filters;
-use crate::snapshot::{Info, Kind, Usage};
+use crate::snapshot::{Info, SnapshotKind, Usage};
 
 impl Snapshots {
     /// One snapshot.
     ///
     /// # Errors
-    /// [`Error::NotFound`](crate::Error::NotFound).
+    /// [`Error::NotFound`].
     pub async fn stat(&self, key: String) -> Result<Info> {
         self.on_disk(move |inner| inner.store.get(&key)).await.map(|record| record.info)
     }
@@ -22,18 +22,22 @@ impl Snapshots {
         self.on_disk(move |inner| inner.store.list(&filters)).await
     }
 
-    /// Disk use of one snapshot alone: of an active one as it is now, of a committed one as it was at
-    /// commit, of a view nothing. What is in a repository takes no space here.
+    /// Disk use of one snapshot without its parents: an active one is measured now, a committed one was measured
+    /// at commit, and a view uses nothing. What is in a repository takes no space here.
     ///
     /// # Errors
-    /// [`Error::NotFound`](crate::Error::NotFound), and those of the file system.
+    /// [`Error::NotFound`], and those of the file system.
     pub async fn usage(&self, key: String) -> Result<Usage> {
         self.on_disk(move |inner| {
             let record = inner.store.get(&key)?;
             match record.info.kind {
-                Kind::Active => inner.directories.usage(record.id),
-                Kind::Committed => Ok(record.usage.unwrap_or_default()),
-                Kind::View => Ok(Usage::default()),
+                SnapshotKind::Active => inner.directories.usage(record.id),
+                SnapshotKind::Committed => record.usage.ok_or_else(|| {
+                    let message =
+                        format!("committed snapshot {key:?} has no record of its disk use");
+                    Error::Internal(message)
+                }),
+                SnapshotKind::View => Ok(Usage::default()),
             }
         })
         .await

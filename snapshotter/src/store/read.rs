@@ -1,4 +1,4 @@
-//! Questions to the store. None waits for a writer.
+//! Queries. None of them waits for a writer.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use super::Store;
 use crate::error::{Error, Result};
 use crate::filter::Filters;
 use crate::snapshot::{
-    Info, Kind, Labels, Layer, LayerRoot, Record, Remote, SnapshotId, Timestamp, Usage,
+    Info, Labels, Layer, LayerRoot, Record, Remote, SnapshotId, SnapshotKind, Timestamp, Usage,
 };
 
 /// The columns that [`record`] reads, and the tables they come from.
@@ -17,19 +17,19 @@ pub(super) const RECORD: &str = "
            s.usage_bytes, s.usage_inodes, r.repository, r.layer, r.rootfs
       FROM snapshot s LEFT JOIN snapshot p ON p.id = s.parent LEFT JOIN remote r ON r.snapshot = s.id";
 
-pub(super) fn kind_number(kind: Kind) -> i64 {
+pub(super) fn kind_number(kind: SnapshotKind) -> i64 {
     match kind {
-        Kind::View => 1,
-        Kind::Active => 2,
-        Kind::Committed => 3,
+        SnapshotKind::View => 1,
+        SnapshotKind::Active => 2,
+        SnapshotKind::Committed => 3,
     }
 }
 
-fn kind(row: &Row<'_>, column: usize) -> rusqlite::Result<Kind> {
+fn kind(row: &Row<'_>, column: usize) -> rusqlite::Result<SnapshotKind> {
     match row.get(column)? {
-        1 => Ok(Kind::View),
-        2 => Ok(Kind::Active),
-        3 => Ok(Kind::Committed),
+        1 => Ok(SnapshotKind::View),
+        2 => Ok(SnapshotKind::Active),
+        3 => Ok(SnapshotKind::Committed),
         other => Err(rusqlite::Error::IntegralValueOutOfRange(column, other)),
     }
 }
@@ -88,7 +88,7 @@ pub(super) fn get(db: &Transaction<'_>, name: &str) -> Result<Record> {
 pub(super) fn parent(db: &Transaction<'_>, name: &str) -> Result<Record> {
     let parent = find(db, name)?
         .ok_or_else(|| Error::NotFound(format!("parent snapshot {name:?} does not exist")))?;
-    if parent.info.kind != Kind::Committed {
+    if parent.info.kind != SnapshotKind::Committed {
         let message =
             format!("parent snapshot {name:?} is {}, not committed", parent.info.kind.as_str());
         return Err(Error::InvalidArgument(message));
@@ -144,8 +144,8 @@ impl Store {
         })
     }
 
-    /// What a snapshot that is to be made with this key needs to know: its parent's record (`None` for an
-    /// empty name) and all layers below, nearest first.
+    /// What is needed for making a snapshot with this key: its parent's record (`None` for an empty name) and all
+    /// layers below, nearest first.
     ///
     /// # Errors
     /// As for `Prepare`: the parent is missing or not committed, the key is taken.
@@ -180,9 +180,10 @@ impl Store {
                       WHERE l.key = ? AND l.value = ? AND s.kind = ? AND coalesce(p.name, '') = ?
                       LIMIT 1",
                 )?
-                .query_row(params![key, value, kind_number(Kind::Committed), parent], |row| {
-                    row.get(0)
-                })
+                .query_row(
+                    params![key, value, kind_number(SnapshotKind::Committed), parent],
+                    |row| row.get(0),
+                )
                 .optional()?;
             Ok(found)
         })
@@ -196,7 +197,7 @@ impl Store {
         self.read(|db| {
             let mut infos = Vec::new();
             let (condition, value) = match filters.parent() {
-                // `parent` cannot be compared through the join: there is an index on its number only.
+                // Not compared by name through the join, because only the parent's number has an index.
                 Some("") => ("WHERE s.parent IS NULL", None),
                 Some(name) => {
                     ("WHERE s.parent = (SELECT id FROM snapshot WHERE name = ?)", Some(name))
@@ -240,7 +241,7 @@ impl Store {
         })
     }
 
-    /// The highest number that was ever given to a snapshot, or 0.
+    /// The highest number that a snapshot has ever had, or 0.
     ///
     /// # Errors
     /// Only of the store itself.
@@ -254,8 +255,8 @@ impl Store {
         })
     }
 
-    /// Directories with a smaller number were there before the store: their records may have been lost, so
-    /// they are never taken for leftovers.
+    /// Directories with a smaller number are older than the store. Their records may have been lost, so they are
+    /// never taken for leftovers.
     ///
     /// # Errors
     /// Only of the store itself.

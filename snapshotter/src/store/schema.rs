@@ -7,14 +7,14 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::snapshot::SnapshotId;
 
-/// Marks the file as ours (`PRAGMA application_id`): "cvsn".
+/// Marks the file as a store of this program (`PRAGMA application_id`): "cvsn".
 const APPLICATION: i32 = 0x6376_736e;
 
 /// Version of the tables (`PRAGMA user_version`).
 const VERSION: i32 = 1;
 
-/// `id` names the snapshot's directory, so it is never used again (AUTOINCREMENT). `usage_*` and `root_*`
-/// are set when a snapshot is committed. Times are nanoseconds since 1970.
+/// `id` names the snapshot's directory, so no number is used twice (AUTOINCREMENT). `usage_*` and `root_*` are set
+/// when a snapshot is committed. Times are nanoseconds since 1970.
 const TABLES: &str = "
 CREATE TABLE snapshot (
     id           INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -66,7 +66,7 @@ pub enum OpenError {
          the snapshots directory is deleted by that"
     )]
     Damaged(PathBuf, String),
-    /// Some other database.
+    /// The file is some other database.
     #[error("{0} is not a metadata store of cvmfs-snapshotter: choose another root")]
     Foreign(PathBuf),
     /// Written by a later release.
@@ -88,7 +88,7 @@ fn configure(db: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// The connection, and whether the tables were made just now.
+/// Opens the database for writing. Also returns whether it is new, and its tables were made just now.
 pub(super) fn open_writer(
     path: &Path,
     existing: SnapshotId,
@@ -114,7 +114,8 @@ pub(super) fn open_writer(
         if version == 0 {
             let new = db.transaction()?;
             new.execute_batch(TABLES)?;
-            // In the same transaction: after a crash in between, the directories would be swept away.
+            // In the same transaction as the tables: after a crash between the two, the directories would be
+            // swept away.
             new.execute("INSERT INTO setting VALUES ('spare-below', ?)", [existing.0 + 1])?;
             new.pragma_update(None, "application_id", APPLICATION)?;
             new.pragma_update(None, "user_version", VERSION)?;
@@ -127,7 +128,7 @@ pub(super) fn open_writer(
 }
 
 pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
-    // Not read-only: a reader of a WAL file takes part in its shared memory.
+    // Not opened read-only, because even a reader of a database in WAL mode writes to its shared memory.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags)?;
     configure(&db)?;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::error::Error;
 use crate::filter::Filters;
-use crate::snapshot::{Kind, Labels, LayerRoot, Remote, SnapshotId, Usage};
+use crate::snapshot::{Labels, LayerRoot, Remote, SnapshotId, SnapshotKind, Usage};
 
 const NONE: SnapshotId = SnapshotId(0);
 
@@ -18,9 +18,16 @@ fn labels(pairs: &[(&str, &str)]) -> Labels {
     pairs.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
-fn new<'a>(id: i64, name: &'a str, parent: i64, labels: &'a Labels) -> New<'a> {
+fn new<'a>(id: i64, name: &'a str, parent: i64, labels: &'a Labels) -> NewSnapshot<'a> {
     let parent = (parent != 0).then_some(SnapshotId(parent));
-    New { id: SnapshotId(id), name, parent, kind: Kind::Active, labels, committed: None }
+    NewSnapshot {
+        id: SnapshotId(id),
+        name,
+        parent,
+        kind: SnapshotKind::Active,
+        labels,
+        remote: None,
+    }
 }
 
 fn commit(store: &Store, key: &str, name: &str) -> Result<()> {
@@ -64,11 +71,13 @@ fn remote_layers() {
         Remote { repository: "r".to_owned(), layer: "l".to_owned(), rootfs: Some("m".to_owned()) };
     let root = LayerRoot { uid: 1, gid: 2, opaque: true };
     let given = labels(&[("ref", "x")]);
-    let committed = || Some(NewCommitted { root, remote: &remote });
-    store.create(&New { committed: committed(), ..new(1, "base", 0, &given) }).unwrap();
-    store.create(&New { committed: committed(), ..new(2, "top", 1, &given) }).unwrap();
+    for (id, name) in [(1, "base"), (2, "top")] {
+        let kind = SnapshotKind::Committed;
+        let remote = Some(NewRemote { root, remote: &remote });
+        store.create(&NewSnapshot { kind, remote, ..new(id, name, id - 1, &given) }).unwrap();
+    }
     let record = store.get("top").unwrap();
-    assert_eq!((record.info.kind, record.usage), (Kind::Committed, Some(Usage::default())));
+    assert_eq!((record.info.kind, record.usage), (SnapshotKind::Committed, Some(Usage::default())));
     let (parent, chain) = store.get_for_child("new", "top").unwrap();
     assert_eq!(parent.unwrap(), record);
     assert_eq!(chain.len(), 2);

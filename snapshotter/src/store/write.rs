@@ -1,4 +1,4 @@
-//! Changes to the store. Each is one transaction that either happens and survives a crash, or leaves nothing.
+//! Changes. Each is one transaction, which either is on disk when it is done, or changes nothing.
 
 use std::collections::BTreeMap;
 
@@ -7,31 +7,33 @@ use rusqlite::{Transaction, TransactionBehavior, params};
 use super::Store;
 use super::read::{find, get, kind_number, parent, taken};
 use crate::error::{Error, Result};
-use crate::snapshot::{Info, Kind, Labels, LayerRoot, Remote, SnapshotId, Timestamp, Usage};
+use crate::snapshot::{
+    Info, Labels, LayerRoot, Remote, SnapshotId, SnapshotKind, Timestamp, Usage,
+};
 
-/// A snapshot that is to be.
+/// A snapshot that is to be added.
 #[derive(Debug)]
-pub struct New<'a> {
+pub struct NewSnapshot<'a> {
     /// Its number; its directory exists already.
     pub id: SnapshotId,
     /// Key or name.
     pub name: &'a str,
-    /// The parent, by number: it must still be the snapshot that the caller looked at.
+    /// The parent, by number, because it must still be the snapshot that the caller saw.
     pub parent: Option<SnapshotId>,
-    /// View or active; ignored if `committed` is set.
-    pub kind: Kind,
+    /// Its kind; committed exactly if `remote` is set.
+    pub kind: SnapshotKind,
     /// Labels; those without a value are dropped.
     pub labels: &'a Labels,
     /// Set for a remote layer, which is committed from the start.
-    pub committed: Option<NewCommitted<'a>>,
+    pub remote: Option<NewRemote<'a>>,
 }
 
 /// The rest of a remote layer's record.
 #[derive(Debug)]
-pub struct NewCommitted<'a> {
-    /// Its root directory.
+pub struct NewRemote<'a> {
+    /// What matters of its root directory.
     pub root: LayerRoot,
-    /// Where it is.
+    /// Where its content is.
     pub remote: &'a Remote,
 }
 
@@ -42,23 +44,23 @@ pub struct Commit<'a> {
     pub name: &'a str,
     /// The key it has.
     pub key: &'a str,
-    /// Replace all labels it has.
+    /// The labels it gets; those it has are dropped.
     pub labels: &'a Labels,
-    /// Given to a snapshot without one (rebase); empty for none.
+    /// The parent that a snapshot without one gets (rebase); empty for none.
     pub parent: &'a str,
-    /// Disk use, measured before.
+    /// Disk use, measured by the caller.
     pub usage: Usage,
-    /// Its root directory.
+    /// What matters of its root directory.
     pub root: LayerRoot,
 }
 
 /// How `Update` changes labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LabelChange {
-    /// Replace all.
-    All(Labels),
-    /// Set, or remove where the value is absent or empty.
-    Some(BTreeMap<String, Option<String>>),
+    /// Replaces all labels.
+    Replace(Labels),
+    /// Changes single labels; one whose value is missing or empty is removed.
+    Set(BTreeMap<String, Option<String>>),
 }
 
 fn put_labels(db: &Transaction<'_>, id: SnapshotId, labels: &Labels) -> Result<()> {
@@ -84,17 +86,18 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::AlreadyExists`] if the name is taken, [`Error::NotFound`] if the parent has gone.
-    pub fn create(&self, new: &New<'_>) -> Result<()> {
+    pub fn create(&self, new: &NewSnapshot<'_>) -> Result<()> {
         self.write(|db| {
             if let Some(parent) = new.parent {
                 let there: bool = db
                     .prepare_cached(
                         "SELECT EXISTS (SELECT 1 FROM snapshot WHERE id = ? AND kind = ?)",
                     )?
-                    .query_row(params![parent.0, kind_number(Kind::Committed)], |row| row.get(0))?;
+                    .query_row(params![parent.0, kind_number(SnapshotKind::Committed)], |row| {
+                        row.get(0)
+                    })?;
                 if !there {
-                    let message =
-                        format!("the parent of snapshot {:?} was removed meanwhile", new.name);
+                    let message = format!("the parent of snapshot {:?} has been removed", new.name);
                     return Err(Error::NotFound(message));
                 }
             }
@@ -102,7 +105,6 @@ impl Store {
                 return Err(taken(new.name));
             }
             let now = Timestamp::now();
-            let kind = if new.committed.is_some() { Kind::Committed } else { new.kind };
             db.prepare_cached(
                 "INSERT INTO snapshot (id, name, parent, kind, created, updated)
                  VALUES (?, ?, ?, ?, ?5, ?5)",
@@ -111,14 +113,13 @@ impl Store {
                 new.id.0,
                 new.name,
                 new.parent.map(|parent| parent.0),
-                kind_number(kind),
+                kind_number(new.kind),
                 now.0
             ])?;
             put_labels(db, new.id, new.labels)?;
-            if let Some(committed) = &new.committed {
-                // Nothing of a remote layer takes space here.
-                set_committed(db, new.id, Usage::default(), committed.root)?;
-                let remote = committed.remote;
+            if let Some(NewRemote { root, remote }) = &new.remote {
+                // A remote layer takes no space here.
+                set_committed(db, new.id, Usage::default(), *root)?;
                 db.prepare_cached(
                     "INSERT INTO remote (snapshot, repository, layer, rootfs) VALUES (?, ?, ?, ?)",
                 )?
@@ -136,15 +137,16 @@ impl Store {
     /// Makes an active snapshot a committed one.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::AlreadyExists`] if the name is taken, [`Error::FailedPrecondition`] if
-    /// the snapshot is not active; with a parent also as the rules of rebase say.
+    /// [`Error::NotFound`]; [`Error::AlreadyExists`] if the name is taken; [`Error::FailedPrecondition`] if the
+    /// snapshot is not active, or the parent that it is to get is not committed; [`Error::InvalidArgument`] if it
+    /// has another parent already.
     pub fn commit(&self, commit: &Commit<'_>) -> Result<()> {
         self.write(|db| {
             let record = get(db, commit.key)?;
             if find(db, commit.name)?.is_some() {
                 return Err(taken(commit.name));
             }
-            if record.info.kind != Kind::Active {
+            if record.info.kind != SnapshotKind::Active {
                 let message = format!(
                     "snapshot {:?} is {}, not active",
                     commit.key,
@@ -172,7 +174,7 @@ impl Store {
             )?
             .execute(params![
                 commit.name,
-                kind_number(Kind::Committed),
+                kind_number(SnapshotKind::Committed),
                 Timestamp::now().0,
                 record.id.0
             ])?;
@@ -181,10 +183,10 @@ impl Store {
         })
     }
 
-    /// Removes a record. Its directory is the caller's business.
+    /// Removes a record and returns its number, whose directory the caller has to remove.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::FailedPrecondition`] if it is somebody's parent.
+    /// [`Error::NotFound`]; [`Error::FailedPrecondition`] if the snapshot is a parent.
     pub fn remove(&self, name: &str) -> Result<SnapshotId> {
         self.write(|db| {
             let record = get(db, name)?;
@@ -200,7 +202,7 @@ impl Store {
         })
     }
 
-    /// Changes labels, and returns the record as it is then.
+    /// Changes labels, and returns the changed record.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -209,8 +211,8 @@ impl Store {
             let record = get(db, name)?;
             let mut labels = record.info.labels;
             match change {
-                LabelChange::All(new) => labels.clone_from(new),
-                LabelChange::Some(changes) => {
+                LabelChange::Replace(new) => labels.clone_from(new),
+                LabelChange::Set(changes) => {
                     for (key, value) in changes {
                         match value {
                             Some(value) => labels.insert(key.clone(), value.clone()),

@@ -178,7 +178,7 @@ impl Inheritance {
             json!([name, target, link.layer_path.as_str()])
         });
         let all = json!([implied.collect::<Vec<_>>(), links.collect::<Vec<_>>()]);
-        Completion(Digest::of(all.to_string().as_bytes()))
+        Digest::of(all.to_string().as_bytes()).into()
     }
 }
 

@@ -25,11 +25,12 @@ fn a_root_that_cannot_be_opened_is_not_a_miss() {
 #[test]
 fn an_empty_mount_point_says_so() {
     let directory = tempfile::tempdir().unwrap();
-    let Answer::Miss { reason } = answer(directory.path(), &find(chain())) else { panic!() };
-    assert!(reason.contains("is it mounted?"), "{reason}");
+    let Answer::Miss(miss) = answer(directory.path(), &find(chain())) else { panic!() };
+    assert_eq!(miss, Miss::NoImages);
+    assert!(miss.to_string().contains("is it mounted?"), "{miss}");
     std::fs::create_dir(directory.path().join(".chains")).unwrap();
-    let Answer::Miss { reason } = answer(directory.path(), &find(chain())) else { panic!() };
-    assert_eq!(reason, "not there");
+    let Answer::Miss(miss) = answer(directory.path(), &find(chain())) else { panic!() };
+    assert_eq!(miss.to_string(), "not there");
 }
 
 #[test]
@@ -48,7 +49,7 @@ fn a_hit_tells_resolved_paths() {
         let Answer::Found(found) = answer(root, &find(chain())) else { panic!() };
         assert_eq!(
             (found.layer.as_str(), found.rootfs, found.by),
-            (".layers/aa/layerfs", None, By::Chain)
+            (".layers/aa/layerfs", None, FoundBy::Chain)
         );
     }
     std::fs::create_dir(real.join(path::chain_rootfs(&chain()))).unwrap();
