@@ -1,13 +1,13 @@
 //! The manifest, `.cvmfspublished`: the one file that says which revision of a repository is the current one.
 //!
-//! Lines of one letter and a value, in any order, and a signature (`letter.rs`) made with the key of
+//! Lines of one letter and a value, in any order, and a signature (`signed_file.rs`) made with the key of
 //! the certificate that the manifest names: RSA PKCS#1 v1.5 over the SHA-1 of the printed hash, whatever the
 //! repository's own hash algorithm is.
 
 use crate::fqrn::Fqrn;
 use crate::hash::ContentHash;
 use crate::keys::{Certificate, SigningKey};
-use crate::letter::Letter;
+use crate::signed_file::SignedFile;
 use crate::{Error, Result};
 
 /// Where the manifest lies in a repository's storage.
@@ -52,7 +52,7 @@ pub struct Manifest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedManifest {
     manifest: Manifest,
-    letter: Letter,
+    file: SignedFile,
 }
 
 impl SignedManifest {
@@ -73,8 +73,8 @@ impl SignedManifest {
         if self.manifest.name != *name {
             return Err(untrusted(format!("it is that of {}, not of {name}", self.manifest.name)));
         }
-        self.letter.check_hash(&what())?;
-        let (message, signature) = self.letter.signed();
+        self.file.check_hash(&what())?;
+        let (message, signature) = self.file.message_and_signature();
         if !certificate.verify(message, signature) {
             return Err(untrusted("the key of its certificate has not signed it".to_owned()));
         }
@@ -88,9 +88,9 @@ impl Manifest {
     /// # Errors
     /// [`Error::Corrupt`] with the number of the line if a value is not of its form, twice there or missing.
     pub fn parse(file: &[u8]) -> Result<SignedManifest> {
-        let letter = Letter::parse(file, &what())?;
-        let manifest = Fields::collect(&letter)?.manifest()?;
-        Ok(SignedManifest { manifest, letter })
+        let file = SignedFile::parse(file, &what())?;
+        let manifest = Fields::collect(&file)?.manifest()?;
+        Ok(SignedManifest { manifest, file })
     }
 
     /// The file, signed. The key must be that of [`Self::certificate`].
@@ -98,7 +98,7 @@ impl Manifest {
     /// # Errors
     /// If the key cannot sign.
     pub fn sign(&self, key: &SigningKey) -> Result<Vec<u8>> {
-        Letter::seal(self.text().into_bytes(), self.root.algorithm, |message| key.sign(message))
+        SignedFile::seal(self.text().into_bytes(), self.root.algorithm, |message| key.sign(message))
     }
 
     /// The lines that are signed, in the order of the stock tools.
@@ -134,9 +134,9 @@ struct Fields<'a>([Option<(usize, &'a str)>; KNOWN.len()]);
 const KNOWN: &[u8; 13] = b"CBRDSGANXHTMY";
 
 impl<'a> Fields<'a> {
-    fn collect(letter: &'a Letter) -> Result<Self> {
+    fn collect(file: &'a SignedFile) -> Result<Self> {
         let mut fields = Self([None; KNOWN.len()]);
-        for (number, line) in letter.lines() {
+        for (number, line) in file.lines() {
             let Some((&key, value)) = line.split_first() else { continue };
             let Some(known) = KNOWN.iter().position(|&known| known == key) else { continue };
             let value = std::str::from_utf8(value).map_err(|_| damaged(number, "it is no text"))?;

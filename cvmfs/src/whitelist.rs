@@ -1,6 +1,6 @@
 //! The whitelist, `.cvmfswhitelist`: which certificates may sign manifests, and until when.
 //!
-//! Lines, and a signature (`letter.rs`) made with the master key: RSA PKCS#1 v1.5 over the printed
+//! Lines, and a signature (`signed_file.rs`) made with the master key: RSA PKCS#1 v1.5 over the printed
 //! hash itself, with no digest in between.
 //!
 //! | line | content |
@@ -20,7 +20,7 @@ use jiff::tz::TimeZone;
 use crate::fqrn::Fqrn;
 use crate::hash::Algorithm;
 use crate::keys::{Certificate, Fingerprint, MasterKey, PublicKeys};
-use crate::letter::Letter;
+use crate::signed_file::SignedFile;
 use crate::{Error, Result};
 
 /// Where the whitelist lies in a repository's storage.
@@ -54,7 +54,7 @@ enum Line {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedWhitelist {
     whitelist: Whitelist,
-    letter: Letter,
+    file: SignedFile,
 }
 
 impl SignedWhitelist {
@@ -86,8 +86,8 @@ impl SignedWhitelist {
         if self.whitelist.name != *name {
             return Err(untrusted(format!("it is that of {}, not of {name}", self.whitelist.name)));
         }
-        self.letter.check_hash(&what())?;
-        let (message, signature) = self.letter.signed();
+        self.file.check_hash(&what())?;
+        let (message, signature) = self.file.message_and_signature();
         if !keys.verify(message, signature) {
             return Err(untrusted("none of the master keys at hand has signed it".to_owned()));
         }
@@ -110,9 +110,9 @@ impl Whitelist {
     /// [`Error::Corrupt`] with the number of the line, [`Error::Refused`] if it wants to be verified in a way that
     /// we cannot.
     pub fn parse(file: &[u8]) -> Result<SignedWhitelist> {
-        let letter = Letter::parse(file, &what())?;
-        let whitelist = Self::from_lines(letter.lines())?;
-        Ok(SignedWhitelist { whitelist, letter })
+        let file = SignedFile::parse(file, &what())?;
+        let whitelist = Self::from_lines(file.lines())?;
+        Ok(SignedWhitelist { whitelist, file })
     }
 
     fn from_lines<'a>(mut lines: impl Iterator<Item = (usize, &'a [u8])>) -> Result<Self> {
@@ -159,7 +159,7 @@ impl Whitelist {
     /// # Errors
     /// If the key cannot sign, or the date cannot be written with four digits for the year.
     pub fn sign(&self, now: SystemTime, algorithm: Algorithm, key: &MasterKey) -> Result<Vec<u8>> {
-        Letter::seal(self.text(now)?, algorithm, |message| key.sign(message))
+        SignedFile::seal(self.text(now)?, algorithm, |message| key.sign(message))
     }
 
     /// The lines that are signed.
