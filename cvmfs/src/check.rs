@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use crate::catalog::{self, Catalog, Counts, NestedRef, Row};
 use crate::collector::objects_of;
 use crate::compression::Compression;
-use crate::entry::{Content, Kind};
+use crate::entry::{Content, EntryKind};
 use crate::hash::{ContentHash, ObjectId, ObjectKind};
 use crate::manifest::{self, Manifest};
 use crate::marks::Marks;
@@ -287,7 +287,7 @@ impl Walk<'_> {
         let (marks, checked) = (&mut self.marks, &mut self.checked);
         catalog.for_each_row(&mut |row| {
             checked.entries += 1;
-            if let Kind::File(file) = &row.entry.kind {
+            if let EntryKind::File(file) = &row.entry.kind {
                 for object in objects_of(&file.content) {
                     marks.add(object)?;
                 }
@@ -343,8 +343,8 @@ impl Walk<'_> {
             directory.for_each(&mut |child| {
                 let path = directory.path().join(&child.name);
                 match &child.entry.kind {
-                    Kind::Directory => subdirectories.push(child),
-                    Kind::File(file) => {
+                    EntryKind::Directory => subdirectories.push(child),
+                    EntryKind::File(file) => {
                         for object in objects_of(&file.content) {
                             if let Some(reason) = damaged.get(&object) {
                                 faults

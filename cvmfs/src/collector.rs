@@ -23,7 +23,7 @@ use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::Mount;
-use crate::entry::{Content, Kind};
+use crate::entry::{Content, EntryKind};
 use crate::hash::{ContentHash, ObjectId, ObjectKind};
 use crate::marks::Marks;
 use crate::objects::Objects;
@@ -276,7 +276,7 @@ impl Marking<'_> {
             let marks = &mut self.marks;
             catalog.for_each_row(&mut |row| {
                 if row.mount != Mount::Nested
-                    && let Kind::File(file) = &row.entry.kind
+                    && let EntryKind::File(file) = &row.entry.kind
                 {
                     for object in objects_of(&file.content) {
                         marks.add(object)?;

@@ -11,7 +11,7 @@ pub const MAX_NAME: usize = 255;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// What it is.
-    pub kind: Kind,
+    pub kind: EntryKind,
     /// Permission bits with set-user-ID, set-group-ID and sticky bit (`0o7777`).
     pub mode: u32,
     /// Owner.
@@ -51,9 +51,9 @@ impl Links {
     pub const ONE: Self = Self { group: 0, count: 1 };
 }
 
-/// The kinds of entries.
+/// What an entry is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
+pub enum EntryKind {
     /// A directory.
     Directory,
     /// A regular file.
@@ -116,7 +116,7 @@ impl Entry {
     /// A directory without extended attributes.
     pub fn directory(mode: u32, mtime: Time) -> Self {
         Self {
-            kind: Kind::Directory,
+            kind: EntryKind::Directory,
             mode,
             uid: 0,
             gid: 0,
@@ -129,7 +129,7 @@ impl Entry {
 
     /// Whether it is a directory.
     pub fn is_directory(&self) -> bool {
-        matches!(self.kind, Kind::Directory)
+        matches!(self.kind, EntryKind::Directory)
     }
 }
 

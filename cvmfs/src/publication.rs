@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use crate::catalog::{CatalogRef, CatalogUpdate, Counters, Mount, NestedRef, NestedTree};
-use crate::entry::{Entry, File, Kind, Time};
+use crate::entry::{Entry, EntryKind, File, Time};
 use crate::hash::ContentHash;
 use crate::objects::Objects;
 use crate::path::TreePath;
@@ -33,7 +33,7 @@ struct Node {
 
 #[derive(Debug, Clone)]
 enum Edit {
-    Put { entry: Entry, seen: Option<Kind> },
+    Put { entry: Entry, seen: Option<EntryKind> },
     Graft(Box<NestedTree>),
     Remove,
 }
@@ -166,7 +166,7 @@ impl Editing<'_> {
         catalog: &mut CatalogUpdate,
         path: &TreePath,
         entry: &Entry,
-        seen: Option<&Kind>,
+        seen: Option<&EntryKind>,
         nested: bool,
     ) -> Result<bool> {
         match catalog.lookup(path)? {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::catalog::{Catalog, Counters, Mount, Row};
 use crate::compression::{Compression, inflate};
-use crate::entry::{Content, Entry, File, Kind};
+use crate::entry::{Content, Entry, EntryKind, File};
 use crate::hash::{ContentHash, ObjectId, ObjectKind};
 use crate::manifest::Manifest;
 use crate::path::TreePath;
@@ -277,7 +277,7 @@ impl Directory {
     fn named(&self, row: Row) -> Child {
         let marker = self.catalog.mount() == &self.path
             && row.name == crate::catalog::MARKER
-            && matches!(row.entry.kind, Kind::File(_));
+            && matches!(row.entry.kind, EntryKind::File(_));
         Child { name: row.name, entry: row.entry, marker, mount: row.mount }
     }
 

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use anyhow::{Context, bail};
 use cvmfs_repository::check::{self, Depth};
 use cvmfs_repository::collector::{self, Retention};
-use cvmfs_repository::entry::{Content, Entry, Kind};
+use cvmfs_repository::entry::{Content, Entry, EntryKind};
 use cvmfs_repository::keys::Keys;
 use cvmfs_repository::path::TreePath;
 use cvmfs_repository::snapshot::Directory;
@@ -157,16 +157,16 @@ fn list_directory(
 /// One entry: kind and mode, owner, group, size or device, time, path, target.
 fn line(entry: &Entry, path: &[u8]) -> String {
     let (kind, size, target) = match &entry.kind {
-        Kind::Directory => ('d', String::new(), None),
-        Kind::File(file) => {
+        EntryKind::Directory => ('d', String::new(), None),
+        EntryKind::File(file) => {
             let external = matches!(file.content, Content::External(_));
             (if external { 'e' } else { '-' }, file.size.to_string(), None)
         }
-        Kind::Symlink(target) => ('l', target.len().to_string(), Some(target)),
-        Kind::Character(device) => ('c', format!("{},{}", device.major, device.minor), None),
-        Kind::Block(device) => ('b', format!("{},{}", device.major, device.minor), None),
-        Kind::Fifo => ('p', String::new(), None),
-        Kind::Socket => ('s', String::new(), None),
+        EntryKind::Symlink(target) => ('l', target.len().to_string(), Some(target)),
+        EntryKind::Character(device) => ('c', format!("{},{}", device.major, device.minor), None),
+        EntryKind::Block(device) => ('b', format!("{},{}", device.major, device.minor), None),
+        EntryKind::Fifo => ('p', String::new(), None),
+        EntryKind::Socket => ('s', String::new(), None),
     };
     let target = target.map(|target| format!(" -> {}", target.escape_ascii())).unwrap_or_default();
     format!(

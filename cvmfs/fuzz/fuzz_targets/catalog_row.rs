@@ -3,7 +3,7 @@
 
 use cvmfs_repository::catalog::Mount;
 use cvmfs_repository::catalog::row::{Columns, Place};
-use cvmfs_repository::entry::{Kind, Links};
+use cvmfs_repository::entry::{EntryKind, Links};
 use cvmfs_repository_fuzz::RowInput;
 use libfuzzer_sys::fuzz_target;
 
@@ -27,7 +27,9 @@ fuzz_target!(|bytes: &[u8]| {
     let again = columns.decode(1, &chunks).expect("our own row is read");
     match row.entry.kind {
         // Their size has no meaning, or that of the target's length.
-        Kind::Directory | Kind::Symlink(_) | Kind::Fifo | Kind::Socket => row.size = again.size,
+        EntryKind::Directory | EntryKind::Symlink(_) | EntryKind::Fifo | EntryKind::Socket => {
+            row.size = again.size
+        }
         _ => {}
     }
     assert_eq!(again, row);

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use crate::compression::Compression;
-use crate::entry::{Chunk, Content, Device, Entry, File, Kind, Links, MAX_NAME, Time};
+use crate::entry::{Chunk, Content, Device, Entry, EntryKind, File, Links, MAX_NAME, Time};
 use crate::hash::{Algorithm, ContentHash};
 use crate::path::PathHash;
 use crate::xattr::Xattrs;
@@ -36,7 +36,7 @@ pub struct Row {
     /// subdirectories.
     pub links: u32,
     /// The column `size` as stored. It has a meaning of its own for directories (any number) and for links
-    /// (0 or the target's length); the size of a file is in its [`Kind`].
+    /// (0 or the target's length); the size of a file is in its [`EntryKind`].
     pub size: u64,
 }
 
@@ -138,7 +138,7 @@ impl<'a> Columns<'a> {
             xattr: entry.xattrs.blob(),
         };
         match &entry.kind {
-            Kind::Directory => {
+            EntryKind::Directory => {
                 columns.mode |= MODE_DIRECTORY;
                 columns.size = DIRECTORY_SIZE;
                 columns.hardlinks = pack_links(Links { group: 0, count: links });
@@ -150,17 +150,17 @@ impl<'a> Columns<'a> {
                         Mount::Bind => BIND,
                     };
             }
-            Kind::File(file) => columns.file(file),
-            Kind::Symlink(target) => {
+            EntryKind::File(file) => columns.file(file),
+            EntryKind::Symlink(target) => {
                 columns.mode |= MODE_SYMLINK;
                 columns.flags |= FILE | SYMLINK;
                 columns.size = signed(target.len() as u64);
                 columns.symlink = target;
             }
-            Kind::Character(device) => columns.special(MODE_CHARACTER, device.packed()),
-            Kind::Block(device) => columns.special(MODE_BLOCK, device.packed()),
-            Kind::Fifo => columns.special(MODE_FIFO, 0),
-            Kind::Socket => columns.special(MODE_SOCKET, 0),
+            EntryKind::Character(device) => columns.special(MODE_CHARACTER, device.packed()),
+            EntryKind::Block(device) => columns.special(MODE_BLOCK, device.packed()),
+            EntryKind::Fifo => columns.special(MODE_FIFO, 0),
+            EntryKind::Socket => columns.special(MODE_SOCKET, 0),
         }
         columns
     }
@@ -247,17 +247,17 @@ impl<'a> Columns<'a> {
         Links { group: low(packed >> 32), count: low(packed).max(1) }
     }
 
-    fn kind(&self, chunks: &[ChunkColumns<'_>]) -> Result<Kind, Unfit> {
+    fn kind(&self, chunks: &[ChunkColumns<'_>]) -> Result<EntryKind, Unfit> {
         let device = || Device::unpacked(self.size.cast_unsigned());
         Ok(match self.mode & MODE_TYPE {
-            MODE_DIRECTORY => Kind::Directory,
-            MODE_REGULAR => Kind::File(self.content(chunks)?),
+            MODE_DIRECTORY => EntryKind::Directory,
+            MODE_REGULAR => EntryKind::File(self.content(chunks)?),
             MODE_SYMLINK if self.symlink.contains(&0) => return Err(Unfit::Value("symlink")),
-            MODE_SYMLINK => Kind::Symlink(self.symlink.to_vec()),
-            MODE_CHARACTER => Kind::Character(device()),
-            MODE_BLOCK => Kind::Block(device()),
-            MODE_FIFO => Kind::Fifo,
-            MODE_SOCKET => Kind::Socket,
+            MODE_SYMLINK => EntryKind::Symlink(self.symlink.to_vec()),
+            MODE_CHARACTER => EntryKind::Character(device()),
+            MODE_BLOCK => EntryKind::Block(device()),
+            MODE_FIFO => EntryKind::Fifo,
+            MODE_SOCKET => EntryKind::Socket,
             _ => return Err(Unfit::Value("mode")),
         })
     }

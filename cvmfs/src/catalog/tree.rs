@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::mpsc::sync_channel;
 
-use crate::entry::{Content, Entry, Kind, Links};
+use crate::entry::{Content, Entry, EntryKind, Links};
 use crate::path::{PathHash, TreePath};
 use crate::{Error, Result};
 
@@ -344,7 +344,7 @@ impl TreeWriter {
 /// The file that marks a directory in which a nested catalog begins.
 pub(super) fn marker(empty: crate::entry::File, directory: &Entry) -> Entry {
     Entry {
-        kind: Kind::File(empty),
+        kind: EntryKind::File(empty),
         mode: MARKER_MODE,
         uid: directory.uid,
         gid: directory.gid,
@@ -375,7 +375,7 @@ impl Open {
         let place = Place { path: self.names.hash(name), parent: self.hash, name };
         let columns = Columns::encode(place, entry, mount, links);
         let chunks = match &entry.kind {
-            Kind::File(file) => match &file.content {
+            EntryKind::File(file) => match &file.content {
                 Content::Chunks(_, chunks) => chunks.as_slice(),
                 Content::Whole(_) | Content::External(_) => &[],
             },

@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 
 use rusqlite::Connection;
 
-use crate::entry::{Content, Entry, File, Kind, Links};
+use crate::entry::{Content, Entry, EntryKind, File, Links};
 use crate::hash::ContentHash;
 use crate::path::{PathHash, TreePath};
 use crate::scratch::{Scratch, ScratchFile};
@@ -360,7 +360,7 @@ impl CatalogUpdate {
             return Err(refused(path, "there is a NUL in its target"));
         }
         let chunks = match &entry.kind {
-            Kind::File(File { content: Content::Chunks(_, chunks), .. }) => chunks.as_slice(),
+            EntryKind::File(File { content: Content::Chunks(_, chunks), .. }) => chunks.as_slice(),
             _ => &[],
         };
         change::insert_row(&self.connection, &columns, chunks)

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use crate::entry::{Entry, Kind};
+use crate::entry::{Entry, EntryKind};
 use crate::path::{PathHash, TreePath};
 use crate::{Error, Result};
 
@@ -459,7 +459,7 @@ fn mirrored(
     if row.mount != Mount::Nested {
         add(Problem::NoMountpoint);
     }
-    let kind = |row: &Row| matches!(row.entry.kind, Kind::Directory);
+    let kind = |row: &Row| matches!(row.entry.kind, EntryKind::Directory);
     for (differs, column) in [
         (row.name != root.name, "name"),
         (row.links != root.links, "link count"),

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use cvmfs_repository::Repository;
 use cvmfs_repository::check::{Depth, Fault, check};
 use cvmfs_repository::compression::{Compression, inflate};
-use cvmfs_repository::entry::{Content, File, Kind};
+use cvmfs_repository::entry::{Content, EntryKind, File};
 use cvmfs_repository::hash::{ContentHash, ObjectKind};
 use cvmfs_repository::keys::Keys;
 use cvmfs_repository::manifest::{self, Manifest};
@@ -82,7 +82,7 @@ impl Copy {
     fn file(&self, path: &str) -> File {
         let snapshot = self.repository().snapshot().unwrap();
         match snapshot.lookup(&TreePath::parse(path.as_bytes()).unwrap()).unwrap().unwrap().kind {
-            Kind::File(file) => file,
+            EntryKind::File(file) => file,
             other => panic!("{path} is {other:?}"),
         }
     }

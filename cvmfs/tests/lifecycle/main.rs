@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use cvmfs_repository::catalog::{CatalogSink, NestedTree, Split, TreeWriter};
 use cvmfs_repository::check::{Depth, Fault, check};
 use cvmfs_repository::collector::{Retention, collect};
-use cvmfs_repository::entry::{Entry, Kind, Links, Time};
+use cvmfs_repository::entry::{Entry, EntryKind, Links, Time};
 use cvmfs_repository::hash::Algorithm;
 use cvmfs_repository::keys::Keys;
 use cvmfs_repository::objects::{Objects, Settings};
@@ -45,7 +45,7 @@ impl Site {
 
     fn file(&self, content: &[u8]) -> Entry {
         let file = self.objects.store_file(content).unwrap();
-        Entry { kind: Kind::File(file), ..Entry::directory(0o644, NOW) }
+        Entry { kind: EntryKind::File(file), ..Entry::directory(0o644, NOW) }
     }
 
     /// A tree of `count` directories with as many files each, cut into small catalogs.
@@ -85,7 +85,7 @@ impl Site {
     fn content(&self, at: &str) -> Option<Vec<u8>> {
         let snapshot = self.repository.snapshot().unwrap();
         match snapshot.lookup(&path(at)).unwrap()?.kind {
-            Kind::File(file) => Some(snapshot.read(&file).unwrap()),
+            EntryKind::File(file) => Some(snapshot.read(&file).unwrap()),
             other => panic!("{at} is {other:?}"),
         }
     }

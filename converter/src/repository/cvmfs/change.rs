@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use cvmfs_repository::Session;
 use cvmfs_repository::catalog::{CatalogSink, NestedTree, Split};
-use cvmfs_repository::entry::{Entry, Kind, Time};
+use cvmfs_repository::entry::{Entry, EntryKind, Time};
 use cvmfs_repository::objects::Objects;
 use cvmfs_repository::publication::Edits;
 use cvmfs_repository::scratch::Scratch;
@@ -166,7 +166,7 @@ impl Core {
             }
             Recipe::Merged(trees) => {
                 let trees = trees.iter().map(|tree| self.open(tree)).collect::<Result<_>>()?;
-                Dir::Merged(Merged::of(trees, staged::implied().entry(Kind::Directory))?)
+                Dir::Merged(Merged::of(trees, staged::implied().entry(EntryKind::Directory))?)
             }
         })
     }
@@ -266,7 +266,7 @@ fn occupied(path: &RepositoryPath, what: &'static str) -> Error {
 }
 
 /// An entry of the publisher's own, with the time of now.
-fn own(kind: Kind, mode: u32) -> Entry {
+fn own(kind: EntryKind, mode: u32) -> Entry {
     let now = Time { seconds: seconds(SystemTime::now()), nanoseconds: None };
     Entry { kind, ..Entry::directory(mode, now) }
 }
@@ -328,7 +328,7 @@ impl Transaction for Change {
     }
 
     fn write_file(&self, path: &RepositoryPath, content: &[u8]) -> Result<()> {
-        let file = Kind::File(self.core.objects.store_file(content)?);
+        let file = EntryKind::File(self.core.objects.store_file(content)?);
         self.core.announce(path, Some(What::Small(own(file, FILE_MODE))));
         Ok(())
     }
@@ -337,7 +337,7 @@ impl Transaction for Change {
         if self.core.published(path)?.is_some_and(|entry| entry.is_directory()) {
             return Err(occupied(path, "a directory"));
         }
-        let link = Kind::Symlink(target.into());
+        let link = EntryKind::Symlink(target.into());
         self.core.announce(path, Some(What::Small(own(link, SYMLINK_MODE))));
         Ok(())
     }
