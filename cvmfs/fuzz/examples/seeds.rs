@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::time::{Duration, UNIX_EPOCH};
 
 use cvmfs_repository::Result;
-use cvmfs_repository::catalog::row::{ChunkColumns, Columns, Place};
+use cvmfs_repository::catalog::row::{ChunkColumns, Columns, Location};
 use cvmfs_repository::catalog::{CatalogStore, CatalogUpdate, Mount};
 use cvmfs_repository::compression::Compression;
 use cvmfs_repository::entry::{Chunk, Content, Device, Entry, EntryKind, File, Links, Time};
@@ -130,8 +130,8 @@ fn entries() -> Vec<(&'static str, Entry)> {
 fn rows() -> Vec<Vec<u8>> {
     let row = |(name, entry): &(&str, Entry)| {
         let path = PathHash([7; 16]);
-        let place = Place { path, parent: PathHash::NONE, name: name.as_bytes() };
-        let columns = Columns::encode(place, entry, Mount::None, 2);
+        let location = Location { path, parent: PathHash::NONE, name: name.as_bytes() };
+        let columns = Columns::encode(location, entry, Mount::None, 2);
         let chunks = match &entry.kind {
             EntryKind::File(File { content: Content::Chunks(_, chunks), .. }) => chunks.as_slice(),
             _ => &[],

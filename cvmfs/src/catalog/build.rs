@@ -32,11 +32,11 @@ const AT_ONCE: u64 = 32 << 20;
 
 /// A finished database.
 pub(super) struct Database {
-    place: Place,
+    bytes: DatabaseBytes,
     pub(super) size: u64,
 }
 
-enum Place {
+enum DatabaseBytes {
     Memory(Vec<u8>),
     File(ScratchFile),
 }
@@ -232,14 +232,14 @@ pub(super) fn build(
     let mut inserter = Inserter::new(template()?, scratch, pages).map_err(refused)?;
     fill(&mut inserter)?;
     let (bytes, counters, unique) = inserter.finish(head).map_err(refused)?;
-    let place = match (file, bytes) {
-        (Some(file), _) => Place::File(file),
-        (None, bytes) => Place::Memory(bytes.unwrap_or_default()),
+    let bytes = match (file, bytes) {
+        (Some(file), _) => DatabaseBytes::File(file),
+        (None, bytes) => DatabaseBytes::Memory(bytes.unwrap_or_default()),
     };
     if !unique {
-        return Err(place.twice(head.mount));
+        return Err(bytes.twice(head.mount));
     }
-    Ok((Database::new(place, scratch)?, counters))
+    Ok((Database::new(bytes, scratch)?, counters))
 }
 
 fn properties(head: &Head<'_>) -> Vec<(&'static str, Vec<u8>)> {
@@ -265,7 +265,7 @@ pub(super) fn statistics(counters: &Counters) -> Vec<(String, i64)> {
     rows.collect()
 }
 
-impl Place {
+impl DatabaseBytes {
     /// The error for two rows of one path.
     fn twice(&self, mount: &TreePath) -> Error {
         // The index has both of them and is wrong, so SQLite may only look at the table.
@@ -295,34 +295,36 @@ impl Place {
 }
 
 impl Database {
-    fn new(place: Place, scratch: &Scratch) -> Result<Self> {
-        let size = match &place {
-            Place::Memory(data) => data.len() as u64,
-            Place::File(file) => {
+    fn new(bytes: DatabaseBytes, scratch: &Scratch) -> Result<Self> {
+        let size = match &bytes {
+            DatabaseBytes::Memory(data) => data.len() as u64,
+            DatabaseBytes::File(file) => {
                 file.as_file().metadata().map_err(|cause| scratch.refused(cause))?.len()
             }
         };
-        Ok(Self { place, size })
+        Ok(Self { bytes, size })
     }
 
     /// A database that was changed in place.
     pub(super) fn from_file(file: ScratchFile, scratch: &Scratch) -> Result<Self> {
-        Self::new(Place::File(file), scratch)
+        Self::new(DatabaseBytes::File(file), scratch)
     }
 
     /// Its bytes.
     pub(super) fn into_bytes(self, scratch: &Scratch) -> Result<Vec<u8>> {
-        match self.place {
-            Place::Memory(data) => Ok(data),
-            Place::File(file) => std::fs::read(file.path()).map_err(|cause| scratch.refused(cause)),
+        match self.bytes {
+            DatabaseBytes::Memory(data) => Ok(data),
+            DatabaseBytes::File(file) => {
+                std::fs::read(file.path()).map_err(|cause| scratch.refused(cause))
+            }
         }
     }
 
     /// Hands it to the storage.
     pub(super) fn store(self, store: &dyn CatalogStore, scratch: &Scratch) -> Result<ContentHash> {
-        let file = match self.place {
-            Place::Memory(data) => return store.store_catalog(&data),
-            Place::File(file) => file,
+        let file = match self.bytes {
+            DatabaseBytes::Memory(data) => return store.store_catalog(&data),
+            DatabaseBytes::File(file) => file,
         };
         // Opened anew: the position of the other handle is anywhere.
         let open = || {

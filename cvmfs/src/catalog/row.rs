@@ -109,7 +109,7 @@ pub struct Columns<'a> {
 
 /// Where a row stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place<'a> {
+pub struct Location<'a> {
     /// The path.
     pub path: PathHash,
     /// The directory's path.
@@ -120,10 +120,10 @@ pub struct Place<'a> {
 
 impl<'a> Columns<'a> {
     /// The columns of an entry. Directories get `links` as their link count; what has no other name gets 1.
-    pub fn encode(place: Place<'a>, entry: &'a Entry, mount: Mount, links: u32) -> Self {
+    pub fn encode(location: Location<'a>, entry: &'a Entry, mount: Mount, links: u32) -> Self {
         let mut columns = Columns {
-            path: place.path,
-            parent: place.parent,
+            path: location.path,
+            parent: location.parent,
             hardlinks: pack_links(if entry.links.group == 0 { Links::ONE } else { entry.links }),
             hash: None,
             size: 0,
@@ -131,7 +131,7 @@ impl<'a> Columns<'a> {
             mtime: entry.mtime.seconds,
             mtimens: entry.mtime.nanoseconds.map(i64::from),
             flags: if entry.hidden { HIDDEN } else { 0 },
-            name: place.name,
+            name: location.name,
             symlink: b"",
             uid: entry.uid.into(),
             gid: entry.gid.into(),

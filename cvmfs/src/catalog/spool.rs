@@ -45,12 +45,12 @@ enum Piece {
 
 /// The rows of one catalog, sorted: by directory, in a directory by name or by path hash.
 pub(super) struct Sorted {
-    place: Place,
+    rows: SortedRows,
     size: u64,
     scratch: Scratch,
 }
 
-enum Place {
+enum SortedRows {
     Memory { rows: Vec<u8>, order: Vec<usize> },
     File { rows: Arc<File>, order: Vec<u64> },
 }
@@ -143,17 +143,17 @@ impl Spill {
     /// same database however its entries came.
     pub(super) fn sort(&mut self, mut rope: Rope) -> Result<Sorted> {
         let size = rope.bytes();
-        let place = if size <= IN_MEMORY {
+        let rows = if size <= IN_MEMORY {
             let rows = self.gather(rope)?;
             let order = order(&rows).ok_or_else(|| damaged(&self.scratch))?;
-            Place::Memory { rows, order }
+            SortedRows::Memory { rows, order }
         } else {
             self.spill(&mut rope)?;
             let rows = self.file()?;
             let order = self.order(&rows, &rope.pieces)?;
-            Place::File { rows, order }
+            SortedRows::File { rows, order }
         };
-        Ok(Sorted { place, size, scratch: self.scratch.clone() })
+        Ok(Sorted { rows, size, scratch: self.scratch.clone() })
     }
 
     fn gather(&mut self, rope: Rope) -> Result<Vec<u8>> {
@@ -226,7 +226,7 @@ fn half(path: PathHash) -> u64 {
 impl Sorted {
     /// Whether they are too many for memory.
     pub(super) fn is_large(&self) -> bool {
-        matches!(self.place, Place::File { .. })
+        matches!(self.rows, SortedRows::File { .. })
     }
 
     /// Bytes of all rows.
@@ -243,13 +243,13 @@ impl Sorted {
             let record = record.ok_or_else(|| damaged(&self.scratch))?;
             each(record.columns, &record.chunks())
         };
-        match &self.place {
-            Place::Memory { rows, order } => {
+        match &self.rows {
+            SortedRows::Memory { rows, order } => {
                 for &start in order {
                     hand_out(rows.get(start..).and_then(record::unpack))?;
                 }
             }
-            Place::File { rows, order } => {
+            SortedRows::File { rows, order } => {
                 let mut buffer = Vec::new();
                 for &start in order {
                     read(rows, start, &mut buffer).map_err(|cause| self.scratch.refused(cause))?;

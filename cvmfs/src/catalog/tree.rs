@@ -14,7 +14,7 @@ use crate::{Error, Result};
 
 use super::CatalogRef;
 use super::reader::Names;
-use super::row::{Columns, Mount, Place, is_name};
+use super::row::{Columns, Location, Mount, is_name};
 use super::schema::MARKER;
 use super::sink::{CatalogSink, Job, Pending};
 use super::spool::{Rope, Spill};
@@ -286,14 +286,14 @@ impl TreeWriter {
         let Waiting { mut rows, nested } = std::mem::take(&mut closed.waiting);
         let is_root = closed.path.is_root();
         let parent = closed.path.split().map_or(PathHash::NONE, |(parent, _)| parent.hash());
-        let place = Place { path: closed.hash, parent, name: &closed.name };
+        let location = Location { path: closed.hash, parent, name: &closed.name };
         let mount = if is_root { Mount::None } else { Mount::Root };
-        rows.push(&Columns::encode(place, &closed.entry, mount, closed.links), &[])?;
+        rows.push(&Columns::encode(location, &closed.entry, mount, closed.links), &[])?;
         if !is_root {
             let marker = marker(self.sink.marker().clone(), &closed.entry);
             let path = Names::new(&closed.path).hash(MARKER);
-            let place = Place { path, parent: closed.hash, name: MARKER };
-            rows.push(&Columns::encode(place, &marker, Mount::None, 1), &[])?;
+            let location = Location { path, parent: closed.hash, name: MARKER };
+            rows.push(&Columns::encode(location, &marker, Mount::None, 1), &[])?;
         }
         let (sender, result) = sync_channel(1);
         let groups = std::mem::take(&mut rows.groups);
@@ -372,8 +372,8 @@ impl Open {
 
     /// Adds a row and tells about how many bytes it takes.
     fn add(&mut self, name: &[u8], entry: &Entry, mount: Mount, links: u32) -> Result<usize> {
-        let place = Place { path: self.names.hash(name), parent: self.hash, name };
-        let columns = Columns::encode(place, entry, mount, links);
+        let location = Location { path: self.names.hash(name), parent: self.hash, name };
+        let columns = Columns::encode(location, entry, mount, links);
         let chunks = match &entry.kind {
             EntryKind::File(file) => match &file.content {
                 Content::Chunks(_, chunks) => chunks.as_slice(),

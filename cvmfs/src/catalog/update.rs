@@ -22,7 +22,7 @@ use super::counters::{Counters, Counts};
 use super::database::{failed, private};
 use super::query::{ScanError, Statements, distrust, references, scan};
 use super::reader::{Catalog, Names, NestedRef};
-use super::row::{Columns, Mount, Place, Row, is_name, pack_links};
+use super::row::{Columns, Location, Mount, Row, is_name, pack_links};
 use super::schema::{
     DIRECTORY_SIZE, KEY_LAST_MODIFIED, KEY_PREVIOUS, KEY_REVISION, MARKER, REVISION,
     REVISION_CHANGEABLE,
@@ -106,14 +106,14 @@ impl CatalogUpdate {
             None => (PathHash::NONE, &b""[..]),
         };
         let (database, counters) = build(scratch, &head, false, |inserter| {
-            let place = Place { path: mount.hash(), parent, name };
-            let kind = if empty.is_some() { Mount::Root } else { Mount::None };
-            inserter.add(&Columns::encode(place, root, kind, 2), &[])?;
+            let location = Location { path: mount.hash(), parent, name };
+            let role = if empty.is_some() { Mount::Root } else { Mount::None };
+            inserter.add(&Columns::encode(location, root, role, 2), &[])?;
             if let Some(empty) = empty {
                 let marker = marker(empty.clone(), root);
                 let path = Names::new(mount).hash(MARKER);
-                let place = Place { path, parent: mount.hash(), name: MARKER };
-                inserter.add(&Columns::encode(place, &marker, Mount::None, 1), &[])?;
+                let location = Location { path, parent: mount.hash(), name: MARKER };
+                inserter.add(&Columns::encode(location, &marker, Mount::None, 1), &[])?;
             }
             Ok(())
         })?;
@@ -351,8 +351,8 @@ impl CatalogUpdate {
             }
             _ => return Err(refused(path, "its directory is not in this catalog")),
         };
-        let place = Place { path: path.hash(), parent: parent.path, name };
-        let mut columns = Columns::encode(place, entry, mount, links);
+        let location = Location { path: path.hash(), parent: parent.path, name };
+        let mut columns = Columns::encode(location, entry, mount, links);
         if !entry.is_directory() {
             columns.hardlinks = pack_links(Links::ONE);
         }
@@ -398,8 +398,8 @@ impl CatalogUpdate {
         if !entry.is_directory() || !matches!(row.mount, Mount::None | Mount::Root) {
             return Err(refused(path, "a directory or mountpoint is there"));
         }
-        let place = Place { path: row.path, parent: row.parent, name: &row.name };
-        let new = Columns::encode(place, entry, row.mount, row.links);
+        let location = Location { path: row.path, parent: row.parent, name: &row.name };
+        let new = Columns::encode(location, entry, row.mount, row.links);
         change::set_attributes(&self.connection, &new).map_err(failed("change", &self.shown))?;
         self.counters.own = self.less(&self.counters.own, &counts)?;
         self.counters.own += Counts::of(&new, 0);

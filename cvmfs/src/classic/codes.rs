@@ -2,25 +2,25 @@
 
 use super::bits::Bits;
 use super::matches::Token;
-use super::tree::{Code, Kind, Tree, canonical};
+use super::tree::{Alphabet, Code, Tree, canonical};
 
 /// Ends a block.
 const END: usize = 256;
 /// The first symbol for a length.
 const LENGTHS: usize = 257;
 
-/// Literals, the end and lengths.
-const LITERALS: Kind = Kind { symbols: 286, longest: 15, extra: length_extra };
+/// Literals, the end, and lengths.
+const LITERALS: Alphabet = Alphabet { symbols: 286, longest: 15, extra: length_extra };
 /// The same with fixed codes, of which two are never used.
-const FIXED: Kind = Kind { symbols: 288, longest: 15, extra: length_extra };
-const DISTANCES: Kind = Kind { symbols: 30, longest: 15, extra: distance_extra };
+const FIXED: Alphabet = Alphabet { symbols: 288, longest: 15, extra: length_extra };
+const DISTANCES: Alphabet = Alphabet { symbols: 30, longest: 15, extra: distance_extra };
 /// Lengths of codes.
-const CODE_LENGTHS: Kind = Kind { symbols: 19, longest: 7, extra: code_length_extra };
+const CODE_LENGTHS: Alphabet = Alphabet { symbols: 19, longest: 7, extra: code_length_extra };
 
 /// In which order the codes for lengths of codes are told.
 const ORDER: [usize; 19] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
 
-// Sorts of blocks.
+// Kinds of blocks.
 const STORED: usize = 0;
 const FIXED_CODES: usize = 1;
 const OWN_CODES: usize = 2;

@@ -1,8 +1,8 @@
 //! Codes that are the shorter the more often their symbol comes: Huffman's, built as zlib builds them, since
 //! among codes of the same cost it decides which is taken.
 
-/// A sort of code.
-pub(super) struct Kind {
+/// What can be coded: symbols and the limits of their codes.
+pub(super) struct Alphabet {
     /// Number of symbols.
     pub(super) symbols: usize,
     /// Longest code, in bits.
@@ -60,13 +60,13 @@ impl Builder {
 
 impl Tree {
     /// Builds the codes of symbols that come so often.
-    pub(super) fn build(kind: &Kind, frequencies: &[u32]) -> Self {
+    pub(super) fn build(alphabet: &Alphabet, frequencies: &[u32]) -> Self {
         let mut builder = Builder {
             frequencies: frequencies.to_vec(),
-            depths: vec![0; kind.symbols],
+            depths: vec![0; alphabet.symbols],
             heap: vec![usize::MAX],
         };
-        builder.heap.extend((0..kind.symbols).filter(|&symbol| frequencies[symbol] > 0));
+        builder.heap.extend((0..alphabet.symbols).filter(|&symbol| frequencies[symbol] > 0));
         let mut last = builder.heap.get(1..).and_then(|used| used.last()).copied();
         // There are at least two codes.
         while builder.heap.len() < 3 {
@@ -86,7 +86,7 @@ impl Tree {
 
         // The two rarest nodes become one, until one is left.
         let mut order = Vec::new();
-        let mut parents = vec![0; kind.symbols];
+        let mut parents = vec![0; alphabet.symbols];
         loop {
             let rarest = builder.heap[1];
             let end = builder.heap.pop().unwrap_or_default();
@@ -109,12 +109,12 @@ impl Tree {
         order.reverse();
 
         let is_symbol = |node: usize| node <= last;
-        let lengths = lengths(kind, &order, &parents, is_symbol);
-        Self { codes: canonical(&lengths[..=last], kind), last }
+        let lengths = lengths(alphabet, &order, &parents, is_symbol);
+        Self { codes: canonical(&lengths[..=last], alphabet), last }
     }
 }
 
-impl Kind {
+impl Alphabet {
     /// Bits that symbols take which come so often, those behind their codes included.
     pub(super) fn cost(&self, codes: &[Code], frequencies: &[u32]) -> usize {
         let bits = |symbol: usize| usize::from(codes[symbol].length + (self.extra)(symbol));
@@ -127,12 +127,12 @@ impl Kind {
 
 /// The lengths of the codes; `order` has parents before children, the rarest last.
 fn lengths(
-    kind: &Kind,
+    alphabet: &Alphabet,
     order: &[usize],
     parents: &[usize],
     is_symbol: impl Fn(usize) -> bool,
 ) -> Vec<u8> {
-    let longest = kind.longest;
+    let longest = alphabet.longest;
     let mut lengths = vec![0; parents.len()];
     let mut counts = vec![0_usize; usize::from(longest) + 1];
     let mut overflow = 0;
@@ -171,10 +171,10 @@ fn lengths(
 }
 
 /// The codes of given lengths: RFC 1951, section 3.2.2.
-pub(super) fn canonical(lengths: &[u8], kind: &Kind) -> Vec<Code> {
-    let mut codes = vec![Code::default(); kind.symbols];
+pub(super) fn canonical(lengths: &[u8], alphabet: &Alphabet) -> Vec<Code> {
+    let mut codes = vec![Code::default(); alphabet.symbols];
     let mut next = 0_usize;
-    for length in 1..=kind.longest {
+    for length in 1..=alphabet.longest {
         next <<= 1;
         for (symbol, _) in lengths.iter().enumerate().filter(|(_, own)| **own == length) {
             let bits = next.reverse_bits() >> (usize::BITS - u32::from(length));

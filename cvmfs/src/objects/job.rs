@@ -9,7 +9,7 @@ use crate::compression::Compression;
 
 use super::Core;
 use super::budget::Reservation;
-use super::deflate::Deflate;
+use super::compressor::Compressor;
 use super::index::{Key, Known};
 use super::session::Part;
 
@@ -45,10 +45,10 @@ impl Job {
     /// is queued again.
     fn look_for(self, known: Known, core: &Arc<Core>) {
         let core = Arc::clone(core);
-        core.storage.clone().probe(known.id, move |found| match found {
+        core.storage.clone().stored_size_then(known.id, move |found| match found {
             Ok(Some(size)) if size == known.stored => {
                 drop((self.content, self.memory));
-                core.tally.known();
+                core.statistics.known();
                 self.part.stored(known.id.hash);
             }
             Ok(_) => core.queue.push(vec![self]),
@@ -56,11 +56,11 @@ impl Job {
         });
     }
 
-    fn store(self, core: &Arc<Core>, deflate: &mut Deflate) {
+    fn store(self, core: &Arc<Core>, compressor: &mut Compressor) {
         let Self { content, part, mut memory, unknown } = self;
         let stored = match core.settings.compression {
             Compression::Zlib => {
-                let stored = deflate.zlib(&content);
+                let stored = compressor.zlib(&content);
                 drop(content);
                 Bytes::from(stored)
             }
@@ -72,7 +72,7 @@ impl Job {
         }
         let id = core.settings.algorithm.hash(&stored).object(part.kind());
         let core = Arc::clone(core);
-        core.storage.clone().supply_then(id, stored, move |written| {
+        core.storage.clone().put_if_absent_then(id, stored, move |written| {
             drop(memory);
             core.finish(part, unknown, Known { id, stored: size }, written);
         });
@@ -80,7 +80,7 @@ impl Job {
 }
 
 /// Does the jobs that somebody still wants.
-pub(super) fn run(mut batch: Vec<Job>, core: &Arc<Core>, deflate: &mut Deflate) {
+pub(super) fn run(mut batch: Vec<Job>, core: &Arc<Core>, compressor: &mut Compressor) {
     batch.retain(|job| job.part.is_wanted());
     let keys: Vec<_> = batch.iter_mut().map(|job| job.ask(core)).collect();
     let known = match &core.index {
@@ -90,7 +90,7 @@ pub(super) fn run(mut batch: Vec<Job>, core: &Arc<Core>, deflate: &mut Deflate) 
     for (number, job) in batch.into_iter().enumerate() {
         match known.get(number).copied().flatten() {
             Some(known) => job.look_for(known, core),
-            None if job.part.is_wanted() => job.store(core, deflate),
+            None if job.part.is_wanted() => job.store(core, compressor),
             None => {}
         }
     }
@@ -100,8 +100,8 @@ impl Core {
     /// Takes note of an object that is in the storage now.
     fn finish(&self, part: Part, unknown: Option<Key>, object: Known, written: Result<bool>) {
         match written {
-            Ok(true) => self.tally.put(object.stored),
-            Ok(false) => self.tally.found(),
+            Ok(true) => self.statistics.put(object.stored),
+            Ok(false) => self.statistics.found(),
             Err(error) => return part.failed(error),
         }
         if let (Some(index), Some(key)) = (&self.index, unknown) {

@@ -9,11 +9,11 @@
 mod budget;
 mod buffers;
 mod chunking;
-mod deflate;
+mod compressor;
 mod index;
 mod job;
 mod session;
-mod tally;
+mod statistics;
 mod workers;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,11 +30,11 @@ use crate::{Error, Result};
 use budget::Budget;
 use buffers::Buffers;
 pub use chunking::Chunking;
-use deflate::Deflate;
+use compressor::Compressor;
 pub use index::Index;
 pub use session::Upload;
-pub use tally::Statistics;
-use tally::Tally;
+use statistics::LiveStatistics;
+pub use statistics::Statistics;
 use workers::{Queue, Workers};
 
 /// How content is stored.
@@ -83,10 +83,10 @@ struct Core {
     budget: Arc<Budget>,
     buffers: Arc<Buffers>,
     queue: Queue,
-    tally: Tally,
-    /// What compresses databases and is not in use. Made anew for each small catalog, it would be a good part of what
-    /// that costs.
-    databases: Mutex<Vec<Deflate>>,
+    statistics: LiveStatistics,
+    /// Compressors for databases that are not in use. Making one for each small catalog would be a good part of
+    /// that catalog's cost.
+    idle_compressors: Mutex<Vec<Compressor>>,
 }
 
 impl Objects {
@@ -100,8 +100,8 @@ impl Objects {
             settings,
             index,
             queue: Queue::default(),
-            tally: Tally::default(),
-            databases: Mutex::default(),
+            statistics: LiveStatistics::default(),
+            idle_compressors: Mutex::default(),
         });
         Self { workers: Arc::new(Workers::new(&core)), core }
     }
@@ -117,15 +117,15 @@ impl Objects {
     /// # Errors
     /// If the storage refuses.
     pub fn store(&self, kind: ObjectKind, content: &[u8]) -> Result<ContentHash> {
-        let used = self.core.databases().pop();
-        let mut deflate = used.unwrap_or_else(Deflate::for_databases);
-        let stored = deflate.zlib(content);
-        self.core.databases().push(deflate);
+        let idle = self.core.idle_compressors().pop();
+        let mut compressor = idle.unwrap_or_else(Compressor::for_databases);
+        let stored = compressor.zlib(content);
+        self.core.idle_compressors().push(compressor);
         self.store_compressed(kind, stored, content.len() as u64)
     }
 
     /// Stores a certificate (PEM), as the one zlib stream that survives replication: stock stratum 1 servers
-    /// inflate it, deflate it anew with zlib's level 6, and keep the result under the old name.
+    /// inflate it, deflate it again with zlib's level 6, and keep the result under the old name.
     ///
     /// # Errors
     /// If it has 16 KiB or more, or the storage refuses.
@@ -154,7 +154,7 @@ impl Objects {
     pub fn store_file(&self, content: &[u8]) -> Result<File> {
         let compression = self.core.settings.compression;
         let stored = match compression {
-            Compression::Zlib => Bytes::from(Deflate::new().zlib(content)),
+            Compression::Zlib => Bytes::from(Compressor::new().zlib(content)),
             Compression::None => Bytes::copy_from_slice(content),
         };
         let size = content.len() as u64;
@@ -164,7 +164,7 @@ impl Objects {
 
     /// What was done so far.
     pub fn statistics(&self) -> Statistics {
-        self.core.tally.statistics(self.core.budget.peak())
+        self.core.statistics.snapshot(self.core.budget.peak())
     }
 
     /// How content is stored.
@@ -174,18 +174,18 @@ impl Objects {
 }
 
 impl Core {
-    fn databases(&self) -> MutexGuard<'_, Vec<Deflate>> {
-        self.databases.lock().unwrap_or_else(PoisonError::into_inner)
+    fn idle_compressors(&self) -> MutexGuard<'_, Vec<Compressor>> {
+        self.idle_compressors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts the stored bytes of content of `read` bytes, unless they are there.
     fn put(&self, kind: ObjectKind, stored: Bytes, read: u64) -> Result<ContentHash> {
         let id = self.settings.algorithm.hash(&stored).object(kind);
         let size = stored.len() as u64;
-        self.tally.read(read);
-        match self.storage.supply(id, stored)? {
-            true => self.tally.put(size),
-            false => self.tally.found(),
+        self.statistics.read(read);
+        match self.storage.put_if_absent(id, stored)? {
+            true => self.statistics.put(size),
+            false => self.statistics.found(),
         }
         Ok(id.hash)
     }
@@ -198,7 +198,7 @@ impl Core {
     /// The same without the bytes themselves.
     fn beside(&self, content: u64) -> u64 {
         let stored = match self.settings.compression {
-            Compression::Zlib => deflate::bound(content),
+            Compression::Zlib => compressor::bound(content),
             Compression::None => 0,
         };
         OVERHEAD + stored

@@ -108,7 +108,7 @@ impl Upload {
     pub fn file(&mut self, key: u64, size: u64, content: &mut dyn Read) -> Result<()> {
         self.session.check()?;
         self.objects.workers.start()?;
-        self.objects.core.tally.read(size);
+        self.objects.core.statistics.read(size);
         let result = self.take(key, size, content);
         if result.is_err() {
             self.session.stop();

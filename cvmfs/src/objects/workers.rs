@@ -7,7 +7,7 @@ use std::thread;
 use crate::{Error, Result};
 
 use super::Core;
-use super::deflate::Deflate;
+use super::compressor::Compressor;
 use super::job::Job;
 
 /// What is to be done, in order. It has no limit of its own, the memory budget is its limit.
@@ -117,8 +117,8 @@ impl Drop for Workers {
 }
 
 fn work(core: &Arc<Core>) {
-    let mut deflate = Deflate::new();
+    let mut compressor = Compressor::new();
     while let Some(batch) = core.queue.pop() {
-        super::job::run(batch, core, &mut deflate);
+        super::job::run(batch, core, &mut compressor);
     }
 }

@@ -87,7 +87,7 @@ impl Local {
     }
 
     /// Puts an object there unless one of that size is there. Tells whether it was put.
-    pub(super) fn supply(&self, path: &str, stored: &[u8]) -> Result<bool> {
+    pub(super) fn put_if_absent(&self, path: &str, stored: &[u8]) -> Result<bool> {
         match self.add(path, stored) {
             Ok(()) => return Ok(true),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {

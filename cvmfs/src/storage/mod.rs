@@ -30,11 +30,11 @@ pub use url::{Credentials, S3Url, StorageUrl};
 /// A repository's storage. Clones are the same storage.
 #[derive(Debug, Clone)]
 pub struct Storage {
-    place: Place,
+    backend: Backend,
 }
 
 #[derive(Debug, Clone)]
-enum Place {
+enum Backend {
     Local(Arc<Local>),
     S3(Arc<S3>),
 }
@@ -74,28 +74,28 @@ impl Storage {
     pub fn open(url: &StorageUrl) -> Result<Self> {
         match url {
             StorageUrl::Local(directory) => Ok(Self::local(directory)),
-            StorageUrl::S3(url) => Ok(Self { place: Place::S3(Arc::new(S3::open(url)?)) }),
+            StorageUrl::S3(url) => Ok(Self { backend: Backend::S3(Arc::new(S3::open(url)?)) }),
         }
     }
 
     /// The storage in a directory.
     pub fn local(directory: &Path) -> Self {
-        Self { place: Place::Local(Arc::new(Local::new(directory))) }
+        Self { backend: Backend::Local(Arc::new(Local::new(directory))) }
     }
 
     /// The directory of a local storage.
     pub fn local_directory(&self) -> Option<&Path> {
-        match &self.place {
-            Place::Local(local) => Some(local.directory()),
-            Place::S3(_) => None,
+        match &self.backend {
+            Backend::Local(local) => Some(local.directory()),
+            Backend::S3(_) => None,
         }
     }
 
     /// What people know it by.
     pub fn name(&self) -> &str {
-        match &self.place {
-            Place::Local(local) => local.name(),
-            Place::S3(s3) => s3.name(),
+        match &self.backend {
+            Backend::Local(local) => local.name(),
+            Backend::S3(s3) => s3.name(),
         }
     }
 
@@ -113,9 +113,9 @@ impl Storage {
     /// # Errors
     /// If the storage does not answer.
     pub fn stored_size(&self, id: ObjectId) -> Result<Option<u64>> {
-        match &self.place {
-            Place::Local(local) => Ok(local.size(&id.path())?.filter(|&size| is_whole(id, size))),
-            Place::S3(s3) => s3.size(id.path()),
+        match &self.backend {
+            Backend::Local(local) => Ok(local.size(&id.path())?.filter(|&size| is_whole(id, size))),
+            Backend::S3(s3) => s3.size(id.path()),
         }
     }
 
@@ -124,9 +124,9 @@ impl Storage {
     /// # Errors
     /// [`Error::Missing`] if it is not there, [`Error::Corrupt`] if the bytes do not have its hash.
     pub fn get(&self, id: ObjectId) -> Result<Bytes> {
-        let stored = match &self.place {
-            Place::Local(local) => local.read(&id.path())?,
-            Place::S3(s3) => s3.read(id.path())?.map(|(stored, _)| stored),
+        let stored = match &self.backend {
+            Backend::Local(local) => local.read(&id.path())?,
+            Backend::S3(s3) => s3.read(id.path())?.map(|(stored, _)| stored),
         };
         let what = || format!("object {id} in {}", self.name());
         let Some(stored) = stored else {
@@ -147,36 +147,36 @@ impl Storage {
 
     /// Puts an object there unless it is there already. Tells whether it was put. An object of another size is what
     /// a power cut left, and is put again.
-    pub(crate) fn supply(&self, id: ObjectId, stored: Bytes) -> Result<bool> {
-        match &self.place {
-            Place::Local(local) => local.supply(&id.path(), &stored),
-            Place::S3(s3) => s3.supply(id.path(), stored),
+    pub(crate) fn put_if_absent(&self, id: ObjectId, stored: Bytes) -> Result<bool> {
+        match &self.backend {
+            Backend::Local(local) => local.put_if_absent(&id.path(), &stored),
+            Backend::S3(s3) => s3.put_if_absent(id.path(), stored),
         }
     }
 
-    /// Does what [`Self::supply`] does and calls `done` with its result; from another thread, if the storage takes
+    /// Does what [`Self::put_if_absent`] does and calls `done` with its result; from another thread, if the storage takes
     /// its time.
-    pub(crate) fn supply_then(
+    pub(crate) fn put_if_absent_then(
         &self,
         id: ObjectId,
         stored: Bytes,
         done: impl FnOnce(Result<bool>) + Send + 'static,
     ) {
-        match &self.place {
-            Place::Local(local) => done(local.supply(&id.path(), &stored)),
-            Place::S3(s3) => s3.supply_then(id.path(), stored, done),
+        match &self.backend {
+            Backend::Local(local) => done(local.put_if_absent(&id.path(), &stored)),
+            Backend::S3(s3) => s3.put_if_absent_then(id.path(), stored, done),
         }
     }
 
     /// Calls `done` with the answer of [`Self::stored_size`]; from another thread, if the storage takes its time.
-    pub(crate) fn probe(
+    pub(crate) fn stored_size_then(
         &self,
         id: ObjectId,
         done: impl FnOnce(Result<Option<u64>>) + Send + 'static,
     ) {
-        match &self.place {
-            Place::Local(_) => done(self.stored_size(id)),
-            Place::S3(s3) => s3.probe(id.path(), done),
+        match &self.backend {
+            Backend::Local(_) => done(self.stored_size(id)),
+            Backend::S3(s3) => s3.stored_size_then(id.path(), done),
         }
     }
 
@@ -186,9 +186,9 @@ impl Storage {
     /// # Errors
     /// If the storage refuses; some may be removed then.
     pub fn delete(&self, paths: Vec<String>) -> Result<()> {
-        match &self.place {
-            Place::Local(local) => paths.iter().try_for_each(|path| local.remove(path)),
-            Place::S3(s3) => s3.remove(paths),
+        match &self.backend {
+            Backend::Local(local) => paths.iter().try_for_each(|path| local.remove(path)),
+            Backend::S3(s3) => s3.remove(paths),
         }
     }
 
@@ -199,9 +199,9 @@ impl Storage {
     /// If the storage refuses, or `each` does.
     pub fn list(&self, shard: u8, each: &mut dyn FnMut(Listed) -> Result<()>) -> Result<()> {
         let directory = format!("data/{shard:02x}");
-        match &self.place {
-            Place::Local(local) => local.list(&directory, each),
-            Place::S3(s3) => s3.list(&directory, each),
+        match &self.backend {
+            Backend::Local(local) => local.list(&directory, each),
+            Backend::S3(s3) => s3.list(&directory, each),
         }
     }
 
@@ -210,12 +210,12 @@ impl Storage {
     /// # Errors
     /// If the storage refuses.
     pub fn read_file(&self, name: &str) -> Result<Option<(Bytes, Version)>> {
-        match &self.place {
-            Place::Local(local) => Ok(local.read(name)?.map(|content| {
+        match &self.backend {
+            Backend::Local(local) => Ok(local.read(name)?.map(|content| {
                 let version = Version::of(&content);
                 (content, version)
             })),
-            Place::S3(s3) => s3.read(name.to_owned()),
+            Backend::S3(s3) => s3.read(name.to_owned()),
         }
     }
 
@@ -225,9 +225,9 @@ impl Storage {
     /// # Errors
     /// If the storage refuses. The file may then be the old or the new one.
     pub fn replace_file(&self, name: &str, content: Bytes, expected: Expected) -> Result<bool> {
-        match &self.place {
-            Place::Local(local) => local.replace(name, &content, &expected),
-            Place::S3(s3) => s3.replace(name.to_owned(), content, expected),
+        match &self.backend {
+            Backend::Local(local) => local.replace(name, &content, &expected),
+            Backend::S3(s3) => s3.replace(name.to_owned(), content, expected),
         }
     }
 
@@ -236,9 +236,9 @@ impl Storage {
     /// # Errors
     /// If the storage refuses.
     pub fn remove_file(&self, name: &str) -> Result<()> {
-        match &self.place {
-            Place::Local(local) => local.remove(name),
-            Place::S3(s3) => s3.remove(vec![name.to_owned()]),
+        match &self.backend {
+            Backend::Local(local) => local.remove(name),
+            Backend::S3(s3) => s3.remove(vec![name.to_owned()]),
         }
     }
 
@@ -247,10 +247,10 @@ impl Storage {
     /// # Errors
     /// If the system could not write it.
     pub fn sync(&self) -> Result<()> {
-        match &self.place {
-            Place::Local(local) => local.sync(),
+        match &self.backend {
+            Backend::Local(local) => local.sync(),
             // What an S3 server has acknowledged is stored.
-            Place::S3(_) => Ok(()),
+            Backend::S3(_) => Ok(()),
         }
     }
 
@@ -259,9 +259,9 @@ impl Storage {
     /// # Errors
     /// If the storage refuses.
     pub fn make_skeleton(&self) -> Result<()> {
-        match &self.place {
-            Place::Local(local) => local.make_skeleton(),
-            Place::S3(_) => Ok(()),
+        match &self.backend {
+            Backend::Local(local) => local.make_skeleton(),
+            Backend::S3(_) => Ok(()),
         }
     }
 
@@ -271,9 +271,9 @@ impl Storage {
     /// # Errors
     /// If the storage refuses.
     pub fn remove_unfinished(&self, before: SystemTime) -> Result<u64> {
-        match &self.place {
-            Place::Local(local) => local.remove_unfinished(before),
-            Place::S3(_) => Ok(0),
+        match &self.backend {
+            Backend::Local(local) => local.remove_unfinished(before),
+            Backend::S3(_) => Ok(0),
         }
     }
 }

@@ -145,22 +145,22 @@ impl S3 {
     }
 
     /// Puts an object unless one of the same size is there. Tells whether it was put.
-    pub(super) fn supply(&self, path: String, stored: Bytes) -> Result<bool> {
-        self.wait(|bucket| async move { bucket.supply(&path, stored).await })
+    pub(super) fn put_if_absent(&self, path: String, stored: Bytes) -> Result<bool> {
+        self.wait(|bucket| async move { bucket.put_if_absent(&path, stored).await })
     }
 
     /// The same without waiting: calls `done`.
-    pub(super) fn supply_then(
+    pub(super) fn put_if_absent_then(
         &self,
         path: String,
         stored: Bytes,
         done: impl FnOnce(Result<bool>) + Send + 'static,
     ) {
         let bucket = Arc::clone(&self.bucket);
-        self.spawn(async move { done(bucket.supply(&path, stored).await) });
+        self.spawn(async move { done(bucket.put_if_absent(&path, stored).await) });
     }
 
-    pub(super) fn probe(
+    pub(super) fn stored_size_then(
         &self,
         path: String,
         done: impl FnOnce(Result<Option<u64>>) + Send + 'static,
@@ -284,7 +284,7 @@ impl Bucket {
         Ok(())
     }
 
-    async fn supply(&self, path: &str, stored: Bytes) -> Result<bool> {
+    async fn put_if_absent(&self, path: &str, stored: Bytes) -> Result<bool> {
         if self.size(path).await? == Some(stored.len() as u64) {
             return Ok(false);
         }

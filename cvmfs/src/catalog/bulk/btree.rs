@@ -22,10 +22,10 @@ const OVERFLOW: usize = SIZE - 4;
 /// Bytes of a page's number.
 const NUMBER: usize = 4;
 
-/// A sort of page.
+/// What a page holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-enum Kind {
+enum PageKind {
     IndexInterior = 2,
     TableInterior = 5,
     IndexLeaf = 10,
@@ -67,7 +67,7 @@ struct Cell {
 
 /// A page that is being filled.
 struct Page {
-    kind: Kind,
+    kind: PageKind,
     cells: Vec<u8>,
     /// Where each cell begins.
     starts: Vec<usize>,
@@ -76,7 +76,7 @@ struct Page {
 impl Table {
     /// Begins a table at a page of the template.
     pub(in super::super) fn new(root: u32) -> Self {
-        Self { tree: Tree::new(root, Kind::TableLeaf), rows: 0, cell: Vec::new() }
+        Self { tree: Tree::new(root, PageKind::TableLeaf), rows: 0, cell: Vec::new() }
     }
 
     /// Adds a row. Gives its number; they are numbered from 1.
@@ -107,7 +107,7 @@ impl Table {
 impl Index {
     /// Begins an index at a page of the template.
     pub(in super::super) fn new(root: u32) -> Self {
-        Self { tree: Tree::new(root, Kind::IndexLeaf), cell: Vec::new() }
+        Self { tree: Tree::new(root, PageKind::IndexLeaf), cell: Vec::new() }
     }
 
     /// Adds a key, the number of its row at the end.
@@ -164,7 +164,7 @@ fn put_payload(
 }
 
 impl Tree {
-    fn new(root: u32, leaf: Kind) -> Self {
+    fn new(root: u32, leaf: PageKind) -> Self {
         Self { root, levels: vec![Level::new(leaf)] }
     }
 
@@ -215,14 +215,14 @@ impl Tree {
 }
 
 impl Level {
-    fn new(kind: Kind) -> Self {
+    fn new(kind: PageKind) -> Self {
         let page = Page { kind, cells: Vec::with_capacity(SIZE), starts: Vec::new() };
         Self { page, held: None }
     }
 }
 
-impl Kind {
-    /// The sort of the pages above.
+impl PageKind {
+    /// The kind of the pages above.
     fn above(self) -> Self {
         match self {
             Self::IndexLeaf | Self::IndexInterior => Self::IndexInterior,

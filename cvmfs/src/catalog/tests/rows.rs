@@ -1,15 +1,15 @@
 //! Entries as columns and back.
 
 use super::{TIME, file};
-use crate::catalog::row::{ChunkColumns, Columns, Mount, Place, Unfit};
+use crate::catalog::row::{ChunkColumns, Columns, Location, Mount, Unfit};
 use crate::compression::Compression;
 use crate::entry::{Chunk, Content, Device, Entry, EntryKind, File, Links, Time};
 use crate::hash::{Algorithm, ContentHash};
 use crate::path::PathHash;
 use crate::xattr::Xattrs;
 
-const PLACE: Place<'static> =
-    Place { path: PathHash([7; 16]), parent: PathHash([3; 16]), name: b"n\xff" };
+const LOCATION: Location<'static> =
+    Location { path: PathHash([7; 16]), parent: PathHash([3; 16]), name: b"n\xff" };
 
 fn entry(kind: EntryKind) -> Entry {
     Entry { kind, ..Entry::directory(0o6755, TIME) }
@@ -30,7 +30,7 @@ fn chunked(sizes: &[u64]) -> File {
 }
 
 fn round_trip(entry: &Entry, mount: Mount) -> (i64, u32, i64) {
-    let columns = Columns::encode(PLACE, entry, mount, 5);
+    let columns = Columns::encode(LOCATION, entry, mount, 5);
     let chunks: &[Chunk] = match &entry.kind {
         EntryKind::File(File { content: Content::Chunks(_, chunks), .. }) => chunks,
         _ => &[],
@@ -45,8 +45,8 @@ fn round_trip(entry: &Entry, mount: Mount) -> (i64, u32, i64) {
         .collect();
     let row = columns.decode(11, &chunks).unwrap();
     assert_eq!(&row.entry, entry);
-    assert_eq!((row.id, row.mount, &*row.name), (11, mount, PLACE.name));
-    assert_eq!((row.path, row.parent), (PLACE.path, PLACE.parent));
+    assert_eq!((row.id, row.mount, &*row.name), (11, mount, LOCATION.name));
+    assert_eq!((row.path, row.parent), (LOCATION.path, LOCATION.parent));
     (columns.flags, columns.mode, columns.size)
 }
 
@@ -104,7 +104,7 @@ fn attributes_survive() {
 #[test]
 fn columns_that_make_no_sense_are_refused() {
     let file = entry(EntryKind::File(file(7, hash(Algorithm::Sha1))));
-    let good = Columns::encode(PLACE, &file, Mount::None, 1);
+    let good = Columns::encode(LOCATION, &file, Mount::None, 1);
     let refused: [(Columns<'_>, Unfit); 14] = [
         (Columns { name: b"a/b", ..good }, Unfit::Value("name")),
         (Columns { name: b"..", ..good }, Unfit::Value("name")),
@@ -126,7 +126,7 @@ fn columns_that_make_no_sense_are_refused() {
     }
 
     let chunked = entry(EntryKind::File(chunked(&[3, 4])));
-    let good = Columns::encode(PLACE, &chunked, Mount::None, 1);
+    let good = Columns::encode(LOCATION, &chunked, Mount::None, 1);
     let chunk = |offset, size| ChunkColumns { offset, size, hash: &[9; 20] };
     for chunks in [
         vec![],
@@ -148,9 +148,9 @@ fn columns_that_make_no_sense_are_refused() {
 #[test]
 fn flags_of_the_future_and_odd_rows_of_the_past_are_read() {
     let file = entry(EntryKind::File(file(7, hash(Algorithm::Sha1))));
-    let good = Columns::encode(PLACE, &file, Mount::None, 1);
+    let good = Columns::encode(LOCATION, &file, Mount::None, 1);
     let link = entry(EntryKind::Symlink(b"target".to_vec()));
-    let ingested = Columns { size: 0, ..Columns::encode(PLACE, &link, Mount::None, 1) };
+    let ingested = Columns { size: 0, ..Columns::encode(LOCATION, &link, Mount::None, 1) };
     for (columns, entry) in [
         (Columns { flags: good.flags | 0x1f_0000, ..good }, &file),
         (Columns { hardlinks: 0, ..good }, &file),

@@ -20,7 +20,7 @@ pub struct Statistics {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct LiveStatistics {
     content: AtomicU64,
     stored: AtomicU64,
     put: AtomicU64,
@@ -28,7 +28,7 @@ pub(super) struct Tally {
     known: AtomicU64,
 }
 
-impl Tally {
+impl LiveStatistics {
     pub(super) fn read(&self, content: u64) {
         self.content.fetch_add(content, Ordering::Relaxed);
     }
@@ -47,7 +47,7 @@ impl Tally {
         self.found();
     }
 
-    pub(super) fn statistics(&self, memory: u64) -> Statistics {
+    pub(super) fn snapshot(&self, memory: u64) -> Statistics {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Statistics {
             content: get(&self.content),
