@@ -2,13 +2,15 @@
 //!
 //! | file | what it is for |
 //! |---|---|
-//! | `assignments` | reads `server.conf` |
+//! | `assignments` | reads `server.conf` and the configuration of S3 storage |
+//! | `upstream` | what the server calls its storage |
 //! | `locks` | keeps the server's tools away while we publish |
 //! | `after_publish` | tells the server what we have published |
 
 mod after_publish;
 mod assignments;
 mod locks;
+mod upstream;
 
 use std::fs;
 use std::io::ErrorKind;
@@ -155,9 +157,9 @@ impl ServerConf {
     /// Where it is stored. The configuration file of S3 storage is read.
     ///
     /// # Errors
-    /// As [`StorageUrl::from_upstream`].
+    /// If it is another kind of storage than a directory or S3, or the S3 configuration cannot be used.
     pub fn storage(&self) -> Result<StorageUrl> {
-        StorageUrl::from_upstream(&self.upstream)
+        upstream::parse(&self.upstream)
     }
 }
 

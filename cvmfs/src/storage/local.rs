@@ -21,7 +21,8 @@ use bytes::Bytes;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::{Expected, Listed, Version, hint};
+use super::file::{Expected, Listed, Version};
+use super::hint;
 use crate::{Error, Result};
 
 /// Where objects are; relative to the storage.

@@ -8,10 +8,10 @@
 //! Everything here blocks the calling thread, and may be called from any thread, those of an asynchronous
 //! runtime included.
 
+mod file;
 mod hint;
 mod local;
 mod s3;
-mod upstream;
 mod url;
 
 use std::path::Path;
@@ -20,11 +20,13 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use crate::hash::{Algorithm, ObjectId};
+use crate::hash::ObjectId;
 use crate::{Error, Result};
 
+pub use file::{Expected, Listed, Version};
 use local::Local;
 use s3::S3;
+pub(crate) use url::web;
 pub use url::{Credentials, S3Url, StorageUrl};
 
 /// A repository's storage. Clones are the same storage.
@@ -37,33 +39,6 @@ pub struct Storage {
 enum Backend {
     Local(Arc<Local>),
     S3(Arc<S3>),
-}
-
-/// A file that [`Storage::list`] found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    /// Where, relative to the storage: `data/ab/cdef…`. Bytes of a name that are no UTF-8 are replaced, such a
-    /// file is no object anyway.
-    pub path: String,
-    /// Bytes.
-    pub size: u64,
-    /// When it was put there.
-    pub modified: SystemTime,
-}
-
-/// The state of a file that can be replaced. Two states with equal versions have equal content.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Version(String);
-
-/// What must stand where a file is put.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Expected {
-    /// Whatever it is.
-    Any,
-    /// Nothing.
-    Absent,
-    /// What was there when it was read.
-    Version(Version),
 }
 
 impl Storage {
@@ -281,13 +256,6 @@ impl Storage {
 /// Whether a file of so many bytes can be an object that was written to its end.
 fn is_whole(id: ObjectId, size: u64) -> bool {
     size > 0 || id.hash == id.hash.algorithm.hash(b"")
-}
-
-impl Version {
-    /// The version of content where the storage itself tells none.
-    fn of(content: &[u8]) -> Self {
-        Self(Algorithm::Shake128.hash(content).to_string())
-    }
 }
 
 #[cfg(test)]

@@ -31,15 +31,13 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_stream::StreamExt as _;
 
+use super::file::{Expected, Listed, Version};
+use super::hint;
 use super::url::{S3Url, StorageUrl};
-use super::{Expected, Listed, Version, hint};
 use crate::{Error, Result};
 
 use answer::{UNREACHABLE, advice, is_absent};
-use patience::Patience;
-
-/// How long failed requests are repeated, beside how often.
-const RETRY_WINDOW: Duration = Duration::from_secs(180);
+use patience::{Patience, RETRY_WINDOW};
 
 /// Content type and cache lifetime of objects.
 const OBJECT: (&str, &str) = ("application/octet-stream", "max-age=259200");

@@ -4,7 +4,7 @@ use std::sync::Barrier;
 use std::time::Duration;
 
 use super::*;
-use crate::hash::ObjectKind;
+use crate::hash::{Algorithm, ObjectKind};
 
 mod s3;
 

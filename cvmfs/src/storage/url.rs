@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::upstream;
 use crate::{Error, Result};
 
 /// The place of a storage. As text `file:///DIR` or `s3://BUCKET/PREFIX?SETTING=VALUE&…`.
@@ -61,17 +60,6 @@ pub struct Credentials {
 const TIMEOUT: Duration = Duration::from_secs(30);
 const RETRIES: usize = 10;
 const PARALLEL: NonZeroUsize = NonZeroUsize::new(32).unwrap();
-
-impl StorageUrl {
-    /// What a stock server calls its storage: `local,TEMPORARY,DIRECTORY` or `S3,TEMPORARY,PREFIX@CONFIGURATION`, as
-    /// in `CVMFS_UPSTREAM_STORAGE`. The S3 configuration file is read.
-    ///
-    /// # Errors
-    /// If it is another kind of storage, or the configuration file cannot be read or lacks something.
-    pub fn from_upstream(text: &str) -> Result<Self> {
-        upstream::parse(text)
-    }
-}
 
 impl S3Url {
     /// A part of a bucket with no settings but defaults.
@@ -153,7 +141,7 @@ impl S3Url {
 }
 
 /// The URL of a web server.
-pub(super) fn web(name: &str, value: &str) -> Result<Url, String> {
+pub(crate) fn web(name: &str, value: &str) -> Result<Url, String> {
     match Url::parse(value) {
         Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
         _ => Err(format!("{name}={value} is no http:// or https:// URL")),

@@ -3,8 +3,7 @@
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 
-use super::RETRY_WINDOW;
-use super::patience::Patience;
+use super::patience::{Patience, RETRY_WINDOW};
 use crate::storage::url::S3Url;
 
 /// Names who may read what is put.

@@ -17,6 +17,9 @@ use object_store::client::{
     ReqwestConnector,
 };
 
+/// How long failed requests are repeated, beside how often.
+pub(super) const RETRY_WINDOW: Duration = Duration::from_secs(180);
+
 /// The slowest line that is waited for, in bytes per second and request.
 const SLOWEST: u64 = 64 << 10;
 

@@ -6,12 +6,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::url::{Credentials, S3Url, StorageUrl, web};
+use crate::storage::{Credentials, S3Url, StorageUrl, web};
 use crate::{Error, Result};
 
 /// What a stock server puts on objects if its configuration says nothing: without it, nobody could read them.
 const DEFAULT_ACL: &str = "public-read";
 
+/// The storage of a text `local,TEMPORARY,DIRECTORY` or `S3,TEMPORARY,PREFIX@CONFIGURATION`. The S3 configuration
+/// file is read.
+///
+/// # Errors
+/// If it is another kind of storage, or the configuration file cannot be read or lacks something.
 pub(super) fn parse(text: &str) -> Result<StorageUrl> {
     let refused = |reason: &str| {
         Error::Refused(format!("cannot use the upstream storage {text:?}: {reason}"))
@@ -191,9 +196,9 @@ mod tests {
         let file = directory.path().join("s3.conf");
         fs::write(&file, MINIMAL).unwrap();
         let s3 = format!("S3,/var/spool/cvmfs/x/tmp,sub/repo.example.org@{}", file.display());
-        assert_eq!(StorageUrl::from_upstream(&s3).unwrap(), StorageUrl::S3(Box::new(minimal())));
+        assert_eq!(parse(&s3).unwrap(), StorageUrl::S3(Box::new(minimal())));
         assert_eq!(
-            StorageUrl::from_upstream("local,/srv/cvmfs/x/data/txn,/srv/cvmfs/x").unwrap(),
+            parse("local,/srv/cvmfs/x/data/txn,/srv/cvmfs/x").unwrap(),
             StorageUrl::Local("/srv/cvmfs/x".into())
         );
         for (text, reason) in [
@@ -203,7 +208,7 @@ mod tests {
             ("S3,/tmp,alias@/does/not/exist", "/does/not/exist"),
             ("ftp,/tmp,x", "only local and S3"),
         ] {
-            let error = StorageUrl::from_upstream(text).unwrap_err().to_string();
+            let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(reason), "{text}: {error}");
         }
     }

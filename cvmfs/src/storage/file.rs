@@ -1,0 +1,39 @@
+//! Files of a storage: those that a listing finds, and versions of those that can be replaced.
+
+use std::time::SystemTime;
+
+use crate::hash::Algorithm;
+
+/// A file that [`Storage::list`](super::Storage::list) found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Where, relative to the storage: `data/ab/cdef…`. Bytes of a name that are no UTF-8 are replaced, such a
+    /// file is no object anyway.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// When it was put there.
+    pub modified: SystemTime,
+}
+
+/// The state of a file that can be replaced. Two states with equal versions have equal content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version(String);
+
+/// What must stand where a file is put.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expected {
+    /// Whatever it is.
+    Any,
+    /// Nothing.
+    Absent,
+    /// What was there when it was read.
+    Version(Version),
+}
+
+impl Version {
+    /// The version of content where the storage itself tells none.
+    pub(super) fn of(content: &[u8]) -> Self {
+        Self(Algorithm::Shake128.hash(content).to_string())
+    }
+}
