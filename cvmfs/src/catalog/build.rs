@@ -19,13 +19,13 @@ use crate::{Error, Result};
 use super::bulk::{Index, Pages, Record, Table, Template, Value};
 use super::counters::{Counters, Counts, NAMES};
 use super::database::failed;
-use super::reader::NestedRef;
+use super::reference::NestedRef;
 use super::row::Columns;
 use super::schema::{
     CATALOG, CATALOG_INDEX, KEY_LAST_MODIFIED, KEY_REVISION, KEY_ROOT_PREFIX, KEY_SCHEMA,
     KEY_SCHEMA_REVISION, REVISION, SCHEMA, TABLES,
 };
-use super::sink::CatalogStore;
+use super::store::CatalogStore;
 
 /// Bytes of a database up to which it is compressed at once; larger ones are compressed as they are read.
 const AT_ONCE: u64 = 32 << 20;

@@ -8,7 +8,7 @@ use crate::path::{PathHash, TreePath};
 use super::build::statistics;
 use super::counters::Counters;
 use super::database::text;
-use super::reader::NestedRef;
+use super::reference::NestedRef;
 use super::row::Columns;
 use super::schema::{HIDDEN, KEY_SCHEMA_REVISION, REVISION, REVISION_NANOSECONDS};
 

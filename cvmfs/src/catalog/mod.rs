@@ -12,8 +12,9 @@
 //! | `reader` | catalogs of a repository, read |
 //! | `query` | what is asked of a database |
 //! | `build`, `bulk` | a new database from rows |
+//! | `reference` | how catalogs refer to each other |
 //! | `record`, `spool` | rows that wait to be written |
-//! | `sink` | threads that build databases and hand them to the storage |
+//! | `sink`, `store` | threads that build databases, and what stores them |
 //! | `tree` | a whole tree, written as nested catalogs |
 //! | `update`, `change` | an existing catalog, changed in place |
 //! | `verify` | whether a catalog keeps the rules |
@@ -26,35 +27,26 @@ mod database;
 mod query;
 mod reader;
 mod record;
+mod reference;
 pub mod row;
 mod schema;
 mod sink;
 mod spool;
+mod store;
 mod tree;
 mod update;
 mod verify;
 
-use crate::hash::ContentHash;
-
 pub use counters::{COUNTERS, Counters, Counts};
-pub use reader::{Catalog, NestedRef};
+pub use reader::Catalog;
+pub use reference::{CatalogRef, NestedRef};
 pub use row::{Mount, Row};
 pub use schema::MARKER;
-pub use sink::{CatalogSink, CatalogStore};
+pub use sink::CatalogSink;
+pub use store::CatalogStore;
 pub use tree::{NestedTree, Split, TreeWriter};
 pub use update::{CatalogUpdate, CountersOf};
 pub use verify::{Fault, Problem, Subject, verify};
-
-/// A catalog that has been written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CatalogRef {
-    /// Its object.
-    pub hash: ContentHash,
-    /// Bytes of its database.
-    pub size: u64,
-    /// What it and the catalogs below it hold.
-    pub counters: Counters,
-}
 
 #[cfg(test)]
 mod tests;

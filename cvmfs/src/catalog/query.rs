@@ -12,7 +12,7 @@ use crate::{Error, Result};
 
 use super::counters::{COUNTERS, Counters, Counts, NAMES};
 use super::database::{failed, text};
-use super::reader::NestedRef;
+use super::reference::NestedRef;
 use super::row::{ChunkColumns, Columns, Unfit};
 use super::schema::{REVISION_NANOSECONDS, REVISION_NESTED_SIZE, REVISION_XATTR};
 

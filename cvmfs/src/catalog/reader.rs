@@ -27,6 +27,7 @@ use super::database::failed;
 use super::query::{
     PAGE_ROWS, RawRow, Statements, counters, distrust, properties, references, scan,
 };
+use super::reference::NestedRef;
 use super::row::{ChunkColumns, Columns, Row, Unfit};
 use super::schema::{
     DEFAULT_TTL, KEY_LAST_MODIFIED, KEY_PREVIOUS, KEY_REVISION, KEY_ROOT_PREFIX, KEY_SCHEMA,
@@ -49,17 +50,6 @@ pub struct Catalog {
     counters: Counters,
     statements: Statements,
     connection: Mutex<Connection>,
-}
-
-/// A catalog that is mounted in another one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NestedRef {
-    /// Its mountpoint.
-    pub path: TreePath,
-    /// Its object.
-    pub hash: ContentHash,
-    /// Bytes of its uncompressed database; 0 if its parent does not say.
-    pub size: u64,
 }
 
 impl Catalog {

@@ -12,8 +12,8 @@ use crate::entry::{Content, Entry, EntryKind, Links};
 use crate::path::{PathHash, TreePath};
 use crate::{Error, Result};
 
-use super::CatalogRef;
 use super::reader::Names;
+use super::reference::CatalogRef;
 use super::row::{Columns, Location, Mount, is_name};
 use super::schema::MARKER;
 use super::sink::{CatalogSink, Job, Pending};

@@ -18,18 +18,19 @@ use crate::scratch::{Scratch, ScratchFile};
 use crate::{Error, Result};
 
 use super::build::{Database, Head, build};
+use super::change;
 use super::counters::{Counters, Counts};
 use super::database::{failed, private};
 use super::query::{ScanError, Statements, distrust, references, scan};
-use super::reader::{Catalog, Names, NestedRef};
+use super::reader::{Catalog, Names};
+use super::reference::{CatalogRef, NestedRef};
 use super::row::{Columns, Location, Mount, Row, is_name, pack_links};
 use super::schema::{
     DIRECTORY_SIZE, KEY_LAST_MODIFIED, KEY_PREVIOUS, KEY_REVISION, MARKER, REVISION,
     REVISION_CHANGEABLE,
 };
-use super::sink::CatalogStore;
+use super::store::CatalogStore;
 use super::tree::{NestedTree, marker};
-use super::{CatalogRef, change};
 
 /// SQLite's cache, in KiB.
 const CACHE: u32 = 8 << 10;

@@ -12,7 +12,8 @@ use crate::path::{PathHash, TreePath};
 use crate::{Error, Result};
 
 use super::counters::Counts;
-use super::reader::{Catalog, Names, NestedRef};
+use super::reader::{Catalog, Names};
+use super::reference::NestedRef;
 use super::row::{Columns, Mount, Row, Unfit};
 use super::schema::{
     DIRECT_IO, DIRECTORY, FILE, MARKER, MODE_DIRECTORY, MODE_REGULAR, MODE_SYMLINK, MODE_TYPE,
