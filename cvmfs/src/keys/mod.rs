@@ -9,6 +9,7 @@
 
 mod certificate;
 mod files;
+mod publisher;
 mod rsa_key;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -17,6 +18,7 @@ use std::path::Path;
 
 pub use certificate::{Certificate, Fingerprint};
 pub use files::DEFAULT_DIRECTORY;
+pub use publisher::Publisher;
 pub use rsa_key::{MasterKey, PublicKey, PublicKeys, SigningKey};
 
 use crate::fqrn::Fqrn;
@@ -29,15 +31,6 @@ pub struct Keys {
     public: Slot<PublicKeys>,
     publisher: Slot<Publisher>,
     master: Slot<MasterKey>,
-}
-
-/// What signs manifests.
-#[derive(Debug, Clone)]
-pub struct Publisher {
-    /// The private key.
-    pub key: SigningKey,
-    /// The certificate with the public half of it.
-    pub certificate: Certificate,
 }
 
 impl Keys {
