@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// The memory that all sessions share.
+/// The memory that all uploads share.
 #[derive(Debug)]
 pub(super) struct Budget {
     total: u64,

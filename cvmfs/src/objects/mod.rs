@@ -10,63 +10,36 @@ mod budget;
 mod buffers;
 mod chunking;
 mod compressor;
+mod core;
 mod index;
 mod job;
-mod session;
+mod part;
+mod progress;
+mod queue;
+mod settings;
 mod statistics;
+mod upload;
 mod workers;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::Result;
 use crate::classic;
 use crate::compression::Compression;
 use crate::entry::{Content, File};
-use crate::hash::{Algorithm, ContentHash, ObjectKind};
+use crate::hash::{ContentHash, ObjectKind};
 use crate::storage::Storage;
-use crate::{Error, Result};
 
-use budget::Budget;
-use buffers::Buffers;
+use self::core::Core;
 pub use chunking::Chunking;
 use compressor::Compressor;
 pub use index::Index;
-pub use session::Upload;
-use statistics::LiveStatistics;
+pub use settings::Settings;
 pub use statistics::Statistics;
-use workers::{Queue, Workers};
-
-/// How content is stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
-    /// The hash that names new objects.
-    pub algorithm: Algorithm,
-    /// How file content is compressed.
-    pub compression: Compression,
-    /// Where large files are cut. Without it only files over 16 MiB are, because nothing larger is held in memory.
-    pub chunking: Option<Chunking>,
-    /// Threads that hash and compress, at least 1.
-    pub threads: usize,
-    /// Bytes that content may take in memory, compressed or not. A quarter of it is the limit for chunks.
-    pub memory: u64,
-}
-
-/// The memory of [`Settings::default`], in bytes: three chunks of the largest default size with what they become.
-const MEMORY: u64 = 96 << 20;
-
-impl Default for Settings {
-    /// What the stock server does, on all processors and in 96 MiB.
-    fn default() -> Self {
-        Self {
-            algorithm: Algorithm::default(),
-            compression: Compression::default(),
-            chunking: Some(Chunking::default()),
-            threads: std::thread::available_parallelism().map_or(1, usize::from),
-            memory: MEMORY,
-        }
-    }
-}
+pub use upload::Upload;
+use workers::Workers;
 
 /// The objects of a storage. Clones are the same.
 #[derive(Clone)]
@@ -75,40 +48,17 @@ pub struct Objects {
     workers: Arc<Workers>,
 }
 
-/// What threads and requests share.
-struct Core {
-    storage: Storage,
-    settings: Settings,
-    index: Option<Index>,
-    budget: Arc<Budget>,
-    buffers: Arc<Buffers>,
-    queue: Queue,
-    statistics: LiveStatistics,
-    /// Compressors for databases that are not in use. Making one for each small catalog would be a good part of
-    /// that catalog's cost.
-    idle_compressors: Mutex<Vec<Compressor>>,
-}
-
 impl Objects {
     /// Objects that are put into `storage`. Threads are started with the first upload. What is in `index` is not
     /// compressed again.
     pub fn new(storage: Storage, settings: Settings, index: Option<Index>) -> Self {
-        let core = Arc::new(Core {
-            budget: Budget::new(settings.memory),
-            buffers: Arc::default(),
-            storage,
-            settings,
-            index,
-            queue: Queue::default(),
-            statistics: LiveStatistics::default(),
-            idle_compressors: Mutex::default(),
-        });
+        let core = Arc::new(Core::new(storage, settings, index));
         Self { workers: Arc::new(Workers::new(&core)), core }
     }
 
-    /// Begins to store files. Any number of sessions may go on at a time.
+    /// Begins to store files. Any number of uploads may go on at a time.
     pub fn upload(&self) -> Upload {
-        Upload::new(self)
+        Upload::new(&self.core, &self.workers)
     }
 
     /// Stores a catalog or a tag database: always as a zlib stream. Works on the calling
@@ -171,54 +121,6 @@ impl Objects {
     pub fn settings(&self) -> &Settings {
         &self.core.settings
     }
-}
-
-impl Core {
-    fn idle_compressors(&self) -> MutexGuard<'_, Vec<Compressor>> {
-        self.idle_compressors.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Puts the stored bytes of content of `read` bytes, unless they are there.
-    fn put(&self, kind: ObjectKind, stored: Bytes, read: u64) -> Result<ContentHash> {
-        let id = self.settings.algorithm.hash(&stored).object(kind);
-        let size = stored.len() as u64;
-        self.statistics.read(read);
-        match self.storage.put_if_absent(id, stored)? {
-            true => self.statistics.put(size),
-            false => self.statistics.found(),
-        }
-        Ok(id.hash)
-    }
-
-    /// What a chunk or a file of so many bytes takes until it is stored.
-    fn need(&self, content: u64) -> u64 {
-        content + self.beside(content)
-    }
-
-    /// The same without the bytes themselves.
-    fn beside(&self, content: u64) -> u64 {
-        let stored = match self.settings.compression {
-            Compression::Zlib => compressor::bound(content),
-            Compression::None => 0,
-        };
-        OVERHEAD + stored
-    }
-
-    /// Where files are cut, within what the budget allows.
-    fn chunking(&self) -> Chunking {
-        let default = Chunking::default();
-        let wanted =
-            self.settings.chunking.unwrap_or(Chunking { minimum: default.maximum, ..default });
-        wanted.within(self.settings.memory / 4)
-    }
-}
-
-/// What a piece of content takes beside its bytes, roughly. It bounds how many empty files wait.
-const OVERHEAD: u64 = 1024;
-
-/// The error of a session that has told its failure already.
-fn told() -> Error {
-    Error::Refused("the upload has failed before".to_owned())
 }
 
 #[cfg(test)]

@@ -2,21 +2,22 @@
 
 use std::io::{self, Read};
 use std::mem;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::compression::Compression;
-use crate::entry::{Chunk, Content, File};
-use crate::hash::{ContentHash, ObjectKind};
+use crate::entry::File;
+use crate::hash::ObjectKind;
 use crate::{Error, Result};
 
 use super::budget::Reservation;
 use super::buffers::{self, Buffer};
 use super::chunking::Detector;
+use super::core::Core;
 use super::job::Job;
-use super::{Core, Objects, told};
+use super::part::{Assembly, Part};
+use super::progress::Progress;
+use super::workers::Workers;
 
 /// How much of a large file is read at a time. These bytes are beside the memory budget.
 const PIECE: usize = 128 << 10;
@@ -27,8 +28,9 @@ const BATCH: usize = 32;
 
 /// Files that are being stored. Dropping it stops what is not done yet.
 pub struct Upload {
-    objects: Objects,
-    session: Arc<Session>,
+    core: Arc<Core>,
+    workers: Arc<Workers>,
+    progress: Arc<Progress>,
     piece: Vec<u8>,
     batch: Option<Batch>,
 }
@@ -42,58 +44,12 @@ struct Batch {
     memory: Reservation,
 }
 
-/// What workers and caller share.
-struct Session {
-    state: Mutex<State>,
-    changed: Condvar,
-    /// Nobody wants the results any more, or something has failed.
-    stopped: AtomicBool,
-    /// Jobs that are not done.
-    jobs: AtomicUsize,
-}
-
-#[derive(Default)]
-struct State {
-    finished: Vec<(u64, File)>,
-    failure: Option<Error>,
-}
-
-/// A file whose parts are being stored.
-struct Assembly {
-    session: Arc<Session>,
-    key: u64,
-    size: u64,
-    compression: Compression,
-    chunks: Mutex<Chunks>,
-}
-
-/// The parts that are stored, in the order in which they were.
-#[derive(Default)]
-struct Chunks {
-    list: Vec<Chunk>,
-    bytes: u64,
-}
-
-/// A part of a file, with the duty to tell what became of it.
-pub(super) struct Part {
-    file: Arc<Assembly>,
-    kind: ObjectKind,
-    offset: u64,
-    size: u64,
-    told: bool,
-}
-
 impl Upload {
-    pub(super) fn new(objects: &Objects) -> Self {
-        let session = Session {
-            state: Mutex::default(),
-            changed: Condvar::new(),
-            stopped: AtomicBool::new(false),
-            jobs: AtomicUsize::new(0),
-        };
+    pub(super) fn new(core: &Arc<Core>, workers: &Arc<Workers>) -> Self {
         Self {
-            objects: objects.clone(),
-            session: Arc::new(session),
+            core: Arc::clone(core),
+            workers: Arc::clone(workers),
+            progress: Arc::default(),
             piece: Vec::new(),
             batch: None,
         }
@@ -106,26 +62,21 @@ impl Upload {
     /// [`Error::Content`] if the content cannot be read or is shorter or longer. Else the reason why an earlier
     /// file could not be stored; it is told only once, and nothing more is stored then.
     pub fn file(&mut self, key: u64, size: u64, content: &mut dyn Read) -> Result<()> {
-        self.session.check()?;
-        self.objects.workers.start()?;
-        self.objects.core.statistics.read(size);
+        self.progress.check()?;
+        self.workers.start()?;
+        self.core.statistics.read(size);
         let result = self.take(key, size, content);
         if result.is_err() {
-            self.session.stop();
+            self.progress.stop();
         }
         result
     }
 
     fn take(&mut self, key: u64, size: u64, content: &mut dyn Read) -> Result<()> {
-        let core = Arc::clone(&self.objects.core);
+        let core = Arc::clone(&self.core);
         let chunking = core.chunking();
-        let file = Arc::new(Assembly {
-            session: Arc::clone(&self.session),
-            key,
-            size,
-            compression: core.settings.compression,
-            chunks: Mutex::default(),
-        });
+        let compression = core.settings.compression;
+        let file = Arc::new(Assembly::new(&self.progress, key, size, compression));
         if size > chunking.minimum {
             self.flush();
             self.cut(&file, Detector::new(chunking), chunking.maximum, content)?;
@@ -144,7 +95,7 @@ impl Upload {
 
     /// Reads a small file.
     fn batch(&mut self, file: &Arc<Assembly>, size: u64, content: &mut dyn Read) -> Result<()> {
-        let core = Arc::clone(&self.objects.core);
+        let core = Arc::clone(&self.core);
         if !self.batch.as_mut().is_some_and(|batch| batch.has_place(&core, size)) {
             // First, because what is waited for may be held by the batch.
             self.flush();
@@ -167,7 +118,7 @@ impl Upload {
             start = end;
             Job::new(bytes, part, Arc::clone(&memory))
         });
-        self.objects.core.queue.push(jobs.collect());
+        self.core.queue.push(jobs.collect());
     }
 
     /// Reads a large file and makes a job of each chunk.
@@ -178,7 +129,7 @@ impl Upload {
         maximum: u64,
         content: &mut dyn Read,
     ) -> Result<()> {
-        let core = &self.objects.core;
+        let core = &self.core;
         self.piece.resize(PIECE, 0);
         let mut kind = ObjectKind::File;
         let mut offset = 0;
@@ -206,7 +157,7 @@ impl Upload {
                 offset += size;
                 memory = core.budget.reserve(core.need(rest));
                 chunk.reserve_exact(in_memory(rest));
-                self.session.check()?;
+                self.progress.check()?;
             }
             chunk.extend_from_slice(piece);
         }
@@ -219,7 +170,7 @@ impl Upload {
 
     /// The files that were stored since the last call, in no order. Does not wait.
     pub fn finished(&mut self) -> Vec<(u64, File)> {
-        mem::take(&mut self.session.state().finished)
+        self.progress.take_finished()
     }
 
     /// Waits for all files; gives those that [`Self::finished`] has not given.
@@ -228,22 +179,17 @@ impl Upload {
     /// If one could not be stored.
     pub fn wait(mut self) -> Result<Vec<(u64, File)>> {
         self.flush();
-        let mut state = self.session.state();
-        while self.session.jobs.load(Ordering::Acquire) > 0 && state.failure.is_none() {
-            state = self.session.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        drop(state);
-        self.session.check()?;
-        if let Some(index) = &self.objects.core.index {
+        self.progress.wait()?;
+        if let Some(index) = &self.core.index {
             index.write();
         }
-        Ok(mem::take(&mut self.session.state().finished))
+        Ok(self.progress.take_finished())
     }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        self.session.stop();
+        self.progress.stop();
     }
 }
 
@@ -266,108 +212,6 @@ impl Batch {
         self.files.len() < BATCH
             && self.end() + in_memory(size) <= self.content.as_ref().len()
             && self.memory.grow(core.beside(size))
-    }
-}
-
-impl Session {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn stop(&self) {
-        self.stopped.store(true, Ordering::Relaxed);
-    }
-
-    /// Takes note of what became of a job. Who waits is woken at the end only, that takes a system call.
-    fn tell(&self, outcome: Result<Option<(u64, File)>>) {
-        match outcome {
-            Ok(Some(file)) => self.state().finished.push(file),
-            Ok(None) => {}
-            Err(error) => {
-                let mut state = self.state();
-                // What fails after the first is most likely for the same reason.
-                if !self.stopped.swap(true, Ordering::Relaxed) {
-                    state.failure = Some(error);
-                    self.changed.notify_all();
-                }
-            }
-        }
-        if self.jobs.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // Who is about to wait has looked before or will look after this.
-            drop(self.state());
-            self.changed.notify_all();
-        }
-    }
-
-    /// Fails if something has failed.
-    fn check(&self) -> Result<()> {
-        if !self.stopped.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        Err(self.state().failure.take().unwrap_or_else(told))
-    }
-}
-
-impl Part {
-    fn new(file: &Arc<Assembly>, kind: ObjectKind, offset: u64, size: u64) -> Self {
-        file.session.jobs.fetch_add(1, Ordering::Relaxed);
-        Self { file: Arc::clone(file), kind, offset, size, told: false }
-    }
-
-    /// What kind of object it becomes.
-    pub(super) fn kind(&self) -> ObjectKind {
-        self.kind
-    }
-
-    /// Whether somebody waits for it.
-    pub(super) fn is_wanted(&self) -> bool {
-        !self.file.session.stopped.load(Ordering::Relaxed)
-    }
-
-    /// It is stored.
-    pub(super) fn stored(mut self, hash: ContentHash) {
-        let chunk = Chunk { offset: self.offset, size: self.size, hash };
-        let file = self.file.add(self.kind, chunk);
-        self.tell(Ok(file));
-    }
-
-    /// It could not be stored.
-    pub(super) fn failed(mut self, error: Error) {
-        self.tell(Err(error));
-    }
-
-    fn tell(&mut self, outcome: Result<Option<File>>) {
-        self.told = true;
-        let key = self.file.key;
-        self.file.session.tell(outcome.map(|file| file.map(|file| (key, file))));
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        if !self.told {
-            self.tell(Err(Error::Refused("the upload was stopped".to_owned())));
-        }
-    }
-}
-
-impl Assembly {
-    /// Adds a part; returns the file if this was the last.
-    fn add(&self, kind: ObjectKind, chunk: Chunk) -> Option<File> {
-        let content = if kind == ObjectKind::File {
-            Content::Whole(chunk.hash)
-        } else {
-            let mut chunks = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
-            chunks.list.push(chunk);
-            chunks.bytes += chunk.size;
-            if chunks.bytes < self.size {
-                return None;
-            }
-            let mut list = mem::take(&mut chunks.list);
-            list.sort_unstable_by_key(|chunk| chunk.offset);
-            Content::Chunks(chunk.hash.algorithm, list)
-        };
-        Some(File { size: self.size, compression: self.compression, content })
     }
 }
 
