@@ -8,14 +8,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::catalog::{self, Catalog, Counts, NestedRef, Row};
-use crate::collector::objects_of;
 use crate::compression::Compression;
 use crate::entry::{Content, EntryKind};
 use crate::hash::{ContentHash, ObjectId, ObjectKind};
 use crate::manifest::{self, Manifest};
 use crate::marks::Marks;
-use crate::reflog::{self, Reflog};
-use crate::repository::{Repository, references};
+use crate::reflog::{self, Reflog, references};
+use crate::repository::Repository;
 use crate::snapshot::{Snapshot, read_object};
 use crate::storage::Storage;
 use crate::whitelist;
@@ -288,7 +287,7 @@ impl Walk<'_> {
         catalog.for_each_row(&mut |row| {
             checked.entries += 1;
             if let EntryKind::File(file) = &row.entry.kind {
-                for object in objects_of(&file.content) {
+                for object in file.content.objects() {
                     marks.add(object)?;
                 }
             }
@@ -345,7 +344,7 @@ impl Walk<'_> {
                 match &child.entry.kind {
                     EntryKind::Directory => subdirectories.push(child),
                     EntryKind::File(file) => {
-                        for object in objects_of(&file.content) {
+                        for object in file.content.objects() {
                             if let Some(reason) = damaged.get(&object) {
                                 faults
                                     .push((path.to_string(), format!("object {object}: {reason}")));

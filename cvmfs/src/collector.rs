@@ -18,39 +18,28 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::Bytes;
-use rustix::fs::FlockOperation;
-use serde::{Deserialize, Serialize};
-
 use crate::catalog::Mount;
-use crate::entry::{Content, EntryKind};
+use crate::entry::EntryKind;
+use crate::generation::{CollectionState, is_dead, lock, read_state, write_state};
 use crate::hash::{ContentHash, ObjectId, ObjectKind};
 use crate::marks::Marks;
 use crate::objects::Objects;
-use crate::publication::seconds;
-use crate::reflog::RefKind;
-use crate::repository::{Repository, references};
+use crate::reflog::{RefKind, references};
+use crate::repository::Repository;
 use crate::snapshot::Snapshot;
 use crate::storage::{Expected, Storage, Version};
+use crate::unix_time::unix_seconds;
 use crate::{Error, Result};
-
-/// The state file. Neither clients nor stock tools look at it.
-const STATE: &str = ".ducc-gc";
-/// Held by a collector of a directory as long as it lives.
-const LOCK: &str = ".ducc-gc.lock";
 
 /// A collector in a bucket shows a sign of life this often, …
 const HEARTBEAT: Duration = Duration::from_secs(30);
-/// … stops by itself if it could not for this long, …
+/// … and stops by itself if it could not for this long. It counts as dead later; no request takes as long as the
+/// difference.
 const GIVE_UP: Duration = Duration::from_secs(5 * 60);
-/// … and counts as dead after this time. No request takes as long as the difference.
-const DEAD: Duration = Duration::from_secs(15 * 60);
 /// An object is written in much less time than this.
 const UNFINISHED: Duration = Duration::from_secs(3600);
 /// Objects that are removed together, before the next sign of life: a few rounds of requests.
 const REMOVED_AT_ONCE: usize = 128;
-/// How often a publisher looks whether a collection has ended.
-const POLL: Duration = Duration::from_millis(200);
 
 /// What to keep.
 #[derive(Debug, Clone)]
@@ -76,93 +65,6 @@ pub struct Collected {
     pub removed: u64,
     /// Their stored size in bytes.
     pub bytes: u64,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct State {
-    generation: u64,
-    sweeping: bool,
-    /// Seconds since 1970.
-    heartbeat: i64,
-}
-
-/// How many garbage collections there have been.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Generation(u64);
-
-impl Generation {
-    /// The generation, after waiting for a collection that is under way.
-    pub(crate) fn settled(storage: &Storage) -> Result<Self> {
-        let mut told = false;
-        loop {
-            let (state, version) = read_state(storage)?;
-            if !state.sweeping {
-                return Ok(Self(state.generation));
-            }
-            if is_dead(storage, &state)? {
-                let ended = State { sweeping: false, ..state };
-                write_state(storage, &ended, version.map_or(Expected::Absent, Expected::Version))?;
-                continue;
-            }
-            if !told {
-                tracing::info!(storage = storage.name(), "waiting for a garbage collection to end");
-                told = true;
-            }
-            std::thread::sleep(POLL);
-        }
-    }
-
-    /// Whether there has been no collection since.
-    ///
-    /// # Errors
-    /// [`Error::Collected`] if there has.
-    pub(crate) fn check(self, storage: &Storage) -> Result<()> {
-        match Self::settled(storage)? == self {
-            true => Ok(()),
-            false => Err(Error::Collected),
-        }
-    }
-}
-
-fn read_state(storage: &Storage) -> Result<(State, Option<Version>)> {
-    let Some((bytes, version)) = storage.read_file(STATE)? else {
-        return Ok((State::default(), None));
-    };
-    let state = serde_json::from_slice(&bytes).map_err(|error| Error::Corrupt {
-        what: format!("{STATE} in {}", storage.name()),
-        reason: format!("{error}; remove it when no garbage collection runs"),
-    })?;
-    Ok((state, Some(version)))
-}
-
-fn write_state(storage: &Storage, state: &State, expected: Expected) -> Result<bool> {
-    let bytes = serde_json::to_vec(state).unwrap_or_default();
-    storage.replace_file(STATE, Bytes::from(bytes), expected)
-}
-
-fn is_dead(storage: &Storage, state: &State) -> Result<bool> {
-    match storage.local_directory() {
-        Some(_) => Ok(lock(storage)?.is_some()),
-        None => {
-            let age = seconds(SystemTime::now()).saturating_sub(state.heartbeat);
-            Ok(u64::try_from(age).is_ok_and(|age| age > DEAD.as_secs()))
-        }
-    }
-}
-
-/// The lock of a directory's collector; `None` if another one holds it.
-fn lock(storage: &Storage) -> Result<Option<File>> {
-    let Some(directory) = storage.local_directory() else { return Ok(None) };
-    let path = directory.join(LOCK);
-    let failed = |cause| Error::System { action: "lock", path: path.clone(), cause };
-    let file =
-        File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(failed(error.into())),
-    }
 }
 
 /// Removes what no retained revision refers to. With `dry_run` it only tells what it would remove.
@@ -253,8 +155,10 @@ impl Marking<'_> {
                 break;
             }
             catalog = newest.catalog(previous)?;
-            let young =
-                self.retention.since.is_some_and(|since| catalog.last_modified() >= seconds(since));
+            let young = self
+                .retention
+                .since
+                .is_some_and(|since| catalog.last_modified() >= unix_seconds(since));
             if age > self.retention.revisions && !young {
                 break;
             }
@@ -278,7 +182,7 @@ impl Marking<'_> {
                 if row.mount != Mount::Nested
                     && let EntryKind::File(file) = &row.entry.kind
                 {
-                    for object in objects_of(&file.content) {
+                    for object in file.content.objects() {
                         marks.add(object)?;
                     }
                 }
@@ -287,16 +191,6 @@ impl Marking<'_> {
         }
         Ok(())
     }
-}
-
-/// The objects of a file.
-pub(crate) fn objects_of(content: &Content) -> impl Iterator<Item = ObjectId> {
-    let (whole, chunks) = match content {
-        Content::Whole(hash) => (Some(hash.object(ObjectKind::File)), &[][..]),
-        Content::Chunks(_, chunks) => (None, chunks.as_slice()),
-        Content::External(_) => (None, &[][..]),
-    };
-    whole.into_iter().chain(chunks.iter().map(|chunk| chunk.hash.object(ObjectKind::Chunk)))
 }
 
 fn sweep(
@@ -340,7 +234,7 @@ fn sweep(
 /// The one collector that may remove objects.
 struct Sweeper<'a> {
     storage: &'a Storage,
-    state: State,
+    state: CollectionState,
     version: Option<Version>,
     last_beat: Instant,
     /// Held until the end.
@@ -364,7 +258,7 @@ impl<'a> Sweeper<'a> {
         if state.sweeping && lock.is_none() && !is_dead(storage, &state)? {
             return Err(busy());
         }
-        state = State { generation: state.generation + 1, sweeping: false, ..state };
+        state = CollectionState { generation: state.generation + 1, sweeping: false, ..state };
         Ok(Self { storage, state, version, last_beat: Instant::now(), _lock: lock })
     }
 
@@ -397,7 +291,7 @@ impl<'a> Sweeper<'a> {
     }
 
     fn write(&mut self) -> Result<()> {
-        self.state.heartbeat = seconds(SystemTime::now());
+        self.state.heartbeat = unix_seconds(SystemTime::now());
         let expected = self.version.take().map_or(Expected::Absent, Expected::Version);
         if !write_state(self.storage, &self.state, expected)? {
             return Err(Error::Refused(

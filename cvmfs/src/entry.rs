@@ -1,7 +1,7 @@
 //! What a repository knows of one name.
 
 use crate::compression::Compression;
-use crate::hash::{Algorithm, ContentHash};
+use crate::hash::{Algorithm, ContentHash, ObjectId, ObjectKind};
 use crate::xattr::Xattrs;
 
 /// Longest name of an entry in bytes (Linux `NAME_MAX`).
@@ -99,6 +99,18 @@ pub enum Content {
     Chunks(Algorithm, Vec<Chunk>),
     /// Not in the repository: clients fetch it from another server by path. The hash, if one is known.
     External(Option<ContentHash>),
+}
+
+impl Content {
+    /// The objects that hold it.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = ObjectId> {
+        let (whole, chunks) = match self {
+            Self::Whole(hash) => (Some(hash.object(ObjectKind::File)), &[][..]),
+            Self::Chunks(_, chunks) => (None, chunks.as_slice()),
+            Self::External(_) => (None, &[][..]),
+        };
+        whole.into_iter().chain(chunks.iter().map(|chunk| chunk.hash.object(ObjectKind::Chunk)))
+    }
 }
 
 /// A piece of a file.

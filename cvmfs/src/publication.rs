@@ -14,6 +14,7 @@ use crate::hash::ContentHash;
 use crate::objects::Objects;
 use crate::path::TreePath;
 use crate::snapshot::Snapshot;
+use crate::unix_time::unix_seconds;
 use crate::{Error, Result};
 
 /// Mode of directories that are made because something below them is put.
@@ -86,7 +87,7 @@ impl Edits {
         revision: u64,
         now: SystemTime,
     ) -> Result<Option<CatalogRef>> {
-        let stamp = Stamp { seconds: seconds(now), marker: objects.store_file(b"")? };
+        let stamp = Stamp { seconds: unix_seconds(now), marker: objects.store_file(b"")? };
         let editing = Editing { base, objects, stamp };
         let root = base.root_catalog();
         let mut update = CatalogUpdate::open(root, base.scratch())?;
@@ -254,12 +255,4 @@ impl Editing<'_> {
 
 fn occupied(path: &TreePath, what: &str) -> Error {
     Error::Refused(format!("cannot publish {path}: {what} stands there; remove it"))
-}
-
-/// Seconds since 1970.
-pub(crate) fn seconds(time: SystemTime) -> i64 {
-    match time.duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(after) => i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
-        Err(before) => -i64::try_from(before.duration().as_secs()).unwrap_or(i64::MAX),
-    }
 }

@@ -1,4 +1,4 @@
-//! A repository: opening, creating, and the one way to a new revision.
+//! A repository: opening it, and the one way to a new revision.
 //!
 //! Publishers do not lock each other out. Each writes its objects and catalogs, which nobody refers to yet,
 //! and then replaces the manifest on condition that it still is the one it started from. Whoever loses
@@ -12,31 +12,27 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
-use crate::catalog::CatalogUpdate;
-use crate::collector::Generation;
 use crate::compression::Compression;
-use crate::entry::{Entry, Time};
 use crate::fqrn::Fqrn;
-use crate::hash::{ContentHash, ObjectKind};
+use crate::generation::Generation;
+use crate::hash::ObjectKind;
 use crate::history::History;
 use crate::keys::{Certificate, Keys, Publisher};
 use crate::manifest::{self, Manifest, SignedManifest};
 use crate::objects::{Objects, Settings};
-use crate::publication::{Edits, seconds};
-use crate::reflog::{self, RefKind, Reflog};
+use crate::publication::Edits;
+use crate::reflog::{self, Reflog, references};
 use crate::scratch::Scratch;
 use crate::snapshot::{Snapshot, read_database};
 use crate::storage::{Expected, Storage, Version};
+use crate::unix_time::unix_seconds;
 use crate::whitelist::{self, SignedWhitelist, Whitelist};
 use crate::{Error, Result};
 
-/// Its existence tells stratum 1 servers that they may replicate.
-const MASTER_REPLICA: &str = ".cvmfs_master_replica";
-
 /// Property of the root catalog that remembers how content is stored; stock tools keep it in their
 /// configuration, and look at no properties they do not know.
-const COMPRESSION: &str = "ducc_compression";
-const NOT_COMPRESSED: &str = "none";
+pub(crate) const COMPRESSION: &str = "ducc_compression";
+pub(crate) const NOT_COMPRESSED: &str = "none";
 
 /// How often a publisher gives way to others before it gives up.
 const ATTEMPTS: u32 = 200;
@@ -55,27 +51,6 @@ pub struct Session {
     generation: Generation,
 }
 
-/// How to create a repository.
-#[derive(Debug, Clone)]
-pub struct Creation {
-    /// Seconds after which clients look for a new revision.
-    pub ttl: u64,
-    /// Whether objects that no revision refers to may be removed.
-    pub garbage_collectable: bool,
-    /// For how long the whitelist is signed.
-    pub whitelist_validity: Duration,
-}
-
-impl Default for Creation {
-    fn default() -> Self {
-        Self {
-            ttl: manifest::DEFAULT_TTL,
-            garbage_collectable: true,
-            whitelist_validity: whitelist::DEFAULT_VALIDITY,
-        }
-    }
-}
-
 /// A new revision in the making, as [`Repository::revise`] shows it to its caller.
 pub(crate) struct Draft<'a> {
     /// The revision it starts from.
@@ -91,97 +66,6 @@ pub(crate) struct Draft<'a> {
 }
 
 impl Repository {
-    /// Creates a repository in an empty storage: whitelist, empty root catalog, tag database, reference log
-    /// and a manifest of revision 1.
-    ///
-    /// # Errors
-    /// If there is one already, the master key is missing, or the storage refuses.
-    pub fn create(
-        storage: Storage,
-        fqrn: Fqrn,
-        keys: Keys,
-        objects: &Objects,
-        creation: &Creation,
-    ) -> Result<Self> {
-        Self::refuse_existing(&storage)?;
-        let now = SystemTime::now();
-        storage.make_skeleton()?;
-        let publisher = keys.publisher()?;
-        let algorithm = objects.settings().algorithm;
-        let mut whitelist = Whitelist::new(fqrn.clone(), now + creation.whitelist_validity)?;
-        whitelist.add(&publisher.certificate, algorithm);
-        let whitelist = whitelist.sign(now, algorithm, keys.master()?)?;
-        let scratch = Scratch::new()?;
-        let time = Time { seconds: seconds(now), nanoseconds: None };
-        let mut root = CatalogUpdate::root(&Entry::directory(0o755, time), &scratch)?;
-        root.set_revision(1);
-        root.set_last_modified(time.seconds);
-        root.set_property("TTL", &creation.ttl.to_string());
-        if objects.settings().compression == Compression::None {
-            root.set_property(COMPRESSION, NOT_COMPRESSED);
-        }
-        let (root, ..) = root.finish(objects)?;
-
-        let timestamp = u64::try_from(time.seconds).unwrap_or_default();
-        let mut history = History::create(&fqrn);
-        history.move_trunk(root.hash, root.size, 1, timestamp);
-        let history = objects.store(ObjectKind::History, &history.to_bytes()?)?;
-        let certificate = objects.store_certificate(publisher.certificate.pem())?;
-        let mut reflog = Reflog::create(&fqrn);
-        for (hash, kind) in [
-            (root.hash, RefKind::Catalog),
-            (history, RefKind::History),
-            (certificate, RefKind::Certificate),
-        ] {
-            reflog.add(hash, kind, timestamp);
-        }
-        let reflog = reflog.to_bytes()?;
-        let manifest = Manifest {
-            root: root.hash,
-            root_size: Some(root.size),
-            ttl: creation.ttl,
-            revision: 1,
-            garbage_collectable: creation.garbage_collectable,
-            alternative_paths: false,
-            name: fqrn.clone(),
-            certificate: Some(certificate),
-            history: Some(history),
-            timestamp: Some(timestamp),
-            metainfo: None,
-            reflog: Some(algorithm.hash(&reflog)),
-        };
-        storage.sync()?;
-        storage.replace_file(whitelist::NAME, whitelist.into(), Expected::Any)?;
-        storage.replace_file(reflog::NAME, reflog.into(), Expected::Any)?;
-        storage.replace_file(
-            MASTER_REPLICA,
-            Bytes::from_static(b"This file marks the storage as the origin of replicas\n"),
-            Expected::Any,
-        )?;
-        let signed = manifest.sign(&publisher.key)?;
-        if !storage.replace_file(manifest::NAME, signed.into(), Expected::Absent)? {
-            return Err(Error::Refused(format!(
-                "somebody else has just created a repository in {}",
-                storage.name()
-            )));
-        }
-        Ok(Self { storage, fqrn, keys })
-    }
-
-    /// Looks that there is no repository in a storage.
-    ///
-    /// # Errors
-    /// If there is one.
-    pub fn refuse_existing(storage: &Storage) -> Result<()> {
-        match storage.read_file(manifest::NAME)? {
-            None => Ok(()),
-            Some(_) => Err(Error::Refused(format!(
-                "there is a repository in {} already; choose another place",
-                storage.name()
-            ))),
-        }
-    }
-
     /// Opens the repository of a name in a storage. The public keys say whose signatures count; the others
     /// are needed to publish. Nothing is read yet.
     pub fn open(storage: Storage, fqrn: Fqrn, keys: Keys) -> Self {
@@ -464,7 +348,7 @@ impl Repository {
 impl Draft<'_> {
     /// The time of the revision, in seconds since 1970.
     pub(crate) fn timestamp(&self) -> u64 {
-        let now = u64::try_from(seconds(self.now)).unwrap_or_default();
+        let now = u64::try_from(unix_seconds(self.now)).unwrap_or_default();
         // Clients refuse a time that goes back; and a manifest must differ from the one before.
         now.max(self.base.manifest().timestamp.unwrap_or_default() + 1)
     }
@@ -487,16 +371,4 @@ impl Draft<'_> {
         manifest.reflog = Some(manifest.root.algorithm.hash(&bytes));
         Ok((manifest, bytes))
     }
-}
-
-/// What the reference log must list for a manifest.
-pub(crate) fn references(manifest: &Manifest) -> impl Iterator<Item = (ContentHash, RefKind)> {
-    [
-        (Some(manifest.root), RefKind::Catalog),
-        (manifest.history, RefKind::History),
-        (manifest.certificate, RefKind::Certificate),
-        (manifest.metainfo, RefKind::Metainfo),
-    ]
-    .into_iter()
-    .filter_map(|(hash, kind)| Some((hash?, kind)))
 }
