@@ -1,11 +1,11 @@
 //! How stock servers spell a storage: `CVMFS_UPSTREAM_STORAGE` of a repository's `server.conf`, for S3 with a
 //! configuration file of its own.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::assignments::Assignments;
 use crate::storage::{Credentials, S3Url, StorageUrl, web};
 use crate::{Error, Result};
 
@@ -48,18 +48,18 @@ pub(super) fn parse(text: &str) -> Result<StorageUrl> {
 
 /// The bucket of a stock S3 configuration file.
 fn bucket(prefix: &str, file: &str) -> Result<S3Url, String> {
-    let settings = settings(file);
-    let optional = |name: &str| settings.get(name).map(String::as_str).filter(|v| !v.is_empty());
-    let needed = |name: &str| optional(name).ok_or_else(|| format!("it does not set {name}"));
-    let flag = |name: &str, default| optional(name).map_or(default, is_on);
-    let number = |name: &str| match optional(name) {
+    let assignments = Assignments::parse(file);
+    let optional = |name: &str| assignments.get(name);
+    let needed = |name: &str| optional(name)?.ok_or_else(|| format!("it does not set {name}"));
+    let flag = |name: &str, default| Ok::<_, String>(optional(name)?.map_or(default, is_on));
+    let number = |name: &str| match optional(name)? {
         None => Ok(None),
         Some(value) => value.parse::<u32>().map(Some).map_err(|_| format!("{name} is no number")),
     };
-    if optional("CVMFS_S3_FLAVOR") == Some("azure") {
+    if optional("CVMFS_S3_FLAVOR")? == Some("azure") {
         return Err("Azure's own protocol is not known, only S3".to_owned());
     }
-    let tls = flag("CVMFS_S3_USE_HTTPS", false);
+    let tls = flag("CVMFS_S3_USE_HTTPS", false)?;
     let mut endpoint =
         format!("{}://{}", if tls { "https" } else { "http" }, needed("CVMFS_S3_HOST")?);
     if let Some(port) = number("CVMFS_S3_PORT")? {
@@ -67,11 +67,11 @@ fn bucket(prefix: &str, file: &str) -> Result<S3Url, String> {
     }
     let mut url = S3Url {
         endpoint: Some(web("CVMFS_S3_HOST", &endpoint)?),
-        region: optional("CVMFS_S3_REGION").map(str::to_owned),
+        region: optional("CVMFS_S3_REGION")?.map(str::to_owned),
         allow_http: !tls,
-        virtual_host: flag("CVMFS_S3_DNS_BUCKETS", true),
-        acl: Some(optional("CVMFS_S3_X_AMZ_ACL").unwrap_or(DEFAULT_ACL).to_owned()),
-        proxy: optional("CVMFS_S3_PROXY").map(|url| web("CVMFS_S3_PROXY", url)).transpose()?,
+        virtual_host: flag("CVMFS_S3_DNS_BUCKETS", true)?,
+        acl: Some(optional("CVMFS_S3_X_AMZ_ACL")?.unwrap_or(DEFAULT_ACL).to_owned()),
+        proxy: optional("CVMFS_S3_PROXY")?.map(|url| web("CVMFS_S3_PROXY", url)).transpose()?,
         credentials: Some(Credentials {
             access_key: needed("CVMFS_S3_ACCESS_KEY")?.to_owned(),
             secret_key: needed("CVMFS_S3_SECRET_KEY")?.to_owned(),
@@ -89,23 +89,6 @@ fn bucket(prefix: &str, file: &str) -> Result<S3Url, String> {
         url.parallel = parallel;
     }
     Ok(url)
-}
-
-/// The lines `NAME=VALUE` of a file, values with or without quotes.
-fn settings(file: &str) -> BTreeMap<String, String> {
-    file.lines()
-        .filter_map(|line| {
-            let line = line.trim();
-            let line = line.strip_prefix("export ").unwrap_or(line);
-            let (name, value) = line.split_once('=')?;
-            let value = value.trim();
-            let unquoted = ['"', '\'']
-                .into_iter()
-                .find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote))
-                .unwrap_or(value);
-            (!name.starts_with('#')).then(|| (name.trim().to_owned(), unquoted.to_owned()))
-        })
-        .collect()
 }
 
 /// What stock tools take for "yes".
@@ -184,6 +167,7 @@ mod tests {
             ("CVMFS_S3_FLAVOR=azure", "Azure"),
             ("CVMFS_S3_PORT=many", "CVMFS_S3_PORT is no number"),
             ("CVMFS_S3_PROXY=DIRECT", "CVMFS_S3_PROXY"),
+            ("CVMFS_S3_SECRET_KEY=$SECRET", "only a shell"),
         ] {
             let error = bucket("x", &format!("{MINIMAL}{more}")).unwrap_err();
             assert!(error.contains(reason), "{error}");
