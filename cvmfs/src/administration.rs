@@ -35,7 +35,7 @@ impl Repository {
             list.set_expiry(expires)?;
             list.add(&self.keys().publisher()?.certificate, algorithm);
             let file = list.sign(now, algorithm, self.keys().master()?)?;
-            if self.storage().replace_file(whitelist::NAME, file.into(), expected)? {
+            if self.storage().replace_file(whitelist::NAME, file.into(), expected)?.is_some() {
                 break;
             }
         }

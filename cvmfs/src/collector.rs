@@ -293,13 +293,13 @@ impl<'a> Sweeper<'a> {
     fn write(&mut self) -> Result<()> {
         self.state.heartbeat = unix_seconds(SystemTime::now());
         let expected = self.version.take().map_or(Expected::Absent, Expected::Version);
-        if !write_state(self.storage, &self.state, expected)? {
+        self.version = write_state(self.storage, &self.state, expected)?;
+        if self.version.is_none() {
             return Err(Error::Refused(
                 "another garbage collection has taken over; run this one again when that has ended"
                     .to_owned(),
             ));
         }
-        self.version = read_state(self.storage)?.1;
         self.last_beat = Instant::now();
         Ok(())
     }

@@ -114,7 +114,7 @@ impl Repository {
             Expected::Any,
         )?;
         let signed = manifest.sign(&publisher.key)?;
-        if !storage.replace_file(manifest::NAME, signed.into(), Expected::Absent)? {
+        if storage.replace_file(manifest::NAME, signed.into(), Expected::Absent)?.is_none() {
             return Err(Error::Refused(format!(
                 "somebody else has just created a repository in {}",
                 storage.name()

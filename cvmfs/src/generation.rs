@@ -87,8 +87,9 @@ pub(crate) fn write_state(
     storage: &Storage,
     state: &CollectionState,
     expected: Expected,
-) -> Result<bool> {
-    let bytes = serde_json::to_vec(state).unwrap_or_default();
+) -> Result<Option<Version>> {
+    let bytes =
+        serde_json::to_vec(state).expect("numbers and a truth value can be written as JSON");
     storage.replace_file(STATE, Bytes::from(bytes), expected)
 }
 

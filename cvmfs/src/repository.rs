@@ -280,11 +280,8 @@ impl Repository {
             let (manifest, reflog) = draft.seal(publisher, objects)?;
             self.storage.sync()?;
             let signed = Bytes::from(manifest.sign(&publisher.key)?);
-            if self.storage.replace_file(
-                manifest::NAME,
-                signed.clone(),
-                Expected::Version(version),
-            )? {
+            let expected = Expected::Version(version);
+            if self.storage.replace_file(manifest::NAME, signed.clone(), expected)?.is_some() {
                 self.replace_reflog(&signed, reflog, reflog_version)?;
                 return Ok(manifest);
             }
@@ -331,7 +328,7 @@ impl Repository {
         let reflog = Bytes::from(reflog);
         let mut expected = seen.map_or(Expected::Absent, Expected::Version);
         for _ in 0..ATTEMPTS {
-            if self.storage.replace_file(reflog::NAME, reflog.clone(), expected)? {
+            if self.storage.replace_file(reflog::NAME, reflog.clone(), expected)?.is_some() {
                 return Ok(());
             }
             match self.storage.read_file(manifest::NAME)? {

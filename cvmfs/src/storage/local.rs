@@ -237,7 +237,12 @@ impl Local {
         Ok(())
     }
 
-    pub(super) fn replace(&self, name: &str, content: &[u8], expected: &Expected) -> Result<bool> {
+    pub(super) fn replace(
+        &self,
+        name: &str,
+        content: &[u8],
+        expected: &Expected,
+    ) -> Result<Option<Version>> {
         let _lock = self.lock()?;
         let current = self.read(name)?;
         let as_expected = match (expected, &current) {
@@ -245,12 +250,13 @@ impl Local {
             (Expected::Version(version), Some(current)) => Version::of(current) == *version,
             (Expected::Absent, Some(_)) | (Expected::Version(_), None) => false,
         };
-        if as_expected {
-            self.write(name, content, true)
-                .and_then(|()| File::open(&self.directory)?.sync_all())
-                .map_err(self.failed("replace", name))?;
+        if !as_expected {
+            return Ok(None);
         }
-        Ok(as_expected)
+        self.write(name, content, true)
+            .and_then(|()| File::open(&self.directory)?.sync_all())
+            .map_err(self.failed("replace", name))?;
+        Ok(Some(Version::of(content)))
     }
 
     /// The right to replace files of the root, until it is dropped.

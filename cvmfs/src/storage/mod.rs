@@ -194,12 +194,17 @@ impl Storage {
         }
     }
 
-    /// Replaces a file of the repository's root, at once and on a condition; `false` if what is there is not
-    /// what was expected. When this returns `true` the file survives a power cut.
+    /// Replaces a file of the repository's root, at once and on a condition. Returns the new version; `None` if
+    /// what is there is not what was expected. A new version survives a power cut.
     ///
     /// # Errors
     /// If the storage refuses. The file may then be the old or the new one.
-    pub fn replace_file(&self, name: &str, content: Bytes, expected: Expected) -> Result<bool> {
+    pub fn replace_file(
+        &self,
+        name: &str,
+        content: Bytes,
+        expected: Expected,
+    ) -> Result<Option<Version>> {
         match &self.backend {
             Backend::Local(local) => local.replace(name, &content, &expected),
             Backend::S3(s3) => s3.replace(name.to_owned(), content, expected),

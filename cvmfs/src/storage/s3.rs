@@ -216,7 +216,12 @@ impl S3 {
         }
     }
 
-    pub(super) fn replace(&self, name: String, content: Bytes, expected: Expected) -> Result<bool> {
+    pub(super) fn replace(
+        &self,
+        name: String,
+        content: Bytes,
+        expected: Expected,
+    ) -> Result<Option<Version>> {
         self.wait(|bucket| async move { bucket.replace(&name, content, expected).await })
     }
 }
@@ -323,7 +328,12 @@ impl Bucket {
         }
     }
 
-    async fn replace(&self, name: &str, content: Bytes, expected: Expected) -> Result<bool> {
+    async fn replace(
+        &self,
+        name: &str,
+        content: Bytes,
+        expected: Expected,
+    ) -> Result<Option<Version>> {
         let mode = match expected {
             Expected::Any => PutMode::Overwrite,
             Expected::Absent => PutMode::Create,
@@ -334,16 +344,18 @@ impl Bucket {
         if mode != PutMode::Overwrite {
             self.try_conditions(name).await?;
         }
-        let Err(answer) = self.write(&self.key(name), &content, FILE, mode).await else {
-            return Ok(true);
+        let answer = match self.write(&self.key(name), &content, FILE, mode).await {
+            Ok(version) => return Ok(Some(version)),
+            Err(answer) => answer,
         };
-        // A request whose answer got lost may have been carried out, and its repetition have found our own file.
-        let now = self.read(name).await;
-        if matches!(&now, Ok(Some((current, _))) if *current == content) {
-            return Ok(true);
+        // A request whose answer got lost may have been carried out, and repeating it then finds our own file.
+        if let Ok(Some((current, version))) = self.read(name).await
+            && current == content
+        {
+            return Ok(Some(version));
         }
         match answer {
-            Answer::AlreadyExists { .. } | Answer::Precondition { .. } => Ok(false),
+            Answer::AlreadyExists { .. } | Answer::Precondition { .. } => Ok(None),
             answer => Err(self.failed("replace", name)(answer)),
         }
     }
@@ -354,14 +366,15 @@ impl Bucket {
         content: &Bytes,
         (content_type, cache): (&'static str, &'static str),
         mode: PutMode,
-    ) -> Result<(), Answer> {
+    ) -> Result<Version, Answer> {
         let attributes = Attributes::from_iter([
             (Attribute::ContentType, content_type),
             (Attribute::CacheControl, cache),
         ]);
         let options = PutOptions { mode, attributes, ..PutOptions::default() };
         let payload = PutPayload::from_bytes(content.clone());
-        self.writer.put_opts(key, payload, options).await.map(|_| ())
+        let put = self.writer.put_opts(key, payload, options).await?;
+        Ok(Version(put.e_tag.unwrap_or_default()))
     }
 
     /// Fails if the server ignores conditions.
@@ -392,7 +405,7 @@ impl Bucket {
     /// Creates an object; `false` if it is there.
     async fn create(&self, key: &Key, stored: &Bytes) -> Result<bool, Answer> {
         match self.write(key, stored, OBJECT, PutMode::Create).await {
-            Ok(()) => Ok(true),
+            Ok(_) => Ok(true),
             Err(Answer::AlreadyExists { .. }) => Ok(false),
             Err(answer) => Err(answer),
         }

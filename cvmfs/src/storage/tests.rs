@@ -68,16 +68,16 @@ fn replaces_files_on_a_condition(storage: &Storage) {
     let version = || storage.read_file(MANIFEST).unwrap().map(|(_, version)| version).unwrap();
     assert_eq!(storage.read_file(MANIFEST).unwrap(), None);
     let never = Expected::Version(Version::of(b"never"));
-    assert!(!storage.replace_file(MANIFEST, content("0"), never.clone()).unwrap());
-    assert!(storage.replace_file(MANIFEST, content("1"), Expected::Absent).unwrap());
-    let first = version();
-    assert!(!storage.replace_file(MANIFEST, content("2"), Expected::Absent).unwrap());
-    assert!(!storage.replace_file(MANIFEST, content("2"), never).unwrap());
+    assert_eq!(storage.replace_file(MANIFEST, content("0"), never.clone()).unwrap(), None);
+    let first = storage.replace_file(MANIFEST, content("1"), Expected::Absent).unwrap().unwrap();
+    assert_eq!(first, version(), "it need not be read again");
+    assert_eq!(storage.replace_file(MANIFEST, content("2"), Expected::Absent).unwrap(), None);
+    assert_eq!(storage.replace_file(MANIFEST, content("2"), never).unwrap(), None);
     let expected = Expected::Version(first.clone());
-    assert!(storage.replace_file(MANIFEST, content("2"), expected.clone()).unwrap());
-    assert!(!storage.replace_file(MANIFEST, content("3"), expected).unwrap());
+    assert!(storage.replace_file(MANIFEST, content("2"), expected.clone()).unwrap().is_some());
+    assert_eq!(storage.replace_file(MANIFEST, content("3"), expected).unwrap(), None);
     assert_ne!(version(), first);
-    assert!(storage.replace_file(MANIFEST, content("4"), Expected::Any).unwrap());
+    assert!(storage.replace_file(MANIFEST, content("4"), Expected::Any).unwrap().is_some());
     assert_eq!(storage.read_file(MANIFEST).unwrap().unwrap().0, "4");
     for _ in 0..2 {
         storage.remove_file(MANIFEST).unwrap();
@@ -93,7 +93,7 @@ fn lets_one_of_two_win(storage: &Storage, rounds: usize) {
         let start = Barrier::new(2);
         let replace = |content: String| {
             start.wait();
-            storage.replace_file(MANIFEST, content.into(), expected.clone()).unwrap()
+            storage.replace_file(MANIFEST, content.into(), expected.clone()).unwrap().is_some()
         };
         let won = std::thread::scope(|scope| {
             ["left", "right"]

@@ -121,7 +121,7 @@ impl Copy {
     }
 
     fn replace(&self, name: &str, content: Vec<u8>) {
-        assert!(self.storage.replace_file(name, content.into(), Expected::Any).unwrap());
+        assert!(self.storage.replace_file(name, content.into(), Expected::Any).unwrap().is_some());
     }
 }
 
