@@ -48,6 +48,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// What the engine of CernVM-FS repositories said, if the error is one of its own.
+    pub fn of_engine(&self) -> Option<&cvmfs_repository::Error> {
+        match self {
+            Self::Repository(error) => error.of_engine(),
+            Self::Layer { cause, .. } => match &**cause {
+                LayerError::Repository(error) => error.of_engine(),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// What was wrong with a layer of `image`. What its source said is told as it is: that names image and
     /// layer already.
     pub(crate) fn of_layer(image: &str, layer: LayerDigest, cause: LayerError) -> Self {

@@ -18,7 +18,7 @@ use crate::repository::Repository;
 use crate::snapshot::{Snapshot, read_object};
 use crate::storage::Storage;
 use crate::whitelist;
-use crate::{Error, Result};
+use crate::{Distrust, Error, Result};
 
 /// How thorough to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -34,6 +34,8 @@ pub struct Fault {
     pub what: String,
     /// What is wrong with it.
     pub reason: String,
+    /// Why it is not trusted, if that is what is wrong.
+    pub distrust: Option<Distrust>,
 }
 
 impl fmt::Display for Fault {
@@ -67,9 +69,9 @@ pub fn check(
     report: &mut dyn FnMut(Fault),
 ) -> Result<Checked> {
     let mut checked = Checked::default();
-    let mut tell = |checked: &mut Checked, what: String, reason: String| {
+    let mut tell = |checked: &mut Checked, what: String, reason: String, distrust| {
         checked.faults += 1;
-        report(Fault { what, reason });
+        report(Fault { what, reason, distrust });
     };
     let storage = repository.storage();
     let (file, _) = storage
@@ -78,23 +80,26 @@ pub fn check(
     let signed = match Manifest::parse(&file) {
         Ok(signed) => signed,
         Err(error) => {
-            tell(&mut checked, manifest::NAME.to_owned(), chain(&error));
+            tell(&mut checked, manifest::NAME.to_owned(), chain(&error), None);
             return Ok(checked);
         }
     };
     if let Err(error) = repository.verify(&signed, SystemTime::now()) {
-        let what = match &error {
-            Error::Untrusted { what, .. } if what.starts_with(whitelist::NAME) => whitelist::NAME,
-            _ => manifest::NAME,
+        let (what, distrust) = match &error {
+            Error::Untrusted { what, reason } if *what == whitelist::what() => {
+                (whitelist::NAME, Some(reason.clone()))
+            }
+            Error::Untrusted { reason, .. } => (manifest::NAME, Some(reason.clone())),
+            _ => (manifest::NAME, None),
         };
-        tell(&mut checked, what.to_owned(), fault_or(error)?);
+        tell(&mut checked, what.to_owned(), fault_or(error)?, distrust);
     }
     checked.revision = signed.unverified().revision;
     let snapshot = match repository.unverified(signed.unverified().clone()) {
         Ok(snapshot) => snapshot,
         Err(error) => {
             let what = format!("root catalog {}", signed.unverified().root);
-            tell(&mut checked, what, fault_or(error)?);
+            tell(&mut checked, what, fault_or(error)?, None);
             return Ok(checked);
         }
     };
@@ -143,7 +148,8 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn tell(&mut self, what: impl fmt::Display, reason: impl fmt::Display) {
         self.checked.faults += 1;
-        (self.report)(Fault { what: what.to_string(), reason: reason.to_string() });
+        let (what, reason) = (what.to_string(), reason.to_string());
+        (self.report)(Fault { what, reason, distrust: None });
     }
 
     /// The manifest against what it names: root catalog, reference log, tags.

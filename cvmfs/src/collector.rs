@@ -29,7 +29,7 @@ use crate::repository::Repository;
 use crate::snapshot::Snapshot;
 use crate::storage::{Expected, Storage, Version};
 use crate::unix_time::unix_seconds;
-use crate::{Error, Result};
+use crate::{Activity, CollectionStop, Error, Result};
 
 /// A collector in a bucket shows a sign of life this often, …
 const HEARTBEAT: Duration = Duration::from_secs(30);
@@ -80,10 +80,7 @@ pub fn collect(
 ) -> Result<Collected> {
     let newest = repository.snapshot()?;
     if !newest.manifest().garbage_collectable {
-        return Err(Error::Refused(format!(
-            "{} was created as a repository that is not garbage-collectable (G in its manifest)",
-            repository.fqrn()
-        )));
+        return Err(Error::NotCollectable(repository.fqrn().clone()));
     }
     let mut marking = Marking {
         repository,
@@ -244,12 +241,8 @@ struct Sweeper<'a> {
 impl<'a> Sweeper<'a> {
     fn begin(repository: &'a Repository) -> Result<Self> {
         let storage = repository.storage();
-        let busy = || {
-            Error::Refused(format!(
-                "another garbage collection of {} is running",
-                repository.fqrn()
-            ))
-        };
+        let busy =
+            || Error::Busy { fqrn: repository.fqrn().clone(), activity: Activity::Collection };
         let lock = match storage.local_directory() {
             Some(_) => Some(lock(storage)?.ok_or_else(busy)?),
             None => None,
@@ -274,10 +267,7 @@ impl<'a> Sweeper<'a> {
             return Ok(());
         }
         if since > GIVE_UP && self.storage.local_directory().is_none() {
-            return Err(Error::Refused(
-                "the storage was too slow to go on safely; run the garbage collection again"
-                    .to_owned(),
-            ));
+            return Err(Error::CollectionStopped(CollectionStop::TooSlow));
         }
         self.write()
     }
@@ -295,10 +285,7 @@ impl<'a> Sweeper<'a> {
         let expected = self.version.take().map_or(Expected::Absent, Expected::Version);
         self.version = write_state(self.storage, &self.state, expected)?;
         if self.version.is_none() {
-            return Err(Error::Refused(
-                "another garbage collection has taken over; run this one again when that has ended"
-                    .to_owned(),
-            ));
+            return Err(Error::CollectionStopped(CollectionStop::TakenOver));
         }
         self.last_beat = Instant::now();
         Ok(())

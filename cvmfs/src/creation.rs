@@ -115,10 +115,7 @@ impl Repository {
         )?;
         let signed = manifest.sign(&publisher.key)?;
         if storage.replace_file(manifest::NAME, signed.into(), Expected::Absent)?.is_none() {
-            return Err(Error::Refused(format!(
-                "somebody else has just created a repository in {}",
-                storage.name()
-            )));
+            return Err(Error::RepositoryExists(storage.name().to_owned()));
         }
         Ok(Self::open(storage, fqrn, keys))
     }
@@ -130,10 +127,7 @@ impl Repository {
     pub fn refuse_existing(storage: &Storage) -> Result<()> {
         match storage.read_file(manifest::NAME)? {
             None => Ok(()),
-            Some(_) => Err(Error::Refused(format!(
-                "there is a repository in {} already; choose another place",
-                storage.name()
-            ))),
+            Some(_) => Err(Error::RepositoryExists(storage.name().to_owned())),
         }
     }
 }

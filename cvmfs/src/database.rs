@@ -31,12 +31,11 @@ impl Database {
         let expected = (Some(SCHEMA.to_owned()), Some(revision.to_string()));
         if schema != expected {
             let said = |part: Option<String>| part.unwrap_or_else(|| "none".to_owned());
-            return Err(Error::Refused(format!(
-                "{what} has schema {} revision {}, but only {SCHEMA} revision {revision} is supported; \
-                 if it is older, publishing once with the stock server renews it",
-                said(schema.0),
-                said(schema.1),
-            )));
+            return Err(Error::UnknownSchema {
+                what: what.to_owned(),
+                found: format!("{} revision {}", said(schema.0), said(schema.1)),
+                supported: format!("{SCHEMA} revision {revision}"),
+            });
         }
         Ok(database)
     }

@@ -45,5 +45,5 @@ pub mod whitelist;
 pub mod xattr;
 
 pub use creation::Creation;
-pub use error::{Error, Result};
+pub use error::{Activity, CollectionStop, Distrust, Error, Result, TagError};
 pub use repository::{Repository, Session};

@@ -8,7 +8,7 @@ use crate::fqrn::Fqrn;
 use crate::hash::ContentHash;
 use crate::keys::{Certificate, SigningKey};
 use crate::signed_file::SignedFile;
-use crate::{Error, Result};
+use crate::{Distrust, Error, Result};
 
 /// Where the manifest lies in a repository's storage.
 pub const NAME: &str = ".cvmfspublished";
@@ -69,14 +69,15 @@ impl SignedManifest {
     /// [`Error::Corrupt`] if its hash is wrong, [`Error::Untrusted`] if it is another repository's or not signed
     /// with this key.
     pub fn verify(&self, name: &Fqrn, certificate: &Certificate) -> Result<&Manifest> {
-        let untrusted = |reason: String| Error::Untrusted { what: what(), reason };
+        let untrusted = |reason| Error::Untrusted { what: what(), reason };
         if self.manifest.name != *name {
-            return Err(untrusted(format!("it is that of {}, not of {name}", self.manifest.name)));
+            let (found, expected) = (self.manifest.name.clone(), name.clone());
+            return Err(untrusted(Distrust::OtherRepository { found, expected }));
         }
         self.file.check_hash(&what())?;
         let (message, signature) = self.file.message_and_signature();
         if !certificate.verify(message, signature) {
-            return Err(untrusted("the key of its certificate has not signed it".to_owned()));
+            return Err(untrusted(Distrust::OtherKey));
         }
         Ok(&self.manifest)
     }

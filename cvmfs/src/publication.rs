@@ -253,6 +253,6 @@ impl Editing<'_> {
     }
 }
 
-fn occupied(path: &TreePath, what: &str) -> Error {
-    Error::Refused(format!("cannot publish {path}: {what} stands there; remove it"))
+fn occupied(path: &TreePath, what: &'static str) -> Error {
+    Error::Occupied { path: path.clone(), what }
 }

@@ -27,7 +27,7 @@ use crate::snapshot::{Snapshot, read_database};
 use crate::storage::{Expected, Storage, Version};
 use crate::unix_time::unix_seconds;
 use crate::whitelist::{self, SignedWhitelist, Whitelist};
-use crate::{Error, Result};
+use crate::{Distrust, Error, Result, TagError};
 
 /// Property of the root catalog that remembers how content is stored; stock tools keep it in their
 /// configuration, and look at no properties they do not know.
@@ -140,12 +140,7 @@ impl Repository {
     pub fn tagged(&self, tag: &str) -> Result<Snapshot> {
         let newest = self.snapshot()?;
         let history = self.history(newest.manifest())?;
-        let tag = history.tag(tag).ok_or_else(|| {
-            Error::Refused(format!(
-                "{} has no tag {tag}; `ducc repository tag` lists them",
-                self.fqrn
-            ))
-        })?;
+        let tag = history.tag(tag).ok_or_else(|| TagError::Missing(tag.to_owned()))?;
         let manifest = Manifest {
             root: tag.root,
             root_size: Some(tag.root_size),
@@ -187,14 +182,12 @@ impl Repository {
         signed: &'m SignedManifest,
         now: SystemTime,
     ) -> Result<&'m Manifest> {
-        let untrusted = |reason: String| Error::Untrusted {
+        let untrusted = |reason| Error::Untrusted {
             what: format!("{} in {}", manifest::NAME, self.storage.name()),
             reason,
         };
-        let hash = signed
-            .unverified()
-            .certificate
-            .ok_or_else(|| untrusted("it names no certificate (X)".to_owned()))?;
+        let hash =
+            signed.unverified().certificate.ok_or_else(|| untrusted(Distrust::NoCertificate))?;
         let object = hash.object(ObjectKind::Certificate);
         let pem = read_database(&self.storage, object)?;
         let certificate = Certificate::parse(&pem)?;
@@ -202,11 +195,7 @@ impl Repository {
         let (whitelist, _) = self.whitelist()?;
         let whitelist = whitelist.verify(&self.fqrn, self.keys.public()?, now)?;
         if !whitelist.lists(&certificate) {
-            return Err(untrusted(format!(
-                "its certificate {object} is not in {}; sign the whitelist anew with \
-                 `ducc repository resign`",
-                whitelist::NAME
-            )));
+            return Err(untrusted(Distrust::Unlisted(object)));
         }
         Ok(manifest)
     }
@@ -287,10 +276,7 @@ impl Repository {
             }
             tracing::debug!(repository = %self.fqrn, attempt, "another publisher was faster");
         }
-        Err(Error::Refused(format!(
-            "other publishers were faster {ATTEMPTS} times; publish into {} when fewer are at work",
-            self.fqrn
-        )))
+        Err(Error::Outpaced { fqrn: self.fqrn.clone(), attempts: ATTEMPTS })
     }
 
     /// The reference log that belongs to a manifest, and what of it is stored now.

@@ -35,12 +35,14 @@ impl Scratch {
     /// # Errors
     /// If the system refuses.
     pub fn below(directory: &Path) -> Result<Self> {
-        let made = tempfile::Builder::new().prefix("cvmfs-").tempdir_in(directory);
-        let made = made.map_err(|cause| Error::System {
-            action: "make a temporary directory in",
-            path: directory.to_owned(),
-            cause,
-        })?;
+        // SQLite is given paths as URLs, which have no relative form.
+        let made = std::path::absolute(directory)
+            .and_then(|directory| tempfile::Builder::new().prefix("cvmfs-").tempdir_in(directory))
+            .map_err(|cause| Error::System {
+                action: "make a temporary directory in",
+                path: directory.to_owned(),
+                cause,
+            })?;
         Ok(Self(Arc::new(made)))
     }
 

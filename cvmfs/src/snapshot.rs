@@ -198,9 +198,7 @@ impl Snapshot {
                 }
                 Ok(content)
             }
-            Content::External(_) => Err(Error::Refused(
-                "the content of an external file is not in the repository".to_owned(),
-            )),
+            Content::External(_) => Err(Error::ExternalContent),
         }
     }
 }

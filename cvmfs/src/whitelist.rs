@@ -21,7 +21,7 @@ use crate::fqrn::Fqrn;
 use crate::hash::Algorithm;
 use crate::keys::{Certificate, Fingerprint, MasterKey, PublicKeys};
 use crate::signed_file::SignedFile;
-use crate::{Error, Result};
+use crate::{Distrust, Error, Result};
 
 /// Where the whitelist lies in a repository's storage.
 pub const NAME: &str = ".cvmfswhitelist";
@@ -70,10 +70,7 @@ impl SignedWhitelist {
     pub fn verify(&self, name: &Fqrn, keys: &PublicKeys, now: SystemTime) -> Result<&Whitelist> {
         let whitelist = self.verify_signature(name, keys)?;
         if whitelist.has_expired(now) {
-            return Err(untrusted(format!(
-                "it expired on {} UTC; `ducc repository resign` signs a new one with the master key",
-                whitelist.expires
-            )));
+            return Err(untrusted(Distrust::Expired(whitelist.expires.to_string())));
         }
         Ok(whitelist)
     }
@@ -84,12 +81,13 @@ impl SignedWhitelist {
     /// [`Error::Corrupt`] if its hash is wrong, else [`Error::Untrusted`].
     pub fn verify_signature(&self, name: &Fqrn, keys: &PublicKeys) -> Result<&Whitelist> {
         if self.whitelist.name != *name {
-            return Err(untrusted(format!("it is that of {}, not of {name}", self.whitelist.name)));
+            let (found, expected) = (self.whitelist.name.clone(), name.clone());
+            return Err(untrusted(Distrust::OtherRepository { found, expected }));
         }
         self.file.check_hash(&what())?;
         let (message, signature) = self.file.message_and_signature();
         if !keys.verify(message, signature) {
-            return Err(untrusted("none of the master keys at hand has signed it".to_owned()));
+            return Err(untrusted(Distrust::NoMasterKey));
         }
         Ok(&self.whitelist)
     }
@@ -107,8 +105,8 @@ impl Whitelist {
     /// Reads a whitelist.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] with the number of the line, [`Error::Refused`] if it wants to be verified in a way that
-    /// we cannot.
+    /// [`Error::Corrupt`] with the number of the line, [`Error::Unsupported`] if it wants to be verified in
+    /// another way.
     pub fn parse(file: &[u8]) -> Result<SignedWhitelist> {
         let file = SignedFile::parse(file, &what())?;
         let whitelist = Self::from_lines(file.lines())?;
@@ -137,19 +135,15 @@ impl Whitelist {
             .map_err(|error| damaged(3, &format!("{error}")))?;
         let mut rest = Vec::new();
         for (_, line) in lines {
-            let unsupported = match line {
-                b"Vpkcs7" => "a PKCS#7 envelope (`Vpkcs7`)",
-                b"Wcachain" => "certificate authorities (`Wcachain`)",
+            let feature = match line {
+                b"Vpkcs7" => "verification by a PKCS#7 envelope (`Vpkcs7`)",
+                b"Wcachain" => "verification by certificate authorities (`Wcachain`)",
                 _ => {
                     rest.push(Line::new(line));
                     continue;
                 }
             };
-            return Err(Error::Refused(format!(
-                "{} of {name} wants to be verified by {unsupported}, which is not supported; only RSA master \
-                 keys are",
-                what()
-            )));
+            return Err(Error::Unsupported { what: format!("{} of {name}", what()), feature });
         }
         Ok(Self { name, expires, lines: rest })
     }
@@ -253,10 +247,11 @@ fn utc(time: SystemTime) -> Result<DateTime> {
         .ok()
         .map(|time| TimeZone::UTC.to_datetime(time))
         .filter(|time| time.year() >= 0)
-        .ok_or_else(|| Error::Refused("a whitelist cannot hold this date".to_owned()))
+        .ok_or_else(|| Error::InvalidDate)
 }
 
-fn what() -> String {
+/// What errors call it.
+pub(crate) fn what() -> String {
     format!("the whitelist ({NAME})")
 }
 
@@ -268,7 +263,7 @@ fn damaged(line: usize, reason: &str) -> Error {
     corrupt(format!("line {line}: {reason}"))
 }
 
-fn untrusted(reason: String) -> Error {
+fn untrusted(reason: Distrust) -> Error {
     Error::Untrusted { what: what(), reason }
 }
 

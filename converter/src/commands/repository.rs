@@ -14,6 +14,7 @@ use cvmfs_repository::storage::Storage;
 use cvmfs_repository::{Creation, Repository};
 use ducc::repository::Place;
 
+use super::advice;
 use crate::cli::repository::{
     Check, Create, Gc, ImportKeys, List, RepositoryCommand, Resign, Tag, Target,
 };
@@ -181,8 +182,14 @@ fn line(entry: &Entry, path: &[u8]) -> String {
 
 fn check(Check { target, data }: Check, out: &mut dyn Write) -> anyhow::Result<()> {
     let place = open(target)?;
-    let checked =
-        check::check(&place.repository, Depth { data }, &mut |fault| eprintln!("fault: {fault}"))?;
+    let checked = check::check(&place.repository, Depth { data }, &mut |fault| match fault
+        .distrust
+        .as_ref()
+        .and_then(advice::about_distrust)
+    {
+        Some(advice) => eprintln!("fault: {fault}; {advice}"),
+        None => eprintln!("fault: {fault}"),
+    })?;
     let what = format!(
         "revision {}: {} catalogs, {} entries, {} objects{}",
         checked.revision,

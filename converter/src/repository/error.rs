@@ -147,6 +147,14 @@ impl Error {
 }
 
 impl Error {
+    /// What the engine of CernVM-FS repositories said, if the error is one of its own.
+    pub fn of_engine(&self) -> Option<&cvmfs_repository::Error> {
+        match self {
+            Self::Cvmfs(error) => Some(error),
+            _ => None,
+        }
+    }
+
     /// Whether doing the same once more, from a fresh look at the repository, can be expected to work.
     pub fn is_overtaken(&self) -> bool {
         matches!(self, Self::Cvmfs(error) if error.is_overtaken())

@@ -290,7 +290,7 @@ impl DatabaseBytes {
         };
         let name = name().unwrap_or_else(|_| b"?".to_vec());
         let name = String::from_utf8_lossy(&name).into_owned();
-        Error::Refused(format!("the name {name:?} is twice in one directory below {mount}"))
+        Error::DuplicateName { name, mount: mount.clone() }
     }
 }
 

@@ -96,7 +96,7 @@ fn next(queue: &Mutex<Receiver<Vec<Job>>>) -> Option<Vec<Job>> {
 }
 
 fn stopped() -> Error {
-    Error::Refused("the threads that make catalogs have stopped".to_owned())
+    Error::Stopped("the threads that make catalogs have stopped".to_owned())
 }
 
 impl Drop for Inner {

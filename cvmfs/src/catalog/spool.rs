@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use crate::entry::Chunk;
-use crate::path::PathHash;
+use crate::path::{PathHash, TreePath};
 use crate::scratch::Scratch;
 use crate::{Error, Result};
 
@@ -56,11 +56,16 @@ enum SortedRows {
 }
 
 impl Rope {
-    /// Adds a row.
-    pub(super) fn push(&mut self, columns: &Columns<'_>, chunks: &[Chunk]) -> Result<()> {
-        record::pack(columns, chunks, &mut self.tail).ok_or_else(|| {
-            let name = String::from_utf8_lossy(columns.name);
-            Error::Refused(format!("{name:?} cannot be published: its metadata takes over 4 GiB"))
+    /// Adds a row; `path` is that of its entry.
+    pub(super) fn push(
+        &mut self,
+        columns: &Columns<'_>,
+        chunks: &[Chunk],
+        path: impl FnOnce() -> TreePath,
+    ) -> Result<()> {
+        record::pack(columns, chunks, &mut self.tail).ok_or_else(|| Error::Unpublishable {
+            path: path(),
+            reason: "its metadata takes over 4 GiB".to_owned(),
         })?;
         self.rows += 1;
         Ok(())

@@ -30,6 +30,9 @@ const AT_ONCE: u64 = 64 << 10;
 /// How often the bytes in memory are counted: after so many bytes came.
 const COUNT_AFTER: usize = 1 << 20;
 
+/// What a name must be.
+pub(super) const NAME_RULE: &str = "names have 1 to 255 bytes, without / and NUL";
+
 /// Where a tree is cut into catalogs. Both are numbers of entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Split {
@@ -121,7 +124,7 @@ impl TreeWriter {
     ) -> Result<Self> {
         let name = mount.split().map(|(_, name)| name.to_vec()).unwrap_or_default();
         if !root.is_directory() {
-            return Err(Error::Refused(format!("{mount} cannot be published: it is no directory")));
+            return Err(unpublishable(mount, "it is no directory"));
         }
         Ok(Self {
             spill: Spill::new(sink.scratch()),
@@ -147,8 +150,7 @@ impl TreeWriter {
             return Ok(());
         }
         if !directory.is_directory() {
-            let path = self.open().path.join(name);
-            return Err(Error::Refused(format!("cannot go into {path}: it is no directory")));
+            return Err(unpublishable(self.open().path.join(name), "it is no directory"));
         }
         if self.leave_out(name)? {
             self.skipping = 1;
@@ -187,10 +189,7 @@ impl TreeWriter {
             return Ok(());
         }
         let left = self.stack.pop().ok_or_else(|| {
-            Error::Refused(format!(
-                "more directories were left than entered below {}",
-                self.root.path
-            ))
+            unpublishable(self.root.path.clone(), "more directories were left than entered")
         })?;
         self.uncounted += ROW;
         let closed = self.close(left)?;
@@ -216,7 +215,8 @@ impl TreeWriter {
     /// If not all directories were left, two names in a directory are the same, or a catalog cannot be written.
     pub fn finish(mut self) -> Result<NestedTree> {
         if let Some(open) = self.stack.last() {
-            return Err(Error::Refused(format!("the directory {} was not left", open.path)));
+            let reason = format!("the directory {} was not left", open.path);
+            return Err(unpublishable(self.root.path.clone(), &reason));
         }
         let path = TreePath::ROOT;
         let root = std::mem::replace(
@@ -239,11 +239,7 @@ impl TreeWriter {
     fn leave_out(&mut self, name: &[u8]) -> Result<bool> {
         let open = self.stack.last().unwrap_or(&self.root);
         if !is_name(name) {
-            return Err(Error::Refused(format!(
-                "the name {:?} in {} cannot be published: names have 1 to 255 bytes, without / and NUL",
-                String::from_utf8_lossy(name),
-                open.path
-            )));
+            return Err(unpublishable(open.path.join(name), NAME_RULE));
         }
         if name == MARKER {
             self.left_out.push(open.path.join(name));
@@ -288,12 +284,16 @@ impl TreeWriter {
         let parent = closed.path.split().map_or(PathHash::NONE, |(parent, _)| parent.hash());
         let location = Location { path: closed.hash, parent, name: &closed.name };
         let mount = if is_root { Mount::None } else { Mount::Root };
-        rows.push(&Columns::encode(location, &closed.entry, mount, closed.links), &[])?;
+        rows.push(&Columns::encode(location, &closed.entry, mount, closed.links), &[], || {
+            closed.path.clone()
+        })?;
         if !is_root {
             let marker = marker(self.sink.marker().clone(), &closed.entry);
             let path = Names::new(&closed.path).hash(MARKER);
             let location = Location { path, parent: closed.hash, name: MARKER };
-            rows.push(&Columns::encode(location, &marker, Mount::None, 1), &[])?;
+            rows.push(&Columns::encode(location, &marker, Mount::None, 1), &[], || {
+                closed.path.join(MARKER)
+            })?;
         }
         let (sender, result) = sync_channel(1);
         let groups = std::mem::take(&mut rows.groups);
@@ -341,6 +341,10 @@ impl TreeWriter {
     }
 }
 
+fn unpublishable(path: TreePath, reason: &str) -> Error {
+    Error::Unpublishable { path, reason: reason.to_owned() }
+}
+
 /// The file that marks a directory in which a nested catalog begins.
 pub(super) fn marker(empty: crate::entry::File, directory: &Entry) -> Entry {
     Entry {
@@ -382,15 +386,12 @@ impl Open {
             _ => &[],
         };
         if columns.symlink.contains(&0) {
-            let path = self.path.join(name);
-            return Err(Error::Refused(format!(
-                "{path} cannot be published: there is a NUL in its target"
-            )));
+            return Err(unpublishable(self.path.join(name), "there is a NUL in its target"));
         }
         if entry.links.group != 0 && !entry.is_directory() {
             self.link(name, &columns, entry)?;
         }
-        self.waiting.rows.push(&columns, chunks)?;
+        self.waiting.rows.push(&columns, chunks, || self.path.join(name))?;
         Ok(ROW + name.len() + size_of_val(chunks))
     }
 
@@ -404,10 +405,8 @@ impl Open {
         let group =
             self.groups.entry(entry.links.group).or_insert(Group { members: 0, fingerprint });
         if group.fingerprint != fingerprint {
-            return Err(Error::Refused(format!(
-                "{} cannot be published: it differs from other names of its inode",
-                self.path.join(name)
-            )));
+            let reason = "it differs from other names of its inode";
+            return Err(unpublishable(self.path.join(name), reason));
         }
         group.members += 1;
         Ok(())

@@ -30,7 +30,7 @@ use super::schema::{
     REVISION_CHANGEABLE,
 };
 use super::store::CatalogStore;
-use super::tree::{NestedTree, marker};
+use super::tree::{NAME_RULE, NestedTree, marker};
 
 /// SQLite's cache, in KiB.
 const CACHE: u32 = 8 << 10;
@@ -61,10 +61,7 @@ impl CatalogUpdate {
         let shown = format!("catalog {} at {}", catalog.hash(), catalog.mount());
         let schema_revision = catalog.schema_revision();
         if schema_revision < REVISION_CHANGEABLE {
-            return Err(Error::Refused(format!(
-                "{shown} has the old schema revision {schema_revision}; let `cvmfs_server` of release 2.12 \
-                 publish into the repository once (`cvmfs_server migrate` tells if it has to be migrated)"
-            )));
+            return Err(Error::OldSchema { what: shown, revision: schema_revision });
         }
         let database = catalog.database()?;
         let mut update =
@@ -97,9 +94,7 @@ impl CatalogUpdate {
         scratch: &Scratch,
     ) -> Result<Self> {
         if !root.is_directory() {
-            return Err(Error::Refused(format!(
-                "no catalog can begin at {mount}: it is no directory"
-            )));
+            return Err(unpublishable(mount, "it is no directory"));
         }
         let head = Head { mount, revision: 1, modified: 0 };
         let (parent, name) = match mount.split() {
@@ -225,7 +220,7 @@ impl CatalogUpdate {
     pub fn remove(&mut self, path: &TreePath, counters_of: CountersOf<'_>) -> Result<bool> {
         let Some(found) = self.find(path.hash())? else { return Ok(false) };
         if path == &self.mount {
-            return Err(refused(path, "the catalog begins there"));
+            return Err(unpublishable(path, "the catalog begins there"));
         }
         let mut waiting = vec![(path.clone(), found)];
         while let Some((path, (row, counts))) = waiting.pop() {
@@ -336,13 +331,16 @@ impl CatalogUpdate {
     /// Inserts what is not there.
     fn insert(&mut self, path: &TreePath, entry: &Entry, mount: Mount, links: u32) -> Result<()> {
         let Some((directory, name)) = path.split().filter(|_| path.is_within(&self.mount)) else {
-            return Err(refused(path, "it is not in this catalog"));
+            return Err(unpublishable(path, "it is not in this catalog"));
         };
         if !is_name(name) {
-            return Err(refused(path, "names have 1 to 255 bytes, without / and NUL"));
+            return Err(unpublishable(path, NAME_RULE));
         }
         if name == MARKER {
-            return Err(refused(path, "the name is reserved for the roots of nested catalogs"));
+            return Err(unpublishable(
+                path,
+                "the name is reserved for the roots of nested catalogs",
+            ));
         }
         let parent = match self.lookup(&directory)? {
             Some(row)
@@ -350,7 +348,7 @@ impl CatalogUpdate {
             {
                 row
             }
-            _ => return Err(refused(path, "its directory is not in this catalog")),
+            _ => return Err(unpublishable(path, "its directory is not in this catalog")),
         };
         let location = Location { path: path.hash(), parent: parent.path, name };
         let mut columns = Columns::encode(location, entry, mount, links);
@@ -358,7 +356,7 @@ impl CatalogUpdate {
             columns.hardlinks = pack_links(Links::ONE);
         }
         if columns.symlink.contains(&0) {
-            return Err(refused(path, "there is a NUL in its target"));
+            return Err(unpublishable(path, "there is a NUL in its target"));
         }
         let chunks = match &entry.kind {
             EntryKind::File(File { content: Content::Chunks(_, chunks), .. }) => chunks.as_slice(),
@@ -397,7 +395,7 @@ impl CatalogUpdate {
         entry: &Entry,
     ) -> Result<()> {
         if !entry.is_directory() || !matches!(row.mount, Mount::None | Mount::Root) {
-            return Err(refused(path, "a directory or mountpoint is there"));
+            return Err(unpublishable(path, "a directory or mountpoint is there"));
         }
         let location = Location { path: row.path, parent: row.parent, name: &row.name };
         let new = Columns::encode(location, entry, row.mount, row.links);
@@ -477,6 +475,6 @@ impl CatalogUpdate {
     }
 }
 
-fn refused(path: &TreePath, reason: &str) -> Error {
-    Error::Refused(format!("cannot publish {path}: {reason}"))
+fn unpublishable(path: &TreePath, reason: &str) -> Error {
+    Error::Unpublishable { path: path.clone(), reason: reason.to_owned() }
 }

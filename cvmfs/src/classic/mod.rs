@@ -28,10 +28,8 @@ const HEADER: [u8; 2] = [0x78, 0x9c];
 /// If there is more.
 pub(crate) fn zlib(content: &[u8], what: &str) -> Result<Vec<u8>> {
     if content.len() >= LONGEST {
-        return Err(Error::Refused(format!(
-            "{what} has {} bytes; {LONGEST} and more cannot be published, since replication could not copy it",
-            content.len()
-        )));
+        let (what, size) = (what.to_owned(), content.len());
+        return Err(Error::TooLong { what, size, limit: LONGEST });
     }
     let mut stream = HEADER.to_vec();
     stream.extend(codes::block(content, &matches::tokens(content)));

@@ -105,7 +105,7 @@ impl Keys {
     /// already stays; another key of the same name is never overwritten.
     ///
     /// # Errors
-    /// [`Error::Key`] if there is another key of the same name (nothing is written then), [`Error::System`] if
+    /// [`Error::KeyExists`] if there is another key of the same name (nothing is written then), [`Error::System`] if
     /// the directory cannot be written.
     pub fn save(&self, directory: &Path, fqrn: &Fqrn) -> Result<()> {
         let mut contents = Vec::new();
@@ -126,15 +126,13 @@ impl Keys {
     /// there is at least one.
     ///
     /// # Errors
-    /// As [`Self::load`] and [`Self::save`]; [`Error::Refused`] if there is no key of this repository.
+    /// As [`Self::load`] and [`Self::save`]; [`Error::NoKeys`] if there is no key of this repository.
     pub fn import(from: &Path, fqrn: &Fqrn, to: &Path) -> Result<Self> {
         let keys = Self::load(from, fqrn)?;
         if keys.public.is_err() && keys.publisher.is_err() {
             let files = KeyFile::ALL.map(|file| file.name(fqrn)).join(", ");
-            return Err(Error::Refused(format!(
-                "{} holds no keys of {fqrn} that can be read: looked for {files}",
-                from.display()
-            )));
+            let (directory, fqrn) = (from.to_owned(), fqrn.clone());
+            return Err(Error::NoKeys { directory, fqrn, files });
         }
         keys.save(to, fqrn)?;
         Ok(keys)
@@ -143,7 +141,7 @@ impl Keys {
     /// The master keys' public halves, for verifying.
     ///
     /// # Errors
-    /// [`Error::Key`] that says why there are none.
+    /// [`Error::NoKey`] that says why there are none.
     pub fn public(&self) -> Result<&PublicKeys> {
         self.public.as_ref().map_err(|absent| absent.error("verifying"))
     }
@@ -151,7 +149,7 @@ impl Keys {
     /// What signs manifests.
     ///
     /// # Errors
-    /// [`Error::Key`] that says why it is not at hand.
+    /// [`Error::NoKey`] that says why it is not at hand.
     pub fn publisher(&self) -> Result<&Publisher> {
         self.publisher.as_ref().map_err(|absent| absent.error("publishing"))
     }
@@ -159,7 +157,7 @@ impl Keys {
     /// What signs whitelists.
     ///
     /// # Errors
-    /// [`Error::Key`] that says why it is not at hand.
+    /// [`Error::NoKey`] that says why it is not at hand.
     pub fn master(&self) -> Result<&MasterKey> {
         self.master.as_ref().map_err(|absent| absent.error("signing the whitelist"))
     }

@@ -123,7 +123,7 @@ impl PrivateKey {
     fn sign(&self, scheme: Pkcs1v15Sign, message: &[u8]) -> Result<Vec<u8>> {
         self.key
             .sign_with_rng(&mut OsRng, scheme, message)
-            .map_err(|error| Error::Refused(format!("this RSA key cannot sign: {error}")))
+            .map_err(|error| cryptography("sign with this RSA key", error))
     }
 }
 
@@ -134,7 +134,11 @@ pub(super) fn generate_pair() -> Result<rcgen::KeyPair> {
 }
 
 pub(super) fn cannot_generate(error: impl fmt::Display) -> Error {
-    Error::Refused(format!("cannot make a key: {error}"))
+    cryptography("make a key", error)
+}
+
+fn cryptography(action: &'static str, error: impl fmt::Display) -> Error {
+    Error::Cryptography { action, reason: error.to_string() }
 }
 
 /// The public half of a master key.

@@ -73,7 +73,7 @@ impl Part {
 impl Drop for Part {
     fn drop(&mut self) {
         if !self.told {
-            self.tell(Err(Error::Refused("the upload was stopped".to_owned())));
+            self.tell(Err(Error::Stopped("the upload was stopped".to_owned())));
         }
     }
 }

@@ -90,5 +90,5 @@ impl Progress {
 
 /// The error of a session that has told its failure already.
 fn told() -> Error {
-    Error::Refused("the upload has failed before".to_owned())
+    Error::Stopped("the upload has failed before".to_owned())
 }

@@ -281,7 +281,7 @@ fn a_failing_storage_is_told_once() {
     };
     assert!(matches!(error, Error::Storage { .. }), "{error}");
     let error = upload.wait().unwrap_err();
-    assert!(matches!(error, Error::Refused(_)), "{error}");
+    assert!(matches!(error, Error::Stopped(_)), "{error}");
 
     let mut upload = objects.upload();
     upload.file(1, 1, &mut b"1".as_slice()).unwrap();

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, OFlags};
 
 use super::ServerConf;
-use crate::{Error, Result};
+use crate::{Activity, Error, Result};
 
 /// How long to wait for tools that are at work for a moment. A collection or a publish may take hours.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -47,7 +47,7 @@ impl ServerConf {
     /// open transaction: `cvmfs_server publish` would silently drop what we publish meanwhile.
     ///
     /// # Errors
-    /// [`Error::Refused`] if a tool is at work or a transaction is open; [`Error::System`] if this user may not write
+    /// [`Error::Busy`] if a tool is at work or a transaction is open; [`Error::System`] if this user may not write
     /// into the spool directory.
     pub fn lock(&self) -> Result<Locks> {
         self.lock_within(PATIENCE)
@@ -55,23 +55,13 @@ impl ServerConf {
 
     pub(super) fn lock_within(&self, patience: Duration) -> Result<Locks> {
         let deadline = Instant::now() + patience;
-        let busy = |what: &str, advice: &str| {
-            Error::Refused(format!("{what} of {} on this stock server; {advice}", self.fqrn))
-        };
+        let busy = |activity| Error::Busy { fqrn: self.fqrn.clone(), activity };
         let publishing = Flock::take(self.spool.join("is_publishing.lock"), deadline)?
-            .ok_or_else(|| busy("there is a publish or an abort", "try again when it is done"))?;
-        let transaction =
-            Transaction::open(self.spool.join("in_transaction.lock"))?.ok_or_else(|| {
-                let advice = format!(
-                    "`cvmfs_server publish {0}` or `cvmfs_server abort {0}` ends it",
-                    self.fqrn
-                );
-                busy("there is an open transaction", &advice)
-            })?;
-        let collecting =
-            Flock::take(self.spool.join("is_collecting.lock"), deadline)?.ok_or_else(|| {
-                busy("there is a garbage collection or a check", "try again when it is done")
-            })?;
+            .ok_or_else(|| busy(Activity::ServerPublish))?;
+        let transaction = Transaction::open(self.spool.join("in_transaction.lock"))?
+            .ok_or_else(|| busy(Activity::ServerTransaction))?;
+        let collecting = Flock::take(self.spool.join("is_collecting.lock"), deadline)?
+            .ok_or_else(|| busy(Activity::ServerCollection))?;
         Ok(Locks { _collecting: collecting, _transaction: transaction, _publishing: publishing })
     }
 }

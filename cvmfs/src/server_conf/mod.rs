@@ -76,21 +76,19 @@ impl ServerConf {
     /// the server does it; assignments are read.
     ///
     /// # Errors
-    /// [`Error::Refused`] if there is none, it is a replica's, or something in it cannot be used.
+    /// [`Error::UnknownToServer`] if there is none, [`Error::Settings`] if it is a replica's, or something in it
+    /// cannot be used.
     pub fn read(configuration: &Path, fqrn: &Fqrn) -> Result<Self> {
         let path = file(configuration, fqrn);
         let script = match fs::read(&path) {
             Ok(script) => script,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(Error::Refused(format!(
-                    "no stock server on this machine has a repository {fqrn}: there is no {}",
-                    path.display()
-                )));
+                return Err(Error::UnknownToServer { fqrn: fqrn.clone(), path });
             }
             Err(cause) => return Err(Error::System { action: "read", path, cause }),
         };
         Self::parse(&String::from_utf8_lossy(&script), fqrn)
-            .map_err(|reason| Error::Refused(format!("cannot use {}: {reason}", path.display())))
+            .map_err(|reason| Error::Settings { path, reason })
     }
 
     fn parse(script: &str, fqrn: &Fqrn) -> Result<Self, String> {

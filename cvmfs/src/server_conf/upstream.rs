@@ -18,31 +18,32 @@ const DEFAULT_ACL: &str = "public-read";
 /// # Errors
 /// If it is another kind of storage, or the configuration file cannot be read or lacks something.
 pub(super) fn parse(text: &str) -> Result<StorageUrl> {
-    let refused = |reason: &str| {
-        Error::Refused(format!("cannot use the upstream storage {text:?}: {reason}"))
+    let unusable = |reason: &str| Error::InvalidStorage {
+        storage: text.to_owned(),
+        reason: reason.to_owned(),
     };
     let parts: Vec<&str> = text.splitn(3, ',').collect();
     let &[kind, _temporary, place] = parts.as_slice() else {
-        return Err(refused("expected KIND,TEMPORARY,PLACE"));
+        return Err(unusable("expected KIND,TEMPORARY,PLACE"));
     };
     match kind {
         "local" => Ok(StorageUrl::Local(PathBuf::from(place))),
         "S3" => {
             let (prefix, file) = place
                 .split_once('@')
-                .ok_or_else(|| refused("expected S3,TEMPORARY,PREFIX@CONFIGURATION"))?;
+                .ok_or_else(|| unusable("expected S3,TEMPORARY,PREFIX@CONFIGURATION"))?;
             let path = Path::new(file);
             let settings = fs::read_to_string(path).map_err(|cause| Error::System {
                 action: "read the S3 configuration",
                 path: path.to_owned(),
                 cause,
             })?;
-            bucket(prefix, &settings).map(|url| StorageUrl::S3(Box::new(url))).map_err(|reason| {
-                Error::Refused(format!("cannot use the S3 configuration {file}: {reason}"))
-            })
+            bucket(prefix, &settings)
+                .map(|url| StorageUrl::S3(Box::new(url)))
+                .map_err(|reason| Error::Settings { path: path.to_owned(), reason })
         }
-        "gw" => Err(refused("the repository is behind a gateway; publish on the gateway's host")),
-        _ => Err(refused("only local and S3 storage is known")),
+        "gw" => Err(unusable("the repository is behind a gateway; publish on the gateway's host")),
+        _ => Err(unusable("only local and S3 storage is known")),
     }
 }
 

@@ -18,7 +18,7 @@ pub struct Listed {
 
 /// The state of a file that can be replaced. Two states with equal versions have equal content.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Version(String);
+pub struct Version(pub(super) String);
 
 /// What must stand where a file is put.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,14 @@ pub enum Expected {
 }
 
 impl Version {
+    /// The version of a file whose storage does not say.
+    pub(super) const UNKNOWN: Self = Self(String::new());
+
+    /// The version that an entity tag stands for.
+    pub(super) fn from_tag(tag: Option<String>) -> Self {
+        tag.map_or(Self::UNKNOWN, Self)
+    }
+
     /// The version of content where the storage itself tells none.
     pub(super) fn of(content: &[u8]) -> Self {
         Self(Algorithm::Shake128.hash(content).to_string())

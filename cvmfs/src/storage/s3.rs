@@ -85,8 +85,7 @@ impl S3 {
             Some(endpoint) => format!("{place} at {}", endpoint.as_str().trim_end_matches('/')),
             None => place.to_string(),
         };
-        let unusable =
-            |reason: String| Error::Refused(format!("cannot use the storage {name}: {reason}"));
+        let unusable = |reason| Error::InvalidStorage { storage: name.clone(), reason };
         url.check().map_err(unusable)?;
         let prefix = Key::parse(&url.prefix).map_err(|error| unusable(error.to_string()))?;
         let patience = Patience { base: url.timeout };
@@ -135,7 +134,7 @@ impl S3 {
         });
         receiver
             .recv()
-            .unwrap_or_else(|_| Err(Error::Refused(format!("{} was closed", self.bucket.name))))
+            .unwrap_or_else(|_| Err(Error::Stopped(format!("{} was closed", self.bucket.name))))
     }
 
     pub(super) fn size(&self, path: String) -> Result<Option<u64>> {
@@ -311,13 +310,13 @@ impl Bucket {
             Err(answer) if is_absent(&answer) => return Ok(None),
             Err(answer) => return Err(self.failed("read", path)(answer)),
         };
-        let version = found.meta.e_tag.clone().unwrap_or_default();
+        let version = Version::from_tag(found.meta.e_tag.clone());
         let mut content = Vec::with_capacity(usize::try_from(found.meta.size).unwrap_or_default());
         let mut stream = found.into_stream();
         while let Some(bytes) = self.within("read", path, stream.next()).await? {
             content.extend_from_slice(&bytes.map_err(self.failed("read", path))?);
         }
-        Ok(Some((content.into(), Version(version))))
+        Ok(Some((content.into(), version)))
     }
 
     async fn remove(&self, path: &str) -> Result<()> {
@@ -337,6 +336,10 @@ impl Bucket {
         let mode = match expected {
             Expected::Any => PutMode::Overwrite,
             Expected::Absent => PutMode::Create,
+            // The server gave no entity tag, so it cannot compare any.
+            Expected::Version(version) if version == Version::UNKNOWN => {
+                return Err(Error::ConditionsIgnored(self.name.clone()));
+            }
             Expected::Version(Version(e_tag)) => {
                 PutMode::Update(UpdateVersion { e_tag: Some(e_tag), version: None })
             }
@@ -374,7 +377,7 @@ impl Bucket {
         let options = PutOptions { mode, attributes, ..PutOptions::default() };
         let payload = PutPayload::from_bytes(content.clone());
         let put = self.writer.put_opts(key, payload, options).await?;
-        Ok(Version(put.e_tag.unwrap_or_default()))
+        Ok(Version::from_tag(put.e_tag))
     }
 
     /// Fails if the server ignores conditions.
@@ -394,11 +397,7 @@ impl Bucket {
         };
         match heeded {
             true => Ok(()),
-            false => Err(Error::Refused(format!(
-                "{} ignores conditions on requests (If-Match, If-None-Match), so publishers could overwrite each \
-                 other's revisions; update the S3 server",
-                self.name
-            ))),
+            false => Err(Error::ConditionsIgnored(self.name.clone())),
         }
     }
 

@@ -155,14 +155,13 @@ impl FromStr for StorageUrl {
         if let Some(path) = text.strip_prefix("file://").filter(|path| path.starts_with('/')) {
             return Ok(Self::Local(PathBuf::from(path)));
         }
-        if text.starts_with("s3://") {
-            return S3Url::parse(text).map(|s3| Self::S3(Box::new(s3))).map_err(|reason| {
-                Error::Refused(format!("cannot use the storage {text}: {reason}"))
-            });
-        }
-        Err(Error::Refused(format!(
-            "{text:?} is no storage; expected file:///DIRECTORY or s3://BUCKET/PREFIX?endpoint=URL"
-        )))
+        let parsed = match text.starts_with("s3://") {
+            true => S3Url::parse(text).map(|s3| Self::S3(Box::new(s3))),
+            false => {
+                Err("expected file:///DIRECTORY or s3://BUCKET/PREFIX?endpoint=URL".to_owned())
+            }
+        };
+        parsed.map_err(|reason| Error::InvalidStorage { storage: format!("{text:?}"), reason })
     }
 }
 

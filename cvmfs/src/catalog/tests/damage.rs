@@ -316,7 +316,7 @@ fn listings_do_not_lock() {
         })
         .unwrap();
     assert_eq!(seen.special, 1);
-    let stop = catalog.for_each_row(&mut |_| Err(Error::Refused("enough".to_owned())));
+    let stop = catalog.for_each_row(&mut |_| Err(Error::Stopped("enough".to_owned())));
     assert_eq!(stop.unwrap_err().to_string(), "enough");
     assert_eq!(catalog.lookup(&TreePath::ROOT).unwrap(), None);
     assert_eq!(catalog.lookup(&path("/m/deep/a")).unwrap(), None);

@@ -112,7 +112,7 @@ proptest! {
                         }
                         (Some(_), _) => {
                             let error = update.put(&target, &entry).unwrap_err();
-                            prop_assert!(matches!(error, Error::Refused(_)), "{error:?}");
+                            prop_assert!(matches!(error, Error::Unpublishable { .. }), "{error:?}");
                         }
                         (None, _) => {
                             update.put(&target, &entry).unwrap();
@@ -251,7 +251,7 @@ fn of_hard_links_the_others_stay() {
         node.below.insert(name.to_vec(), Node::new(Entry { links, ..fifo() }));
     }
     let mut repository = Repository::new(&node);
-    let counters = |_: &NestedRef| Err(Error::Refused("nothing is nested".to_owned()));
+    let counters = |_: &NestedRef| Err(Error::Stopped("nothing is nested".to_owned()));
     let hash = ContentHash { algorithm: Algorithm::Sha1, digest: [1; 20] };
     let fresh = Entry { kind: EntryKind::File(file(1, hash)), ..fifo() };
 

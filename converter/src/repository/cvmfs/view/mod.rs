@@ -94,7 +94,7 @@ fn for_each(directory: &Directory, each: &mut dyn FnMut(Child) -> Result<()>) ->
         None | Some(Ok(())) => Ok(()),
         Some(Err(error)) => {
             failure = Some(error);
-            Err(cvmfs_repository::Error::Refused("stopped".to_owned()))
+            Err(cvmfs_repository::Error::Stopped("stopped".to_owned()))
         }
     });
     match failure {
