@@ -63,7 +63,7 @@ impl Repository {
             draft.history.insert(Tag {
                 name: name.parse()?,
                 root: manifest.root,
-                root_size: manifest.root_size.unwrap_or_default(),
+                root_size: draft.base.root_catalog().size(),
                 revision: manifest.revision,
                 timestamp: u64::try_from(draft.base.root_catalog().last_modified())
                     .unwrap_or_default(),

@@ -154,7 +154,7 @@ impl Device {
 
     /// The device of a packed number.
     pub fn unpacked(number: u64) -> Self {
-        let low = |value: u64| u32::try_from(value & 0xffff_ffff).unwrap_or_default();
+        let low = |value: u64| u32::try_from(value & 0xffff_ffff).expect("a half has 32 bits");
         Self {
             major: low(((number >> 8) & 0xfff) | ((number >> 32) & 0xffff_f000)),
             minor: low((number & 0xff) | ((number >> 12) & 0xffff_ff00)),

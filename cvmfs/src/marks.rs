@@ -57,7 +57,7 @@ impl Marks {
             let mut objects = Vec::new();
             let mut record = [0; RECORD];
             while read_record(&mut reader, &mut record)? {
-                objects.extend(object(&record));
+                objects.push(object(&record).ok_or(std::io::ErrorKind::InvalidData)?);
             }
             file.seek(std::io::SeekFrom::End(0))?;
             Ok(objects)

@@ -234,7 +234,7 @@ pub(super) fn build(
     let (bytes, counters, unique) = inserter.finish(head).map_err(refused)?;
     let bytes = match (file, bytes) {
         (Some(file), _) => DatabaseBytes::File(file),
-        (None, bytes) => DatabaseBytes::Memory(bytes.unwrap_or_default()),
+        (None, bytes) => DatabaseBytes::Memory(bytes.expect("pages without a file are in memory")),
     };
     if !unique {
         return Err(bytes.twice(head.mount));

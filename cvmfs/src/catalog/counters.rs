@@ -122,7 +122,8 @@ impl Counts {
         let mut counts = Self { xattr: u64::from(columns.xattr.is_some()), ..Self::default() };
         match columns.mode & MODE_TYPE {
             MODE_REGULAR => {
-                let size = u64::try_from(columns.size).unwrap_or_default();
+                // A negative size is no size; whoever decodes the row refuses it.
+                let size = u64::try_from(columns.size).unwrap_or(0);
                 counts.regular = 1;
                 counts.file_size = size;
                 if flag(CHUNKED) {

@@ -242,7 +242,7 @@ impl<'a> Columns<'a> {
 
     /// The two halves of the column `hardlinks`.
     pub(super) fn links(&self) -> Links {
-        let low = |value: u64| u32::try_from(value & 0xffff_ffff).unwrap_or_default();
+        let low = |value: u64| u32::try_from(value & 0xffff_ffff).expect("a half has 32 bits");
         let packed = self.hardlinks.cast_unsigned();
         Links { group: low(packed >> 32), count: low(packed).max(1) }
     }
@@ -263,7 +263,9 @@ impl<'a> Columns<'a> {
     }
 
     fn content(&self, chunks: &[ChunkColumns<'_>]) -> Result<File, Unfit> {
-        let code = |shift: u32| u8::try_from(self.flags >> shift & THREE_BITS).unwrap_or_default();
+        let code = |shift: u32| {
+            u8::try_from(self.flags >> shift & THREE_BITS).expect("three bits fit into a byte")
+        };
         let algorithm = || Algorithm::from_code(code(ALGORITHM_SHIFT)).ok_or(Unfit::Value("flags"));
         let hash = |digest: &[u8]| {
             let digest = digest.try_into().map_err(|_| Unfit::Value("hash"))?;

@@ -168,7 +168,8 @@ impl Spill {
                 Piece::Memory(bytes) => rows.extend_from_slice(&bytes),
                 Piece::File { offset, length } => {
                     let start = rows.len();
-                    rows.resize(start + usize::try_from(length).unwrap_or_default(), 0);
+                    let length = usize::try_from(length).expect("only few rows are gathered");
+                    rows.resize(start + length, 0);
                     let read = self.file()?.read_exact_at(&mut rows[start..], offset);
                     read.map_err(|cause| self.scratch.refused(cause))?;
                 }
@@ -189,8 +190,9 @@ impl Spill {
                 // One read for many records: the buffer begins with the record at `start`.
                 let wanted = record::length(&buffer).filter(|&length| length <= buffer.len());
                 let Some(size) = wanted else {
-                    let fill = record::length(&buffer).unwrap_or_default().max(SMALL) as u64;
-                    buffer.resize(usize::try_from(fill.min(end - start)).unwrap_or_default(), 0);
+                    let known = record::length(&buffer).unwrap_or(0);
+                    let fill = (known.max(SMALL) as u64).min(end - start);
+                    buffer.resize(usize::try_from(fill).expect("a record fits into memory"), 0);
                     let read = file.read_exact_at(&mut buffer, start);
                     read.map_err(|cause| self.scratch.refused(cause))?;
                     if record::length(&buffer).is_none_or(|size| size as u64 > end - start) {

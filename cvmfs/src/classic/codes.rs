@@ -26,15 +26,20 @@ const FIXED_CODES: usize = 1;
 const OWN_CODES: usize = 2;
 const LAST: usize = 1;
 
+/// A number of extra bits, of which there are 13 at most.
+fn few(bits: usize) -> u8 {
+    u8::try_from(bits).expect("there are few extra bits")
+}
+
 fn length_extra(symbol: usize) -> u8 {
     match symbol {
-        265..285 => u8::try_from((symbol - 261) / 4).unwrap_or_default(),
+        265..285 => few((symbol - 261) / 4),
         _ => 0,
     }
 }
 
 fn distance_extra(symbol: usize) -> u8 {
-    u8::try_from((symbol / 2).saturating_sub(1)).unwrap_or_default()
+    few((symbol / 2).saturating_sub(1))
 }
 
 fn code_length_extra(symbol: usize) -> u8 {
@@ -161,7 +166,7 @@ pub(super) fn block(text: &[u8], tokens: &[Token]) -> Vec<u8> {
     if text.len() + 4 <= with_own.min(with_fixed) {
         bits.put(STORED << 1 | LAST, 3);
         bits.align();
-        let length = u16::try_from(text.len()).unwrap_or_default();
+        let length = u16::try_from(text.len()).expect("the text is shorter than a stored block");
         bits.extend(&length.to_le_bytes());
         bits.extend(&(!length).to_le_bytes());
         bits.extend(text);

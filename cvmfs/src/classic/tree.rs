@@ -79,7 +79,7 @@ impl Tree {
             builder.frequencies[symbol] = 1;
             builder.heap.push(symbol);
         }
-        let last = last.unwrap_or_default();
+        let last = last.expect("there are at least two codes");
         for place in (1..=(builder.heap.len() - 1) / 2).rev() {
             builder.sink(place);
         }
@@ -89,7 +89,7 @@ impl Tree {
         let mut parents = vec![0; alphabet.symbols];
         loop {
             let rarest = builder.heap[1];
-            let end = builder.heap.pop().unwrap_or_default();
+            let end = builder.heap.pop().expect("at least two nodes are left");
             builder.heap[1] = end;
             builder.sink(1);
             let second = builder.heap[1];
@@ -120,7 +120,9 @@ impl Alphabet {
         let bits = |symbol: usize| usize::from(codes[symbol].length + (self.extra)(symbol));
         let symbols = frequencies.iter().enumerate();
         symbols
-            .map(|(symbol, &often)| usize::try_from(often).unwrap_or_default() * bits(symbol))
+            .map(|(symbol, &often)| {
+                usize::try_from(often).expect("no text is that long") * bits(symbol)
+            })
             .sum()
     }
 }

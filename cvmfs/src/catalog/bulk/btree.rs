@@ -131,7 +131,8 @@ impl Index {
 
 /// Appends the length of a payload.
 fn put_length(payload: &[u8], cell: &mut Vec<u8>) {
-    varint::put(i64::try_from(payload.len()).unwrap_or(i64::MAX), cell);
+    let length = i64::try_from(payload.len()).expect("no slice is longer than an i64 can tell");
+    varint::put(length, cell);
 }
 
 /// Appends a payload; what is beyond `local` bytes goes into pages of its own.
@@ -273,7 +274,9 @@ impl Page {
     fn take(&mut self, last: u32) -> [u8; SIZE] {
         let cells = mem::replace(&mut self.cells, Vec::with_capacity(SIZE));
         let starts = mem::take(&mut self.starts);
-        let two = |number: usize| u16::try_from(number).unwrap_or_default().to_be_bytes();
+        let two = |number: usize| {
+            u16::try_from(number).expect("a page is shorter than 64 KiB").to_be_bytes()
+        };
         let mut page = [0; SIZE];
         page[0] = self.kind as u8;
         page[3..5].copy_from_slice(&two(starts.len()));

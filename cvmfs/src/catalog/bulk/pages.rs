@@ -51,7 +51,7 @@ impl Pages {
 
     /// Replaces a page of the template.
     pub(super) fn replace(&mut self, number: u32, page: &[u8; SIZE]) -> io::Result<()> {
-        let end = usize::try_from(number).unwrap_or_default().saturating_mul(SIZE);
+        let end = usize::try_from(number).map_err(io::Error::other)?.saturating_mul(SIZE);
         match end.checked_sub(SIZE).and_then(|start| self.memory.get_mut(start..end)) {
             Some(place) => {
                 place.copy_from_slice(page);

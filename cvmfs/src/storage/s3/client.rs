@@ -74,7 +74,9 @@ fn builder(
         Some(endpoint) => {
             let mut endpoint = endpoint.clone();
             if url.virtual_host {
-                let host = format!("{}.{}", url.bucket, endpoint.host_str().unwrap_or_default());
+                let server =
+                    endpoint.host_str().ok_or_else(|| format!("{endpoint} names no host"))?;
+                let host = format!("{}.{server}", url.bucket);
                 endpoint
                     .set_host(Some(&host))
                     .map_err(|error| format!("{host} is no host: {error}"))?;
