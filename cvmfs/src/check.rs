@@ -1,6 +1,6 @@
-//! Looks whether a repository is what the format says, from the signatures down to the objects.
+//! Checks whether a repository is what the format says, from the signatures down to the objects.
 //!
-//! Nothing is changed, and a fault does not end the search: all that can still be reached is looked at.
+//! Nothing is changed, and a fault does not end the check: everything that can still be reached is checked.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -44,7 +44,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What was looked at.
+/// What was checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Checked {
     /// The revision.
@@ -331,7 +331,7 @@ impl Walk<'_> {
         self.name_paths(damaged, depth)
     }
 
-    /// Goes through the catalogs once more to name the paths of damaged objects, and to compare sizes.
+    /// Goes through the catalogs a second time to name the paths of damaged objects, and to compare sizes.
     fn name_paths(&mut self, mut damaged: HashMap<ObjectId, String>, depth: Depth) -> Result<()> {
         let mut faults: Vec<(String, String)> = Vec::new();
         let mut sized: HashSet<ObjectId> = HashSet::new();
@@ -368,7 +368,7 @@ impl Walk<'_> {
                 Ok(())
             })?;
             for child in subdirectories {
-                // A nested catalog that cannot be opened has been told before.
+                // A nested catalog that cannot be opened has been reported already.
                 if let Ok(directory) = directory.open(&child) {
                     waiting.push(directory);
                 }
@@ -407,7 +407,7 @@ fn shown(nested: &NestedRef) -> String {
     format!("nested catalog {} at {}", nested.hash, nested.path)
 }
 
-/// A catalog to look at.
+/// A catalog to check.
 struct Visit {
     /// The mountpoint's row and reference; `None` for the root.
     place: Option<(Row, NestedRef)>,

@@ -1,18 +1,18 @@
 //! Garbage collection: removes objects that no retained revision refers to.
 //!
-//! It runs beside publishers, on storages that know no locks. What keeps a publisher from referring to an
+//! It runs at the same time as publishers, on storages that have no locks. What keeps a publisher from referring to an
 //! object that is being removed:
 //! 1. Marking changes nothing. Then the state file says "sweeping", and only then the manifest is signed
-//!    anew, on condition that it is still the one that was marked. A publisher that was faster makes this
-//!    fail, and its revision is marked, too. A publisher that comes later fails on *its* condition, reads
-//!    the state file, and finds another generation than at its beginning: what it found in the storage then
-//!    may be gone, so it begins anew ([`Error::Collected`]).
+//!    again, on condition that it is still the one that was marked. If a publisher was faster, this fails, and
+//!    that publisher's revision is marked, too. A publisher that comes later fails on *its* condition, reads
+//!    the state file, and finds another generation than when it began: what it found in the storage then
+//!    may be gone, so it has to begin again ([`Error::Collected`]).
 //! 2. A publisher that begins while objects are removed waits.
 //! 3. What a running publisher has stored and nobody refers to yet is young; objects younger than the grace
 //!    time are never removed.
 //!
-//! A collector that is killed leaves "sweeping" behind. In a directory its lock tells that it is dead; in a
-//! bucket, that its heartbeat is old. All that it removed was garbage, so nothing has to be repaired.
+//! A collector that is killed leaves "sweeping" behind. In a directory one can tell by its lock that it is dead, in a
+//! bucket by the age of its heartbeat. Everything that it removed was garbage, so nothing has to be repaired.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -36,7 +36,7 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 /// … and stops by itself if it could not for this long. It counts as dead later; no request takes as long as the
 /// difference.
 const GIVE_UP: Duration = Duration::from_secs(5 * 60);
-/// An object is written in much less time than this.
+/// Much more time than writing an object takes.
 const UNFINISHED: Duration = Duration::from_secs(3600);
 /// Objects that are removed together, before the next sign of life: a few rounds of requests.
 const REMOVED_AT_ONCE: usize = 128;
@@ -96,19 +96,19 @@ pub fn collect(
 
     let mut sweeper = Sweeper::begin(repository)?;
     let revised = repository.revise(objects, &mut |draft| {
-        // What another publisher has added since the last attempt is marked on top.
+        // Marks also what another publisher has added since the last attempt.
         marking.revision(draft.base)?;
         sweeper.announce()?;
         let roots = &marking.roots;
         draft.reflog.retain(|line| line.kind != RefKind::Catalog || roots.contains(&line.hash));
         Ok(true)
     });
-    // The new manifest's own objects, signed just now, are young; yet nothing may depend on a clock.
+    // The objects of the manifest that was just signed are young; but nothing may depend on a clock.
     let result = revised.and_then(|manifest| {
         for (hash, kind) in references(&manifest) {
             marking.marks.add(hash.object(kind.object()))?;
         }
-        // What a killed publisher had not finished to write.
+        // What a killed publisher did not finish writing.
         if let Some(before) = SystemTime::now().checked_sub(retention.grace.max(UNFINISHED)) {
             repository.storage().remove_unfinished(before)?;
         }
@@ -126,7 +126,7 @@ struct Marking<'a> {
     repository: &'a Repository,
     retention: &'a Retention,
     marks: Marks,
-    /// Catalogs that have been gone through.
+    /// Catalogs whose rows have been marked.
     seen: HashSet<ContentHash>,
     /// Root catalogs of retained revisions.
     roots: HashSet<ContentHash>,
@@ -147,7 +147,7 @@ impl Marking<'_> {
         let mut age = 0;
         while let Some(previous) = catalog.previous() {
             age += 1;
-            // Older ones may be gone already; then so are all before them.
+            // It may have been collected; then so have all before it.
             if !self.repository.storage().exists(previous.object(ObjectKind::Catalog))? {
                 break;
             }
@@ -203,7 +203,7 @@ fn sweep(
         let marked = marking.marks.shard(shard)?;
         collected.referenced += marked.len() as u64;
         repository.storage().list(shard, &mut |listed| {
-            // What is no object is not ours to judge.
+            // Whatever else lies there is not ours to remove.
             let Some(object) = ObjectId::from_path(&listed.path) else { return Ok(()) };
             if marked.binary_search(&object).is_ok() {
                 return Ok(());
@@ -228,7 +228,7 @@ fn sweep(
     Ok(collected)
 }
 
-/// The one collector that may remove objects.
+/// The right to remove objects: only one collector has it.
 struct Sweeper<'a> {
     storage: &'a Storage,
     state: CollectionState,

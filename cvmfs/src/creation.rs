@@ -27,7 +27,7 @@ const MASTER_REPLICA: &str = ".cvmfs_master_replica";
 /// How to create a repository.
 #[derive(Debug, Clone)]
 pub struct Creation {
-    /// Seconds after which clients look for a new revision.
+    /// Seconds after which clients check for a new revision.
     pub ttl: u64,
     /// Whether objects that no revision refers to may be removed.
     pub garbage_collectable: bool,
@@ -120,7 +120,7 @@ impl Repository {
         Ok(Self::open(storage, fqrn, keys))
     }
 
-    /// Looks that there is no repository in a storage.
+    /// Checks that there is no repository in a storage.
     ///
     /// # Errors
     /// If there is one.

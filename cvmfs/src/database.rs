@@ -1,6 +1,6 @@
 //! Small databases that are read and written whole: the tag database and the reference log.
 //!
-//! They are parsed into values and written anew from these, so that the same content always has the same bytes.
+//! They are parsed into values and written from those values, so that the same content always has the same bytes.
 //! Both follow what clients need of a catalog: rollback journal, pages of 1024 bytes, plain tables.
 
 use rusqlite::config::DbConfig;
@@ -42,7 +42,7 @@ impl Database {
 
     fn load(&mut self, bytes: &[u8]) -> rusqlite::Result<()> {
         let connection = &mut self.connection;
-        // Whoever wrote it must not make SQLite do more than look up values.
+        // A hostile database must not make SQLite do more than look up values.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
@@ -60,7 +60,7 @@ impl Database {
             .map_err(|error| self.corrupt(error.to_string()))
     }
 
-    /// The repository that it says to be of.
+    /// The repository that it claims to belong to.
     pub(crate) fn fqrn(&self) -> Result<Fqrn> {
         self.property("fqrn")?
             .ok_or_else(|| self.corrupt("it names no repository".to_owned()))?
@@ -68,7 +68,7 @@ impl Database {
             .map_err(|error| self.corrupt(format!("{error}")))
     }
 
-    /// All rows of a query; `read` may give the reason why a row cannot be.
+    /// All rows of a query; `read` may return the reason why a row is impossible.
     pub(crate) fn rows<T>(
         &self,
         query: &str,
@@ -80,7 +80,7 @@ impl Database {
         rows.map(|row| row.map_err(corrupt)?.map_err(|reason| self.corrupt(reason))).collect()
     }
 
-    /// The error that says so.
+    /// The error for damage.
     pub(crate) fn corrupt(&self, reason: String) -> Error {
         Error::Corrupt { what: self.what.to_owned(), reason }
     }

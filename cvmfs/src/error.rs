@@ -345,7 +345,7 @@ pub enum TagError {
 }
 
 impl Error {
-    /// Whether doing the same once more, from a fresh look at the repository, can be expected to work.
+    /// Whether doing the same again, starting from the newest revision, can be expected to work.
     pub fn is_overtaken(&self) -> bool {
         matches!(self, Self::Collected | Self::Conflict(_))
     }

@@ -12,14 +12,14 @@ use crate::storage::{Expected, Storage, Version};
 use crate::unix_time::unix_seconds;
 use crate::{Error, Result};
 
-/// The state file. Neither clients nor stock tools look at it.
+/// The state file. Neither clients nor stock tools read it.
 const STATE: &str = ".ducc-gc";
-/// Held by a collector of a directory as long as it lives.
+/// Locked by a collector of a directory as long as it is running.
 const LOCK: &str = ".ducc-gc.lock";
 
 /// A collector in a bucket that has shown no sign of life for this long counts as dead.
 const DEAD: Duration = Duration::from_secs(15 * 60);
-/// How often a publisher looks whether a collection has ended.
+/// How often a publisher checks whether a collection has ended.
 const POLL: Duration = Duration::from_millis(200);
 
 /// What the state file holds.
@@ -41,7 +41,7 @@ pub(crate) struct Generation(u64);
 impl Generation {
     /// The generation, after waiting for a collection that is under way.
     pub(crate) fn settled(storage: &Storage) -> Result<Self> {
-        let mut told = false;
+        let mut reported = false;
         loop {
             let (state, version) = read_state(storage)?;
             if !state.sweeping {
@@ -52,9 +52,9 @@ impl Generation {
                 write_state(storage, &ended, version.map_or(Expected::Absent, Expected::Version))?;
                 continue;
             }
-            if !told {
+            if !reported {
                 tracing::info!(storage = storage.name(), "waiting for a garbage collection to end");
-                told = true;
+                reported = true;
             }
             std::thread::sleep(POLL);
         }

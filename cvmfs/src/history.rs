@@ -1,11 +1,11 @@
 //! The tag database: names for revisions.
 //!
-//! Two names are kept by every publish: [`TRUNK`] is the current revision and [`TRUNK_PREVIOUS`] the one before.
-//! All others are given by people. A garbage collection keeps what a tag names; so an old revision lives as long as
+//! Every publish sets two names: [`TRUNK`] is the current revision and [`TRUNK_PREVIOUS`] the one before. All others are
+//! given by people. A garbage collection keeps what a tag names; so an old revision lives as long as
 //! it is `trunk-previous`, has a name of its own, or is younger than the collection's time limit. Publishes make no
 //! further names of their own (the stock server can be told to make `generic-…` ones).
 //!
-//! The format knows branches, too. Nothing of ours makes one, but those that are there are kept.
+//! The format knows branches, too. This crate makes none, but keeps those that are there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -175,7 +175,7 @@ impl History {
         self.replace(tag)
     }
 
-    /// Adds a tag that somebody wants; one of the same name goes.
+    /// Adds a tag that somebody wants, in place of one of the same name.
     ///
     /// # Errors
     /// If the name is reserved, or the branch does not exist.
@@ -246,7 +246,7 @@ impl History {
         faults
     }
 
-    /// The database; the very one that was read if nothing has changed. The same content gives the same bytes.
+    /// The database: the bytes that were read if nothing has changed. The same content gives the same bytes.
     ///
     /// # Errors
     /// If SQLite refuses.

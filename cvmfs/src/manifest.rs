@@ -10,10 +10,10 @@ use crate::keys::{Certificate, SigningKey};
 use crate::signed_file::SignedFile;
 use crate::{Distrust, Error, Result};
 
-/// Where the manifest lies in a repository's storage.
+/// The manifest's name in a repository's storage.
 pub const NAME: &str = ".cvmfspublished";
 
-/// Seconds between a client's looks for a new revision, if a repository says nothing else.
+/// Seconds after which clients check for a new revision, if a repository says nothing else.
 pub const DEFAULT_TTL: u64 = 240;
 
 /// MD5 of the path of the repository's root, the empty text. Every manifest has it, and clients refuse all others.
@@ -26,17 +26,17 @@ pub struct Manifest {
     pub root: ContentHash,
     /// Size of the root catalog's database in bytes, not compressed (`B`).
     pub root_size: Option<u64>,
-    /// Seconds between looks for a new revision (`D`). Clients take the root catalog's property instead.
+    /// Seconds after which clients check for a new revision (`D`). They use the root catalog's property instead.
     pub ttl: u64,
     /// Number of the revision (`S`), the same as in the root catalog. Clients only take higher ones.
     pub revision: u64,
     /// Whether unreferenced objects may be deleted (`G`).
     pub garbage_collectable: bool,
-    /// Whether certificate and root catalog lie under names of their own, too (`A`).
+    /// Whether certificate and root catalog can also be found under names of their own (`A`).
     pub alternative_paths: bool,
     /// The repository (`N`).
     pub name: Fqrn,
-    /// The certificate of who signed (`X`).
+    /// The certificate of the signer (`X`).
     pub certificate: Option<ContentHash>,
     /// The tag database (`H`).
     pub history: Option<ContentHash>,
@@ -48,7 +48,7 @@ pub struct Manifest {
     pub reflog: Option<ContentHash>,
 }
 
-/// A manifest as it was found, whose signature was not looked at yet.
+/// A manifest as it was found. Its signature has not been verified yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedManifest {
     manifest: Manifest,
@@ -131,7 +131,7 @@ impl Manifest {
 /// Values by letter, with the numbers of their lines.
 struct Fields<'a>([Option<(usize, &'a str)>; KNOWN.len()]);
 
-/// All letters that say something to us.
+/// All letters that are known.
 const KNOWN: &[u8; 13] = b"CBRDSGANXHTMY";
 
 impl<'a> Fields<'a> {

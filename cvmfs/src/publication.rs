@@ -1,9 +1,9 @@
 //! Edits of a repository, and how they become a revision.
 //!
-//! Edits name paths and what shall be there; they do not depend on the revision they are applied to. So a
-//! publisher that finds another's revision at the moment of its own applies them to that one, and nobody's
-//! work is lost. An edit also knows what its author saw at the path: if somebody else has put something else
-//! there since, the author has to look again ([`Error::Conflict`]).
+//! Edits say what shall be at which paths; they do not depend on the revision that they are applied to. So a publisher
+//! that finds a new revision by somebody else applies them to that one, and nobody's work is lost. An edit also knows
+//! what its author saw at the path: if somebody else has put something else there since, it is not applied
+//! ([`Error::Conflict`]).
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -20,7 +20,7 @@ use crate::{Error, Result};
 /// Mode of directories that are made because something below them is put.
 const IMPLIED_MODE: u32 = 0o755;
 
-/// What shall be at paths of a repository.
+/// What shall be at which paths of a repository.
 #[derive(Debug, Clone, Default)]
 pub struct Edits(Node);
 
@@ -47,7 +47,7 @@ impl Edits {
         self.node(path).edit = Some(Edit::Put { entry, seen });
     }
 
-    /// Puts a tree that has been written for this path where the caller saw nothing.
+    /// Puts a tree that was written for this path, where the caller saw nothing.
     pub fn graft(&mut self, path: &TreePath, tree: NestedTree) {
         *self.node(path) = Node { edit: Some(Edit::Graft(Box::new(tree))), ..Node::default() };
     }
@@ -76,7 +76,7 @@ impl Edits {
         node
     }
 
-    /// Writes the catalogs of `base` with the edits, and gives the new root; `None` if nothing differs.
+    /// Writes the catalogs of `base` with the edits, and returns the new root; `None` if nothing differs.
     ///
     /// # Errors
     /// If something that is no directory is on the way to a path, or a catalog cannot be read or written.
@@ -114,7 +114,7 @@ struct Editing<'a> {
 }
 
 impl Editing<'_> {
-    /// Applies what concerns the names in a directory of `catalog`. Tells whether anything changed.
+    /// Applies the edits of the names in a directory of `catalog`. Returns whether anything changed.
     fn directory(&self, catalog: &mut CatalogUpdate, path: &TreePath, node: &Node) -> Result<bool> {
         let mut changed = false;
         for (name, node) in &node.below {
@@ -215,7 +215,7 @@ impl Editing<'_> {
         catalog.graft(path, &tree, &self.counters())
     }
 
-    /// Applies edits inside a nested catalog, and hangs its new version in.
+    /// Applies edits inside a nested catalog, and mounts its new version.
     fn nested(&self, catalog: &mut CatalogUpdate, path: &TreePath, node: &Node) -> Result<bool> {
         let NestedRef { hash, .. } = catalog.nested_at(path)?.ok_or_else(|| Error::Corrupt {
             what: format!("the catalog at {}", catalog.mount()),
@@ -243,7 +243,7 @@ impl Editing<'_> {
         update.finish(self.objects)
     }
 
-    /// What a nested catalog holds that goes.
+    /// Finds what a nested catalog that is removed or replaced holds.
     fn counters(&self) -> impl Fn(&NestedRef) -> Result<Counters> {
         |nested| Ok(*self.base.catalog(nested.hash)?.counters())
     }

@@ -14,7 +14,7 @@ use crate::fqrn::Fqrn;
 use crate::hash::{ContentHash, ObjectKind};
 use crate::manifest::Manifest;
 
-/// Where the log lies in a repository's storage.
+/// The log's name in a repository's storage.
 pub const NAME: &str = ".cvmfsreflog";
 
 const WHAT: &str = "the reference log (.cvmfsreflog)";

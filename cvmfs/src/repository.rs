@@ -1,12 +1,12 @@
 //! A repository: opening it, and the one way to a new revision.
 //!
 //! Publishers do not lock each other out. Each writes its objects and catalogs, which nobody refers to yet,
-//! and then replaces the manifest on condition that it still is the one it started from. Whoever loses
+//! and then replaces the manifest on condition that it still is the one it started from. A publisher that loses
 //! applies its change to the winner's revision and tries again.
 //!
-//! `.cvmfspublished` and `.cvmfsreflog` are two files. The manifest goes first and decides; who was killed in
-//! between leaves a reflog that the next writer completes (it always adds what the manifest it starts from
-//! refers to).
+//! `.cvmfspublished` and `.cvmfsreflog` are two files. The manifest goes first and decides. A publisher that is killed
+//! in between leaves a reflog that the next one completes: it always adds what the manifest it starts from
+//! refers to.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -29,14 +29,14 @@ use crate::unix_time::unix_seconds;
 use crate::whitelist::{self, SignedWhitelist, Whitelist};
 use crate::{Distrust, Error, Result, TagError};
 
-/// Property of the root catalog that remembers how content is stored; stock tools keep it in their
-/// configuration, and look at no properties they do not know.
+/// Property of the root catalog that remembers how content is stored. Stock tools keep that in their configuration,
+/// and ignore properties that they do not know.
 pub(crate) const COMPRESSION: &str = "ducc_compression";
 pub(crate) const NOT_COMPRESSED: &str = "none";
 
-/// How often a publisher gives way to others before it gives up.
+/// How often a publisher lets others go first before it gives up.
 const ATTEMPTS: u32 = 200;
-/// How long a publisher waits for another one that has replaced the manifest to replace the reflog, too.
+/// How long a publisher waits until another one that has replaced the manifest has replaced the reflog, too.
 const REFLOG_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A repository in its storage.
@@ -46,7 +46,7 @@ pub struct Repository {
     keys: Keys,
 }
 
-/// A publish that has begun: what it must know at its end of what happened meanwhile.
+/// A publish that has begun. At its end it tells whether a garbage collection came in between.
 pub struct Session {
     generation: Generation,
 }
@@ -101,7 +101,7 @@ impl Repository {
     /// The newest revision, verified as a client does it: manifest, certificate and whitelist.
     ///
     /// # Errors
-    /// If something is missing, damaged or not signed by whom it should be.
+    /// If something is missing, damaged or not signed with the right key.
     pub fn snapshot(&self) -> Result<Snapshot> {
         Ok(self.newest()?.0)
     }
@@ -127,7 +127,7 @@ impl Repository {
     /// When the whitelist expires; its signature is verified.
     ///
     /// # Errors
-    /// If there is none, or it is not signed by whom it should be.
+    /// If there is none, or it is not signed with a trusted master key.
     pub fn whitelist_expiry(&self) -> Result<SystemTime> {
         let (signed, _) = self.whitelist()?;
         Ok(signed.verify_signature(&self.fqrn, self.keys.public()?)?.expires())
@@ -171,7 +171,7 @@ impl Repository {
         Ok((self.unverified(manifest)?, version))
     }
 
-    /// The revision of a manifest, whoever has signed it.
+    /// The revision of a manifest that need not be trusted.
     pub(crate) fn unverified(&self, manifest: Manifest) -> Result<Snapshot> {
         Snapshot::new(manifest, self.storage.clone(), Scratch::new()?)
     }
@@ -240,8 +240,8 @@ impl Repository {
         })
     }
 
-    /// Applies a change to the newest revision until nobody else's comes in between. `change` tells whether
-    /// there is anything to sign.
+    /// Applies a change to the newest revision, and does so again until nobody else's revision comes in between.
+    /// `change` returns whether there is anything to sign.
     pub(crate) fn revise(
         &self,
         objects: &Objects,
@@ -279,7 +279,7 @@ impl Repository {
         Err(Error::Outpaced { fqrn: self.fqrn.clone(), attempts: ATTEMPTS })
     }
 
-    /// The reference log that belongs to a manifest, and what of it is stored now.
+    /// The reference log that belongs to a manifest, and the version of the file.
     fn reflog(&self, manifest: &Manifest) -> Result<(Reflog, Option<Version>)> {
         let begun = Instant::now();
         loop {
@@ -304,7 +304,7 @@ impl Repository {
         }
     }
 
-    /// Stores the reference log of a manifest, as long as that is the newest.
+    /// Stores the reference log of a manifest, as long as that manifest is the newest.
     fn replace_reflog(
         &self,
         manifest: &Bytes,
@@ -332,11 +332,11 @@ impl Draft<'_> {
     /// The time of the revision, in seconds since 1970.
     pub(crate) fn timestamp(&self) -> u64 {
         let now = u64::try_from(unix_seconds(self.now)).unwrap_or_default();
-        // Clients refuse a time that goes back; and a manifest must differ from the one before.
+        // Clients refuse a time before the last one, and a manifest must differ from the one before.
         now.max(self.base.manifest().timestamp.unwrap_or_default() + 1)
     }
 
-    /// Stores what the manifest refers to, and gives it with the reference log's bytes.
+    /// Stores what the manifest refers to; returns the manifest and the reference log's bytes.
     fn seal(mut self, publisher: &Publisher, objects: &Objects) -> Result<(Manifest, Vec<u8>)> {
         let timestamp = self.timestamp();
         let mut manifest = self.manifest;

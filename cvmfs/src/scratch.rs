@@ -1,4 +1,4 @@
-//! A private place for databases and for what does not fit into memory.
+//! A private directory for databases and for what does not fit into memory.
 
 use std::fs::File;
 use std::path::Path;
@@ -17,7 +17,7 @@ pub struct Scratch(Arc<TempDir>);
 #[derive(Debug)]
 pub(crate) struct ScratchFile {
     file: NamedTempFile,
-    /// The directory stays at least as long.
+    /// Keeps the directory at least as long.
     _directory: Scratch,
 }
 

@@ -1,9 +1,9 @@
 //! The form that manifest and whitelist share: lines of text, a line `--`, a line with the hash of the text, and
-//! a signature of that hash up to the end of the file.
+//! then a signature of that hash, up to the end of the file.
 //!
-//! The hash covers everything before the line `--`, with the line feed that ends the last line. Signed are the
-//! characters of the hash (without line feed), so a signature is only as strong as the hash; how they are signed
-//! differs between the two files.
+//! The hash covers everything before the line `--`, including the line feed that ends the last line. What is signed
+//! are the characters of the hash (without a line feed), so a signature is only as strong as the hash. How they are
+//! signed differs between the two files.
 
 use crate::hash::{Algorithm, ContentHash};
 use crate::{Error, Result};
@@ -16,7 +16,7 @@ const MARK: &[u8] = b"\n--\n";
 pub(crate) struct SignedFile {
     /// The lines, every one with its line feed.
     text: Vec<u8>,
-    /// What the file gives as hash of the text, as it is printed there: the message that is file.
+    /// The hash of the text as it is printed in the file: this is the message that is signed.
     message: Vec<u8>,
     signature: Vec<u8>,
 }

@@ -1,7 +1,7 @@
 //! One revision of a repository, read through its catalogs.
 //!
-//! A directory is in the catalog of the deepest mountpoint on the way to it; the catalogs are fetched when
-//! they are needed, and those used last are kept open.
+//! A directory is in the catalog of the deepest mountpoint on the way to it. Catalogs are fetched when they are needed,
+//! and some of them are kept open.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,14 +29,14 @@ struct Inner {
     root: Arc<Catalog>,
 }
 
-/// Fetches catalogs and keeps those used last.
+/// Fetches catalogs, and keeps the newest of them open.
 struct Catalogs {
     storage: Storage,
     scratch: Scratch,
     open: Mutex<Opened>,
 }
 
-/// The catalogs used last.
+/// The catalogs that were opened last.
 #[derive(Default)]
 struct Opened {
     catalogs: BTreeMap<ContentHash, Arc<Catalog>>,

@@ -9,7 +9,7 @@
 //! | 2 | `E` and when it expires, in the same form |
 //! | 3 | `N` and the repository |
 //! | 4 … | optional `Vpkcs7` and `Wcachain`: other ways of verifying |
-//! | … | one [`Fingerprint`] a line, with a comment behind it if you like |
+//! | … | one [`Fingerprint`] a line, and optionally a comment |
 
 use std::time::{Duration, SystemTime};
 
@@ -23,7 +23,7 @@ use crate::keys::{Certificate, Fingerprint, MasterKey, PublicKeys};
 use crate::signed_file::SignedFile;
 use crate::{Distrust, Error, Result};
 
-/// Where the whitelist lies in a repository's storage.
+/// The whitelist's name in a repository's storage.
 pub const NAME: &str = ".cvmfswhitelist";
 
 /// How long the stock server makes a whitelist valid.
@@ -37,9 +37,9 @@ const TIME_LENGTH: usize = 14;
 pub struct Whitelist {
     /// The repository.
     pub name: Fqrn,
-    /// To the second as it is written; clients look at the hour only ([`Self::has_expired`]).
+    /// To the second, as it is written; clients use only the hour ([`Self::has_expired`]).
     expires: DateTime,
-    /// Everything behind the name as it was found, so that signing anew keeps it.
+    /// Everything after the name as it was found, so that signing again keeps it.
     lines: Vec<Line>,
 }
 
@@ -50,7 +50,7 @@ enum Line {
     Other(Vec<u8>),
 }
 
-/// A whitelist as it was found, whose signature was not looked at yet.
+/// A whitelist as it was found. Its signature has not been verified yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedWhitelist {
     whitelist: Whitelist,
@@ -75,7 +75,7 @@ impl SignedWhitelist {
         Ok(whitelist)
     }
 
-    /// As [`Self::verify`], but it may have expired: for signing it anew.
+    /// As [`Self::verify`], but it may have expired: for signing it again.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if its hash is wrong, else [`Error::Untrusted`].
@@ -171,7 +171,7 @@ impl Whitelist {
         Ok(text)
     }
 
-    /// Lets the whitelist expire at another time. All else stays.
+    /// Sets when it expires. Everything else stays.
     ///
     /// # Errors
     /// If the date cannot be written with four digits for the year.

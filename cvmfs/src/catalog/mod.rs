@@ -1,8 +1,8 @@
 //! The databases that hold a repository's tree.
 //!
 //! A catalog is an SQLite database with one row for each entry below its mountpoint. Where a nested catalog
-//! begins, it has the directory's entry and the name of the nested catalog's object; the nested catalog has
-//! the entry once more, and everything below. Clients fetch only the catalogs of directories they look at.
+//! begins, it has the directory's entry and the name of the nested catalog's object. The nested catalog has a
+//! second copy of that entry, and everything below it. Clients fetch only the catalogs that they need.
 //!
 //! | file | what it is for |
 //! |---|---|
@@ -10,7 +10,7 @@
 //! | `row` | a row's columns and what they mean |
 //! | `counters` | the sums that every catalog holds |
 //! | `reader` | catalogs of a repository, read |
-//! | `query` | what is asked of a database |
+//! | `query` | the queries of a database |
 //! | `build`, `bulk` | a new database from rows |
 //! | `reference` | how catalogs refer to each other |
 //! | `record`, `spool` | rows that wait to be written |

@@ -1,9 +1,9 @@
 //! Catalogs of a repository, read.
 //!
-//! A catalog comes from the network. Its name is the hash of its bytes and the root's name is signed, but
-//! nothing here relies on that its writer knew the format: every value is checked, SQLite runs with what a
-//! database can bring along (views, triggers, its own functions) switched off, and what does not fit gives
-//! [`Error::Corrupt`], which names catalog and row.
+//! A catalog comes from the network. Its name is the hash of its bytes and the root's name is signed, but its
+//! writer need not have known the format. So every value is checked, everything that a database can bring along
+//! (views, triggers, functions of its own) is switched off in SQLite, and what does not fit is an
+//! [`Error::Corrupt`] that names catalog and row.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -88,7 +88,7 @@ impl Catalog {
         if decoder.total_in() != stored.len() as u64 {
             return Err(corrupt("there are bytes behind its end".to_owned()));
         }
-        // SQLite keeps the file open; without a name it goes with the connection, whatever happens.
+        // SQLite keeps the file open. Its name goes now, and its content with the connection, whatever happens.
         Self::open(file.path(), size, hash)
     }
 
@@ -97,7 +97,7 @@ impl Catalog {
         let corrupt = |reason: String| Error::Corrupt { what: what.clone(), reason };
         let failed = failed("open", &what);
         let mut uri = Url::from_file_path(path).expect("paths of scratch files are absolute");
-        // Nobody else writes it: no locks, no look for a journal.
+        // Nobody else writes it, so SQLite needs no locks and no journal.
         uri.set_query(Some("mode=ro&immutable=1"));
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
@@ -122,7 +122,7 @@ impl Catalog {
             .map_err(&failed)?
             .map_err(|name| corrupt(format!("the counter {name} is missing or negative")))?;
         let statements = Statements::new(schema_revision);
-        // It is needed anyway, and tells now if a column is missing.
+        // It is needed anyway, and preparing it now shows whether a column is missing.
         connection.prepare_cached(&statements.lookup).map_err(&failed)?;
         Ok(Self {
             hash,
@@ -214,7 +214,7 @@ impl Catalog {
         Ok(found)
     }
 
-    /// Hands out what stands in a directory, in no particular order but the same each time. `each` can use
+    /// Hands out the entries of a directory, in no particular order, but always in the same one. `each` may use
     /// the catalog.
     ///
     /// # Errors
@@ -241,7 +241,7 @@ impl Catalog {
         )
     }
 
-    /// Hands out all rows in the order of their numbers. Whether they hang together is not looked at.
+    /// Hands out all rows in the order of their numbers, without checking that they form a tree.
     ///
     /// # Errors
     /// If a row is damaged, and those of `each`.
@@ -290,7 +290,7 @@ impl Catalog {
             .collect()
     }
 
-    /// Number of rows in `chunks`, of whatever file.
+    /// Number of rows in `chunks`, over all files.
     pub(super) fn chunk_rows(&self) -> Result<u64> {
         let connection = self.lock();
         let count =
@@ -332,7 +332,7 @@ impl Catalog {
         }
     }
 
-    /// Hands out all rows with their columns as they are, those included that make no sense.
+    /// Hands out the columns of all rows as they are, including those that make no sense.
     pub(super) fn for_each_columns(
         &self,
         each: &mut dyn FnMut(i64, RawRow<'_>) -> Result<()>,
@@ -355,7 +355,7 @@ impl Catalog {
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
-        // A panic of another reader leaves nothing half done in a database that is only read.
+        // A reader that panicked has left nothing half done: the database is only read.
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

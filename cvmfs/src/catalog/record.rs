@@ -1,5 +1,5 @@
-//! Rows on their way into a database, packed: as bytes they can be counted, kept in a file and moved about
-//! without an allocation for each.
+//! Rows on their way into a database, packed as bytes: so they can be counted, kept in a file and moved without an
+//! allocation for each.
 
 use crate::entry::Chunk;
 use crate::hash::{Algorithm, ContentHash, LENGTH};
@@ -7,10 +7,10 @@ use crate::path::PathHash;
 
 use super::row::Columns;
 
-/// Bytes of the length at the beginning of a record, which it does not count.
+/// Bytes of the length at the beginning of a record. The length does not include them.
 pub(super) const PREFIX: usize = 4;
 
-/// Marks that there is none.
+/// The length of an attribute blob that is not there.
 const NONE: u32 = u32::MAX;
 
 /// A packed row.

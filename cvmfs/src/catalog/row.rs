@@ -1,7 +1,7 @@
 //! One row of the table `catalog`: as columns, and as what they mean.
 //!
-//! Both directions are pure functions over values. [`Columns::decode`] takes whatever a database holds, so it
-//! is where rows that make no sense are refused.
+//! Both directions are pure functions of values. [`Columns::decode`] takes whatever a database holds, so this is
+//! where rows that make no sense are refused.
 
 use std::fmt;
 
@@ -17,14 +17,14 @@ use super::schema::{
     MODE_SOCKET, MODE_SYMLINK, MODE_TYPE, MOUNTPOINT, ROOT, SPECIAL, SYMLINK, THREE_BITS,
 };
 
-/// An entry where it stands.
+/// An entry in its place in the tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// The row's number. Gaps are normal.
     pub id: i64,
     /// The entry's path.
     pub path: PathHash,
-    /// The path of the directory that it stands in; [`PathHash::NONE`] for the repository's root.
+    /// The path of its directory; [`PathHash::NONE`] for the repository's root.
     pub parent: PathHash,
     /// Its name; empty for the repository's root.
     pub name: Vec<u8>,
@@ -32,11 +32,11 @@ pub struct Row {
     pub entry: Entry,
     /// Whether a catalog begins here.
     pub mount: Mount,
-    /// Link count as stored. For directories, whose [`Entry::links`] say nothing: 2 and the number of
+    /// Link count as stored. For directories, whose [`Entry::links`] say nothing, it is 2 plus the number of
     /// subdirectories.
     pub links: u32,
-    /// The column `size` as stored. It has a meaning of its own for directories (any number) and for links
-    /// (0 or the target's length); the size of a file is in its [`EntryKind`].
+    /// The column `size` as stored: any number for directories, 0 or the target's length for links. The size of a
+    /// file is in its [`EntryKind`].
     pub size: u64,
 }
 
@@ -57,20 +57,20 @@ pub enum Mount {
 /// Why columns are no entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
-    /// A column holds another type than it should.
+    /// A column holds a value of the wrong type.
     #[error("the column {0} is of the wrong type")]
     Type(&'static str),
-    /// A column holds what it cannot hold.
+    /// A column holds a value that it cannot have.
     #[error("the column {0} holds an impossible value")]
     Value(&'static str),
     /// A file has no content.
     #[error("it is a file without hash")]
     NoContent,
-    /// The pieces of a file do not follow each other, or do not add up to it.
+    /// The chunks of a file leave gaps, overlap, or do not add up to its size.
     #[error("its chunks do not cover it")]
     Chunks,
     /// Flags that exclude each other.
-    #[error("it is two sorts of mountpoint at once")]
+    #[error("it is two kinds of mountpoint at once")]
     Mount,
 }
 
@@ -107,7 +107,7 @@ pub struct Columns<'a> {
     pub xattr: Option<&'a [u8]>,
 }
 
-/// Where a row stands.
+/// Where a row is in the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Location<'a> {
     /// The path.
@@ -119,7 +119,7 @@ pub struct Location<'a> {
 }
 
 impl<'a> Columns<'a> {
-    /// The columns of an entry. Directories get `links` as their link count; what has no other name gets 1.
+    /// The columns of an entry. Directories get `links` as their link count; an entry with one name gets 1.
     pub fn encode(location: Location<'a>, entry: &'a Entry, mount: Mount, links: u32) -> Self {
         let mut columns = Columns {
             path: location.path,
@@ -195,7 +195,7 @@ impl<'a> Columns<'a> {
         self.mode & MODE_TYPE == MODE_REGULAR && self.flags & CHUNKED != 0
     }
 
-    /// What the columns mean. Flags that are not known are passed over, as the format wants.
+    /// What the columns mean. Unknown flags are ignored, as the format wants it.
     ///
     /// # Errors
     /// If they make no sense; never a panic.
@@ -322,7 +322,7 @@ pub(super) fn is_name(name: &[u8]) -> bool {
 }
 
 fn check_name(name: &[u8]) -> Result<(), Unfit> {
-    // The root of a repository has none; that nothing else is nameless is for those who know the place.
+    // The root of a repository has none. That everything else has one is checked where the location is known.
     if name.is_empty() || is_name(name) { Ok(()) } else { Err(Unfit::Value("name")) }
 }
 

@@ -1,8 +1,8 @@
 //! Where finished catalogs go: to threads that make the databases, and from them to the storage.
 //!
-//! Jobs are taken in the order in which they came, several small ones at a time, and a catalog comes behind those that
-//! are nested in it. So a nested catalog that a thread waits for is made already or being made by another thread; it is
-//! never in the queue.
+//! Jobs are taken in the order in which they came, several small ones at a time, and a catalog comes after those that
+//! are nested in it. So when a thread waits for a nested catalog, that one is finished or another thread is making it; it
+//! is never still in the queue.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -27,7 +27,7 @@ pub struct CatalogSink(Arc<Inner>);
 struct Inner {
     scratch: Scratch,
     marker: File,
-    /// `None` when it is being dropped.
+    /// `None` while this is dropped.
     jobs: Option<SyncSender<Vec<Job>>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -84,7 +84,7 @@ impl CatalogSink {
         &self.0.marker
     }
 
-    /// Hands catalogs to one of the threads; waits while they have enough to do.
+    /// Hands catalogs to one of the threads; waits while all are busy.
     pub(super) fn submit(&self, jobs: Vec<Job>) -> Result<()> {
         let queue = self.0.jobs.as_ref().ok_or_else(stopped)?;
         queue.send(jobs).map_err(|_| stopped())
@@ -103,7 +103,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.jobs = None;
         for thread in self.threads.drain(..) {
-            // A panic of the thread has been told by the panic, and whoever waited for it got an error.
+            // If the thread panicked, that was reported then, and whoever waited for its catalogs got an error.
             let _ = thread.join();
         }
     }
@@ -120,7 +120,7 @@ impl Pending {
 impl Job {
     fn run(mut self, store: &dyn CatalogStore, scratch: &Scratch) {
         let made = self.make(store, scratch);
-        // Nobody waits any more if the tree was given up.
+        // Nobody is waiting if the tree was given up.
         let _ = self.result.send(made);
     }
 
@@ -135,7 +135,7 @@ impl Job {
                     groups.hardlinks(columns.parent, columns.links(), columns.hardlinks);
                 inserter.add(&columns, chunks)
             })?;
-            // Only now, so that the threads wait for each other as late as possible.
+            // As late as possible, so that threads wait for each other as little as possible.
             for pending in nested {
                 let (path, CatalogRef { hash, size, counters }) = pending.wait()?;
                 inserter.nest(NestedRef { path, hash, size }, &counters);
@@ -149,8 +149,8 @@ impl Job {
     }
 }
 
-/// The hard links of a catalog. The numbers of groups come from wherever the entries came from; here they are
-/// counted anew, from 1, in the order of the rows.
+/// The hard links of a catalog. The groups of the entries have any numbers; in the catalog they are numbered from 1,
+/// in the order of the rows.
 struct Groups {
     members: HashMap<(PathHash, u32), (u32, Option<u32>)>,
     next: u32,
@@ -164,7 +164,7 @@ impl Groups {
         Self { members: members.collect(), next: 1 }
     }
 
-    /// The column of an entry; what is in no group keeps what it has.
+    /// The column of an entry; one that is in no group keeps its value.
     fn hardlinks(&mut self, directory: PathHash, links: Links, column: i64) -> i64 {
         match self.members.get_mut(&(directory, links.group)) {
             Some((count @ 2.., number)) => {

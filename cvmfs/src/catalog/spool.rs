@@ -1,5 +1,5 @@
-//! Packed rows that wait until it is known which catalog they belong to: in memory while they are few, else in
-//! a file. Nobody relies on their order.
+//! Packed rows that wait until it is known which catalog they belong to: in memory while there are few, otherwise in
+//! a file. Nothing relies on their order.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -13,14 +13,14 @@ use crate::{Error, Result};
 use super::record::{self, Record};
 use super::row::Columns;
 
-/// Bytes up to which rows are copied to those before them instead of hung beside them.
+/// Bytes up to which rows are copied behind those before them, rather than kept as a piece of their own.
 const SMALL: usize = 64 << 10;
 /// Bytes of rows up to which a catalog is made from memory.
 const IN_MEMORY: u64 = 16 << 20;
 /// Bytes that are read for a record before its length is known; few records are longer.
 const GUESS: usize = 384;
 
-/// The file that rows spill into. They are appended, and stay until the last who reads them is gone.
+/// The file that rows spill into. They are appended, and the file stays until its last reader is gone.
 pub(super) struct Spill {
     scratch: Scratch,
     file: Option<Arc<File>>,
@@ -144,8 +144,8 @@ impl Spill {
         Ok(file)
     }
 
-    /// Sorts the rows of a rope. In which way depends on nothing but the rows, so that the same tree gives the
-    /// same database however its entries came.
+    /// Sorts the rows of a rope. Their order depends on nothing but the rows, so that the same tree gives the same
+    /// database in whatever order its entries came.
     pub(super) fn sort(&mut self, mut rope: Rope) -> Result<Sorted> {
         let size = rope.bytes();
         let rows = if size <= IN_MEMORY {
@@ -187,7 +187,7 @@ impl Spill {
             let (mut start, end) = (*offset, offset + length);
             buffer.clear();
             while start < end {
-                // One read for many records: the buffer begins with the record at `start`.
+                // Many records are read at once; the buffer begins with the one at `start`.
                 let wanted = record::length(&buffer).filter(|&length| length <= buffer.len());
                 let Some(size) = wanted else {
                     let known = record::length(&buffer).unwrap_or(0);
@@ -225,7 +225,7 @@ fn order(rows: &[u8]) -> Option<Vec<usize>> {
     Some(keys.into_iter().map(|(.., start)| start).collect())
 }
 
-/// What rows are sorted by: enough of a hash.
+/// What rows are sorted by: half of a hash is enough.
 fn half(path: PathHash) -> u64 {
     path.columns().0.cast_unsigned()
 }

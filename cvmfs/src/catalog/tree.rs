@@ -1,8 +1,8 @@
-//! A whole tree, written as nested catalogs while it comes.
+//! A whole tree, written as nested catalogs while its entries come.
 //!
-//! Rows wait until their directory is left. If too many wait then, the child directories with the most rows
-//! become nested catalogs, until few enough are left; so a catalog is cut off as soon as it is known how large
-//! it is, and goes to other threads while the tree comes on. What waits at the end is the tree's own catalog.
+//! Rows wait until their directory is left. If too many are waiting then, the child directories with the most rows
+//! become nested catalogs, until few enough are left. So a catalog is cut off as soon as its size is known, and goes to
+//! other threads while more of the tree comes. What is waiting at the end is the tree's own catalog.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -23,11 +23,11 @@ use super::spool::{Rope, Spill};
 const MARKER_MODE: u32 = 0o644;
 /// Bytes of rows that wait in memory; when there are more, they go into a file.
 const IN_MEMORY: usize = 16 << 20;
-/// About what a row takes beside its name.
+/// About as many bytes as a row takes, without its name.
 const ROW: usize = 128;
-/// Bytes of rows from which on catalogs are handed over: a thread may have to be woken for that.
+/// Bytes of rows that are collected before catalogs are handed over, because that may have to wake a thread.
 const AT_ONCE: u64 = 64 << 10;
-/// How often the bytes in memory are counted: after so many bytes came.
+/// The bytes in memory are counted after so many bytes have come.
 const COUNT_AFTER: usize = 1 << 20;
 
 /// What a name must be.
@@ -36,7 +36,7 @@ pub(super) const NAME_RULE: &str = "names have 1 to 255 bytes, without / and NUL
 /// Where a tree is cut into catalogs. Both are numbers of entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Split {
-    /// A catalog with more is cut, if it has directories that are large enough to be cut off.
+    /// A catalog with more is cut if it has directories that are large enough to be cut off.
     pub maximum: u64,
     /// A directory with less below it is never cut off.
     pub minimum: u64,
@@ -53,8 +53,8 @@ pub struct NestedTree {
     pub catalog: CatalogRef,
 }
 
-/// Writes a tree that comes depth-first. The entries of a directory may come in any order; the same tree gives
-/// the same catalogs.
+/// Writes a tree whose entries come depth-first. Those of a directory may come in any order: the same tree gives the
+/// same catalogs.
 pub struct TreeWriter {
     sink: CatalogSink,
     spill: Spill,
@@ -66,9 +66,9 @@ pub struct TreeWriter {
     left_out: Vec<TreePath>,
     /// Depth below a directory that is left out, that directory included.
     skipping: usize,
-    /// Bytes that came since the last count.
+    /// Bytes that have come since the last count.
     uncounted: usize,
-    /// Catalogs that wait for more, to be handed over together.
+    /// Catalogs that will be handed over together with more.
     jobs: Vec<Job>,
 }
 
@@ -105,7 +105,7 @@ struct Closed {
 
 struct Group {
     members: u32,
-    /// Of what all members have in common.
+    /// A hash of what all members have in common.
     fingerprint: u64,
 }
 
@@ -161,8 +161,8 @@ impl TreeWriter {
         Ok(())
     }
 
-    /// Adds what is no directory, or an empty directory. Entries with the same `links.group` other than 0 in
-    /// one directory are the names of one inode; how many there are is counted here.
+    /// Adds an empty directory, or anything else than a directory. Entries of one directory with the same `links.group`
+    /// other than 0 are the names of one inode; they are counted here.
     ///
     /// # Errors
     /// If `name` cannot be a name, or the entry differs from other names of its inode.
@@ -203,8 +203,8 @@ impl TreeWriter {
         Ok(())
     }
 
-    /// Names that the format reserves for itself, and that were therefore left out: `.cvmfscatalog`, with what
-    /// is below it. Gives each of them once.
+    /// Paths that were left out because the format reserves the name `.cvmfscatalog`, with whatever is below them.
+    /// Returns each of them once.
     pub fn take_left_out(&mut self) -> Vec<TreePath> {
         std::mem::take(&mut self.left_out)
     }
@@ -247,7 +247,7 @@ impl TreeWriter {
         Ok(name == MARKER)
     }
 
-    /// Cuts off what is too much, and gives the rest.
+    /// Cuts off what is too much, and returns the rest.
     fn close(&mut self, mut left: Open) -> Result<Closed> {
         let mut large = std::mem::take(&mut left.large);
         let below = |closed: &Closed| closed.waiting.rows.rows + 1;
@@ -313,7 +313,7 @@ impl TreeWriter {
         Ok(Pending { mount: closed.path.clone(), result })
     }
 
-    /// Hands the catalogs over that wait for more.
+    /// Hands over the catalogs that were collected.
     fn hand_over(&mut self) -> Result<()> {
         self.sink.submit(std::mem::take(&mut self.jobs))
     }
@@ -374,7 +374,7 @@ impl Open {
         }
     }
 
-    /// Adds a row and tells about how many bytes it takes.
+    /// Adds a row; returns about how many bytes it takes.
     fn add(&mut self, name: &[u8], entry: &Entry, mount: Mount, links: u32) -> Result<usize> {
         let location = Location { path: self.names.hash(name), parent: self.hash, name };
         let columns = Columns::encode(location, entry, mount, links);

@@ -1,9 +1,9 @@
 //! A catalog that is changed in place, for a new revision.
 //!
-//! The database is copied to a private file, rows are put and removed there, and the counters follow. So
-//! publishing into a large repository costs what the touched catalogs cost, whoever wrote them: rows and
-//! columns that this crate does not know stay as they are. A catalog of an older schema revision gets the
-//! column it lacks, as stock tools of release 2.12 do it.
+//! The database is copied to a private file, rows are put and removed there, and the counters are kept right. So
+//! publishing into a large repository costs no more than the catalogs that change. They may have been written by other
+//! tools: rows and columns that this crate does not know stay as they are. A catalog of an older schema revision gets
+//! the column that it lacks, as stock tools of release 2.12 do it.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -35,8 +35,8 @@ use super::tree::{NAME_RULE, NestedTree, marker};
 /// SQLite's cache, in KiB.
 const CACHE: u32 = 8 << 10;
 
-/// Finds the counters of a nested catalog. A parent does not know them, so whoever removes or replaces one has to
-/// look into it.
+/// Finds the counters of a nested catalog. Its parent does not know them, so they are needed when it is removed or
+/// replaced.
 pub type CountersOf<'a> = &'a dyn Fn(&NestedRef) -> Result<Counters>;
 
 /// A catalog in the making.
@@ -154,7 +154,7 @@ impl CatalogUpdate {
             change::upgrade(&self.connection, schema_revision)?;
             match self.mount.is_root() {
                 true => Ok(()),
-                // The entry in the parent must have the same, and grafting writes this.
+                // The entry in the parent must have the same size, and grafting writes this one.
                 false => change::set_size(&self.connection, self.mount.hash(), DIRECTORY_SIZE),
             }
         };
@@ -195,8 +195,8 @@ impl CatalogUpdate {
         }
     }
 
-    /// Puts an entry at a path, with this one name: its links are not looked at. The directory must be in this
-    /// catalog. A directory that is there gets the attributes and keeps what is in it; anything else is
+    /// Puts an entry at a path. It gets this one name; its links are ignored. The directory must be in this
+    /// catalog. A directory that is there gets the attributes and keeps its content; anything else is
     /// replaced.
     ///
     /// # Errors
@@ -213,7 +213,7 @@ impl CatalogUpdate {
         self.insert(path, entry, Mount::None, 2)
     }
 
-    /// Removes what is at a path, with all below it. Tells whether there was anything.
+    /// Removes what is at a path, and all below it. Returns whether there was anything.
     ///
     /// # Errors
     /// If the path is the catalog's own directory, and those of `counters_of`.
@@ -278,8 +278,8 @@ impl CatalogUpdate {
         self.set_property(KEY_LAST_MODIFIED, &seconds.to_string());
     }
 
-    /// Sets the catalog that it follows. Nested catalogs forget theirs: nothing but replication reads it, and
-    /// that fails on one that a garbage collection has removed, because collections keep only the roots'.
+    /// Sets the catalog that it follows. Nested catalogs forget theirs: only replication reads it, and replication
+    /// fails if a garbage collection has removed that catalog, because collections keep only those of root catalogs.
     pub fn set_previous(&mut self, previous: Option<ContentHash>) {
         let value =
             previous.filter(|_| self.mount.is_root()).map(|hash| hash.to_string().into_bytes());
@@ -291,8 +291,8 @@ impl CatalogUpdate {
         self.properties.insert(key.to_owned(), Some(value.as_bytes().to_vec()));
     }
 
-    /// Stores the catalog. Gives it, the entry of its own directory, and the link count of that: what its parent
-    /// has to graft.
+    /// Stores the catalog. Returns its reference, the entry of its own directory and that directory's link count:
+    /// what its parent has to graft.
     ///
     /// # Errors
     /// If the storage refuses.
@@ -371,7 +371,7 @@ impl CatalogUpdate {
         Ok(())
     }
 
-    /// Takes a row away, with what belongs to it.
+    /// Removes a row with everything that belongs to it.
     fn take(&mut self, row: &Row, counts: &Counts) -> Result<()> {
         let failed = failed("change", &self.shown);
         change::delete_row(&self.connection, row.path).map_err(&failed)?;
@@ -421,7 +421,7 @@ impl CatalogUpdate {
             .map_err(failed("change", &self.shown))
     }
 
-    /// Counts a directory's subdirectories up or down.
+    /// Changes a directory's link count when a subdirectory comes or goes.
     fn link(&self, directory: PathHash, by: i64) -> Result<()> {
         change::add_links(&self.connection, directory, by).map_err(failed("change", &self.shown))
     }
@@ -450,7 +450,7 @@ impl CatalogUpdate {
         }
     }
 
-    /// Rows with what each counts for.
+    /// Rows with what each adds to the counters.
     fn rows(&self, statement: &str, values: impl rusqlite::Params) -> Result<Vec<(Row, Counts)>> {
         let mut rows = Vec::new();
         scan(&self.connection, statement, values, &mut |id, row| {

@@ -17,7 +17,7 @@ const DISTANCES: Alphabet = Alphabet { symbols: 30, longest: 15, extra: distance
 /// Lengths of codes.
 const CODE_LENGTHS: Alphabet = Alphabet { symbols: 19, longest: 7, extra: code_length_extra };
 
-/// In which order the codes for lengths of codes are told.
+/// The order in which the lengths of the codes for lengths are written.
 const ORDER: [usize; 19] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
 
 // Kinds of blocks.
@@ -51,8 +51,8 @@ fn code_length_extra(symbol: usize) -> u8 {
     }
 }
 
-/// The symbol of a number with what is told behind it. The symbols from `first` stand for the numbers from
-/// `number`, each for as many as its bits can tell.
+/// The symbol of a number, and the value of its extra bits. The symbols from `first` on stand for the numbers from
+/// `number` on, each for as many as its extra bits can distinguish.
 fn symbol(
     mut first: usize,
     mut number: usize,
@@ -80,7 +80,7 @@ fn of_distance(distance: usize) -> (usize, usize) {
     symbol(0, 1, distance, distance_extra)
 }
 
-/// A run of codes of one length, as it is told: the symbol, and what is behind it.
+/// Runs of codes of one length as they are written: symbols with their extra bits.
 fn runs(lengths: &[u8]) -> Vec<(usize, usize)> {
     let mut runs = Vec::new();
     let mut previous = None;
@@ -109,7 +109,7 @@ fn runs(lengths: &[u8]) -> Vec<(usize, usize)> {
     runs
 }
 
-/// The codes that need not be told: RFC 1951, section 3.2.6.
+/// The codes that a stream need not contain: RFC 1951, section 3.2.6.
 fn fixed() -> (Vec<Code>, Vec<Code>) {
     let length = |symbol| match symbol {
         144..256 => 9,
@@ -135,7 +135,7 @@ pub(super) fn block(text: &[u8], tokens: &[Token]) -> Vec<u8> {
         }
     }
     let own = [Tree::build(&LITERALS, &literals), Tree::build(&DISTANCES, &distances)];
-    // The codes' lengths, told one tree after the other.
+    // The lengths of the codes, one tree after the other.
     let told: Vec<_> = own
         .iter()
         .flat_map(|tree| {

@@ -1,5 +1,5 @@
-//! Codes that are the shorter the more often their symbol comes: Huffman's, built as zlib builds them, since
-//! among codes of the same cost it decides which is taken.
+//! Huffman codes: the more frequent a symbol, the shorter its code. They are built as zlib builds them, because among
+//! codes of the same cost zlib's must be chosen.
 
 /// What can be coded: symbols and the limits of their codes.
 pub(super) struct Alphabet {
@@ -7,7 +7,7 @@ pub(super) struct Alphabet {
     pub(super) symbols: usize,
     /// Longest code, in bits.
     pub(super) longest: u8,
-    /// Bits behind the code of a symbol.
+    /// Extra bits after the code of a symbol.
     pub(super) extra: fn(usize) -> u8,
 }
 
@@ -25,7 +25,7 @@ pub(super) struct Tree {
     pub(super) last: usize,
 }
 
-/// The nodes of a tree that is being built, those first that will get the longest codes.
+/// The nodes of a tree that is being built; those that will get the longest codes come first.
 struct Builder {
     frequencies: Vec<u32>,
     depths: Vec<u32>,
@@ -59,7 +59,7 @@ impl Builder {
 }
 
 impl Tree {
-    /// Builds the codes of symbols that come so often.
+    /// Builds the codes of symbols with these frequencies.
     pub(super) fn build(alphabet: &Alphabet, frequencies: &[u32]) -> Self {
         let mut builder = Builder {
             frequencies: frequencies.to_vec(),
@@ -115,7 +115,7 @@ impl Tree {
 }
 
 impl Alphabet {
-    /// Bits that symbols take which come so often, those behind their codes included.
+    /// Bits that symbols with these frequencies take, extra bits included.
     pub(super) fn cost(&self, codes: &[Code], frequencies: &[u32]) -> usize {
         let bits = |symbol: usize| usize::from(codes[symbol].length + (self.extra)(symbol));
         let symbols = frequencies.iter().enumerate();
@@ -152,7 +152,7 @@ fn lengths(
     if overflow == 0 {
         return lengths;
     }
-    // Two codes of a shorter length are made where there was one, until all fit.
+    // One code of a shorter length is split in two, until all fit.
     while overflow > 0 {
         let mut length = usize::from(longest) - 1;
         while counts[length] == 0 {

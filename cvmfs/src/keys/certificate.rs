@@ -1,7 +1,7 @@
 //! Certificates of those who publish, and how the whitelist names them.
 //!
-//! A certificate is no more than a public key that can be named by a fingerprint: neither clients nor we look at
-//! its dates, names or issuer.
+//! A certificate is no more than a public key that can be named by a fingerprint: its dates, names and issuer matter
+//! neither to clients nor to us.
 
 use std::fmt;
 
@@ -32,7 +32,7 @@ impl Certificate {
             .map_err(|reason| Error::Corrupt { what: "the certificate".to_owned(), reason })
     }
 
-    /// As [`Self::parse`], with the mere reason as error: of a file `….crt`.
+    /// Reads a file `….crt` like [`Self::parse`]; the error is the mere reason.
     pub(super) fn from_pem(pem: &[u8]) -> std::result::Result<Self, String> {
         let block = pem::parse(pem).map_err(|error| format!("it is no PEM file: {error}"))?;
         if block.tag() != "CERTIFICATE" {

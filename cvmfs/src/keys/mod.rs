@@ -1,4 +1,4 @@
-//! Who may publish, and how everybody else can tell.
+//! Keys: who may publish, and how everybody else can tell.
 //!
 //! The **master key** signs the whitelist; its public half is what clients are given. The whitelist names the
 //! **certificates** of those who may publish, and the key of such a certificate signs manifests. So the master key
@@ -25,7 +25,7 @@ use crate::fqrn::Fqrn;
 use crate::{Error, Result};
 use files::{KeyFile, Slot};
 
-/// The keys of one repository, as far as they are at hand. Those at hand belong together.
+/// The keys of one repository, as far as they are at hand; they belong together.
 #[derive(Debug)]
 pub struct Keys {
     public: Slot<PublicKeys>,
@@ -122,7 +122,7 @@ impl Keys {
         files::write(directory, fqrn, &contents)
     }
 
-    /// Copies the repository's key files from another directory, if they are of use: they belong together, and
+    /// Copies the repository's key files from another directory, after checking that they belong together and that
     /// there is at least one.
     ///
     /// # Errors

@@ -22,7 +22,7 @@ fn file(directory: &Path, extension: &str) -> std::path::PathBuf {
     directory.join(format!("{}.{extension}", fqrn()))
 }
 
-/// Writes a key file of the set anew, in spite of its mode.
+/// Replaces a key file of the set, in spite of its mode.
 fn replace(path: &Path, content: &[u8]) {
     fs::remove_file(path).unwrap();
     fs::write(path, content).unwrap();

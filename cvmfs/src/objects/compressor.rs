@@ -6,8 +6,8 @@ use libdeflater::{CompressionError, CompressionLvl};
 const LEVEL: i32 = 6;
 /// Bytes of content up to which its stream goes through a buffer that is kept.
 const KEPT: usize = 64 << 10;
-/// For catalogs and the like, which are full of hashes: a higher one takes almost twice the time for a stream of the
-/// same size.
+/// For catalogs and other databases, which are full of hashes: a higher level takes almost twice the time for a stream
+/// of the same size.
 const LEVEL_DATABASES: i32 = 5;
 
 /// Compresses one content after the other.
@@ -53,14 +53,14 @@ fn compress(deflate: &mut libdeflater::Compressor, content: &[u8], stored: &mut 
     loop {
         match deflate.zlib_compress(content, stored) {
             Ok(size) => return size,
-            // The bound makes this impossible.
+            // Cannot happen within the bound.
             Err(CompressionError::InsufficientSpace) => stored.resize(stored.len() * 2 + 1, 0),
         }
     }
 }
 
-/// How many bytes a stream of so many bytes may take: stored blocks are never smaller than 5000 bytes and cost 5
-/// more each; with something for header, checksum and the last block.
+/// The most bytes that a stream of so many bytes takes: stored blocks are never smaller than 5000 bytes and cost 5 more
+/// each; header, checksum and the last block take a few more.
 pub(super) fn bound(content: u64) -> u64 {
     content + content / 1000 + 64
 }

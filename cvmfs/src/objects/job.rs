@@ -11,11 +11,11 @@ use super::part::Part;
 /// A file or a chunk of one.
 pub(super) struct Job {
     pub(super) content: Bytes,
-    /// Where the result goes. If the job is dropped, whoever waits for it is told.
+    /// Where the result goes. If the job is dropped, the upload that waits for it fails.
     pub(super) part: Part,
-    /// The memory of the content and of what it becomes; that of other jobs, too, if they came together.
+    /// The memory of the content and of what it becomes. Jobs that came together share it.
     pub(super) memory: Arc<Reservation>,
-    /// What the index was asked for, in vain.
+    /// The key that the index did not know.
     pub(super) unknown: Option<Key>,
 }
 

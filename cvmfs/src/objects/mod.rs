@@ -1,10 +1,10 @@
 //! Content on its way into the storage.
 //!
-//! Layers are read by one thread each; hashing and compressing is the work of all others. Content waits in memory
-//! for them, within a budget that all share, so a file of 50 GB takes no more than its largest chunks.
+//! Each upload is read by one thread; other threads hash and compress. Content waits for them in memory, within a budget
+//! that all uploads share, so a file of 50 GB takes no more than its largest chunks.
 //!
-//! What an object is called is only known when it is compressed. So an index remembers which content became which
-//! object; it saves the compression, never the look whether the object is still there.
+//! The name of an object is known only when it is compressed. So an index remembers which content became which object.
+//! It saves the compression; whether the object is still there is always checked.
 
 mod budget;
 mod buffers;
@@ -84,7 +84,7 @@ impl Objects {
         self.store_compressed(ObjectKind::Certificate, stored, pem.len() as u64)
     }
 
-    /// Stores what is a zlib stream already; its content has `size` bytes.
+    /// Stores content of `size` bytes that is a zlib stream already.
     ///
     /// # Errors
     /// If the storage refuses.

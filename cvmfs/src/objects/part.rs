@@ -19,26 +19,26 @@ pub(super) struct Assembly {
     chunks: Mutex<Chunks>,
 }
 
-/// The parts that are stored, in the order in which they were.
+/// The parts that are stored, in the order in which that happened.
 #[derive(Default)]
 struct Chunks {
     list: Vec<Chunk>,
     bytes: u64,
 }
 
-/// A part of a file, with the duty to tell what became of it.
+/// A part of a file. What becomes of it is reported exactly once, at the latest when it is dropped.
 pub(super) struct Part {
     file: Arc<Assembly>,
     kind: ObjectKind,
     offset: u64,
     size: u64,
-    told: bool,
+    reported: bool,
 }
 
 impl Part {
     pub(super) fn new(file: &Arc<Assembly>, kind: ObjectKind, offset: u64, size: u64) -> Self {
         file.progress.begin_part();
-        Self { file: Arc::clone(file), kind, offset, size, told: false }
+        Self { file: Arc::clone(file), kind, offset, size, reported: false }
     }
 
     /// What kind of object it becomes.
@@ -55,25 +55,25 @@ impl Part {
     pub(super) fn stored(mut self, hash: ContentHash) {
         let chunk = Chunk { offset: self.offset, size: self.size, hash };
         let file = self.file.add(self.kind, chunk);
-        self.tell(Ok(file));
+        self.report(Ok(file));
     }
 
     /// It could not be stored.
     pub(super) fn failed(mut self, error: Error) {
-        self.tell(Err(error));
+        self.report(Err(error));
     }
 
-    fn tell(&mut self, outcome: Result<Option<File>>) {
-        self.told = true;
+    fn report(&mut self, outcome: Result<Option<File>>) {
+        self.reported = true;
         let key = self.file.key;
-        self.file.progress.tell(outcome.map(|file| file.map(|file| (key, file))));
+        self.file.progress.finish_part(outcome.map(|file| file.map(|file| (key, file))));
     }
 }
 
 impl Drop for Part {
     fn drop(&mut self) {
-        if !self.told {
-            self.tell(Err(Error::Stopped("the upload was stopped".to_owned())));
+        if !self.reported {
+            self.report(Err(Error::Stopped("the upload was stopped".to_owned())));
         }
     }
 }

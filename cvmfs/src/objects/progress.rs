@@ -12,10 +12,10 @@ use crate::{Error, Result};
 pub(super) struct Progress {
     state: Mutex<State>,
     changed: Condvar,
-    /// Nobody wants the results any more, or something has failed.
+    /// Whether nobody wants the results any more, or something has failed.
     stopped: AtomicBool,
-    /// Jobs that are not done.
-    jobs: AtomicUsize,
+    /// Parts that are not stored yet.
+    parts: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -33,30 +33,30 @@ impl Progress {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
-    /// Takes note of what became of a job. Who waits is woken at the end only, that takes a system call.
-    pub(super) fn tell(&self, outcome: Result<Option<(u64, File)>>) {
+    /// Takes note of what became of a part. The caller is woken only at the end, because that takes a system call.
+    pub(super) fn finish_part(&self, outcome: Result<Option<(u64, File)>>) {
         match outcome {
             Ok(Some(file)) => self.state().finished.push(file),
             Ok(None) => {}
             Err(error) => {
                 let mut state = self.state();
-                // What fails after the first is most likely for the same reason.
+                // Later failures most likely have the same reason as the first.
                 if !self.stopped.swap(true, Ordering::Relaxed) {
                     state.failure = Some(error);
                     self.changed.notify_all();
                 }
             }
         }
-        if self.jobs.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // Who is about to wait has looked before or will look after this.
+        if self.parts.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // A caller that is about to wait holds the lock until it sleeps, or sees the new count.
             drop(self.state());
             self.changed.notify_all();
         }
     }
 
-    /// A part more is to be stored.
+    /// Counts one more part that is to be stored.
     pub(super) fn begin_part(&self) {
-        self.jobs.fetch_add(1, Ordering::Relaxed);
+        self.parts.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether nobody wants the results any more, or something has failed.
@@ -72,7 +72,7 @@ impl Progress {
     /// Waits for all parts.
     pub(super) fn wait(&self) -> Result<()> {
         let mut state = self.state();
-        while self.jobs.load(Ordering::Acquire) > 0 && state.failure.is_none() {
+        while self.parts.load(Ordering::Acquire) > 0 && state.failure.is_none() {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         drop(state);
@@ -84,11 +84,11 @@ impl Progress {
         if !self.is_stopped() {
             return Ok(());
         }
-        Err(self.state().failure.take().unwrap_or_else(told))
+        Err(self.state().failure.take().unwrap_or_else(reported))
     }
 }
 
-/// The error of a session that has told its failure already.
-fn told() -> Error {
+/// The error of an upload whose failure has been reported already.
+fn reported() -> Error {
     Error::Stopped("the upload has failed before".to_owned())
 }

@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// What is to be done, in order. It has no limit of its own, the memory budget is its limit.
+/// Jobs in the order in which they came. The memory budget limits how many there can be.
 ///
-/// Jobs come in batches: to hand one over takes locks and may wake a thread, which costs more than a file of a few
-/// KiB.
+/// They come in batches: handing one over takes locks and may wake a thread, which costs more than storing a file of a
+/// few KiB.
 pub(super) struct Queue<J> {
     state: Mutex<State<J>>,
     changed: Condvar,
@@ -35,7 +35,7 @@ impl<J> Queue<J> {
         let mut state = self.state();
         if !state.closed && !batch.is_empty() {
             state.batches.push_back(batch);
-            // Waking takes a system call, and mostly all are busy.
+            // Waking a thread takes a system call, and usually all threads are busy.
             let wake = state.idle > 0;
             drop(state);
             if wake {

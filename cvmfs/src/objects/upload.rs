@@ -1,4 +1,4 @@
-//! The files of one layer: taken apart on their way to the workers, put together again from what those give back.
+//! Files that are being stored: cut into parts for the workers, and put together again from what those return.
 
 use std::io::{self, Read};
 use std::mem;
@@ -19,11 +19,10 @@ use super::part::{Assembly, Part};
 use super::progress::Progress;
 use super::workers::Workers;
 
-/// How much of a large file is read at a time. These bytes are beside the memory budget.
+/// How much of a large file is read at a time. These bytes are not part of the memory budget.
 const PIECE: usize = 128 << 10;
 
-/// Small files go to the workers together, as many as there is place for in one buffer, but no more than so many.
-/// Larger ones go alone.
+/// The most small files that go to the workers together; they must also fit into one buffer. Larger files go alone.
 const BATCH: usize = 32;
 
 /// Files that are being stored. Dropping it stops what is not done yet.
@@ -40,7 +39,7 @@ struct Batch {
     /// Where the content of each ends, one after the other.
     files: Vec<(usize, Part)>,
     content: Buffer,
-    /// The memory of all. It is given back at once, so that who waits for memory is not woken for each file.
+    /// The memory of all of them. It is given back in one go, so that nobody who waits for memory is woken for each file.
     memory: Reservation,
 }
 
@@ -59,8 +58,8 @@ impl Upload {
     /// `key` is given back with the stored file.
     ///
     /// # Errors
-    /// [`Error::Content`] if the content cannot be read or is shorter or longer. Else the reason why an earlier
-    /// file could not be stored; it is told only once, and nothing more is stored then.
+    /// [`Error::Content`] if the content cannot be read or does not have that size. Otherwise the reason why an earlier
+    /// file could not be stored: it is given only once, and nothing more is stored then.
     pub fn file(&mut self, key: u64, size: u64, content: &mut dyn Read) -> Result<()> {
         self.progress.check()?;
         self.workers.start()?;
@@ -96,8 +95,8 @@ impl Upload {
     /// Reads a small file.
     fn batch(&mut self, file: &Arc<Assembly>, size: u64, content: &mut dyn Read) -> Result<()> {
         let core = Arc::clone(&self.core);
-        if !self.batch.as_mut().is_some_and(|batch| batch.has_place(&core, size)) {
-            // First, because what is waited for may be held by the batch.
+        if !self.batch.as_mut().is_some_and(|batch| batch.has_room(&core, size)) {
+            // Before waiting for memory, because the batch may hold what is waited for.
             self.flush();
         }
         let batch = self.batch.get_or_insert_with(|| Batch::new(&core, size));
@@ -173,7 +172,7 @@ impl Upload {
         self.progress.take_finished()
     }
 
-    /// Waits for all files; gives those that [`Self::finished`] has not given.
+    /// Waits for all files; returns those that [`Self::finished`] has not returned.
     ///
     /// # Errors
     /// If one could not be stored.
@@ -207,15 +206,15 @@ impl Batch {
         self.files.last().map_or(0, |(end, _)| *end)
     }
 
-    /// Makes place for one more file. Tells whether there is some.
-    fn has_place(&mut self, core: &Core, size: u64) -> bool {
+    /// Makes room for one more file. Returns whether there is room.
+    fn has_room(&mut self, core: &Core, size: u64) -> bool {
         self.files.len() < BATCH
             && self.end() + in_memory(size) <= self.content.as_ref().len()
             && self.memory.grow(core.beside(size))
     }
 }
 
-/// Reads what there is, whatever signals come.
+/// Reads what is available, even if signals interrupt it.
 fn read(content: &mut dyn Read, buffer: &mut [u8]) -> Result<usize> {
     loop {
         match content.read(buffer) {

@@ -36,7 +36,7 @@ impl Workers {
             let thread = thread::Builder::new().name(format!("objects-{number}"));
             match thread.spawn(move || work(&core)) {
                 Ok(_) => {}
-                // Fewer do as well.
+                // Fewer will do.
                 Err(error) if number > 0 => {
                     tracing::warn!(%error, "only {number} threads compress");
                     break;
@@ -65,7 +65,7 @@ fn work(core: &Arc<Core>) {
     }
 }
 
-/// Does the jobs that somebody still wants.
+/// Does the jobs whose results are still wanted.
 fn run(mut batch: Vec<Job>, core: &Arc<Core>, compressor: &mut Compressor) {
     batch.retain(|job| job.part.is_wanted());
     let keys: Vec<_> = batch.iter_mut().map(|job| job.ask(core)).collect();
@@ -83,7 +83,7 @@ fn run(mut batch: Vec<Job>, core: &Arc<Core>, compressor: &mut Compressor) {
 }
 
 impl Job {
-    /// What the index may know, unless it was asked for in vain before.
+    /// What to ask the index for; `None` if it did not know it before.
     fn ask(&mut self, core: &Core) -> Option<Key> {
         if self.unknown.is_some() || core.index.is_none() {
             return None;

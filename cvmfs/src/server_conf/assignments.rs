@@ -1,8 +1,8 @@
 //! The assignments of a shell script, without a shell.
 //!
 //! Configuration files of stock servers are scripts that the server runs. They are lists of `NAME=VALUE`, and no
-//! more than that is understood: quotes, escapes and comments. Nothing is run or looked up, so a value that only a
-//! shell could tell is known to be there, but not known.
+//! more than that is understood: quotes, escapes and comments. Nothing is run or looked up, so of a value that only a
+//! shell could tell no more is known than that it is set.
 
 use std::collections::BTreeMap;
 
@@ -75,7 +75,7 @@ impl Word<'_> {
     }
 }
 
-/// The words of the next command, and what stands behind it.
+/// The words of the next command, and what follows it.
 fn command(script: &str) -> (Vec<Word<'_>>, &str) {
     let mut words = Vec::new();
     let mut rest = script;
@@ -98,7 +98,7 @@ fn command(script: &str) -> (Vec<Word<'_>>, &str) {
     }
 }
 
-/// The word at the beginning, and what stands behind it.
+/// The first word, and what follows it.
 fn word(script: &str) -> (Word<'_>, &str) {
     let mut text = String::new();
     let mut for_a_shell = false;

@@ -2,18 +2,18 @@
 //!
 //! They are empty files in the repository's spool directory, of two kinds:
 //!
-//! * `is_publishing.lock` and `is_collecting.lock` are locked with `flock`; that they exist means nothing. Whoever
-//!   holds one removes the file before letting go, so the lock counts only if the file that was locked is still the
-//!   one with that name. Programs that the tools start may inherit a removed file with its lock for good, so waiting
-//!   in `flock` could last forever: each try opens the file anew.
+//! * `is_publishing.lock` and `is_collecting.lock` are locked with `flock`; that they exist means nothing. The holder of
+//!   such a lock removes the file before releasing it, so the lock counts only if the file that was locked is still the
+//!   one with that name. Programs that the tools start may inherit a removed file with its lock and never release it, so
+//!   waiting in `flock` could last forever: each attempt opens the file again.
 //! * `in_transaction.lock` says by its existence that a transaction is open, also across reboots.
 //!
-//! None of them alone keeps everybody away: `transaction` does not look at the first, and `abort` removes the second.
+//! None of them alone keeps everybody away: `transaction` ignores the first kind, and `abort` removes the second.
 //! Together they stop `transaction`, `publish`, `abort`, `tag`, `rollback`, `ingest`, `gc`, `check` and `mount`. Only
-//! `resign` looks at no lock.
+//! `resign` heeds no lock.
 //!
-//! We write a line into our `in_transaction.lock`, which nobody else reads. Who finds that line while holding
-//! `is_publishing.lock` knows that it was left by one of us who was killed.
+//! We write a line into our `in_transaction.lock`, which nobody else reads. If we find that line while we hold
+//! `is_publishing.lock`, one of our processes was killed and left it there.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -33,10 +33,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How our transactions begin.
 const MARK: &[u8] = b"cvmfs-repository";
 
-/// Keeps the tools of a stock server away from a repository as long as it lives.
+/// Keeps the tools of a stock server away from a repository until it is dropped.
 #[derive(Debug)]
 pub struct Locks {
-    // Let go in this order.
+    // Released in this order.
     _collecting: Flock,
     _transaction: Transaction,
     _publishing: Flock,
@@ -180,7 +180,7 @@ pub(super) fn give_to_owner(file: &File, path: &Path) -> io::Result<()> {
 fn remove(path: &Path) {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
-            tracing::warn!(path = %path.display(), %error, "cannot let go of a stock server's lock");
+            tracing::warn!(path = %path.display(), %error, "cannot release a stock server's lock");
         }
         _ => {}
     }

@@ -1,4 +1,4 @@
-//! Stock servers on the same machine: what they say of a repository, and how to stay out of their way.
+//! Stock servers on the same machine: what they say about a repository, and how to stay out of their way.
 //!
 //! | file | what it is for |
 //! |---|---|
@@ -51,7 +51,7 @@ pub struct ServerConf {
     pub spool: PathBuf,
     /// Where its keys are (`CVMFS_KEYS_DIR`).
     pub keys: PathBuf,
-    /// Seconds between clients' looks for a new revision, if set (`CVMFS_REPOSITORY_TTL`).
+    /// Seconds after which clients check for a new revision, if set (`CVMFS_REPOSITORY_TTL`).
     pub ttl: Option<u64>,
     /// Whether the server stores extended attributes (`CVMFS_INCLUDE_XATTRS`).
     pub include_xattrs: bool,

@@ -7,8 +7,8 @@ use crate::hash::Algorithm;
 /// A file that [`Storage::list`](super::Storage::list) found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// Where, relative to the storage: `data/ab/cdef…`. Bytes of a name that are no UTF-8 are replaced, such a
-    /// file is no object anyway.
+    /// Where, relative to the storage: `data/ab/cdef…`. Bytes of a name that are not UTF-8 are
+    /// replaced; such a file is not an object anyway.
     pub path: String,
     /// Bytes.
     pub size: u64,
@@ -20,14 +20,14 @@ pub struct Listed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version(pub(super) String);
 
-/// What must stand where a file is put.
+/// What must be there when a file is replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expected {
     /// Whatever it is.
     Any,
     /// Nothing.
     Absent,
-    /// What was there when it was read.
+    /// The version that was read.
     Version(Version),
 }
 
@@ -40,7 +40,7 @@ impl Version {
         tag.map_or(Self::UNKNOWN, Self)
     }
 
-    /// The version of content where the storage itself tells none.
+    /// The version of content in a storage that has no versions of its own.
     pub(super) fn of(content: &[u8]) -> Self {
         Self(Algorithm::Shake128.hash(content).to_string())
     }

@@ -1,12 +1,11 @@
-//! Where a repository lies: a directory or an S3 bucket.
+//! Where a repository is stored: a directory or an S3 bucket.
 //!
-//! Below its root a storage holds objects under `data/`, which never change, and a few files with a leading
-//! dot, which do: manifest, whitelist, reflog. Objects appear whole or not at all, so an object that is there
-//! may be relied on. The manifest is replaced on a condition, so that of two publishers one learns that the
-//! other was faster.
+//! A storage holds objects under `data/`, which never change, and a few files with a leading dot, which do: manifest,
+//! whitelist, reflog. Objects appear whole or not at all, so an object that is there can be relied on. The manifest is
+//! replaced on a condition, so that of two publishers one learns that the other was faster.
 //!
-//! Everything here blocks the calling thread, and may be called from any thread, those of an asynchronous
-//! runtime included.
+//! Everything here blocks the calling thread, and may be called from any thread, including those of an asynchronous
+//! runtime.
 
 mod file;
 mod hint;
@@ -42,7 +41,7 @@ enum Backend {
 }
 
 impl Storage {
-    /// Opens a storage. Whether there is anything in it is not looked at.
+    /// Opens a storage, without checking whether there is anything in it.
     ///
     /// # Errors
     /// If the URL's settings make no sense together, or there are no credentials.
@@ -66,7 +65,7 @@ impl Storage {
         }
     }
 
-    /// What people know it by.
+    /// Its name for people.
     pub fn name(&self) -> &str {
         match &self.backend {
             Backend::Local(local) => local.name(),
@@ -82,8 +81,8 @@ impl Storage {
         Ok(self.stored_size(id)?.is_some())
     }
 
-    /// The number of bytes that an object takes; `None` if it is not there. A file of no bytes counts as
-    /// absent unless that is its hash: a machine that loses its power leaves such files behind.
+    /// The number of bytes that an object takes; `None` if it is not there. An empty file counts as absent unless
+    /// its hash is that of no bytes: a machine that loses power leaves such files behind.
     ///
     /// # Errors
     /// If the storage does not answer.
@@ -120,8 +119,8 @@ impl Storage {
         Ok(stored)
     }
 
-    /// Puts an object there unless it is there already. Tells whether it was put. An object of another size is what
-    /// a power cut left, and is put again.
+    /// Puts an object there unless it is there already. Returns whether it was put. An object of another size was cut
+    /// off by a power cut, and is put again.
     pub(crate) fn put_if_absent(&self, id: ObjectId, stored: Bytes) -> Result<bool> {
         match &self.backend {
             Backend::Local(local) => local.put_if_absent(&id.path(), &stored),
@@ -129,8 +128,8 @@ impl Storage {
         }
     }
 
-    /// Does what [`Self::put_if_absent`] does and calls `done` with its result; from another thread, if the storage takes
-    /// its time.
+    /// Does what [`Self::put_if_absent`] does and calls `done` with its result; if the storage is slow, from another
+    /// thread.
     pub(crate) fn put_if_absent_then(
         &self,
         id: ObjectId,
@@ -143,7 +142,7 @@ impl Storage {
         }
     }
 
-    /// Calls `done` with the answer of [`Self::stored_size`]; from another thread, if the storage takes its time.
+    /// Calls `done` with the result of [`Self::stored_size`]; if the storage is slow, from another thread.
     pub(crate) fn stored_size_then(
         &self,
         id: ObjectId,
@@ -155,8 +154,8 @@ impl Storage {
         }
     }
 
-    /// Removes objects, or what else [`Self::list`] named. That one is not there is fine. What takes its time is
-    /// done at the same time.
+    /// Removes objects, or other files that [`Self::list`] named; one that is not there is not an error. A slow storage
+    /// is asked for several at the same time.
     ///
     /// # Errors
     /// If the storage refuses; some may be removed then.
@@ -167,8 +166,8 @@ impl Storage {
         }
     }
 
-    /// Calls `each` for every file in a directory of objects, those whose hashes begin with the byte `shard`, be they
-    /// objects or not; in no order.
+    /// Calls `each` for every file in the directory of objects whose hashes begin with the byte `shard`, whether it is
+    /// an object or not; in no particular order.
     ///
     /// # Errors
     /// If the storage refuses, or `each` does.
@@ -211,7 +210,7 @@ impl Storage {
         }
     }
 
-    /// Removes a file of the repository's root. That it is not there is fine.
+    /// Removes a file of the repository's root; it need not be there.
     ///
     /// # Errors
     /// If the storage refuses.
@@ -245,8 +244,8 @@ impl Storage {
         }
     }
 
-    /// Removes what publishers that were killed before `before` left behind half-written; returns how many
-    /// files. Only files of this program are touched.
+    /// Removes half-written files of publishers that were killed before `before`; returns how many there were. Only
+    /// files of this crate are touched.
     ///
     /// # Errors
     /// If the storage refuses.

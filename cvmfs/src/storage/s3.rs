@@ -3,10 +3,9 @@
 //! Requests run on a runtime of the storage's own, so that callers may be threads of another. Failed and slow
 //! requests are repeated, with growing pauses in between; the limits are the URL's.
 //!
-//! The manifest is replaced with conditional requests (`If-Match`, `If-None-Match`). There are servers that ignore
-//! the condition, and on those two publishers would lose each other's revisions without a word. So before the first
-//! such replacement the server is asked to create an object that is there already, with its own content: it has to
-//! refuse.
+//! The manifest is replaced with conditional requests (`If-Match`, `If-None-Match`). Some servers ignore the condition,
+//! and there two publishers would silently lose each other's revisions. So before the first such replacement the server
+//! is asked to create an object that is there already, with the same content: it must refuse.
 //!
 //! Headers are those of stock servers: content types and how long caches may keep what is mutable.
 
@@ -141,12 +140,12 @@ impl S3 {
         self.wait(|bucket| async move { bucket.size(&path).await })
     }
 
-    /// Puts an object unless one of the same size is there. Tells whether it was put.
+    /// Puts an object unless one of the same size is there. Returns whether it was put.
     pub(super) fn put_if_absent(&self, path: String, stored: Bytes) -> Result<bool> {
         self.wait(|bucket| async move { bucket.put_if_absent(&path, stored).await })
     }
 
-    /// The same without waiting: calls `done`.
+    /// The same without waiting for it: calls `done` with the result.
     pub(super) fn put_if_absent_then(
         &self,
         path: String,
@@ -190,8 +189,8 @@ impl S3 {
     ) -> Result<()> {
         let mut stream = self.bucket.store.list(Some(&self.bucket.key(directory))).fuse();
         loop {
-            // The stream goes to the runtime and back, so that `each` runs on the caller's thread and nothing
-            // is fetched that it does not want.
+            // The stream goes to the runtime and back, so that `each` runs on the caller's thread and nothing is
+            // fetched in vain.
             let shown = directory.to_owned();
             let (batch, rest) = self.wait(|bucket| async move {
                 let mut batch = Vec::new();
@@ -255,8 +254,8 @@ impl Bucket {
         }
     }
 
-    /// Gives up an operation that hangs. Single requests have limits of their own; this is for answers that begin
-    /// but do not go on.
+    /// Gives up an operation that hangs. Single requests have limits of their own; this is for answers that begin but
+    /// do not end.
     async fn within<T>(
         &self,
         action: &'static str,
@@ -388,7 +387,7 @@ impl Bucket {
                 let trial =
                     mem::take(&mut *self.trial.lock().unwrap_or_else(PoisonError::into_inner));
                 let Some((key, stored)) = trial else { return Ok(()) };
-                // It may have been removed since; but not twice.
+                // The object may have been removed meanwhile, so that it can be created once, but not twice.
                 let create = || self.create(&key, &stored);
                 let created = async { Ok(create().await? && create().await?) };
                 let created = created.await.map_err(self.failed("replace", name))?;

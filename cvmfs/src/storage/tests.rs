@@ -148,21 +148,21 @@ fn a_directory_looks_like_one_of_the_stock_tools() {
 }
 
 #[test]
-fn what_is_supplied_is_whole() {
+fn what_is_put_is_whole() {
     let (directory, storage) = local();
-    let supply = |id, stored| storage.put_if_absent(id, stored).unwrap();
+    let put = |id, stored| storage.put_if_absent(id, stored).unwrap();
     let (id, stored) = object(b"one");
     // There is no directory yet.
-    assert!(put_if_absent(id, stored.clone()));
-    assert!(!put_if_absent(id, stored.clone()));
+    assert!(put(id, stored.clone()));
+    assert!(!put(id, stored.clone()));
     let path = directory.path().join(id.path());
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777 & !0o644, 0);
     // What a power cut left is made whole, in the old place and at once.
     fs::write(&path, &stored[..1]).unwrap();
-    assert!(put_if_absent(id, stored.clone()));
+    assert!(put(id, stored.clone()));
     assert_eq!(storage.get(id).unwrap(), stored);
     storage.delete(vec![id.path()]).unwrap();
-    assert!(put_if_absent(id, stored.clone()));
+    assert!(put(id, stored.clone()));
     assert_eq!(storage.get(id).unwrap(), stored);
     assert_eq!(fs::read_dir(directory.path().join("data/txn")).unwrap().count(), 0);
 }

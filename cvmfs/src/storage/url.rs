@@ -10,7 +10,7 @@ use url::Url;
 
 use crate::{Error, Result};
 
-/// The place of a storage. As text `file:///DIR` or `s3://BUCKET/PREFIX?SETTING=VALUE&…`.
+/// Where a storage is. As text `file:///DIR` or `s3://BUCKET/PREFIX?SETTING=VALUE&…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StorageUrl {
     /// A directory of this machine. The text is taken as it is, nothing is percent-decoded.
@@ -44,7 +44,7 @@ pub struct S3Url {
     pub retries: usize,
     /// How many requests there may be at a time.
     pub parallel: NonZeroUsize,
-    /// The key, if it is not to be taken from the environment (`AWS_…`). Never part of the text.
+    /// The key, if it does not come from the environment (`AWS_…`). It is never part of the text.
     pub credentials: Option<Credentials>,
 }
 

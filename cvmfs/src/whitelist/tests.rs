@@ -81,7 +81,7 @@ fn the_last_hour_is_over_when_it_begins() {
 }
 
 #[test]
-fn signing_anew_keeps_everybody_else() {
+fn signing_again_keeps_everybody_else() {
     let others = OTHERS.publisher().unwrap().certificate.fingerprint(Algorithm::Shake128);
     let lines = format!(
         "{others} # a colleague\n\n# Remember: ask before removing\n{}\tus\n",

@@ -95,8 +95,8 @@ impl Copy {
         std::fs::write(&path, bytes).unwrap();
     }
 
-    /// Changes the root catalog's database and signs the result, as somebody would who has the keys and
-    /// does not know the rules.
+    /// Changes the root catalog's database and signs the result, as somebody with the keys but without knowledge of
+    /// the rules would do it.
     fn change_root(&self, sql: &str) {
         let mut manifest = self.manifest();
         let stored = self.storage.get(manifest.root.object(ObjectKind::Catalog)).unwrap();

@@ -1,8 +1,7 @@
 //! Trees of pages, filled from left to right.
 //!
-//! A tree grows upwards: a page that is full is written, and one level up it is noted which page it was and with
-//! which key it ends. Whatever is the last of a level without a level above it becomes the root. Sections 1.6
-//! and 2 of the format.
+//! A tree grows upwards: when a page is full it is written, and its number and last key are noted one level up. The
+//! last page of the highest level becomes the root. Sections 1.6 and 2 of the format.
 
 use std::io;
 use std::mem;
@@ -10,13 +9,13 @@ use std::mem;
 use super::pages::{Pages, SIZE};
 use super::varint;
 
-/// Longest payload that stands wholly in a leaf of a table.
+/// Longest payload that fits wholly into a leaf of a table.
 const TABLE_LOCAL: usize = SIZE - 35;
 /// … and in an index.
 const INDEX_LOCAL: usize = (SIZE - 12) * 64 / 255 - 23;
-/// What at least of a longer one stands there.
+/// How much of a longer one stays there at least.
 const LEAST_LOCAL: usize = (SIZE - 12) * 32 / 255 - 23;
-/// Bytes of payload in a page of overflow, behind the number of the next one.
+/// Bytes of payload in an overflow page, after the number of the next one.
 const OVERFLOW: usize = SIZE - 4;
 
 /// Bytes of a page's number.
@@ -54,8 +53,7 @@ struct Tree {
 /// The last page of a level.
 struct Level {
     page: Page,
-    /// What comes behind a page that is full. If it is not the last of all, it goes up and divides that page from
-    /// the next.
+    /// The cell that follows a full page. Unless it is the last of all, it goes up and divides that page from the next.
     held: Option<Cell>,
 }
 
@@ -79,7 +77,7 @@ impl Table {
         Self { tree: Tree::new(root, PageKind::TableLeaf), rows: 0, cell: Vec::new() }
     }
 
-    /// Adds a row. Gives its number; they are numbered from 1.
+    /// Adds a row. Returns its number; rows are numbered from 1.
     pub(in super::super) fn add(&mut self, pages: &mut Pages, row: &[u8]) -> io::Result<i64> {
         let number = self.rows + 1;
         self.cell.clear();
@@ -187,7 +185,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Writes the page of a level, and hands up what divides it from the next.
+    /// Writes the page of a level, and passes up the cell that divides it from the next.
     fn divide(&mut self, pages: &mut Pages, number: usize, divider: Cell) -> io::Result<()> {
         let page = self.levels[number].page.take(divider.child);
         let page = pages.append(&page)?;
@@ -199,7 +197,7 @@ impl Tree {
         let mut number = 0;
         loop {
             if let Some(held) = self.levels[number].held.take() {
-                // A page needs a cell, so the one before it divides.
+                // The last page needs a cell, so the cell before the held one divides.
                 if let Some(divider) = self.levels[number].page.pop() {
                     self.divide(pages, number, divider)?;
                 }
@@ -260,7 +258,7 @@ impl Page {
         self.cells.extend_from_slice(key);
     }
 
-    /// Takes the last cell away.
+    /// Removes the last cell.
     fn pop(&mut self) -> Option<Cell> {
         let mut cell = self.cells.split_off(self.starts.pop()?);
         if !self.kind.is_interior() {
@@ -270,7 +268,7 @@ impl Page {
         Some(Cell { child: u32::from_be_bytes(cell.try_into().ok()?), key })
     }
 
-    /// Gives the page as it is written, and begins another. `last` is the child behind all cells.
+    /// Returns the page as it is written, and begins another. `last` is the child after all cells.
     fn take(&mut self, last: u32) -> [u8; SIZE] {
         let cells = mem::replace(&mut self.cells, Vec::with_capacity(SIZE));
         let starts = mem::take(&mut self.starts);
@@ -284,7 +282,7 @@ impl Page {
         if self.kind.is_interior() {
             page[8..8 + NUMBER].copy_from_slice(&last.to_be_bytes());
         }
-        // As SQLite does it: the first cell at the end of the page, each other in front of the one before it.
+        // As SQLite does it: the first cell at the end of the page, and each other one in front of its predecessor.
         let mut end = SIZE;
         for (number, &start) in starts.iter().enumerate() {
             let cell = &cells[start..starts.get(number + 1).copied().unwrap_or(cells.len())];

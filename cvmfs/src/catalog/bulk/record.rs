@@ -1,4 +1,4 @@
-//! A row as SQLite stores it: what types its values have, then the values. Section 2.1 of the format.
+//! A row as SQLite stores it: the types of its values, then the values. Section 2.1 of the format.
 
 use super::varint;
 
@@ -12,7 +12,7 @@ pub(in super::super) enum Value<'a> {
     Blob(&'a [u8]),
 }
 
-/// Rows, one after the other in the same memory.
+/// Encodes rows one after the other, in the same memory.
 #[derive(Default)]
 pub(in super::super) struct Record {
     types: Vec<u8>,
@@ -20,14 +20,14 @@ pub(in super::super) struct Record {
 }
 
 impl Record {
-    /// Puts values together.
+    /// The record of some values.
     pub(in super::super) fn of(&mut self, values: &[Value<'_>]) -> &[u8] {
         self.types.clear();
         for value in values {
             varint::put(value.serial_type(), &mut self.types);
         }
         self.bytes.clear();
-        // The length counts itself; with two bytes it reaches beyond any number of columns that there is.
+        // The length includes itself. Two bytes are enough for any number of columns that occurs.
         let length = self.types.len() + 1;
         let length = if length > 0x7f { length + 1 } else { length };
         varint::put(signed(length), &mut self.bytes);
@@ -76,7 +76,7 @@ fn signed(length: usize) -> i64 {
 
 /// How many bytes a number takes, one of 1, 2, 3, 4, 6, 8.
 fn width(number: i64) -> usize {
-    // Bits that matter, with the sign.
+    // Significant bits, including the sign.
     let bits = 65 - (if number < 0 { !number } else { number }).leading_zeros();
     match bits.div_ceil(8) {
         5 => 6,

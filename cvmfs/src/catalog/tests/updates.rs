@@ -159,7 +159,7 @@ fn a_repository_begins_with_nothing() {
     assert!(CatalogUpdate::root(&fifo(), &scratch).is_err());
 }
 
-/// What a commit does: the root is changed, and a nested catalog, which the root then mounts anew.
+/// What a commit does: the root is changed, and a nested catalog, which the root then mounts again.
 #[test]
 fn a_nested_catalog_is_changed_and_mounted_anew() {
     let mut repository = Repository::new(&Node::directory());
