@@ -1,4 +1,4 @@
-//! What the owner of a repository does to it apart from publishing: signatures and tags.
+//! What the owner of a repository does apart from publishing: signing, and naming revisions.
 
 use std::time::{Duration, SystemTime};
 
@@ -23,7 +23,7 @@ impl Repository {
         loop {
             let (mut list, expected) = match self.whitelist() {
                 Ok((signed, version)) => {
-                    // An expired one may be signed again, one that was tampered with may not.
+                    // An expired whitelist may be signed again, a forged one may not.
                     let list = signed.verify_signature(self.fqrn(), self.keys().public()?)?.clone();
                     (list, Expected::Version(version))
                 }
@@ -39,7 +39,7 @@ impl Repository {
                 break;
             }
         }
-        // The manifest may still be signed with a key that is no longer there.
+        // The manifest may still be signed with a key that was replaced.
         let manifest = self.revise(objects, &mut |_| Ok(true))?;
         Ok((manifest, expires))
     }
@@ -53,7 +53,7 @@ impl Repository {
         Ok(self.history(newest.manifest())?.tags().cloned().collect())
     }
 
-    /// Gives the newest revision a name. The revision's number stays, so clients do not reload.
+    /// Gives the newest revision a tag. The revision keeps its number, so clients do not reload it.
     ///
     /// # Errors
     /// If the name is taken, reserved or not allowed, or the storage refuses.
@@ -74,7 +74,7 @@ impl Repository {
         })
     }
 
-    /// Takes a name away. What only it kept alive goes with the next garbage collection.
+    /// Removes a tag. What only this tag kept is removed by the next garbage collection.
     ///
     /// # Errors
     /// If there is no such tag, it is reserved, or the storage refuses.

@@ -255,7 +255,7 @@ impl<'a> Sweeper<'a> {
         Ok(Self { storage, state, version, last_beat: Instant::now(), _lock: lock })
     }
 
-    /// Says that objects are going to be removed.
+    /// Announces that objects are going to be removed.
     fn announce(&mut self) -> Result<()> {
         self.state.sweeping = true;
         self.write()

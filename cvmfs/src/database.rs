@@ -86,7 +86,7 @@ impl Database {
     }
 }
 
-/// Makes a database: `schema` gives its tables besides the properties, `fill` their rows.
+/// Makes a database: `schema` makes its tables other than the properties, `fill` their rows.
 pub(crate) fn build(
     what: &'static str,
     revision: u32,

@@ -1,4 +1,4 @@
-//! What a repository knows of one name.
+//! What a repository knows about one name.
 
 use crate::compression::Compression;
 use crate::hash::{Algorithm, ContentHash, ObjectId, ObjectKind};
@@ -7,7 +7,7 @@ use crate::xattr::Xattrs;
 /// Longest name of an entry in bytes (Linux `NAME_MAX`).
 pub const MAX_NAME: usize = 255;
 
-/// Everything that is stored of one name but the name itself.
+/// Everything that is stored for one name, except the name itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// What it is.

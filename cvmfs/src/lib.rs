@@ -3,13 +3,19 @@
 //!
 //! | room | what it is for |
 //! |---|---|
-//! | [`hash`], [`path`], [`entry`], [`xattr`] | the format's values |
+//! | [`fqrn`], [`hash`], [`path`], [`entry`], [`xattr`] | the format's values |
 //! | [`compression`] | how objects are stored |
-//! | [`storage`] | where a repository lies: directory or bucket |
+//! | [`storage`] | where a repository is stored: a directory or a bucket |
 //! | [`objects`] | file content on its way into the storage |
 //! | [`catalog`] | the databases that hold the tree |
 //! | [`manifest`], [`whitelist`], [`keys`] | what makes a revision trustworthy |
-//! | [`history`], [`reflog`] | tags, and what garbage collection must look at |
+//! | [`history`], [`reflog`] | tags, and the objects that garbage collection starts from |
+//! | [`snapshot`], [`publication`] | a revision to read, and edits that become a new one |
+//! | [`check`], [`collector`] | finding damage, and removing what nothing refers to |
+//! | [`server_conf`] | stock servers on the same machine |
+//! | [`scratch`] | temporary files |
+//!
+//! [`Repository`] brings them together.
 //!
 //! The crate knows nothing of containers.
 

@@ -198,7 +198,7 @@ impl Editing<'_> {
         Ok(true)
     }
 
-    /// Makes a name that is not there.
+    /// Adds an entry at a path where there is nothing.
     fn make(
         &self,
         catalog: &mut CatalogUpdate,

@@ -9,7 +9,7 @@ use tempfile::{NamedTempFile, TempDir};
 use crate::{Error, Result};
 
 /// A directory of this process in the system's place for temporary files (`TMPDIR`, else `/tmp`), mode 0700. It
-/// goes when the last clone and everything that was made in it are gone.
+/// is removed when the last clone and everything that was made in it are gone.
 #[derive(Debug, Clone)]
 pub struct Scratch(Arc<TempDir>);
 

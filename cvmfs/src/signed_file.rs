@@ -8,7 +8,7 @@
 use crate::hash::{Algorithm, ContentHash};
 use crate::{Error, Result};
 
-/// What stands between the text and its hash.
+/// What separates the text from its hash.
 const MARK: &[u8] = b"\n--\n";
 
 /// A signed file, taken apart. Nothing is verified.

@@ -279,7 +279,7 @@ impl Directory {
         Child { name: row.name, entry: row.entry, marker, mount: row.mount }
     }
 
-    /// Goes into a directory that [`Self::for_each`] or [`Self::child`] gave.
+    /// Opens a directory that [`Self::for_each`] or [`Self::child`] returned.
     ///
     /// # Errors
     /// If its catalog cannot be read, or there is none where one is mounted.

@@ -320,7 +320,7 @@ impl Database {
         }
     }
 
-    /// Hands it to the storage.
+    /// Stores it.
     pub(super) fn store(self, store: &dyn CatalogStore, scratch: &Scratch) -> Result<ContentHash> {
         let file = match self.bytes {
             DatabaseBytes::Memory(data) => return store.store_catalog(&data),

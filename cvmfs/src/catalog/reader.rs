@@ -88,7 +88,7 @@ impl Catalog {
         if decoder.total_in() != stored.len() as u64 {
             return Err(corrupt("there are bytes behind its end".to_owned()));
         }
-        // SQLite keeps the file open. Its name goes now, and its content with the connection, whatever happens.
+        // The name is removed when this returns; SQLite keeps the file open as long as the connection lives.
         Self::open(file.path(), size, hash)
     }
 
@@ -152,7 +152,7 @@ impl Catalog {
         &self.mount
     }
 
-    /// What it says of its content.
+    /// What it says about its content.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }

@@ -140,7 +140,7 @@ impl TreeWriter {
         })
     }
 
-    /// Adds a directory and goes into it.
+    /// Adds a directory and enters it.
     ///
     /// # Errors
     /// If it is no directory, or `name` cannot be a name.

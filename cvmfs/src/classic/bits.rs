@@ -27,7 +27,7 @@ impl Bits {
         }
     }
 
-    /// Appends whole bytes, behind [`Self::align`].
+    /// Appends whole bytes, after [`Self::align`].
     pub(super) fn extend(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }

@@ -14,7 +14,7 @@ pub const DEFAULT_DIRECTORY: &str = "/etc/cvmfs/keys";
 /// A key, or why it is not at hand.
 pub(super) type Slot<T> = std::result::Result<T, Absent>;
 
-/// A key file that could not be had.
+/// A key file that is missing or cannot be read.
 #[derive(Debug)]
 pub(super) struct Absent {
     path: PathBuf,
@@ -83,7 +83,7 @@ impl KeyFile {
     }
 }
 
-/// Writes files, each at once or not at all; none if another of the same name is there.
+/// Writes files, each completely or not at all; none of them if there is another file of the same name.
 pub(super) fn write(directory: &Path, fqrn: &Fqrn, contents: &[(KeyFile, Vec<u8>)]) -> Result<()> {
     let system = |action, path: &Path| {
         let path = path.to_owned();

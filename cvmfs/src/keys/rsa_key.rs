@@ -14,7 +14,7 @@ use sha1::{Digest, Sha1};
 
 use crate::{Error, Result};
 
-/// What stands before a SHA-1 digest in the padding: the ASN.1 structure `DigestInfo` up to the digest (RFC 8017
+/// What precedes a SHA-1 digest in the padding: the ASN.1 structure `DigestInfo` up to the digest (RFC 8017
 /// section 9.2, note 1).
 const SHA1_DIGEST_INFO: [u8; 15] =
     [0x30, 0x21, 0x30, 0x09, 0x06, 0x05, 0x2b, 0x0e, 0x03, 0x02, 0x1a, 0x05, 0x00, 0x04, 0x14];
@@ -127,7 +127,7 @@ impl PrivateKey {
     }
 }
 
-/// A new pair as both libraries can read it.
+/// A new pair of keys, in a form that both libraries can read.
 pub(super) fn generate_pair() -> Result<rcgen::KeyPair> {
     rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048)
         .map_err(cannot_generate)
@@ -176,7 +176,7 @@ impl PublicKey {
     }
 }
 
-/// Of keys, not of files.
+/// Compares keys, not files.
 impl PartialEq for PublicKey {
     fn eq(&self, other: &Self) -> bool {
         self.key == other.key

@@ -15,7 +15,7 @@ const KEPT: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct Buffers(Mutex<Vec<Box<[u8]>>>);
 
-/// Memory that goes back to the others of its size when it is dropped.
+/// A buffer that is in use. When it is dropped, it can be used again.
 #[derive(Debug)]
 pub(super) struct Buffer {
     bytes: Box<[u8]>,

@@ -51,7 +51,7 @@ impl Core {
         self.idle_compressors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts the stored bytes of content of `read` bytes, unless they are there.
+    /// Puts the stored form of content that has `read` bytes, unless it is there.
     pub(super) fn put(&self, kind: ObjectKind, stored: Bytes, read: u64) -> Result<ContentHash> {
         let id = self.settings.algorithm.hash(&stored).object(kind);
         let size = stored.len() as u64;
@@ -63,7 +63,7 @@ impl Core {
         Ok(id.hash)
     }
 
-    /// What a chunk or a file of so many bytes takes until it is stored.
+    /// The memory that a chunk or a file of so many bytes takes until it is stored.
     pub(super) fn need(&self, content: u64) -> u64 {
         content + self.beside(content)
     }
@@ -86,5 +86,5 @@ impl Core {
     }
 }
 
-/// What a piece of content takes beside its bytes, roughly. It bounds how many empty files wait.
+/// About what a piece of content takes in addition to its bytes. It limits how many empty files can wait.
 pub(super) const OVERHEAD: u64 = 1024;

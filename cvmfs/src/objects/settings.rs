@@ -20,7 +20,8 @@ pub struct Settings {
     pub memory: u64,
 }
 
-/// The memory of [`Settings::default`], in bytes: three chunks of the largest default size with what they become.
+/// The memory of [`Settings::default`], in bytes: three chunks of the largest default size, and their compressed
+/// form.
 const MEMORY: u64 = 96 << 20;
 
 impl Default for Settings {

@@ -13,7 +13,7 @@ pub struct Statistics {
     pub put: u64,
     /// Objects that were there. An object counts each time that it is needed.
     pub found: u64,
-    /// Those of the found objects that were known from the index and not compressed.
+    /// Those of the found objects that the index knew, so that their content was not compressed.
     pub known: u64,
     /// The most memory that content took at one time, in bytes.
     pub memory: u64,

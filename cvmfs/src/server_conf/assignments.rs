@@ -50,7 +50,7 @@ impl Assignments {
     }
 }
 
-/// A word of a command: as it stands in the script, and as a shell would take it.
+/// A word of a command: as it is in the script, and as a shell would take it.
 struct Word<'a> {
     raw: &'a str,
     text: String,
@@ -181,7 +181,7 @@ mod tests {
         fn every_script_is_read_to_its_end(script in "[A=\\\\'\"$`;# \nü]{0,12}", value in "[^'\0]*") {
             let quoted = Assignments::parse(&format!("A='{value}'\n"));
             prop_assert_eq!(quoted.get("A"), Ok(Some(value.as_str()).filter(|value| !value.is_empty())));
-            // Whatever stands before, a command of its own is found.
+            // A command on a line of its own is found whatever precedes it.
             if !script.contains(['\'', '"', '\\', '#']) {
                 let parsed = Assignments::parse(&format!("{script}\nB=1"));
                 prop_assert_eq!(parsed.get("B"), Ok(Some("1")));

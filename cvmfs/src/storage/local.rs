@@ -207,7 +207,7 @@ impl Local {
         }
     }
 
-    /// Lists a directory with those below it, which stock tools do not make.
+    /// Lists a directory and those below it, although stock tools make none there.
     pub(super) fn list(
         &self,
         directory: &str,

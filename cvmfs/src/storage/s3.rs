@@ -44,7 +44,7 @@ const OBJECT: (&str, &str) = ("application/octet-stream", "max-age=259200");
 /// Content type and cache lifetime of manifest, whitelist and reflog.
 const FILE: (&str, &str) = ("application/x-cvmfs", "max-age=61");
 
-/// How many listed objects are handed over at a time, as many as a server tells in one answer.
+/// How many listed objects are handed over at a time: as many as a server returns in one answer.
 const LISTED: usize = 1000;
 
 /// The largest object that is kept to try conditional requests with, in bytes.

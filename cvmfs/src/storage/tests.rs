@@ -20,7 +20,7 @@ fn local() -> (tempfile::TempDir, Storage) {
     (directory, storage)
 }
 
-/// What lies beside an object, itself included.
+/// The files in an object's directory, including the object.
 fn listed(storage: &Storage, beside: ObjectId) -> Vec<(String, u64)> {
     let mut list = Vec::new();
     let mut add = |listed: Listed| {

@@ -152,7 +152,7 @@ fn put_payload(
     while let Some(piece) = pieces.next() {
         let mut page = [0; SIZE];
         if pieces.peek().is_some() {
-            // The page behind this one.
+            // The page after this one.
             let next = pages.next()?.checked_add(1).ok_or(io::ErrorKind::FileTooLarge)?;
             page[..NUMBER].copy_from_slice(&next.to_be_bytes());
         }

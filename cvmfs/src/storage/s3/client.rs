@@ -6,10 +6,10 @@ use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 use super::patience::{Patience, RETRY_WINDOW};
 use crate::storage::url::S3Url;
 
-/// Names who may read what is put.
+/// The header that says who may read what is put.
 const ACL_HEADER: http::HeaderName = http::HeaderName::from_static("x-amz-acl");
 
-/// Two clients of a bucket: one that reads, and one that says of all it puts who may read it.
+/// Two clients of a bucket: one that reads, and one that says who may read what it puts.
 pub(super) fn connect(url: &S3Url, patience: Patience) -> Result<[AmazonS3; 2], String> {
     let environment = match url.credentials {
         None => AmazonS3Builder::from_env(),

@@ -17,7 +17,7 @@ use object_store::client::{
     ReqwestConnector,
 };
 
-/// How long failed requests are repeated, beside how often.
+/// How long failed requests are repeated at most, however often that is.
 pub(super) const RETRY_WINDOW: Duration = Duration::from_secs(180);
 
 /// The slowest line that is tolerated, in bytes per second and request.
