@@ -13,7 +13,7 @@
 //! | `query` | the queries of a database |
 //! | `build`, `bulk` | a new database from rows |
 //! | `reference` | how catalogs refer to each other |
-//! | `record`, `spool` | rows that wait to be written |
+//! | `packed_row`, `spool` | rows that wait to be written |
 //! | `sink`, `store` | threads that build databases, and what stores them |
 //! | `tree` | a whole tree, written as nested catalogs |
 //! | `update`, `change` | an existing catalog, changed in place |
@@ -24,9 +24,9 @@ mod bulk;
 mod change;
 mod counters;
 mod database;
+mod packed_row;
 mod query;
 mod reader;
-mod record;
 mod reference;
 pub mod row;
 mod schema;

@@ -28,12 +28,12 @@ struct Inner {
     scratch: Scratch,
     marker: File,
     /// `None` while this is dropped.
-    jobs: Option<SyncSender<Vec<Job>>>,
+    jobs: Option<SyncSender<Vec<CatalogJob>>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 /// A catalog that is to be made.
-pub(super) struct Job {
+pub(super) struct CatalogJob {
     pub(super) mount: TreePath,
     /// Seconds since 1970.
     pub(super) modified: i64,
@@ -57,7 +57,7 @@ impl CatalogSink {
     /// If the system refuses a thread, or the storage the empty file.
     pub fn new(store: Arc<dyn CatalogStore>, scratch: &Scratch, threads: usize) -> Result<Self> {
         let marker = store.empty_file()?;
-        let (jobs, queue) = sync_channel::<Vec<Job>>(1);
+        let (jobs, queue) = sync_channel::<Vec<CatalogJob>>(1);
         let queue = Arc::new(Mutex::new(queue));
         let mut inner =
             Inner { scratch: scratch.clone(), marker, jobs: Some(jobs), threads: Vec::new() };
@@ -85,13 +85,13 @@ impl CatalogSink {
     }
 
     /// Hands catalogs to one of the threads; waits while all are busy.
-    pub(super) fn submit(&self, jobs: Vec<Job>) -> Result<()> {
+    pub(super) fn submit(&self, jobs: Vec<CatalogJob>) -> Result<()> {
         let queue = self.0.jobs.as_ref().ok_or_else(stopped)?;
         queue.send(jobs).map_err(|_| stopped())
     }
 }
 
-fn next(queue: &Mutex<Receiver<Vec<Job>>>) -> Option<Vec<Job>> {
+fn next(queue: &Mutex<Receiver<Vec<CatalogJob>>>) -> Option<Vec<CatalogJob>> {
     queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }
 
@@ -117,7 +117,7 @@ impl Pending {
     }
 }
 
-impl Job {
+impl CatalogJob {
     fn run(mut self, store: &dyn CatalogStore, scratch: &Scratch) {
         let made = self.make(store, scratch);
         // Nobody is waiting if the tree was given up.

@@ -10,14 +10,14 @@ use crate::path::{PathHash, TreePath};
 use crate::scratch::Scratch;
 use crate::{Error, Result};
 
-use super::record::{self, Record};
+use super::packed_row::{self, PackedRow};
 use super::row::Columns;
 
 /// Bytes up to which rows are copied behind those before them, rather than kept as a piece of their own.
 const SMALL: usize = 64 << 10;
 /// Bytes of rows up to which a catalog is made from memory.
 const IN_MEMORY: u64 = 16 << 20;
-/// Bytes that are read for a record before its length is known; few records are longer.
+/// Bytes that are read for a row before its length is known; few rows are longer.
 const GUESS: usize = 384;
 
 /// The file that rows spill into. They are appended, and the file stays until its last reader is gone.
@@ -63,7 +63,7 @@ impl Rope {
         chunks: &[Chunk],
         path: impl FnOnce() -> TreePath,
     ) -> Result<()> {
-        record::pack(columns, chunks, &mut self.tail).ok_or_else(|| Error::Unpublishable {
+        packed_row::pack(columns, chunks, &mut self.tail).ok_or_else(|| Error::Unpublishable {
             path: path(),
             reason: "its metadata takes over 4 GiB".to_owned(),
         })?;
@@ -178,7 +178,7 @@ impl Spill {
         Ok(rows)
     }
 
-    /// The offsets of the records in pieces of the file, sorted by directory and path hash.
+    /// The offsets of the rows in pieces of the file, sorted by directory and path hash.
     fn order(&self, file: &File, pieces: &[Piece]) -> Result<Vec<u64>> {
         let mut keys: Vec<(u64, u64, u64)> = Vec::new();
         let mut buffer = Vec::new();
@@ -187,21 +187,21 @@ impl Spill {
             let (mut start, end) = (*offset, offset + length);
             buffer.clear();
             while start < end {
-                // Many records are read at once; the buffer begins with the one at `start`.
-                let wanted = record::length(&buffer).filter(|&length| length <= buffer.len());
+                // Many rows are read at once; the buffer begins with the one at `start`.
+                let wanted = packed_row::length(&buffer).filter(|&length| length <= buffer.len());
                 let Some(size) = wanted else {
-                    let known = record::length(&buffer).unwrap_or(0);
+                    let known = packed_row::length(&buffer).unwrap_or(0);
                     let fill = (known.max(SMALL) as u64).min(end - start);
-                    buffer.resize(usize::try_from(fill).expect("a record fits into memory"), 0);
+                    buffer.resize(usize::try_from(fill).expect("a row fits into memory"), 0);
                     let read = file.read_exact_at(&mut buffer, start);
                     read.map_err(|cause| self.scratch.refused(cause))?;
-                    if record::length(&buffer).is_none_or(|size| size as u64 > end - start) {
+                    if packed_row::length(&buffer).is_none_or(|size| size as u64 > end - start) {
                         return Err(damaged(&self.scratch));
                     }
                     continue;
                 };
-                let Record { columns, .. } =
-                    record::unpack(&buffer).ok_or_else(|| damaged(&self.scratch))?;
+                let PackedRow { columns, .. } =
+                    packed_row::unpack(&buffer).ok_or_else(|| damaged(&self.scratch))?;
                 keys.push((half(columns.parent), half(columns.path), start));
                 start += size as u64;
                 buffer.drain(..size);
@@ -212,14 +212,14 @@ impl Spill {
     }
 }
 
-/// The offsets of the records in `rows`, sorted by directory and name.
+/// The offsets of the rows in `rows`, sorted by directory and name.
 fn order(rows: &[u8]) -> Option<Vec<usize>> {
     let mut keys = Vec::new();
     let mut start = 0;
     while start < rows.len() {
-        let Record { columns, .. } = record::unpack(&rows[start..])?;
+        let PackedRow { columns, .. } = packed_row::unpack(&rows[start..])?;
         keys.push((half(columns.parent), columns.name, start));
-        start += record::length(&rows[start..])?;
+        start += packed_row::length(&rows[start..])?;
     }
     keys.sort_unstable();
     Some(keys.into_iter().map(|(.., start)| start).collect())
@@ -246,21 +246,21 @@ impl Sorted {
         &self,
         each: &mut dyn FnMut(Columns<'_>, &[Chunk]) -> Result<()>,
     ) -> Result<()> {
-        let mut hand_out = |record: Option<Record<'_>>| {
-            let record = record.ok_or_else(|| damaged(&self.scratch))?;
-            each(record.columns, &record.chunks())
+        let mut hand_out = |row: Option<PackedRow<'_>>| {
+            let row = row.ok_or_else(|| damaged(&self.scratch))?;
+            each(row.columns, &row.chunks())
         };
         match &self.rows {
             SortedRows::Memory { rows, order } => {
                 for &start in order {
-                    hand_out(rows.get(start..).and_then(record::unpack))?;
+                    hand_out(rows.get(start..).and_then(packed_row::unpack))?;
                 }
             }
             SortedRows::File { rows, order } => {
                 let mut buffer = Vec::new();
                 for &start in order {
                     read(rows, start, &mut buffer).map_err(|cause| self.scratch.refused(cause))?;
-                    hand_out(record::unpack(&buffer))?;
+                    hand_out(packed_row::unpack(&buffer))?;
                 }
             }
         }
@@ -268,14 +268,14 @@ impl Sorted {
     }
 }
 
-/// Reads at least the record at `start`.
+/// Reads at least the row at `start`.
 fn read(file: &File, start: u64, buffer: &mut Vec<u8>) -> std::io::Result<()> {
     buffer.resize(GUESS, 0);
     let mut filled = 0;
     loop {
         let more = file.read_at(&mut buffer[filled..], start + filled as u64)?;
         filled += more;
-        match record::length(&buffer[..filled]) {
+        match packed_row::length(&buffer[..filled]) {
             Some(length) if length <= filled => return Ok(()),
             _ if more == 0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
             Some(length) => buffer.resize(length, 0),

@@ -16,7 +16,7 @@ use super::reader::Names;
 use super::reference::CatalogRef;
 use super::row::{Columns, Location, Mount, is_name};
 use super::schema::MARKER;
-use super::sink::{CatalogSink, Job, Pending};
+use super::sink::{CatalogJob, CatalogSink, Pending};
 use super::spool::{Rope, Spill};
 
 /// Mode of the marker in the root of a nested catalog.
@@ -69,7 +69,7 @@ pub struct TreeWriter {
     /// Bytes that have come since the last count.
     uncounted: usize,
     /// Catalogs that will be handed over together with more.
-    jobs: Vec<Job>,
+    jobs: Vec<CatalogJob>,
 }
 
 /// A directory whose entries are coming.
@@ -299,7 +299,7 @@ impl TreeWriter {
         let groups = std::mem::take(&mut rows.groups);
         let rows = self.spill.sort(rows)?;
         let mount = closed.path.clone();
-        self.jobs.push(Job {
+        self.jobs.push(CatalogJob {
             mount,
             modified: self.modified,
             groups,
