@@ -1,7 +1,9 @@
 use std::io::{self, Read};
 
 use super::*;
+use crate::Error;
 use crate::compression::inflate;
+use crate::hash::Algorithm;
 
 const MIB: usize = 1 << 20;
 

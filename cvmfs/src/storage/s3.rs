@@ -15,7 +15,6 @@ mod patience;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
-use std::time::Duration;
 use std::{fmt, mem};
 
 use bytes::Bytes;
