@@ -75,6 +75,18 @@ impl From<JoinError> for Error {
 }
 
 impl Error {
+    /// What the engine of CernVM-FS repositories said, if the error is one of its own.
+    pub fn of_engine(&self) -> Option<&cvmfs_repository::Error> {
+        match self {
+            Self::Repository(error) => error.of_engine(),
+            Self::Layer { cause, .. } => match &**cause {
+                LayerError::Repository(error) => error.of_engine(),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// The error for a layer of `image`. An error of its source is kept as it is, because it already names
     /// the image and the layer.
     pub(crate) fn of_layer(image: &str, layer: LayerDigest, cause: LayerError) -> Self {

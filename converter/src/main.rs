@@ -52,7 +52,7 @@ fn administer(command: cli::repository::RepositoryCommand) -> u8 {
     match commands::repository::run(command) {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("ducc: {error:#}");
+            eprintln!("ducc: {}", commands::advice::explain(&error));
             match error.downcast_ref::<repository::Error>() {
                 Some(error) if error.is_no_such_repository() => EXIT_NO_REPOSITORY,
                 _ => EXIT_FAILED,

@@ -1,4 +1,4 @@
-//! What the owner of a repository does to it apart from publishing: signatures and tags.
+//! What the owner of a repository does apart from publishing: signing, and naming revisions.
 
 use std::time::{Duration, SystemTime};
 
@@ -23,7 +23,7 @@ impl Repository {
         loop {
             let (mut list, expected) = match self.whitelist() {
                 Ok((signed, version)) => {
-                    // An expired one may be signed again, one that was tampered with may not.
+                    // An expired whitelist may be signed again, a forged one may not.
                     let list = signed.verify_signature(self.fqrn(), self.keys().public()?)?.clone();
                     (list, Expected::Version(version))
                 }
@@ -35,11 +35,11 @@ impl Repository {
             list.set_expiry(expires)?;
             list.add(&self.keys().publisher()?.certificate, algorithm);
             let file = list.sign(now, algorithm, self.keys().master()?)?;
-            if self.storage().replace_file(whitelist::NAME, file.into(), expected)? {
+            if self.storage().replace_file(whitelist::NAME, file.into(), expected)?.is_some() {
                 break;
             }
         }
-        // The manifest may still be signed with a key that is no longer there.
+        // The manifest may still be signed with a key that was replaced.
         let manifest = self.revise(objects, &mut |_| Ok(true))?;
         Ok((manifest, expires))
     }
@@ -53,7 +53,7 @@ impl Repository {
         Ok(self.history(newest.manifest())?.tags().cloned().collect())
     }
 
-    /// Gives the newest revision a name. The revision's number stays, so clients do not reload.
+    /// Gives the newest revision a tag. The revision keeps its number, so clients do not reload it.
     ///
     /// # Errors
     /// If the name is taken, reserved or not allowed, or the storage refuses.
@@ -63,7 +63,7 @@ impl Repository {
             draft.history.insert(Tag {
                 name: name.parse()?,
                 root: manifest.root,
-                root_size: manifest.root_size.unwrap_or_default(),
+                root_size: draft.base.root_catalog().size(),
                 revision: manifest.revision,
                 timestamp: u64::try_from(draft.base.root_catalog().last_modified())
                     .unwrap_or_default(),
@@ -74,7 +74,7 @@ impl Repository {
         })
     }
 
-    /// Takes a name away. What only it kept alive goes with the next garbage collection.
+    /// Removes a tag. What only this tag kept is removed by the next garbage collection.
     ///
     /// # Errors
     /// If there is no such tag, it is reserved, or the storage refuses.

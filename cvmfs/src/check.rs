@@ -1,6 +1,6 @@
-//! Looks whether a repository is what the format says, from the signatures down to the objects.
+//! Checks whether a repository is what the format says, from the signatures down to the objects.
 //!
-//! Nothing is changed, and a fault does not end the search: all that can still be reached is looked at.
+//! Nothing is changed, and a fault does not end the check: everything that can still be reached is checked.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -8,18 +8,17 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::catalog::{self, Catalog, Counts, NestedRef, Row};
-use crate::collector::objects_of;
 use crate::compression::Compression;
-use crate::entry::{Content, Kind};
+use crate::entry::{Content, EntryKind};
 use crate::hash::{ContentHash, ObjectId, ObjectKind};
 use crate::manifest::{self, Manifest};
 use crate::marks::Marks;
-use crate::reflog::{self, Reflog};
-use crate::repository::{Repository, references};
+use crate::reflog::{self, Reflog, references};
+use crate::repository::Repository;
 use crate::snapshot::{Snapshot, read_object};
 use crate::storage::Storage;
 use crate::whitelist;
-use crate::{Error, Result};
+use crate::{Distrust, Error, Result};
 
 /// How thorough to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,6 +34,8 @@ pub struct Fault {
     pub what: String,
     /// What is wrong with it.
     pub reason: String,
+    /// Why it is not trusted, if that is what is wrong.
+    pub distrust: Option<Distrust>,
 }
 
 impl fmt::Display for Fault {
@@ -43,7 +44,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What was looked at.
+/// What was checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Checked {
     /// The revision.
@@ -68,9 +69,9 @@ pub fn check(
     report: &mut dyn FnMut(Fault),
 ) -> Result<Checked> {
     let mut checked = Checked::default();
-    let mut tell = |checked: &mut Checked, what: String, reason: String| {
+    let mut tell = |checked: &mut Checked, what: String, reason: String, distrust| {
         checked.faults += 1;
-        report(Fault { what, reason });
+        report(Fault { what, reason, distrust });
     };
     let storage = repository.storage();
     let (file, _) = storage
@@ -79,23 +80,26 @@ pub fn check(
     let signed = match Manifest::parse(&file) {
         Ok(signed) => signed,
         Err(error) => {
-            tell(&mut checked, manifest::NAME.to_owned(), chain(&error));
+            tell(&mut checked, manifest::NAME.to_owned(), chain(&error), None);
             return Ok(checked);
         }
     };
     if let Err(error) = repository.verify(&signed, SystemTime::now()) {
-        let what = match &error {
-            Error::Untrusted { what, .. } if what.starts_with(whitelist::NAME) => whitelist::NAME,
-            _ => manifest::NAME,
+        let (what, distrust) = match &error {
+            Error::Untrusted { what, reason } if *what == whitelist::what() => {
+                (whitelist::NAME, Some(reason.clone()))
+            }
+            Error::Untrusted { reason, .. } => (manifest::NAME, Some(reason.clone())),
+            _ => (manifest::NAME, None),
         };
-        tell(&mut checked, what.to_owned(), fault_or(error)?);
+        tell(&mut checked, what.to_owned(), fault_or(error)?, distrust);
     }
     checked.revision = signed.unverified().revision;
     let snapshot = match repository.unverified(signed.unverified().clone()) {
         Ok(snapshot) => snapshot,
         Err(error) => {
             let what = format!("root catalog {}", signed.unverified().root);
-            tell(&mut checked, what, fault_or(error)?);
+            tell(&mut checked, what, fault_or(error)?, None);
             return Ok(checked);
         }
     };
@@ -144,7 +148,8 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn tell(&mut self, what: impl fmt::Display, reason: impl fmt::Display) {
         self.checked.faults += 1;
-        (self.report)(Fault { what: what.to_string(), reason: reason.to_string() });
+        let (what, reason) = (what.to_string(), reason.to_string());
+        (self.report)(Fault { what, reason, distrust: None });
     }
 
     /// The manifest against what it names: root catalog, reference log, tags.
@@ -287,8 +292,8 @@ impl Walk<'_> {
         let (marks, checked) = (&mut self.marks, &mut self.checked);
         catalog.for_each_row(&mut |row| {
             checked.entries += 1;
-            if let Kind::File(file) = &row.entry.kind {
-                for object in objects_of(&file.content) {
+            if let EntryKind::File(file) = &row.entry.kind {
+                for object in file.content.objects() {
                     marks.add(object)?;
                 }
             }
@@ -326,7 +331,7 @@ impl Walk<'_> {
         self.name_paths(damaged, depth)
     }
 
-    /// Goes through the catalogs once more to name the paths of damaged objects, and to compare sizes.
+    /// Goes through the catalogs a second time to name the paths of damaged objects, and to compare sizes.
     fn name_paths(&mut self, mut damaged: HashMap<ObjectId, String>, depth: Depth) -> Result<()> {
         let mut faults: Vec<(String, String)> = Vec::new();
         let mut sized: HashSet<ObjectId> = HashSet::new();
@@ -343,9 +348,9 @@ impl Walk<'_> {
             directory.for_each(&mut |child| {
                 let path = directory.path().join(&child.name);
                 match &child.entry.kind {
-                    Kind::Directory => subdirectories.push(child),
-                    Kind::File(file) => {
-                        for object in objects_of(&file.content) {
+                    EntryKind::Directory => subdirectories.push(child),
+                    EntryKind::File(file) => {
+                        for object in file.content.objects() {
                             if let Some(reason) = damaged.get(&object) {
                                 faults
                                     .push((path.to_string(), format!("object {object}: {reason}")));
@@ -363,7 +368,7 @@ impl Walk<'_> {
                 Ok(())
             })?;
             for child in subdirectories {
-                // A nested catalog that cannot be opened has been told before.
+                // A nested catalog that cannot be opened has been reported already.
                 if let Ok(directory) = directory.open(&child) {
                     waiting.push(directory);
                 }
@@ -402,7 +407,7 @@ fn shown(nested: &NestedRef) -> String {
     format!("nested catalog {} at {}", nested.hash, nested.path)
 }
 
-/// A catalog to look at.
+/// A catalog to check.
 struct Visit {
     /// The mountpoint's row and reference; `None` for the root.
     place: Option<(Row, NestedRef)>,

@@ -1,56 +1,45 @@
 //! Garbage collection: removes objects that no retained revision refers to.
 //!
-//! It runs beside publishers, on storages that know no locks. What keeps a publisher from referring to an
+//! It runs at the same time as publishers, on storages that have no locks. What keeps a publisher from referring to an
 //! object that is being removed:
 //! 1. Marking changes nothing. Then the state file says "sweeping", and only then the manifest is signed
-//!    anew, on condition that it is still the one that was marked. A publisher that was faster makes this
-//!    fail, and its revision is marked, too. A publisher that comes later fails on *its* condition, reads
-//!    the state file, and finds another generation than at its beginning: what it found in the storage then
-//!    may be gone, so it begins anew ([`Error::Collected`]).
+//!    again, on condition that it is still the one that was marked. If a publisher was faster, this fails, and
+//!    that publisher's revision is marked, too. A publisher that comes later fails on *its* condition, reads
+//!    the state file, and finds another generation than when it began: what it found in the storage then
+//!    may be gone, so it has to begin again ([`Error::Collected`]).
 //! 2. A publisher that begins while objects are removed waits.
 //! 3. What a running publisher has stored and nobody refers to yet is young; objects younger than the grace
 //!    time are never removed.
 //!
-//! A collector that is killed leaves "sweeping" behind. In a directory its lock tells that it is dead; in a
-//! bucket, that its heartbeat is old. All that it removed was garbage, so nothing has to be repaired.
+//! A collector that is killed leaves "sweeping" behind. In a directory one can tell by its lock that it is dead, in a
+//! bucket by the age of its heartbeat. Everything that it removed was garbage, so nothing has to be repaired.
 
 use std::collections::HashSet;
 use std::fs::File;
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::Bytes;
-use rustix::fs::FlockOperation;
-use serde::{Deserialize, Serialize};
-
 use crate::catalog::Mount;
-use crate::entry::{Content, Kind};
+use crate::entry::EntryKind;
+use crate::generation::{CollectionState, is_dead, lock, read_state, write_state};
 use crate::hash::{ContentHash, ObjectId, ObjectKind};
 use crate::marks::Marks;
 use crate::objects::Objects;
-use crate::publication::seconds;
-use crate::reflog::RefKind;
-use crate::repository::{Repository, references};
+use crate::reflog::{RefKind, references};
+use crate::repository::Repository;
 use crate::snapshot::Snapshot;
 use crate::storage::{Expected, Storage, Version};
-use crate::{Error, Result};
-
-/// The state file. Neither clients nor stock tools look at it.
-const STATE: &str = ".ducc-gc";
-/// Held by a collector of a directory as long as it lives.
-const LOCK: &str = ".ducc-gc.lock";
+use crate::unix_time::unix_seconds;
+use crate::{Activity, CollectionStop, Error, Result};
 
 /// A collector in a bucket shows a sign of life this often, …
 const HEARTBEAT: Duration = Duration::from_secs(30);
-/// … stops by itself if it could not for this long, …
+/// … and stops by itself if it could not for this long. It counts as dead later; no request takes as long as the
+/// difference.
 const GIVE_UP: Duration = Duration::from_secs(5 * 60);
-/// … and counts as dead after this time. No request takes as long as the difference.
-const DEAD: Duration = Duration::from_secs(15 * 60);
-/// An object is written in much less time than this.
+/// Much more time than writing an object takes.
 const UNFINISHED: Duration = Duration::from_secs(3600);
 /// Objects that are removed together, before the next sign of life: a few rounds of requests.
 const REMOVED_AT_ONCE: usize = 128;
-/// How often a publisher looks whether a collection has ended.
-const POLL: Duration = Duration::from_millis(200);
 
 /// What to keep.
 #[derive(Debug, Clone)]
@@ -78,93 +67,6 @@ pub struct Collected {
     pub bytes: u64,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct State {
-    generation: u64,
-    sweeping: bool,
-    /// Seconds since 1970.
-    heartbeat: i64,
-}
-
-/// How many garbage collections there have been.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Generation(u64);
-
-impl Generation {
-    /// The generation, after waiting for a collection that is under way.
-    pub(crate) fn settled(storage: &Storage) -> Result<Self> {
-        let mut told = false;
-        loop {
-            let (state, version) = read_state(storage)?;
-            if !state.sweeping {
-                return Ok(Self(state.generation));
-            }
-            if is_dead(storage, &state)? {
-                let ended = State { sweeping: false, ..state };
-                write_state(storage, &ended, version.map_or(Expected::Absent, Expected::Version))?;
-                continue;
-            }
-            if !told {
-                tracing::info!(storage = storage.name(), "waiting for a garbage collection to end");
-                told = true;
-            }
-            std::thread::sleep(POLL);
-        }
-    }
-
-    /// Whether there has been no collection since.
-    ///
-    /// # Errors
-    /// [`Error::Collected`] if there has.
-    pub(crate) fn check(self, storage: &Storage) -> Result<()> {
-        match Self::settled(storage)? == self {
-            true => Ok(()),
-            false => Err(Error::Collected),
-        }
-    }
-}
-
-fn read_state(storage: &Storage) -> Result<(State, Option<Version>)> {
-    let Some((bytes, version)) = storage.read_file(STATE)? else {
-        return Ok((State::default(), None));
-    };
-    let state = serde_json::from_slice(&bytes).map_err(|error| Error::Corrupt {
-        what: format!("{STATE} in {}", storage.name()),
-        reason: format!("{error}; remove it when no garbage collection runs"),
-    })?;
-    Ok((state, Some(version)))
-}
-
-fn write_state(storage: &Storage, state: &State, expected: Expected) -> Result<bool> {
-    let bytes = serde_json::to_vec(state).unwrap_or_default();
-    storage.replace_file(STATE, Bytes::from(bytes), expected)
-}
-
-fn is_dead(storage: &Storage, state: &State) -> Result<bool> {
-    match storage.local_directory() {
-        Some(_) => Ok(lock(storage)?.is_some()),
-        None => {
-            let age = seconds(SystemTime::now()).saturating_sub(state.heartbeat);
-            Ok(u64::try_from(age).is_ok_and(|age| age > DEAD.as_secs()))
-        }
-    }
-}
-
-/// The lock of a directory's collector; `None` if another one holds it.
-fn lock(storage: &Storage) -> Result<Option<File>> {
-    let Some(directory) = storage.local_directory() else { return Ok(None) };
-    let path = directory.join(LOCK);
-    let failed = |cause| Error::System { action: "lock", path: path.clone(), cause };
-    let file =
-        File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(failed(error.into())),
-    }
-}
-
 /// Removes what no retained revision refers to. With `dry_run` it only tells what it would remove.
 ///
 /// # Errors
@@ -178,10 +80,7 @@ pub fn collect(
 ) -> Result<Collected> {
     let newest = repository.snapshot()?;
     if !newest.manifest().garbage_collectable {
-        return Err(Error::Refused(format!(
-            "{} was created as a repository that is not garbage-collectable (G in its manifest)",
-            repository.fqrn()
-        )));
+        return Err(Error::NotCollectable(repository.fqrn().clone()));
     }
     let mut marking = Marking {
         repository,
@@ -197,19 +96,19 @@ pub fn collect(
 
     let mut sweeper = Sweeper::begin(repository)?;
     let revised = repository.revise(objects, &mut |draft| {
-        // What another publisher has added since the last attempt is marked on top.
+        // Marks also what another publisher has added since the last attempt.
         marking.revision(draft.base)?;
         sweeper.announce()?;
         let roots = &marking.roots;
         draft.reflog.retain(|line| line.kind != RefKind::Catalog || roots.contains(&line.hash));
         Ok(true)
     });
-    // The new manifest's own objects, signed just now, are young; yet nothing may depend on a clock.
+    // The objects of the manifest that was just signed are young; but nothing may depend on a clock.
     let result = revised.and_then(|manifest| {
         for (hash, kind) in references(&manifest) {
             marking.marks.add(hash.object(kind.object()))?;
         }
-        // What a killed publisher had not finished to write.
+        // What a killed publisher did not finish writing.
         if let Some(before) = SystemTime::now().checked_sub(retention.grace.max(UNFINISHED)) {
             repository.storage().remove_unfinished(before)?;
         }
@@ -227,7 +126,7 @@ struct Marking<'a> {
     repository: &'a Repository,
     retention: &'a Retention,
     marks: Marks,
-    /// Catalogs that have been gone through.
+    /// Catalogs whose rows have been marked.
     seen: HashSet<ContentHash>,
     /// Root catalogs of retained revisions.
     roots: HashSet<ContentHash>,
@@ -248,13 +147,15 @@ impl Marking<'_> {
         let mut age = 0;
         while let Some(previous) = catalog.previous() {
             age += 1;
-            // Older ones may be gone already; then so are all before them.
+            // It may have been collected; then so have all before it.
             if !self.repository.storage().exists(previous.object(ObjectKind::Catalog))? {
                 break;
             }
             catalog = newest.catalog(previous)?;
-            let young =
-                self.retention.since.is_some_and(|since| catalog.last_modified() >= seconds(since));
+            let young = self
+                .retention
+                .since
+                .is_some_and(|since| catalog.last_modified() >= unix_seconds(since));
             if age > self.retention.revisions && !young {
                 break;
             }
@@ -276,9 +177,9 @@ impl Marking<'_> {
             let marks = &mut self.marks;
             catalog.for_each_row(&mut |row| {
                 if row.mount != Mount::Nested
-                    && let Kind::File(file) = &row.entry.kind
+                    && let EntryKind::File(file) = &row.entry.kind
                 {
-                    for object in objects_of(&file.content) {
+                    for object in file.content.objects() {
                         marks.add(object)?;
                     }
                 }
@@ -287,16 +188,6 @@ impl Marking<'_> {
         }
         Ok(())
     }
-}
-
-/// The objects of a file.
-pub(crate) fn objects_of(content: &Content) -> impl Iterator<Item = ObjectId> {
-    let (whole, chunks) = match content {
-        Content::Whole(hash) => (Some(hash.object(ObjectKind::File)), &[][..]),
-        Content::Chunks(_, chunks) => (None, chunks.as_slice()),
-        Content::External(_) => (None, &[][..]),
-    };
-    whole.into_iter().chain(chunks.iter().map(|chunk| chunk.hash.object(ObjectKind::Chunk)))
 }
 
 fn sweep(
@@ -312,7 +203,7 @@ fn sweep(
         let marked = marking.marks.shard(shard)?;
         collected.referenced += marked.len() as u64;
         repository.storage().list(shard, &mut |listed| {
-            // What is no object is not ours to judge.
+            // Whatever else lies there is not ours to remove.
             let Some(object) = ObjectId::from_path(&listed.path) else { return Ok(()) };
             if marked.binary_search(&object).is_ok() {
                 return Ok(());
@@ -337,10 +228,10 @@ fn sweep(
     Ok(collected)
 }
 
-/// The one collector that may remove objects.
+/// The right to remove objects: only one collector has it.
 struct Sweeper<'a> {
     storage: &'a Storage,
-    state: State,
+    state: CollectionState,
     version: Option<Version>,
     last_beat: Instant,
     /// Held until the end.
@@ -350,12 +241,8 @@ struct Sweeper<'a> {
 impl<'a> Sweeper<'a> {
     fn begin(repository: &'a Repository) -> Result<Self> {
         let storage = repository.storage();
-        let busy = || {
-            Error::Refused(format!(
-                "another garbage collection of {} is running",
-                repository.fqrn()
-            ))
-        };
+        let busy =
+            || Error::Busy { fqrn: repository.fqrn().clone(), activity: Activity::Collection };
         let lock = match storage.local_directory() {
             Some(_) => Some(lock(storage)?.ok_or_else(busy)?),
             None => None,
@@ -364,11 +251,11 @@ impl<'a> Sweeper<'a> {
         if state.sweeping && lock.is_none() && !is_dead(storage, &state)? {
             return Err(busy());
         }
-        state = State { generation: state.generation + 1, sweeping: false, ..state };
+        state = CollectionState { generation: state.generation + 1, sweeping: false, ..state };
         Ok(Self { storage, state, version, last_beat: Instant::now(), _lock: lock })
     }
 
-    /// Says that objects are going to be removed.
+    /// Announces that objects are going to be removed.
     fn announce(&mut self) -> Result<()> {
         self.state.sweeping = true;
         self.write()
@@ -380,10 +267,7 @@ impl<'a> Sweeper<'a> {
             return Ok(());
         }
         if since > GIVE_UP && self.storage.local_directory().is_none() {
-            return Err(Error::Refused(
-                "the storage was too slow to go on safely; run the garbage collection again"
-                    .to_owned(),
-            ));
+            return Err(Error::CollectionStopped(CollectionStop::TooSlow));
         }
         self.write()
     }
@@ -397,15 +281,12 @@ impl<'a> Sweeper<'a> {
     }
 
     fn write(&mut self) -> Result<()> {
-        self.state.heartbeat = seconds(SystemTime::now());
+        self.state.heartbeat = unix_seconds(SystemTime::now());
         let expected = self.version.take().map_or(Expected::Absent, Expected::Version);
-        if !write_state(self.storage, &self.state, expected)? {
-            return Err(Error::Refused(
-                "another garbage collection has taken over; run this one again when that has ended"
-                    .to_owned(),
-            ));
+        self.version = write_state(self.storage, &self.state, expected)?;
+        if self.version.is_none() {
+            return Err(Error::CollectionStopped(CollectionStop::TakenOver));
         }
-        self.version = read_state(self.storage)?.1;
         self.last_beat = Instant::now();
         Ok(())
     }

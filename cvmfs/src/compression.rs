@@ -31,7 +31,7 @@ impl Compression {
 /// Inflates a zlib stream that holds at most `limit` bytes; `what` is named in errors.
 ///
 /// # Errors
-/// If it is no zlib stream, has bytes behind its end, or holds more.
+/// If it is not a zlib stream, there are bytes after its end, or it holds more.
 pub fn inflate(stored: &[u8], limit: u64, what: &str) -> Result<Vec<u8>> {
     let corrupt = |reason: String| Error::Corrupt { what: what.to_owned(), reason };
     let mut decoder = ZlibDecoder::new(stored);

@@ -1,6 +1,6 @@
 //! Small databases that are read and written whole: the tag database and the reference log.
 //!
-//! They are parsed into values and written anew from these, so that the same content always has the same bytes.
+//! They are parsed into values and written from those values, so that the same content always has the same bytes.
 //! Both follow what clients need of a catalog: rollback journal, pages of 1024 bytes, plain tables.
 
 use rusqlite::config::DbConfig;
@@ -31,19 +31,18 @@ impl Database {
         let expected = (Some(SCHEMA.to_owned()), Some(revision.to_string()));
         if schema != expected {
             let said = |part: Option<String>| part.unwrap_or_else(|| "none".to_owned());
-            return Err(Error::Refused(format!(
-                "{what} has schema {} revision {}, but only {SCHEMA} revision {revision} is supported; \
-                 if it is older, publishing once with the stock server renews it",
-                said(schema.0),
-                said(schema.1),
-            )));
+            return Err(Error::UnknownSchema {
+                what: what.to_owned(),
+                found: format!("{} revision {}", said(schema.0), said(schema.1)),
+                supported: format!("{SCHEMA} revision {revision}"),
+            });
         }
         Ok(database)
     }
 
     fn load(&mut self, bytes: &[u8]) -> rusqlite::Result<()> {
         let connection = &mut self.connection;
-        // Whoever wrote it must not make SQLite do more than look up values.
+        // A hostile database must not make SQLite do more than look up values.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
@@ -61,7 +60,7 @@ impl Database {
             .map_err(|error| self.corrupt(error.to_string()))
     }
 
-    /// The repository that it says to be of.
+    /// The repository that it claims to belong to.
     pub(crate) fn fqrn(&self) -> Result<Fqrn> {
         self.property("fqrn")?
             .ok_or_else(|| self.corrupt("it names no repository".to_owned()))?
@@ -69,7 +68,7 @@ impl Database {
             .map_err(|error| self.corrupt(format!("{error}")))
     }
 
-    /// All rows of a query; `read` may give the reason why a row cannot be.
+    /// All rows of a query; `read` may return the reason why a row is impossible.
     pub(crate) fn rows<T>(
         &self,
         query: &str,
@@ -81,13 +80,13 @@ impl Database {
         rows.map(|row| row.map_err(corrupt)?.map_err(|reason| self.corrupt(reason))).collect()
     }
 
-    /// The error that says so.
+    /// The error for damage.
     pub(crate) fn corrupt(&self, reason: String) -> Error {
         Error::Corrupt { what: self.what.to_owned(), reason }
     }
 }
 
-/// Makes a database: `schema` gives its tables besides the properties, `fill` their rows.
+/// Makes a database: `schema` makes its tables other than the properties, `fill` their rows.
 pub(crate) fn build(
     what: &'static str,
     revision: u32,

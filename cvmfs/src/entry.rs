@@ -1,17 +1,17 @@
-//! What a repository knows of one name.
+//! What a repository knows about one name.
 
 use crate::compression::Compression;
-use crate::hash::{Algorithm, ContentHash};
+use crate::hash::{Algorithm, ContentHash, ObjectId, ObjectKind};
 use crate::xattr::Xattrs;
 
 /// Longest name of an entry in bytes (Linux `NAME_MAX`).
 pub const MAX_NAME: usize = 255;
 
-/// Everything that is stored of one name but the name itself.
+/// Everything that is stored for one name, except the name itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// What it is.
-    pub kind: Kind,
+    pub kind: EntryKind,
     /// Permission bits with set-user-ID, set-group-ID and sticky bit (`0o7777`).
     pub mode: u32,
     /// Owner.
@@ -51,9 +51,9 @@ impl Links {
     pub const ONE: Self = Self { group: 0, count: 1 };
 }
 
-/// The kinds of entries.
+/// What an entry is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
+pub enum EntryKind {
     /// A directory.
     Directory,
     /// A regular file.
@@ -101,6 +101,18 @@ pub enum Content {
     External(Option<ContentHash>),
 }
 
+impl Content {
+    /// The objects that hold it.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = ObjectId> {
+        let (whole, chunks) = match self {
+            Self::Whole(hash) => (Some(hash.object(ObjectKind::File)), &[][..]),
+            Self::Chunks(_, chunks) => (None, chunks.as_slice()),
+            Self::External(_) => (None, &[][..]),
+        };
+        whole.into_iter().chain(chunks.iter().map(|chunk| chunk.hash.object(ObjectKind::Chunk)))
+    }
+}
+
 /// A piece of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chunk {
@@ -116,7 +128,7 @@ impl Entry {
     /// A directory without extended attributes.
     pub fn directory(mode: u32, mtime: Time) -> Self {
         Self {
-            kind: Kind::Directory,
+            kind: EntryKind::Directory,
             mode,
             uid: 0,
             gid: 0,
@@ -129,7 +141,7 @@ impl Entry {
 
     /// Whether it is a directory.
     pub fn is_directory(&self) -> bool {
-        matches!(self.kind, Kind::Directory)
+        matches!(self.kind, EntryKind::Directory)
     }
 }
 
@@ -142,7 +154,7 @@ impl Device {
 
     /// The device of a packed number.
     pub fn unpacked(number: u64) -> Self {
-        let low = |value: u64| u32::try_from(value & 0xffff_ffff).unwrap_or_default();
+        let low = |value: u64| u32::try_from(value & 0xffff_ffff).expect("a half has 32 bits");
         Self {
             major: low(((number >> 8) & 0xfff) | ((number >> 32) & 0xffff_f000)),
             minor: low((number & 0xff) | ((number >> 12) & 0xffff_ff00)),

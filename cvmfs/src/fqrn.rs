@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// A fully qualified repository name, for example `unpacked.example.org`: 1 to 60 ASCII letters, digits, `-`,
-/// `_` and `.`, the first a letter or digit. That is what the stock server lets pass, so a name is always safe
+/// `_` and `.`, the first a letter or digit. That is what the stock server accepts, so a name is always safe
 /// as the name of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fqrn(String);
@@ -18,8 +18,8 @@ impl Fqrn {
         &self.0
     }
 
-    /// Whether it holds a dot. The format does not ask for one, but the mount tools of stock clients complete a
-    /// name without a dot with their own default domain, so that nobody could mount such a repository as usual.
+    /// Whether it contains a dot. The format does not require one, but the mount tools of stock clients append their
+    /// default domain to a name without a dot, so that nobody could mount such a repository as usual.
     pub fn is_qualified(&self) -> bool {
         self.0.contains('.')
     }

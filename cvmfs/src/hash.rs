@@ -163,7 +163,7 @@ impl FromStr for ContentHash {
     }
 }
 
-/// A text that is no content hash and no algorithm.
+/// A text that is neither a content hash nor the name of an algorithm.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} is no content hash (40 hex digits, for rmd160 and shake128 with the name behind a dash)"

@@ -1,11 +1,11 @@
 //! The tag database: names for revisions.
 //!
-//! Two names are kept by every publish: [`TRUNK`] is the current revision and [`TRUNK_PREVIOUS`] the one before.
-//! All others are given by people. A garbage collection keeps what a tag names; so an old revision lives as long as
+//! Every publish sets two names: [`TRUNK`] is the current revision and [`TRUNK_PREVIOUS`] the one before. All others are
+//! given by people. A garbage collection keeps what a tag names; so an old revision lives as long as
 //! it is `trunk-previous`, has a name of its own, or is younger than the collection's time limit. Publishes make no
 //! further names of their own (the stock server can be told to make `generic-…` ones).
 //!
-//! The format knows branches, too. Nothing of ours makes one, but those that are there are kept.
+//! The format knows branches, too. This crate makes none, but keeps those that are there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,7 +16,7 @@ use rusqlite::{Connection, params};
 use crate::database::{self, Database, signed, unsigned};
 use crate::fqrn::Fqrn;
 use crate::hash::ContentHash;
-use crate::{Error, Result};
+use crate::{Result, TagError};
 
 /// The tag of the current revision.
 pub const TRUNK: &str = "trunk";
@@ -57,14 +57,12 @@ impl TagName {
 }
 
 impl FromStr for TagName {
-    type Err = Error;
+    type Err = TagError;
 
-    fn from_str(text: &str) -> Result<Self> {
+    fn from_str(text: &str) -> Result<Self, TagError> {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:".contains(&byte);
         if text.is_empty() || !text.bytes().all(fits) {
-            return Err(Error::Refused(format!(
-                "{text:?} cannot be the name of a tag (letters, digits, `-`, `_`, `.`, `/` and `:` can)"
-            )));
+            return Err(TagError::InvalidName(text.to_owned()));
         }
         Ok(Self(text.to_owned()))
     }
@@ -172,22 +170,19 @@ impl History {
     pub fn insert(&mut self, tag: Tag) -> Result<()> {
         Self::not_reserved(&tag.name)?;
         if self.tags.contains_key(&tag.name) {
-            return Err(Error::Refused(format!(
-                "there is a tag {} already; remove it first, or choose another name",
-                tag.name
-            )));
+            return Err(TagError::Exists(tag.name.to_string()).into());
         }
         self.replace(tag)
     }
 
-    /// Adds a tag that somebody wants; one of the same name goes.
+    /// Adds a tag that somebody wants, in place of one of the same name.
     ///
     /// # Errors
     /// If the name is reserved, or the branch does not exist.
     pub fn replace(&mut self, tag: Tag) -> Result<()> {
         Self::not_reserved(&tag.name)?;
         if !self.branches.contains_key(&tag.branch) {
-            return Err(Error::Refused(format!("there is no branch {:?}", tag.branch)));
+            return Err(TagError::NoBranch(tag.branch).into());
         }
         self.tags.insert(tag.name.clone(), tag);
         Ok(())
@@ -199,14 +194,12 @@ impl History {
     /// If it is not there or reserved.
     pub fn remove(&mut self, name: &TagName) -> Result<Tag> {
         Self::not_reserved(name)?;
-        self.tags.remove(name).ok_or_else(|| Error::Refused(format!("there is no tag {name}")))
+        self.tags.remove(name).ok_or_else(|| TagError::Missing(name.to_string()).into())
     }
 
     fn not_reserved(name: &TagName) -> Result<()> {
         if name.is_reserved() {
-            return Err(Error::Refused(format!(
-                "{name} is reserved: every publish moves it; choose another name"
-            )));
+            return Err(TagError::Reserved(name.to_string()).into());
         }
         Ok(())
     }
@@ -253,7 +246,7 @@ impl History {
         faults
     }
 
-    /// The database; the very one that was read if nothing has changed. The same content gives the same bytes.
+    /// The database: the bytes that were read if nothing has changed. The same content gives the same bytes.
     ///
     /// # Errors
     /// If SQLite refuses.

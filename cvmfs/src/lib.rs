@@ -3,13 +3,19 @@
 //!
 //! | room | what it is for |
 //! |---|---|
-//! | [`hash`], [`path`], [`entry`], [`xattr`] | the format's values |
+//! | [`fqrn`], [`hash`], [`path`], [`entry`], [`xattr`] | the format's values |
 //! | [`compression`] | how objects are stored |
-//! | [`storage`] | where a repository lies: directory or bucket |
+//! | [`storage`] | where a repository is stored: a directory or a bucket |
 //! | [`objects`] | file content on its way into the storage |
 //! | [`catalog`] | the databases that hold the tree |
 //! | [`manifest`], [`whitelist`], [`keys`] | what makes a revision trustworthy |
-//! | [`history`], [`reflog`] | tags, and what garbage collection must look at |
+//! | [`history`], [`reflog`] | tags, and the objects that garbage collection starts from |
+//! | [`snapshot`], [`publication`] | a revision to read, and edits that become a new one |
+//! | [`check`], [`collector`] | finding damage, and removing what nothing refers to |
+//! | [`server_conf`] | stock servers on the same machine |
+//! | [`scratch`] | temporary files |
+//!
+//! [`Repository`] brings them together.
 //!
 //! The crate knows nothing of containers.
 
@@ -19,14 +25,15 @@ pub mod check;
 mod classic;
 pub mod collector;
 pub mod compression;
+mod creation;
 mod database;
 pub mod entry;
 mod error;
 pub mod fqrn;
+mod generation;
 pub mod hash;
 pub mod history;
 pub mod keys;
-mod letter;
 pub mod manifest;
 mod marks;
 pub mod objects;
@@ -36,10 +43,13 @@ pub mod reflog;
 mod repository;
 pub mod scratch;
 pub mod server_conf;
+mod signed_file;
 pub mod snapshot;
 pub mod storage;
+mod unix_time;
 pub mod whitelist;
 pub mod xattr;
 
-pub use error::{Error, Result};
-pub use repository::{Creation, Repository, Session};
+pub use creation::Creation;
+pub use error::{Activity, CollectionStop, Distrust, Error, Result, TagError};
+pub use repository::{Repository, Session};

@@ -1,19 +1,19 @@
 //! The manifest, `.cvmfspublished`: the one file that says which revision of a repository is the current one.
 //!
-//! Lines of one letter and a value, in any order, and a signature (`letter.rs`) made with the key of
+//! Lines of one letter and a value, in any order, and a signature (`signed_file.rs`) made with the key of
 //! the certificate that the manifest names: RSA PKCS#1 v1.5 over the SHA-1 of the printed hash, whatever the
 //! repository's own hash algorithm is.
 
 use crate::fqrn::Fqrn;
 use crate::hash::ContentHash;
 use crate::keys::{Certificate, SigningKey};
-use crate::letter::Letter;
-use crate::{Error, Result};
+use crate::signed_file::SignedFile;
+use crate::{Distrust, Error, Result};
 
-/// Where the manifest lies in a repository's storage.
+/// The manifest's name in a repository's storage.
 pub const NAME: &str = ".cvmfspublished";
 
-/// Seconds between a client's looks for a new revision, if a repository says nothing else.
+/// Seconds after which clients check for a new revision, if a repository says nothing else.
 pub const DEFAULT_TTL: u64 = 240;
 
 /// MD5 of the path of the repository's root, the empty text. Every manifest has it, and clients refuse all others.
@@ -26,17 +26,17 @@ pub struct Manifest {
     pub root: ContentHash,
     /// Size of the root catalog's database in bytes, not compressed (`B`).
     pub root_size: Option<u64>,
-    /// Seconds between looks for a new revision (`D`). Clients take the root catalog's property instead.
+    /// Seconds after which clients check for a new revision (`D`). They use the root catalog's property instead.
     pub ttl: u64,
     /// Number of the revision (`S`), the same as in the root catalog. Clients only take higher ones.
     pub revision: u64,
     /// Whether unreferenced objects may be deleted (`G`).
     pub garbage_collectable: bool,
-    /// Whether certificate and root catalog lie under names of their own, too (`A`).
+    /// Whether certificate and root catalog can also be found under names of their own (`A`).
     pub alternative_paths: bool,
     /// The repository (`N`).
     pub name: Fqrn,
-    /// The certificate of who signed (`X`).
+    /// The certificate of the signer (`X`).
     pub certificate: Option<ContentHash>,
     /// The tag database (`H`).
     pub history: Option<ContentHash>,
@@ -48,11 +48,11 @@ pub struct Manifest {
     pub reflog: Option<ContentHash>,
 }
 
-/// A manifest as it was found, whose signature was not looked at yet.
+/// A manifest as it was found. Its signature has not been verified yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedManifest {
     manifest: Manifest,
-    letter: Letter,
+    file: SignedFile,
 }
 
 impl SignedManifest {
@@ -69,14 +69,15 @@ impl SignedManifest {
     /// [`Error::Corrupt`] if its hash is wrong, [`Error::Untrusted`] if it is another repository's or not signed
     /// with this key.
     pub fn verify(&self, name: &Fqrn, certificate: &Certificate) -> Result<&Manifest> {
-        let untrusted = |reason: String| Error::Untrusted { what: what(), reason };
+        let untrusted = |reason| Error::Untrusted { what: what(), reason };
         if self.manifest.name != *name {
-            return Err(untrusted(format!("it is that of {}, not of {name}", self.manifest.name)));
+            let (found, expected) = (self.manifest.name.clone(), name.clone());
+            return Err(untrusted(Distrust::OtherRepository { found, expected }));
         }
-        self.letter.check_hash(&what())?;
-        let (message, signature) = self.letter.signed();
+        self.file.check_hash(&what())?;
+        let (message, signature) = self.file.message_and_signature();
         if !certificate.verify(message, signature) {
-            return Err(untrusted("the key of its certificate has not signed it".to_owned()));
+            return Err(untrusted(Distrust::OtherKey));
         }
         Ok(&self.manifest)
     }
@@ -88,9 +89,9 @@ impl Manifest {
     /// # Errors
     /// [`Error::Corrupt`] with the number of the line if a value is not of its form, twice there or missing.
     pub fn parse(file: &[u8]) -> Result<SignedManifest> {
-        let letter = Letter::parse(file, &what())?;
-        let manifest = Fields::collect(&letter)?.manifest()?;
-        Ok(SignedManifest { manifest, letter })
+        let file = SignedFile::parse(file, &what())?;
+        let manifest = Fields::collect(&file)?.manifest()?;
+        Ok(SignedManifest { manifest, file })
     }
 
     /// The file, signed. The key must be that of [`Self::certificate`].
@@ -98,7 +99,7 @@ impl Manifest {
     /// # Errors
     /// If the key cannot sign.
     pub fn sign(&self, key: &SigningKey) -> Result<Vec<u8>> {
-        Letter::seal(self.text().into_bytes(), self.root.algorithm, |message| key.sign(message))
+        SignedFile::seal(self.text().into_bytes(), self.root.algorithm, |message| key.sign(message))
     }
 
     /// The lines that are signed, in the order of the stock tools.
@@ -130,13 +131,13 @@ impl Manifest {
 /// Values by letter, with the numbers of their lines.
 struct Fields<'a>([Option<(usize, &'a str)>; KNOWN.len()]);
 
-/// All letters that say something to us.
+/// All letters that are known.
 const KNOWN: &[u8; 13] = b"CBRDSGANXHTMY";
 
 impl<'a> Fields<'a> {
-    fn collect(letter: &'a Letter) -> Result<Self> {
+    fn collect(file: &'a SignedFile) -> Result<Self> {
         let mut fields = Self([None; KNOWN.len()]);
-        for (number, line) in letter.lines() {
+        for (number, line) in file.lines() {
             let Some((&key, value)) = line.split_first() else { continue };
             let Some(known) = KNOWN.iter().position(|&known| known == key) else { continue };
             let value = std::str::from_utf8(value).map_err(|_| damaged(number, "it is no text"))?;

@@ -1,7 +1,7 @@
 //! Sets of objects that are too large for memory: what a repository refers to, and what it stores.
 //!
-//! Objects are written to 256 files by the first byte of their hash, and looked at one file at a time; memory
-//! is a 256th of the set.
+//! Objects are written to 256 files by the first byte of their hash, and read one file at a time, so that a 256th of the
+//! set is in memory.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, Write};
@@ -35,7 +35,7 @@ impl Marks {
         Ok(Self { shards, scratch: scratch.clone() })
     }
 
-    /// Adds an object; one that is there already does no harm.
+    /// Adds an object; it may be there already.
     pub(crate) fn add(&mut self, object: ObjectId) -> Result<()> {
         let mut record = [0; RECORD];
         record[..LENGTH].copy_from_slice(&object.hash.digest);
@@ -57,7 +57,7 @@ impl Marks {
             let mut objects = Vec::new();
             let mut record = [0; RECORD];
             while read_record(&mut reader, &mut record)? {
-                objects.extend(object(&record));
+                objects.push(object(&record).ok_or(std::io::ErrorKind::InvalidData)?);
             }
             file.seek(std::io::SeekFrom::End(0))?;
             Ok(objects)

@@ -1,11 +1,11 @@
-//! Paths inside a repository, and the hashes that catalogs know them by.
+//! Paths inside a repository, and the hashes that are their keys in catalogs.
 
 use std::fmt;
 
 use md5::{Digest as _, Md5};
 
-/// An absolute path inside a repository as bytes: empty for the root, else `/a/b`. Components are no `.` and
-/// no `..`, hold no NUL, and are not empty.
+/// An absolute path inside a repository as bytes: empty for the root, else `/a/b`. Components are neither
+/// `.` nor `..`, contain no NUL and are not empty.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct TreePath(Vec<u8>);
 
@@ -13,8 +13,8 @@ impl TreePath {
     /// The root.
     pub const ROOT: Self = Self(Vec::new());
 
-    /// Parses a path; one leading and one trailing slash may be there. `None` if a component is
-    /// empty, `.`, `..` or holds a NUL.
+    /// Parses a path, which may have one leading and one trailing slash. `None` if a component is empty, `.`, `..`
+    /// or contains a NUL.
     pub fn parse(path: &[u8]) -> Option<Self> {
         let path = path.strip_prefix(b"/").unwrap_or(path);
         let path = path.strip_suffix(b"/").unwrap_or(path);
@@ -70,14 +70,14 @@ impl TreePath {
             .is_some_and(|rest| rest.first().is_none_or(|&byte| byte == b'/'))
     }
 
-    /// What catalogs know it by.
+    /// Its key in catalogs.
     pub fn hash(&self) -> PathHash {
         PathHash(Md5::digest(&self.0).into())
     }
 }
 
 impl fmt::Display for TreePath {
-    /// For people: the root is `/`, bytes that are no UTF-8 are replaced.
+    /// For people: the root is `/`, bytes that are not UTF-8 are replaced.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.is_root() {
             true => f.write_str("/"),

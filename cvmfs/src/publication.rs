@@ -1,25 +1,26 @@
 //! Edits of a repository, and how they become a revision.
 //!
-//! Edits name paths and what shall be there; they do not depend on the revision they are applied to. So a
-//! publisher that finds another's revision at the moment of its own applies them to that one, and nobody's
-//! work is lost. An edit also knows what its author saw at the path: if somebody else has put something else
-//! there since, the author has to look again ([`Error::Conflict`]).
+//! Edits say what shall be at which paths; they do not depend on the revision that they are applied to. So a publisher
+//! that finds a new revision by somebody else applies them to that one, and nobody's work is lost. An edit also knows
+//! what its author saw at the path: if somebody else has put something else there since, it is not applied
+//! ([`Error::Conflict`]).
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use crate::catalog::{CatalogRef, CatalogUpdate, Counters, Mount, NestedRef, NestedTree};
-use crate::entry::{Entry, File, Kind, Time};
+use crate::entry::{Entry, EntryKind, File, Time};
 use crate::hash::ContentHash;
 use crate::objects::Objects;
 use crate::path::TreePath;
 use crate::snapshot::Snapshot;
+use crate::unix_time::unix_seconds;
 use crate::{Error, Result};
 
 /// Mode of directories that are made because something below them is put.
 const IMPLIED_MODE: u32 = 0o755;
 
-/// What shall be at paths of a repository.
+/// What shall be at which paths of a repository.
 #[derive(Debug, Clone, Default)]
 pub struct Edits(Node);
 
@@ -33,7 +34,7 @@ struct Node {
 
 #[derive(Debug, Clone)]
 enum Edit {
-    Put { entry: Entry, seen: Option<Kind> },
+    Put { entry: Entry, seen: Option<EntryKind> },
     Graft(Box<NestedTree>),
     Remove,
 }
@@ -46,7 +47,7 @@ impl Edits {
         self.node(path).edit = Some(Edit::Put { entry, seen });
     }
 
-    /// Puts a tree that has been written for this path where the caller saw nothing.
+    /// Puts a tree that was written for this path, where the caller saw nothing.
     pub fn graft(&mut self, path: &TreePath, tree: NestedTree) {
         *self.node(path) = Node { edit: Some(Edit::Graft(Box::new(tree))), ..Node::default() };
     }
@@ -75,7 +76,7 @@ impl Edits {
         node
     }
 
-    /// Writes the catalogs of `base` with the edits, and gives the new root; `None` if nothing differs.
+    /// Writes the catalogs of `base` with the edits, and returns the new root; `None` if nothing differs.
     ///
     /// # Errors
     /// If something that is no directory is on the way to a path, or a catalog cannot be read or written.
@@ -86,7 +87,7 @@ impl Edits {
         revision: u64,
         now: SystemTime,
     ) -> Result<Option<CatalogRef>> {
-        let stamp = Stamp { seconds: seconds(now), marker: objects.store_file(b"")? };
+        let stamp = Stamp { seconds: unix_seconds(now), marker: objects.store_file(b"")? };
         let editing = Editing { base, objects, stamp };
         let root = base.root_catalog();
         let mut update = CatalogUpdate::open(root, base.scratch())?;
@@ -113,7 +114,7 @@ struct Editing<'a> {
 }
 
 impl Editing<'_> {
-    /// Applies what concerns the names in a directory of `catalog`. Tells whether anything changed.
+    /// Applies the edits of the names in a directory of `catalog`. Returns whether anything changed.
     fn directory(&self, catalog: &mut CatalogUpdate, path: &TreePath, node: &Node) -> Result<bool> {
         let mut changed = false;
         for (name, node) in &node.below {
@@ -166,7 +167,7 @@ impl Editing<'_> {
         catalog: &mut CatalogUpdate,
         path: &TreePath,
         entry: &Entry,
-        seen: Option<&Kind>,
+        seen: Option<&EntryKind>,
         nested: bool,
     ) -> Result<bool> {
         match catalog.lookup(path)? {
@@ -197,7 +198,7 @@ impl Editing<'_> {
         Ok(true)
     }
 
-    /// Makes a name that is not there.
+    /// Adds an entry at a path where there is nothing.
     fn make(
         &self,
         catalog: &mut CatalogUpdate,
@@ -214,7 +215,7 @@ impl Editing<'_> {
         catalog.graft(path, &tree, &self.counters())
     }
 
-    /// Applies edits inside a nested catalog, and hangs its new version in.
+    /// Applies edits inside a nested catalog, and mounts its new version.
     fn nested(&self, catalog: &mut CatalogUpdate, path: &TreePath, node: &Node) -> Result<bool> {
         let NestedRef { hash, .. } = catalog.nested_at(path)?.ok_or_else(|| Error::Corrupt {
             what: format!("the catalog at {}", catalog.mount()),
@@ -242,7 +243,7 @@ impl Editing<'_> {
         update.finish(self.objects)
     }
 
-    /// What a nested catalog holds that goes.
+    /// Finds what a nested catalog that is removed or replaced holds.
     fn counters(&self) -> impl Fn(&NestedRef) -> Result<Counters> {
         |nested| Ok(*self.base.catalog(nested.hash)?.counters())
     }
@@ -252,14 +253,6 @@ impl Editing<'_> {
     }
 }
 
-fn occupied(path: &TreePath, what: &str) -> Error {
-    Error::Refused(format!("cannot publish {path}: {what} stands there; remove it"))
-}
-
-/// Seconds since 1970.
-pub(crate) fn seconds(time: SystemTime) -> i64 {
-    match time.duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(after) => i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
-        Err(before) => -i64::try_from(before.duration().as_secs()).unwrap_or(i64::MAX),
-    }
+fn occupied(path: &TreePath, what: &'static str) -> Error {
+    Error::Occupied { path: path.clone(), what }
 }

@@ -12,8 +12,9 @@ use crate::Result;
 use crate::database::{self, Database, signed, unsigned};
 use crate::fqrn::Fqrn;
 use crate::hash::{ContentHash, ObjectKind};
+use crate::manifest::Manifest;
 
-/// Where the log lies in a repository's storage.
+/// The log's name in a repository's storage.
 pub const NAME: &str = ".cvmfsreflog";
 
 const WHAT: &str = "the reference log (.cvmfsreflog)";
@@ -131,6 +132,18 @@ impl Reflog {
             Ok(())
         })
     }
+}
+
+/// What the log must list for a manifest.
+pub(crate) fn references(manifest: &Manifest) -> impl Iterator<Item = (ContentHash, RefKind)> {
+    [
+        (Some(manifest.root), RefKind::Catalog),
+        (manifest.history, RefKind::History),
+        (manifest.certificate, RefKind::Certificate),
+        (manifest.metainfo, RefKind::Metainfo),
+    ]
+    .into_iter()
+    .filter_map(|(hash, kind)| Some((hash?, kind)))
 }
 
 fn reference(hash: &str, kind: i64, timestamp: i64) -> std::result::Result<Reference, String> {

@@ -1,46 +1,42 @@
-//! A repository: opening, creating, and the one way to a new revision.
+//! A repository: opening it, and the one way to a new revision.
 //!
 //! Publishers do not lock each other out. Each writes its objects and catalogs, which nobody refers to yet,
-//! and then replaces the manifest on condition that it still is the one it started from. Whoever loses
+//! and then replaces the manifest on condition that it still is the one it started from. A publisher that loses
 //! applies its change to the winner's revision and tries again.
 //!
-//! `.cvmfspublished` and `.cvmfsreflog` are two files. The manifest goes first and decides; who was killed in
-//! between leaves a reflog that the next writer completes (it always adds what the manifest it starts from
-//! refers to).
+//! `.cvmfspublished` and `.cvmfsreflog` are two files. The manifest goes first and decides. A publisher that is killed
+//! in between leaves a reflog that the next one completes: it always adds what the manifest it starts from
+//! refers to.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
-use crate::catalog::CatalogUpdate;
-use crate::collector::Generation;
 use crate::compression::Compression;
-use crate::entry::{Entry, Time};
 use crate::fqrn::Fqrn;
-use crate::hash::{ContentHash, ObjectKind};
+use crate::generation::Generation;
+use crate::hash::ObjectKind;
 use crate::history::History;
 use crate::keys::{Certificate, Keys, Publisher};
 use crate::manifest::{self, Manifest, SignedManifest};
 use crate::objects::{Objects, Settings};
-use crate::publication::{Edits, seconds};
-use crate::reflog::{self, RefKind, Reflog};
+use crate::publication::Edits;
+use crate::reflog::{self, Reflog, references};
 use crate::scratch::Scratch;
 use crate::snapshot::{Snapshot, read_database};
 use crate::storage::{Expected, Storage, Version};
+use crate::unix_time::unix_seconds;
 use crate::whitelist::{self, SignedWhitelist, Whitelist};
-use crate::{Error, Result};
+use crate::{Distrust, Error, Result, TagError};
 
-/// Its existence tells stratum 1 servers that they may replicate.
-const MASTER_REPLICA: &str = ".cvmfs_master_replica";
+/// Property of the root catalog that remembers how content is stored. Stock tools keep that in their configuration,
+/// and ignore properties that they do not know.
+pub(crate) const COMPRESSION: &str = "ducc_compression";
+pub(crate) const NOT_COMPRESSED: &str = "none";
 
-/// Property of the root catalog that remembers how content is stored; stock tools keep it in their
-/// configuration, and look at no properties they do not know.
-const COMPRESSION: &str = "ducc_compression";
-const NOT_COMPRESSED: &str = "none";
-
-/// How often a publisher gives way to others before it gives up.
+/// How often a publisher lets others go first before it gives up.
 const ATTEMPTS: u32 = 200;
-/// How long a publisher waits for another one that has replaced the manifest to replace the reflog, too.
+/// How long a publisher waits until another one that has replaced the manifest has replaced the reflog, too.
 const REFLOG_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A repository in its storage.
@@ -50,30 +46,9 @@ pub struct Repository {
     keys: Keys,
 }
 
-/// A publish that has begun: what it must know at its end of what happened meanwhile.
+/// A publish that has begun. At its end it tells whether a garbage collection came in between.
 pub struct Session {
     generation: Generation,
-}
-
-/// How to create a repository.
-#[derive(Debug, Clone)]
-pub struct Creation {
-    /// Seconds after which clients look for a new revision.
-    pub ttl: u64,
-    /// Whether objects that no revision refers to may be removed.
-    pub garbage_collectable: bool,
-    /// For how long the whitelist is signed.
-    pub whitelist_validity: Duration,
-}
-
-impl Default for Creation {
-    fn default() -> Self {
-        Self {
-            ttl: manifest::DEFAULT_TTL,
-            garbage_collectable: true,
-            whitelist_validity: whitelist::DEFAULT_VALIDITY,
-        }
-    }
 }
 
 /// A new revision in the making, as [`Repository::revise`] shows it to its caller.
@@ -91,97 +66,6 @@ pub(crate) struct Draft<'a> {
 }
 
 impl Repository {
-    /// Creates a repository in an empty storage: whitelist, empty root catalog, tag database, reference log
-    /// and a manifest of revision 1.
-    ///
-    /// # Errors
-    /// If there is one already, the master key is missing, or the storage refuses.
-    pub fn create(
-        storage: Storage,
-        fqrn: Fqrn,
-        keys: Keys,
-        objects: &Objects,
-        creation: &Creation,
-    ) -> Result<Self> {
-        Self::refuse_existing(&storage)?;
-        let now = SystemTime::now();
-        storage.make_skeleton()?;
-        let publisher = keys.publisher()?;
-        let algorithm = objects.settings().algorithm;
-        let mut whitelist = Whitelist::new(fqrn.clone(), now + creation.whitelist_validity)?;
-        whitelist.add(&publisher.certificate, algorithm);
-        let whitelist = whitelist.sign(now, algorithm, keys.master()?)?;
-        let scratch = Scratch::new()?;
-        let time = Time { seconds: seconds(now), nanoseconds: None };
-        let mut root = CatalogUpdate::root(&Entry::directory(0o755, time), &scratch)?;
-        root.set_revision(1);
-        root.set_last_modified(time.seconds);
-        root.set_property("TTL", &creation.ttl.to_string());
-        if objects.settings().compression == Compression::None {
-            root.set_property(COMPRESSION, NOT_COMPRESSED);
-        }
-        let (root, ..) = root.finish(objects)?;
-
-        let timestamp = u64::try_from(time.seconds).unwrap_or_default();
-        let mut history = History::create(&fqrn);
-        history.move_trunk(root.hash, root.size, 1, timestamp);
-        let history = objects.store(ObjectKind::History, &history.to_bytes()?)?;
-        let certificate = objects.store_certificate(publisher.certificate.pem())?;
-        let mut reflog = Reflog::create(&fqrn);
-        for (hash, kind) in [
-            (root.hash, RefKind::Catalog),
-            (history, RefKind::History),
-            (certificate, RefKind::Certificate),
-        ] {
-            reflog.add(hash, kind, timestamp);
-        }
-        let reflog = reflog.to_bytes()?;
-        let manifest = Manifest {
-            root: root.hash,
-            root_size: Some(root.size),
-            ttl: creation.ttl,
-            revision: 1,
-            garbage_collectable: creation.garbage_collectable,
-            alternative_paths: false,
-            name: fqrn.clone(),
-            certificate: Some(certificate),
-            history: Some(history),
-            timestamp: Some(timestamp),
-            metainfo: None,
-            reflog: Some(algorithm.hash(&reflog)),
-        };
-        storage.sync()?;
-        storage.replace_file(whitelist::NAME, whitelist.into(), Expected::Any)?;
-        storage.replace_file(reflog::NAME, reflog.into(), Expected::Any)?;
-        storage.replace_file(
-            MASTER_REPLICA,
-            Bytes::from_static(b"This file marks the storage as the origin of replicas\n"),
-            Expected::Any,
-        )?;
-        let signed = manifest.sign(&publisher.key)?;
-        if !storage.replace_file(manifest::NAME, signed.into(), Expected::Absent)? {
-            return Err(Error::Refused(format!(
-                "somebody else has just created a repository in {}",
-                storage.name()
-            )));
-        }
-        Ok(Self { storage, fqrn, keys })
-    }
-
-    /// Looks that there is no repository in a storage.
-    ///
-    /// # Errors
-    /// If there is one.
-    pub fn refuse_existing(storage: &Storage) -> Result<()> {
-        match storage.read_file(manifest::NAME)? {
-            None => Ok(()),
-            Some(_) => Err(Error::Refused(format!(
-                "there is a repository in {} already; choose another place",
-                storage.name()
-            ))),
-        }
-    }
-
     /// Opens the repository of a name in a storage. The public keys say whose signatures count; the others
     /// are needed to publish. Nothing is read yet.
     pub fn open(storage: Storage, fqrn: Fqrn, keys: Keys) -> Self {
@@ -217,7 +101,7 @@ impl Repository {
     /// The newest revision, verified as a client does it: manifest, certificate and whitelist.
     ///
     /// # Errors
-    /// If something is missing, damaged or not signed by whom it should be.
+    /// If something is missing, damaged or not signed with the right key.
     pub fn snapshot(&self) -> Result<Snapshot> {
         Ok(self.newest()?.0)
     }
@@ -243,7 +127,7 @@ impl Repository {
     /// When the whitelist expires; its signature is verified.
     ///
     /// # Errors
-    /// If there is none, or it is not signed by whom it should be.
+    /// If there is none, or it is not signed with a trusted master key.
     pub fn whitelist_expiry(&self) -> Result<SystemTime> {
         let (signed, _) = self.whitelist()?;
         Ok(signed.verify_signature(&self.fqrn, self.keys.public()?)?.expires())
@@ -256,12 +140,7 @@ impl Repository {
     pub fn tagged(&self, tag: &str) -> Result<Snapshot> {
         let newest = self.snapshot()?;
         let history = self.history(newest.manifest())?;
-        let tag = history.tag(tag).ok_or_else(|| {
-            Error::Refused(format!(
-                "{} has no tag {tag}; `ducc repository tag` lists them",
-                self.fqrn
-            ))
-        })?;
+        let tag = history.tag(tag).ok_or_else(|| TagError::Missing(tag.to_owned()))?;
         let manifest = Manifest {
             root: tag.root,
             root_size: Some(tag.root_size),
@@ -292,7 +171,7 @@ impl Repository {
         Ok((self.unverified(manifest)?, version))
     }
 
-    /// The revision of a manifest, whoever has signed it.
+    /// The revision of a manifest that need not be trusted.
     pub(crate) fn unverified(&self, manifest: Manifest) -> Result<Snapshot> {
         Snapshot::new(manifest, self.storage.clone(), Scratch::new()?)
     }
@@ -303,14 +182,12 @@ impl Repository {
         signed: &'m SignedManifest,
         now: SystemTime,
     ) -> Result<&'m Manifest> {
-        let untrusted = |reason: String| Error::Untrusted {
+        let untrusted = |reason| Error::Untrusted {
             what: format!("{} in {}", manifest::NAME, self.storage.name()),
             reason,
         };
-        let hash = signed
-            .unverified()
-            .certificate
-            .ok_or_else(|| untrusted("it names no certificate (X)".to_owned()))?;
+        let hash =
+            signed.unverified().certificate.ok_or_else(|| untrusted(Distrust::NoCertificate))?;
         let object = hash.object(ObjectKind::Certificate);
         let pem = read_database(&self.storage, object)?;
         let certificate = Certificate::parse(&pem)?;
@@ -318,11 +195,7 @@ impl Repository {
         let (whitelist, _) = self.whitelist()?;
         let whitelist = whitelist.verify(&self.fqrn, self.keys.public()?, now)?;
         if !whitelist.lists(&certificate) {
-            return Err(untrusted(format!(
-                "its certificate {object} is not in {}; sign the whitelist anew with \
-                 `ducc repository resign`",
-                whitelist::NAME
-            )));
+            return Err(untrusted(Distrust::Unlisted(object)));
         }
         Ok(manifest)
     }
@@ -367,8 +240,8 @@ impl Repository {
         })
     }
 
-    /// Applies a change to the newest revision until nobody else's comes in between. `change` tells whether
-    /// there is anything to sign.
+    /// Applies a change to the newest revision, and does so again until nobody else's revision comes in between.
+    /// `change` returns whether there is anything to sign.
     pub(crate) fn revise(
         &self,
         objects: &Objects,
@@ -396,23 +269,17 @@ impl Repository {
             let (manifest, reflog) = draft.seal(publisher, objects)?;
             self.storage.sync()?;
             let signed = Bytes::from(manifest.sign(&publisher.key)?);
-            if self.storage.replace_file(
-                manifest::NAME,
-                signed.clone(),
-                Expected::Version(version),
-            )? {
+            let expected = Expected::Version(version);
+            if self.storage.replace_file(manifest::NAME, signed.clone(), expected)?.is_some() {
                 self.replace_reflog(&signed, reflog, reflog_version)?;
                 return Ok(manifest);
             }
             tracing::debug!(repository = %self.fqrn, attempt, "another publisher was faster");
         }
-        Err(Error::Refused(format!(
-            "other publishers were faster {ATTEMPTS} times; publish into {} when fewer are at work",
-            self.fqrn
-        )))
+        Err(Error::Outpaced { fqrn: self.fqrn.clone(), attempts: ATTEMPTS })
     }
 
-    /// The reference log that belongs to a manifest, and what of it is stored now.
+    /// The reference log that belongs to a manifest, and the version of the file.
     fn reflog(&self, manifest: &Manifest) -> Result<(Reflog, Option<Version>)> {
         let begun = Instant::now();
         loop {
@@ -437,7 +304,7 @@ impl Repository {
         }
     }
 
-    /// Stores the reference log of a manifest, as long as that is the newest.
+    /// Stores the reference log of a manifest, as long as that manifest is the newest.
     fn replace_reflog(
         &self,
         manifest: &Bytes,
@@ -447,7 +314,7 @@ impl Repository {
         let reflog = Bytes::from(reflog);
         let mut expected = seen.map_or(Expected::Absent, Expected::Version);
         for _ in 0..ATTEMPTS {
-            if self.storage.replace_file(reflog::NAME, reflog.clone(), expected)? {
+            if self.storage.replace_file(reflog::NAME, reflog.clone(), expected)?.is_some() {
                 return Ok(());
             }
             match self.storage.read_file(manifest::NAME)? {
@@ -464,12 +331,12 @@ impl Repository {
 impl Draft<'_> {
     /// The time of the revision, in seconds since 1970.
     pub(crate) fn timestamp(&self) -> u64 {
-        let now = u64::try_from(seconds(self.now)).unwrap_or_default();
-        // Clients refuse a time that goes back; and a manifest must differ from the one before.
+        let now = u64::try_from(unix_seconds(self.now)).unwrap_or_default();
+        // Clients refuse a time before the last one, and a manifest must differ from the one before.
         now.max(self.base.manifest().timestamp.unwrap_or_default() + 1)
     }
 
-    /// Stores what the manifest refers to, and gives it with the reference log's bytes.
+    /// Stores what the manifest refers to; returns the manifest and the reference log's bytes.
     fn seal(mut self, publisher: &Publisher, objects: &Objects) -> Result<(Manifest, Vec<u8>)> {
         let timestamp = self.timestamp();
         let mut manifest = self.manifest;
@@ -487,16 +354,4 @@ impl Draft<'_> {
         manifest.reflog = Some(manifest.root.algorithm.hash(&bytes));
         Ok((manifest, bytes))
     }
-}
-
-/// What the reference log must list for a manifest.
-pub(crate) fn references(manifest: &Manifest) -> impl Iterator<Item = (ContentHash, RefKind)> {
-    [
-        (Some(manifest.root), RefKind::Catalog),
-        (manifest.history, RefKind::History),
-        (manifest.certificate, RefKind::Certificate),
-        (manifest.metainfo, RefKind::Metainfo),
-    ]
-    .into_iter()
-    .filter_map(|(hash, kind)| Some((hash?, kind)))
 }

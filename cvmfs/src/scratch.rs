@@ -1,4 +1,4 @@
-//! A private place for databases and for what does not fit into memory.
+//! A private directory for databases and for what does not fit into memory.
 
 use std::fs::File;
 use std::path::Path;
@@ -9,7 +9,7 @@ use tempfile::{NamedTempFile, TempDir};
 use crate::{Error, Result};
 
 /// A directory of this process in the system's place for temporary files (`TMPDIR`, else `/tmp`), mode 0700. It
-/// goes when the last clone and everything that was made in it are gone.
+/// is removed when the last clone and everything that was made in it are gone.
 #[derive(Debug, Clone)]
 pub struct Scratch(Arc<TempDir>);
 
@@ -17,7 +17,7 @@ pub struct Scratch(Arc<TempDir>);
 #[derive(Debug)]
 pub(crate) struct ScratchFile {
     file: NamedTempFile,
-    /// The directory stays at least as long.
+    /// Keeps the directory at least as long.
     _directory: Scratch,
 }
 
@@ -35,12 +35,14 @@ impl Scratch {
     /// # Errors
     /// If the system refuses.
     pub fn below(directory: &Path) -> Result<Self> {
-        let made = tempfile::Builder::new().prefix("cvmfs-").tempdir_in(directory);
-        let made = made.map_err(|cause| Error::System {
-            action: "make a temporary directory in",
-            path: directory.to_owned(),
-            cause,
-        })?;
+        // SQLite is given paths as URLs, which have no relative form.
+        let made = std::path::absolute(directory)
+            .and_then(|directory| tempfile::Builder::new().prefix("cvmfs-").tempdir_in(directory))
+            .map_err(|cause| Error::System {
+                action: "make a temporary directory in",
+                path: directory.to_owned(),
+                cause,
+            })?;
         Ok(Self(Arc::new(made)))
     }
 

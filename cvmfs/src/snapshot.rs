@@ -1,14 +1,14 @@
 //! One revision of a repository, read through its catalogs.
 //!
-//! A directory is in the catalog of the deepest mountpoint on the way to it; the catalogs are fetched when
-//! they are needed, and those used last are kept open.
+//! A directory is in the catalog of the deepest mountpoint on the way to it. Catalogs are fetched when they are needed,
+//! and some of them are kept open.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::catalog::{Catalog, Counters, Mount, Row};
 use crate::compression::{Compression, inflate};
-use crate::entry::{Content, Entry, File, Kind};
+use crate::entry::{Content, Entry, EntryKind, File};
 use crate::hash::{ContentHash, ObjectId, ObjectKind};
 use crate::manifest::Manifest;
 use crate::path::TreePath;
@@ -29,14 +29,14 @@ struct Inner {
     root: Arc<Catalog>,
 }
 
-/// Fetches catalogs and keeps those used last.
+/// Fetches catalogs, and keeps the newest of them open.
 struct Catalogs {
     storage: Storage,
     scratch: Scratch,
     open: Mutex<Opened>,
 }
 
-/// The catalogs used last.
+/// The catalogs that were opened last.
 #[derive(Default)]
 struct Opened {
     catalogs: BTreeMap<ContentHash, Arc<Catalog>>,
@@ -198,9 +198,7 @@ impl Snapshot {
                 }
                 Ok(content)
             }
-            Content::External(_) => Err(Error::Refused(
-                "the content of an external file is not in the repository".to_owned(),
-            )),
+            Content::External(_) => Err(Error::ExternalContent),
         }
     }
 }
@@ -277,11 +275,11 @@ impl Directory {
     fn named(&self, row: Row) -> Child {
         let marker = self.catalog.mount() == &self.path
             && row.name == crate::catalog::MARKER
-            && matches!(row.entry.kind, Kind::File(_));
+            && matches!(row.entry.kind, EntryKind::File(_));
         Child { name: row.name, entry: row.entry, marker, mount: row.mount }
     }
 
-    /// Goes into a directory that [`Self::for_each`] or [`Self::child`] gave.
+    /// Opens a directory that [`Self::for_each`] or [`Self::child`] returned.
     ///
     /// # Errors
     /// If its catalog cannot be read, or there is none where one is mounted.

@@ -1,6 +1,6 @@
 //! The whitelist, `.cvmfswhitelist`: which certificates may sign manifests, and until when.
 //!
-//! Lines, and a signature (`letter.rs`) made with the master key: RSA PKCS#1 v1.5 over the printed
+//! Lines, and a signature (`signed_file.rs`) made with the master key: RSA PKCS#1 v1.5 over the printed
 //! hash itself, with no digest in between.
 //!
 //! | line | content |
@@ -9,7 +9,7 @@
 //! | 2 | `E` and when it expires, in the same form |
 //! | 3 | `N` and the repository |
 //! | 4 … | optional `Vpkcs7` and `Wcachain`: other ways of verifying |
-//! | … | one [`Fingerprint`] a line, with a comment behind it if you like |
+//! | … | one [`Fingerprint`] a line, and optionally a comment |
 
 use std::time::{Duration, SystemTime};
 
@@ -20,10 +20,10 @@ use jiff::tz::TimeZone;
 use crate::fqrn::Fqrn;
 use crate::hash::Algorithm;
 use crate::keys::{Certificate, Fingerprint, MasterKey, PublicKeys};
-use crate::letter::Letter;
-use crate::{Error, Result};
+use crate::signed_file::SignedFile;
+use crate::{Distrust, Error, Result};
 
-/// Where the whitelist lies in a repository's storage.
+/// The whitelist's name in a repository's storage.
 pub const NAME: &str = ".cvmfswhitelist";
 
 /// How long the stock server makes a whitelist valid.
@@ -37,9 +37,9 @@ const TIME_LENGTH: usize = 14;
 pub struct Whitelist {
     /// The repository.
     pub name: Fqrn,
-    /// To the second as it is written; clients look at the hour only ([`Self::has_expired`]).
+    /// To the second, as it is written; clients use only the hour ([`Self::has_expired`]).
     expires: DateTime,
-    /// Everything behind the name as it was found, so that signing anew keeps it.
+    /// Everything after the name as it was found, so that signing again keeps it.
     lines: Vec<Line>,
 }
 
@@ -50,11 +50,11 @@ enum Line {
     Other(Vec<u8>),
 }
 
-/// A whitelist as it was found, whose signature was not looked at yet.
+/// A whitelist as it was found. Its signature has not been verified yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedWhitelist {
     whitelist: Whitelist,
-    letter: Letter,
+    file: SignedFile,
 }
 
 impl SignedWhitelist {
@@ -70,26 +70,24 @@ impl SignedWhitelist {
     pub fn verify(&self, name: &Fqrn, keys: &PublicKeys, now: SystemTime) -> Result<&Whitelist> {
         let whitelist = self.verify_signature(name, keys)?;
         if whitelist.has_expired(now) {
-            return Err(untrusted(format!(
-                "it expired on {} UTC; `ducc repository resign` signs a new one with the master key",
-                whitelist.expires
-            )));
+            return Err(untrusted(Distrust::Expired(whitelist.expires.to_string())));
         }
         Ok(whitelist)
     }
 
-    /// As [`Self::verify`], but it may have expired: for signing it anew.
+    /// As [`Self::verify`], but it may have expired: for signing it again.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if its hash is wrong, else [`Error::Untrusted`].
     pub fn verify_signature(&self, name: &Fqrn, keys: &PublicKeys) -> Result<&Whitelist> {
         if self.whitelist.name != *name {
-            return Err(untrusted(format!("it is that of {}, not of {name}", self.whitelist.name)));
+            let (found, expected) = (self.whitelist.name.clone(), name.clone());
+            return Err(untrusted(Distrust::OtherRepository { found, expected }));
         }
-        self.letter.check_hash(&what())?;
-        let (message, signature) = self.letter.signed();
+        self.file.check_hash(&what())?;
+        let (message, signature) = self.file.message_and_signature();
         if !keys.verify(message, signature) {
-            return Err(untrusted("none of the master keys at hand has signed it".to_owned()));
+            return Err(untrusted(Distrust::NoMasterKey));
         }
         Ok(&self.whitelist)
     }
@@ -107,12 +105,12 @@ impl Whitelist {
     /// Reads a whitelist.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] with the number of the line, [`Error::Refused`] if it wants to be verified in a way that
-    /// we cannot.
+    /// [`Error::Corrupt`] with the number of the line, [`Error::Unsupported`] if it wants to be verified in
+    /// another way.
     pub fn parse(file: &[u8]) -> Result<SignedWhitelist> {
-        let letter = Letter::parse(file, &what())?;
-        let whitelist = Self::from_lines(letter.lines())?;
-        Ok(SignedWhitelist { whitelist, letter })
+        let file = SignedFile::parse(file, &what())?;
+        let whitelist = Self::from_lines(file.lines())?;
+        Ok(SignedWhitelist { whitelist, file })
     }
 
     fn from_lines<'a>(mut lines: impl Iterator<Item = (usize, &'a [u8])>) -> Result<Self> {
@@ -137,19 +135,15 @@ impl Whitelist {
             .map_err(|error| damaged(3, &format!("{error}")))?;
         let mut rest = Vec::new();
         for (_, line) in lines {
-            let unsupported = match line {
-                b"Vpkcs7" => "a PKCS#7 envelope (`Vpkcs7`)",
-                b"Wcachain" => "certificate authorities (`Wcachain`)",
+            let feature = match line {
+                b"Vpkcs7" => "verification by a PKCS#7 envelope (`Vpkcs7`)",
+                b"Wcachain" => "verification by certificate authorities (`Wcachain`)",
                 _ => {
                     rest.push(Line::new(line));
                     continue;
                 }
             };
-            return Err(Error::Refused(format!(
-                "{} of {name} wants to be verified by {unsupported}, which is not supported; only RSA master \
-                 keys are",
-                what()
-            )));
+            return Err(Error::Unsupported { what: format!("{} of {name}", what()), feature });
         }
         Ok(Self { name, expires, lines: rest })
     }
@@ -159,7 +153,7 @@ impl Whitelist {
     /// # Errors
     /// If the key cannot sign, or the date cannot be written with four digits for the year.
     pub fn sign(&self, now: SystemTime, algorithm: Algorithm, key: &MasterKey) -> Result<Vec<u8>> {
-        Letter::seal(self.text(now)?, algorithm, |message| key.sign(message))
+        SignedFile::seal(self.text(now)?, algorithm, |message| key.sign(message))
     }
 
     /// The lines that are signed.
@@ -177,7 +171,7 @@ impl Whitelist {
         Ok(text)
     }
 
-    /// Lets the whitelist expire at another time. All else stays.
+    /// Sets when it expires. Everything else stays.
     ///
     /// # Errors
     /// If the date cannot be written with four digits for the year.
@@ -253,10 +247,11 @@ fn utc(time: SystemTime) -> Result<DateTime> {
         .ok()
         .map(|time| TimeZone::UTC.to_datetime(time))
         .filter(|time| time.year() >= 0)
-        .ok_or_else(|| Error::Refused("a whitelist cannot hold this date".to_owned()))
+        .ok_or_else(|| Error::InvalidDate)
 }
 
-fn what() -> String {
+/// What errors call it.
+pub(crate) fn what() -> String {
     format!("the whitelist ({NAME})")
 }
 
@@ -268,7 +263,7 @@ fn damaged(line: usize, reason: &str) -> Error {
     corrupt(format!("line {line}: {reason}"))
 }
 
-fn untrusted(reason: String) -> Error {
+fn untrusted(reason: Distrust) -> Error {
     Error::Untrusted { what: what(), reason }
 }
 

@@ -37,7 +37,7 @@ impl Xattrs {
         (Self((blob[1] > 0).then(|| blob.into_boxed_slice())), refused)
     }
 
-    /// Takes a blob as a catalog holds it; it is looked at by [`Self::unpack`] only.
+    /// Takes a blob as a catalog holds it; only [`Self::unpack`] checks it.
     pub fn from_blob(blob: Option<Vec<u8>>) -> Self {
         Self(blob.map(Vec::into_boxed_slice))
     }

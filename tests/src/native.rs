@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use cvmfs_repository::Repository;
-use cvmfs_repository::entry::{Entry, Kind};
+use cvmfs_repository::entry::{Entry, EntryKind};
 use cvmfs_repository::keys::Keys;
 use cvmfs_repository::path::TreePath;
 use cvmfs_repository::snapshot::{Directory, Snapshot};
@@ -131,7 +131,7 @@ fn resolve(snapshot: &Snapshot, path: &Path) -> Result<TreePath> {
     let text = path.to_str().context("a path in UTF-8")?;
     let path = TreePath::parse(text.as_bytes()).context("a clean path")?;
     let entry = snapshot.lookup(&path)?.with_context(|| format!("there is no {path}"))?;
-    let (Kind::Symlink(target), Some((mut at, _))) = (entry.kind, path.split()) else {
+    let (EntryKind::Symlink(target), Some((mut at, _))) = (entry.kind, path.split()) else {
         return Ok(path);
     };
     for component in target.split(|&byte| byte == b'/') {
@@ -192,28 +192,28 @@ fn facts(snapshot: &Snapshot, entry: &Entry) -> Result<Facts> {
         content: None,
     };
     match &entry.kind {
-        Kind::Directory => facts.size = None,
-        Kind::File(file) => {
+        EntryKind::Directory => facts.size = None,
+        EntryKind::File(file) => {
             let content = snapshot.read(file)?;
             facts.kind = FileKind::File;
             facts.size = Some(file.size);
             facts.content = Some(hex::encode(Sha256::digest(&content)));
         }
-        Kind::Symlink(target) => {
+        EntryKind::Symlink(target) => {
             facts.kind = FileKind::Symlink;
             facts.size = Some(target.len() as u64);
             facts.target = Some(target.clone());
         }
-        Kind::Character(device) => {
+        EntryKind::Character(device) => {
             facts.kind = FileKind::CharDevice;
             facts.device = Some((device.major, device.minor));
         }
-        Kind::Block(device) => {
+        EntryKind::Block(device) => {
             facts.kind = FileKind::BlockDevice;
             facts.device = Some((device.major, device.minor));
         }
-        Kind::Fifo => facts.kind = FileKind::Fifo,
-        Kind::Socket => facts.kind = FileKind::Socket,
+        EntryKind::Fifo => facts.kind = FileKind::Fifo,
+        EntryKind::Socket => facts.kind = FileKind::Socket,
     }
     Ok(facts)
 }

@@ -10,6 +10,7 @@ use layer_layout::Platform;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::advice;
 use crate::cli::ConvertSingleImage;
 use crate::{EXIT_FAILED, EXIT_NO_REPOSITORY, EXIT_SIGNAL_BASE, logging};
 
@@ -28,8 +29,9 @@ pub(crate) async fn run(arguments: ConvertSingleImage) -> u8 {
     let status = match &result {
         Ok(()) => 0,
         Err(error) => {
-            progress.suspend(|| eprintln!("ducc: {error:#}"));
-            report.error = Some(format!("{error:#}"));
+            let text = advice::explain(error);
+            progress.suspend(|| eprintln!("ducc: {text}"));
+            report.error = Some(text);
             match (cancel.is_cancelled(), error.downcast_ref()) {
                 (true, _) => signal.await.map_or(EXIT_FAILED, |number| EXIT_SIGNAL_BASE + number),
                 (false, Some(error)) if repository::Error::is_no_such_repository(error) => {

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use anyhow::{Context, bail};
 use cvmfs_repository::check::{self, Depth};
 use cvmfs_repository::collector::{self, Retention};
-use cvmfs_repository::entry::{Content, Entry, Kind};
+use cvmfs_repository::entry::{Content, Entry, EntryKind};
 use cvmfs_repository::keys::Keys;
 use cvmfs_repository::path::TreePath;
 use cvmfs_repository::snapshot::Directory;
@@ -14,6 +14,7 @@ use cvmfs_repository::storage::Storage;
 use cvmfs_repository::{Creation, Repository};
 use ducc::repository::Stratum0;
 
+use super::advice;
 use crate::cli::repository::{
     Check, Create, Gc, ImportKeys, List, RepositoryCommand, Resign, Tag, Target,
 };
@@ -161,16 +162,16 @@ fn list_directory(
 /// One entry: type and mode, owner, group, size or device, time, path, target.
 fn line(entry: &Entry, path: &[u8]) -> String {
     let (kind, size, target) = match &entry.kind {
-        Kind::Directory => ('d', String::new(), None),
-        Kind::File(file) => {
+        EntryKind::Directory => ('d', String::new(), None),
+        EntryKind::File(file) => {
             let external = matches!(file.content, Content::External(_));
             (if external { 'e' } else { '-' }, file.size.to_string(), None)
         }
-        Kind::Symlink(target) => ('l', target.len().to_string(), Some(target)),
-        Kind::Character(device) => ('c', format!("{},{}", device.major, device.minor), None),
-        Kind::Block(device) => ('b', format!("{},{}", device.major, device.minor), None),
-        Kind::Fifo => ('p', String::new(), None),
-        Kind::Socket => ('s', String::new(), None),
+        EntryKind::Symlink(target) => ('l', target.len().to_string(), Some(target)),
+        EntryKind::Character(device) => ('c', format!("{},{}", device.major, device.minor), None),
+        EntryKind::Block(device) => ('b', format!("{},{}", device.major, device.minor), None),
+        EntryKind::Fifo => ('p', String::new(), None),
+        EntryKind::Socket => ('s', String::new(), None),
     };
     let target = match target {
         Some(target) => format!(" -> {}", target.escape_ascii()),
@@ -188,8 +189,13 @@ fn line(entry: &Entry, path: &[u8]) -> String {
 
 fn check(Check { target, data }: Check, out: &mut dyn Write) -> anyhow::Result<()> {
     let stratum0 = open(target)?;
-    let checked = check::check(&stratum0.repository, Depth { data }, &mut |fault| {
-        eprintln!("fault: {fault}")
+    let checked = check::check(&stratum0.repository, Depth { data }, &mut |fault| match fault
+        .distrust
+        .as_ref()
+        .and_then(advice::about_distrust)
+    {
+        Some(advice) => eprintln!("fault: {fault}; {advice}"),
+        None => eprintln!("fault: {fault}"),
     })?;
     let what = format!(
         "revision {}: {} catalogs, {} entries, {} objects{}",

@@ -173,6 +173,14 @@ impl Error {
 }
 
 impl Error {
+    /// What the engine of CernVM-FS repositories said, if the error is one of its own.
+    pub fn of_engine(&self) -> Option<&cvmfs_repository::Error> {
+        match self {
+            Self::Cvmfs(error) => Some(error),
+            _ => None,
+        }
+    }
+
     /// Whether another publisher was faster, so that the same can be expected to succeed if it is done again,
     /// beginning with reading the repository.
     pub fn is_overtaken(&self) -> bool {

@@ -7,10 +7,10 @@ use std::sync::Mutex;
 use std::time::{Duration, UNIX_EPOCH};
 
 use cvmfs_repository::Result;
-use cvmfs_repository::catalog::row::{ChunkColumns, Columns, Place};
+use cvmfs_repository::catalog::row::{ChunkColumns, Columns, Location};
 use cvmfs_repository::catalog::{CatalogStore, CatalogUpdate, Mount};
 use cvmfs_repository::compression::Compression;
-use cvmfs_repository::entry::{Chunk, Content, Device, Entry, File, Kind, Links, Time};
+use cvmfs_repository::entry::{Chunk, Content, Device, Entry, EntryKind, File, Links, Time};
 use cvmfs_repository::hash::{Algorithm, ContentHash};
 use cvmfs_repository::manifest::Manifest;
 use cvmfs_repository::path::{PathHash, TreePath};
@@ -107,7 +107,8 @@ fn xattrs() -> Vec<Vec<u8>> {
 fn entries() -> Vec<(&'static str, Entry)> {
     let time = Time { seconds: 1_795_328_025, nanoseconds: Some(5) };
     let directory = Entry::directory(0o755, time);
-    let file = |content| Kind::File(File { size: 30, compression: Compression::Zlib, content });
+    let file =
+        |content| EntryKind::File(File { size: 30, compression: Compression::Zlib, content });
     let chunk = |offset, size| Chunk { offset, size, hash: hash(Algorithm::Sha1) };
     let chunks = vec![chunk(0, 20), chunk(20, 10)];
     let device = Device { major: 259, minor: 65_537 };
@@ -118,21 +119,21 @@ fn entries() -> Vec<(&'static str, Entry)> {
         ("whole", Entry { links: Links { group: 1, count: 2 }, mode: 0o4755, ..whole }),
         ("chunked", of(file(Content::Chunks(Algorithm::Sha1, chunks)))),
         ("external", of(file(Content::External(None)))),
-        ("link", of(Kind::Symlink(b"$(HOME)/\xff".to_vec()))),
-        ("char", of(Kind::Character(device))),
-        ("block", of(Kind::Block(device))),
-        ("fifo", of(Kind::Fifo)),
-        ("socket", Entry { hidden: true, ..of(Kind::Socket) }),
+        ("link", of(EntryKind::Symlink(b"$(HOME)/\xff".to_vec()))),
+        ("char", of(EntryKind::Character(device))),
+        ("block", of(EntryKind::Block(device))),
+        ("fifo", of(EntryKind::Fifo)),
+        ("socket", Entry { hidden: true, ..of(EntryKind::Socket) }),
     ]
 }
 
 fn rows() -> Vec<Vec<u8>> {
     let row = |(name, entry): &(&str, Entry)| {
         let path = PathHash([7; 16]);
-        let place = Place { path, parent: PathHash::NONE, name: name.as_bytes() };
-        let columns = Columns::encode(place, entry, Mount::None, 2);
+        let location = Location { path, parent: PathHash::NONE, name: name.as_bytes() };
+        let columns = Columns::encode(location, entry, Mount::None, 2);
         let chunks = match &entry.kind {
-            Kind::File(File { content: Content::Chunks(_, chunks), .. }) => chunks.as_slice(),
+            EntryKind::File(File { content: Content::Chunks(_, chunks), .. }) => chunks.as_slice(),
             _ => &[],
         };
         let chunks: Vec<_> = chunks

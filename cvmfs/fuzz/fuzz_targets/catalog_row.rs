@@ -2,8 +2,8 @@
 #![no_main]
 
 use cvmfs_repository::catalog::Mount;
-use cvmfs_repository::catalog::row::{Columns, Place};
-use cvmfs_repository::entry::{Kind, Links};
+use cvmfs_repository::catalog::row::{Columns, Location};
+use cvmfs_repository::entry::{EntryKind, Links};
 use cvmfs_repository_fuzz::RowInput;
 use libfuzzer_sys::fuzz_target;
 
@@ -22,12 +22,14 @@ fuzz_target!(|bytes: &[u8]| {
         row.mount = Mount::None;
         row.links = row.entry.links.count;
     }
-    let place = Place { path: row.path, parent: row.parent, name: &row.name };
-    let columns = Columns::encode(place, &row.entry, row.mount, row.links);
+    let location = Location { path: row.path, parent: row.parent, name: &row.name };
+    let columns = Columns::encode(location, &row.entry, row.mount, row.links);
     let again = columns.decode(1, &chunks).expect("our own row is read");
     match row.entry.kind {
         // Their size has no meaning, or that of the target's length.
-        Kind::Directory | Kind::Symlink(_) | Kind::Fifo | Kind::Socket => row.size = again.size,
+        EntryKind::Directory | EntryKind::Symlink(_) | EntryKind::Fifo | EntryKind::Socket => {
+            row.size = again.size
+        }
         _ => {}
     }
     assert_eq!(again, row);

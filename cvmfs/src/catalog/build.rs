@@ -1,7 +1,7 @@
 //! A new catalog database from rows.
 //!
-//! Rows come directory by directory and stand in that order, so what has much in common stands together, which
-//! listings like and compression, too. The keys of the indexes are collected meanwhile, and sorted at the end.
+//! Rows come directory by directory and are stored in that order. So similar rows are neighbours, which makes listings
+//! fast and the database compress well. The keys of the indexes are collected meanwhile and sorted at the end.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -19,29 +19,29 @@ use crate::{Error, Result};
 use super::bulk::{Index, Pages, Record, Table, Template, Value};
 use super::counters::{Counters, Counts, NAMES};
 use super::database::failed;
-use super::reader::NestedRef;
+use super::reference::NestedRef;
 use super::row::Columns;
 use super::schema::{
     CATALOG, CATALOG_INDEX, KEY_LAST_MODIFIED, KEY_REVISION, KEY_ROOT_PREFIX, KEY_SCHEMA,
     KEY_SCHEMA_REVISION, REVISION, SCHEMA, TABLES,
 };
-use super::sink::CatalogStore;
+use super::store::CatalogStore;
 
-/// Bytes of a database up to which it is compressed at once; larger ones are compressed as they are read.
+/// Largest database, in bytes, that is compressed in one go; larger ones are compressed while they are read.
 const AT_ONCE: u64 = 32 << 20;
 
 /// A finished database.
 pub(super) struct Database {
-    place: Place,
+    bytes: DatabaseBytes,
     pub(super) size: u64,
 }
 
-enum Place {
+enum DatabaseBytes {
     Memory(Vec<u8>),
     File(ScratchFile),
 }
 
-/// What a catalog is called and where it stands.
+/// What a catalog says of itself.
 pub(super) struct Head<'a> {
     pub(super) mount: &'a TreePath,
     pub(super) revision: u64,
@@ -55,11 +55,11 @@ pub(super) struct Inserter<'a> {
     output: Output<'a>,
     rows: Table,
     chunks: Table,
-    /// Of each row its path, and its number.
+    /// The path of each row, with the row's number.
     paths: Vec<[i64; 3]>,
-    /// Of each row the path of its directory, and its number.
+    /// The path of each row's directory, with the row's number.
     parents: Vec<[i64; 3]>,
-    /// Of each chunk the path of its file, offset, size, and its number.
+    /// Of each chunk the path of its file, its offset and size, and the number of its row.
     pieces: Vec<[i64; 5]>,
     own: Counts,
     subtree: Counts,
@@ -73,7 +73,7 @@ struct Output<'a> {
     record: Record,
 }
 
-/// Whether each key is there once.
+/// Whether no key occurs twice.
 type Unique = bool;
 
 impl<'a> Inserter<'a> {
@@ -133,14 +133,14 @@ impl<'a> Inserter<'a> {
         Ok(())
     }
 
-    /// Adds a catalog that is mounted in this one; its mountpoint is a row like others.
+    /// Adds a catalog that is mounted in this one. Its mountpoint is added as a row like any other.
     pub(super) fn nest(&mut self, reference: NestedRef, counters: &Counters) {
         self.subtree += counters.total();
         self.nested.push(reference);
     }
 
-    /// Writes the indexes and the other tables. Gives the database if it is in memory, and tells whether each path
-    /// is there once.
+    /// Writes the indexes and the other tables. Returns the database if it is in memory, the counters, and whether
+    /// no path occurs twice.
     fn finish(self, head: &Head<'_>) -> io::Result<(Option<Vec<u8>>, Counters, Unique)> {
         let Self { mut output, rows, chunks, paths, parents, pieces, own, subtree, nested, .. } =
             self;
@@ -170,12 +170,12 @@ impl<'a> Inserter<'a> {
 }
 
 impl Output<'_> {
-    /// Adds a row to a table; gives its number.
+    /// Adds a row to a table; returns its number.
     fn row(&mut self, table: &mut Table, values: &[Value<'_>]) -> io::Result<i64> {
         table.add(&mut self.pages, self.record.of(values))
     }
 
-    /// Writes an index. The last number of a key is that of its row and no part of what has to be unique.
+    /// Writes an index. The last number of a key is that of its row; what must be unique is the rest.
     fn index<const N: usize>(&mut self, name: &str, mut keys: Vec<[i64; N]>) -> io::Result<Unique> {
         keys.sort_unstable();
         let mut index = Index::new(self.template.root(name)?);
@@ -186,7 +186,7 @@ impl Output<'_> {
         Ok(keys.windows(2).all(|pair| pair[0][..N - 1] != pair[1][..N - 1]))
     }
 
-    /// Writes a table whose primary key is its first column, a text, with that key's index.
+    /// Writes a table whose primary key is its first column, a text, and the index of that key.
     fn named(&mut self, name: &str, mut rows: Vec<(&[u8], Vec<Value<'_>>)>) -> io::Result<()> {
         rows.sort_by_key(|(key, _)| *key);
         let mut table = Table::new(self.template.root(name)?);
@@ -213,7 +213,7 @@ fn template() -> Result<&'static Template> {
     Ok(TEMPLATE.get_or_init(|| made))
 }
 
-/// Builds a database from rows that `fill` adds directory by directory; in a file, if it will be `large`.
+/// Builds a database from rows that `fill` adds directory by directory; in a file if it will be `large`.
 ///
 /// # Errors
 /// If two rows have the same path, if there is no room, and those of `fill`.
@@ -232,14 +232,14 @@ pub(super) fn build(
     let mut inserter = Inserter::new(template()?, scratch, pages).map_err(refused)?;
     fill(&mut inserter)?;
     let (bytes, counters, unique) = inserter.finish(head).map_err(refused)?;
-    let place = match (file, bytes) {
-        (Some(file), _) => Place::File(file),
-        (None, bytes) => Place::Memory(bytes.unwrap_or_default()),
+    let bytes = match (file, bytes) {
+        (Some(file), _) => DatabaseBytes::File(file),
+        (None, bytes) => DatabaseBytes::Memory(bytes.expect("pages without a file are in memory")),
     };
     if !unique {
-        return Err(place.twice(head.mount));
+        return Err(bytes.twice(head.mount));
     }
-    Ok((Database::new(place, scratch)?, counters))
+    Ok((Database::new(bytes, scratch)?, counters))
 }
 
 fn properties(head: &Head<'_>) -> Vec<(&'static str, Vec<u8>)> {
@@ -265,10 +265,10 @@ pub(super) fn statistics(counters: &Counters) -> Vec<(String, i64)> {
     rows.collect()
 }
 
-impl Place {
+impl DatabaseBytes {
     /// The error for two rows of one path.
     fn twice(&self, mount: &TreePath) -> Error {
-        // The index has both of them and is wrong, so SQLite may only look at the table.
+        // The index holds both and is invalid, so SQLite must read the table itself.
         let find = "SELECT CAST(name AS BLOB) FROM catalog NOT INDEXED \
                     GROUP BY md5path_1, md5path_2 HAVING count(*) > 1";
         let name = || -> rusqlite::Result<Vec<u8>> {
@@ -290,41 +290,43 @@ impl Place {
         };
         let name = name().unwrap_or_else(|_| b"?".to_vec());
         let name = String::from_utf8_lossy(&name).into_owned();
-        Error::Refused(format!("the name {name:?} is twice in one directory below {mount}"))
+        Error::DuplicateName { name, mount: mount.clone() }
     }
 }
 
 impl Database {
-    fn new(place: Place, scratch: &Scratch) -> Result<Self> {
-        let size = match &place {
-            Place::Memory(data) => data.len() as u64,
-            Place::File(file) => {
+    fn new(bytes: DatabaseBytes, scratch: &Scratch) -> Result<Self> {
+        let size = match &bytes {
+            DatabaseBytes::Memory(data) => data.len() as u64,
+            DatabaseBytes::File(file) => {
                 file.as_file().metadata().map_err(|cause| scratch.refused(cause))?.len()
             }
         };
-        Ok(Self { place, size })
+        Ok(Self { bytes, size })
     }
 
     /// A database that was changed in place.
     pub(super) fn from_file(file: ScratchFile, scratch: &Scratch) -> Result<Self> {
-        Self::new(Place::File(file), scratch)
+        Self::new(DatabaseBytes::File(file), scratch)
     }
 
     /// Its bytes.
     pub(super) fn into_bytes(self, scratch: &Scratch) -> Result<Vec<u8>> {
-        match self.place {
-            Place::Memory(data) => Ok(data),
-            Place::File(file) => std::fs::read(file.path()).map_err(|cause| scratch.refused(cause)),
+        match self.bytes {
+            DatabaseBytes::Memory(data) => Ok(data),
+            DatabaseBytes::File(file) => {
+                std::fs::read(file.path()).map_err(|cause| scratch.refused(cause))
+            }
         }
     }
 
-    /// Hands it to the storage.
+    /// Stores it.
     pub(super) fn store(self, store: &dyn CatalogStore, scratch: &Scratch) -> Result<ContentHash> {
-        let file = match self.place {
-            Place::Memory(data) => return store.store_catalog(&data),
-            Place::File(file) => file,
+        let file = match self.bytes {
+            DatabaseBytes::Memory(data) => return store.store_catalog(&data),
+            DatabaseBytes::File(file) => file,
         };
-        // Opened anew: the position of the other handle is anywhere.
+        // A handle of its own, because the position of the other one is unknown.
         let open = || {
             let mut reader = File::open(file.path())?;
             if self.size > AT_ONCE {

@@ -8,11 +8,11 @@ use crate::path::{PathHash, TreePath};
 use super::build::statistics;
 use super::counters::Counters;
 use super::database::text;
-use super::reader::NestedRef;
+use super::reference::NestedRef;
 use super::row::Columns;
 use super::schema::{HIDDEN, KEY_SCHEMA_REVISION, REVISION, REVISION_NANOSECONDS};
 
-// The order of columns in a table that others made is theirs.
+// Tables made by other tools may have another order of columns.
 const INSERT: &str = "INSERT INTO catalog (md5path_1, md5path_2, parent_1, parent_2, hardlinks, hash, \
      size, mode, mtime, mtimens, flags, name, symlink, uid, gid, xattr) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
@@ -88,7 +88,7 @@ pub(super) fn delete_row(connection: &Connection, path: PathHash) -> rusqlite::R
     Ok(())
 }
 
-/// Counts a group of hard links in a directory down.
+/// Takes one name from a group of hard links in a directory.
 pub(super) fn shrink_group(
     connection: &Connection,
     directory: PathHash,
@@ -149,7 +149,7 @@ pub(super) fn upgrade(connection: &Connection, schema_revision: i64) -> rusqlite
     if has == 0 {
         connection.execute_batch("ALTER TABLE catalog ADD mtimens INTEGER")?;
     } else if schema_revision < REVISION_NANOSECONDS {
-        // Readers of that revision do not look at the column, so nobody knows what it holds.
+        // Readers of that revision ignore the column, so it may hold anything.
         connection.execute_batch("UPDATE catalog SET mtimens = NULL")?;
     }
     if schema_revision < REVISION {

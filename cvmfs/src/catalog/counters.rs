@@ -14,7 +14,7 @@ pub const COUNTERS: usize = 12;
 /// Sums over entries. Hidden ones count, every hard link counts fully.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Regular files of every sort.
+    /// Regular files, whatever their content.
     pub regular: u64,
     /// Symbolic links.
     pub symlink: u64,
@@ -24,13 +24,13 @@ pub struct Counts {
     pub dir: u64,
     /// Mountpoints of nested catalogs.
     pub nested: u64,
-    /// Files in pieces.
+    /// Files in chunks.
     pub chunked: u64,
-    /// The pieces.
+    /// The chunks.
     pub chunks: u64,
-    /// Bytes in regular files of every sort.
+    /// Bytes in regular files, whatever their content.
     pub file_size: u64,
-    /// Bytes in files in pieces.
+    /// Bytes in files in chunks.
     pub chunked_size: u64,
     /// Entries with extended attributes.
     pub xattr: u64,
@@ -49,7 +49,7 @@ pub struct Counters {
     pub subtree: Counts,
 }
 
-/// A counter's name in the table, without its prefix, and the schema revision that brought it.
+/// A counter's name in the table, without its prefix, and the schema revision that introduced it.
 pub(super) const NAMES: [(&str, i64); COUNTERS] = [
     ("regular", 0),
     ("symlink", 0),
@@ -122,7 +122,8 @@ impl Counts {
         let mut counts = Self { xattr: u64::from(columns.xattr.is_some()), ..Self::default() };
         match columns.mode & MODE_TYPE {
             MODE_REGULAR => {
-                let size = u64::try_from(columns.size).unwrap_or_default();
+                // Decoding refuses a row with a negative size.
+                let size = u64::try_from(columns.size).unwrap_or(0);
                 counts.regular = 1;
                 counts.file_size = size;
                 if flag(CHUNKED) {
@@ -145,7 +146,7 @@ impl Counts {
         counts
     }
 
-    /// The sums without those of `less`; `None` if there is more to take than there is.
+    /// The sums minus those of `less`; `None` if one of them is too small for that.
     pub fn checked_sub(&self, less: &Self) -> Option<Self> {
         let (mut values, less) = (self.values(), less.values());
         for (value, less) in values.iter_mut().zip(less) {
@@ -156,8 +157,8 @@ impl Counts {
 }
 
 impl AddAssign for Counts {
-    /// Adds; what does not fit into 64 bits stays at the largest number, so that no damaged catalog can make
-    /// a sum look right.
+    /// Adds. A sum that does not fit into 64 bits stays at the largest number, so that a damaged catalog cannot make
+    /// it look right.
     fn add_assign(&mut self, more: Self) {
         let (mut values, more) = (self.values(), more.values());
         for (value, more) in values.iter_mut().zip(more) {

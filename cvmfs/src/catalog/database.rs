@@ -13,7 +13,7 @@ pub(super) fn text(bytes: &[u8]) -> ToSqlOutput<'_> {
 /// The error of an operation on the catalog `what`: damage, if SQLite says that the database is damaged.
 pub(super) fn failed(action: &'static str, what: &str) -> impl Fn(rusqlite::Error) -> Error {
     move |cause| {
-        // A table or column that is not there is one of the first two.
+        // A missing table or column is reported in one of the first two ways.
         let damage = matches!(cause, rusqlite::Error::SqlInputError { .. })
             || matches!(
                 cause.sqlite_error_code(),
@@ -26,8 +26,8 @@ pub(super) fn failed(action: &'static str, what: &str) -> impl Fn(rusqlite::Erro
     }
 }
 
-/// Settings for a database that nobody else sees and that is thrown away if anything fails: no journal, no
-/// waiting for the disk. `cache` is in KiB.
+/// Settings for a private database that is thrown away if anything fails: no journal, no waiting for the disk.
+/// `cache` is in KiB.
 pub(super) fn private(connection: &Connection, cache: u32) -> rusqlite::Result<()> {
     connection.execute_batch(&format!(
         "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE; \

@@ -1,8 +1,8 @@
 //! The databases that hold a repository's tree.
 //!
 //! A catalog is an SQLite database with one row for each entry below its mountpoint. Where a nested catalog
-//! begins, it has the directory's entry and the name of the nested catalog's object; the nested catalog has
-//! the entry once more, and everything below. Clients fetch only the catalogs of directories they look at.
+//! begins, it has the directory's entry and the name of the nested catalog's object. The nested catalog has a
+//! second copy of that entry, and everything below it. Clients fetch only the catalogs that they need.
 //!
 //! | file | what it is for |
 //! |---|---|
@@ -10,10 +10,11 @@
 //! | `row` | a row's columns and what they mean |
 //! | `counters` | the sums that every catalog holds |
 //! | `reader` | catalogs of a repository, read |
-//! | `query` | what is asked of a database |
+//! | `query` | the queries of a database |
 //! | `build`, `bulk` | a new database from rows |
-//! | `record`, `spool` | rows that wait to be written |
-//! | `sink` | threads that build databases and hand them to the storage |
+//! | `reference` | how catalogs refer to each other |
+//! | `packed_row`, `spool` | rows that wait to be written |
+//! | `sink`, `store` | threads that build databases, and what stores them |
 //! | `tree` | a whole tree, written as nested catalogs |
 //! | `update`, `change` | an existing catalog, changed in place |
 //! | `verify` | whether a catalog keeps the rules |
@@ -23,38 +24,29 @@ mod bulk;
 mod change;
 mod counters;
 mod database;
+mod packed_row;
 mod query;
 mod reader;
-mod record;
+mod reference;
 pub mod row;
 mod schema;
 mod sink;
 mod spool;
+mod store;
 mod tree;
 mod update;
 mod verify;
 
-use crate::hash::ContentHash;
-
 pub use counters::{COUNTERS, Counters, Counts};
-pub use reader::{Catalog, NestedRef};
+pub use reader::Catalog;
+pub use reference::{CatalogRef, NestedRef};
 pub use row::{Mount, Row};
 pub use schema::MARKER;
-pub use sink::{CatalogSink, CatalogStore};
+pub use sink::CatalogSink;
+pub use store::CatalogStore;
 pub use tree::{NestedTree, Split, TreeWriter};
 pub use update::{CatalogUpdate, CountersOf};
 pub use verify::{Fault, Problem, Subject, verify};
-
-/// A catalog that has been written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CatalogRef {
-    /// Its object.
-    pub hash: ContentHash,
-    /// Bytes of its database.
-    pub size: u64,
-    /// What it and the catalogs below it hold.
-    pub counters: Counters,
-}
 
 #[cfg(test)]
 mod tests;

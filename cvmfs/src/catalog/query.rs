@@ -1,4 +1,4 @@
-//! What is asked of a catalog's database, and its answers as values.
+//! The queries of a catalog's database, and their answers as values.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -12,14 +12,14 @@ use crate::{Error, Result};
 
 use super::counters::{COUNTERS, Counters, Counts, NAMES};
 use super::database::{failed, text};
-use super::reader::NestedRef;
+use super::reference::NestedRef;
 use super::row::{ChunkColumns, Columns, Unfit};
 use super::schema::{REVISION_NANOSECONDS, REVISION_NESTED_SIZE, REVISION_XATTR};
 
 /// Rows that are fetched at once.
 pub(super) const PAGE_ROWS: i64 = 256;
-/// Bytes of a database that SQLite maps into memory: all of an ordinary one. Of a larger one the rest is read page
-/// by page, so that what is mapped of many open catalogs stays small.
+/// Bytes of a database that SQLite maps into memory, enough for an ordinary one. The rest of a larger one is read page
+/// by page, so that many open catalogs do not take too much address space.
 const MAPPED: u64 = 16 << 20;
 
 /// The statements that read rows.
@@ -27,7 +27,7 @@ pub(super) struct Statements {
     pub(super) lookup: String,
     pub(super) children: String,
     pub(super) all: String,
-    /// As `all`, but in one go.
+    /// As `all`, but all rows at once.
     pub(super) every: String,
 }
 
@@ -55,7 +55,7 @@ impl Statements {
     }
 }
 
-/// A row with its chunks, or why its columns have not even the right types.
+/// A row with its chunks, or why its columns do not even have the right types.
 pub(super) type RawRow<'a> = Result<(&'a Columns<'a>, &'a [ChunkColumns<'a>]), Unfit>;
 
 /// Takes a row as it is.
@@ -119,7 +119,7 @@ pub(super) fn scan(
 
 /// The columns of a row of one of [`Statements`], if they have the types they should.
 fn columns<'a>(row: &'a rusqlite::Row<'_>) -> rusqlite::Result<Result<Columns<'a>, Unfit>> {
-    // The number of columns is that of the statement, so an error of `get_ref` is none of the database.
+    // The statement has that many columns, so an error of `get_ref` does not come from the database.
     let values = |from: usize| row.get_ref(from);
     let integer = |index, name| match values(index) {
         Ok(ValueRef::Integer(value)) => Ok(value),
@@ -178,7 +178,7 @@ pub(super) fn chunks(connection: &Connection, path: PathHash) -> rusqlite::Resul
     rows.collect()
 }
 
-/// The rows of `nested_catalogs` or `bind_mountpoints`; `None` for one that makes no sense.
+/// The rows of `nested_catalogs` or `bind_mountpoints`; `None` stands for a row that makes no sense.
 pub(super) fn references(
     connection: &Connection,
     table: &str,
@@ -213,13 +213,13 @@ pub(super) fn references(
     }
 }
 
-/// Switches off all that makes SQLite do more than look up values, and lets it plan each statement once.
+/// Switches off whatever makes SQLite do more than look up values, and lets it plan each statement once.
 pub(super) fn distrust(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
-    // Else a statement with a range would be planned anew for each value.
+    // Otherwise SQLite would plan a statement with a range again for each value.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.execute_batch(&format!(
         "PRAGMA cell_size_check = ON; PRAGMA mmap_size = {MAPPED}; PRAGMA temp_store = MEMORY;"

@@ -1,9 +1,9 @@
 //! Catalogs of a repository, read.
 //!
-//! A catalog comes from the network. Its name is the hash of its bytes and the root's name is signed, but
-//! nothing here relies on that its writer knew the format: every value is checked, SQLite runs with what a
-//! database can bring along (views, triggers, its own functions) switched off, and what does not fit gives
-//! [`Error::Corrupt`], which names catalog and row.
+//! A catalog comes from the network. Its name is the hash of its bytes and the root's name is signed, but its
+//! writer need not have known the format. So every value is checked, everything that a database can bring along
+//! (views, triggers, functions of its own) is switched off in SQLite, and what does not fit is an
+//! [`Error::Corrupt`] that names catalog and row.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -27,6 +27,7 @@ use super::database::failed;
 use super::query::{
     PAGE_ROWS, RawRow, Statements, counters, distrust, properties, references, scan,
 };
+use super::reference::NestedRef;
 use super::row::{ChunkColumns, Columns, Row, Unfit};
 use super::schema::{
     DEFAULT_TTL, KEY_LAST_MODIFIED, KEY_PREVIOUS, KEY_REVISION, KEY_ROOT_PREFIX, KEY_SCHEMA,
@@ -49,17 +50,6 @@ pub struct Catalog {
     counters: Counters,
     statements: Statements,
     connection: Mutex<Connection>,
-}
-
-/// A catalog that is mounted in another one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NestedRef {
-    /// Its mountpoint.
-    pub path: TreePath,
-    /// Its object.
-    pub hash: ContentHash,
-    /// Bytes of its uncompressed database; 0 if its parent does not say.
-    pub size: u64,
 }
 
 impl Catalog {
@@ -98,7 +88,7 @@ impl Catalog {
         if decoder.total_in() != stored.len() as u64 {
             return Err(corrupt("there are bytes behind its end".to_owned()));
         }
-        // SQLite keeps the file open; without a name it goes with the connection, whatever happens.
+        // The name is removed when this returns; SQLite keeps the file open as long as the connection lives.
         Self::open(file.path(), size, hash)
     }
 
@@ -106,10 +96,8 @@ impl Catalog {
         let what = format!("catalog {hash}");
         let corrupt = |reason: String| Error::Corrupt { what: what.clone(), reason };
         let failed = failed("open", &what);
-        let mut uri = Url::from_file_path(path).map_err(|()| {
-            Error::Refused(format!("{} is no absolute path; set TMPDIR to one", path.display()))
-        })?;
-        // Nobody else writes it: no locks, no look for a journal.
+        let mut uri = Url::from_file_path(path).expect("paths of scratch files are absolute");
+        // Nobody else writes it, so SQLite needs no locks and no journal.
         uri.set_query(Some("mode=ro&immutable=1"));
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
@@ -134,7 +122,7 @@ impl Catalog {
             .map_err(&failed)?
             .map_err(|name| corrupt(format!("the counter {name} is missing or negative")))?;
         let statements = Statements::new(schema_revision);
-        // It is needed anyway, and tells now if a column is missing.
+        // It is needed anyway, and preparing it now shows whether a column is missing.
         connection.prepare_cached(&statements.lookup).map_err(&failed)?;
         Ok(Self {
             hash,
@@ -164,7 +152,7 @@ impl Catalog {
         &self.mount
     }
 
-    /// What it says of its content.
+    /// What it says about its content.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
@@ -226,7 +214,7 @@ impl Catalog {
         Ok(found)
     }
 
-    /// Hands out what stands in a directory, in no particular order but the same each time. `each` can use
+    /// Hands out the entries of a directory, in no particular order, but always in the same one. `each` may use
     /// the catalog.
     ///
     /// # Errors
@@ -253,7 +241,7 @@ impl Catalog {
         )
     }
 
-    /// Hands out all rows in the order of their numbers. Whether they hang together is not looked at.
+    /// Hands out all rows in the order of their numbers, without checking that they form a tree.
     ///
     /// # Errors
     /// If a row is damaged, and those of `each`.
@@ -302,7 +290,7 @@ impl Catalog {
             .collect()
     }
 
-    /// Number of rows in `chunks`, of whatever file.
+    /// Number of rows in `chunks`, over all files.
     pub(super) fn chunk_rows(&self) -> Result<u64> {
         let connection = self.lock();
         let count =
@@ -344,7 +332,7 @@ impl Catalog {
         }
     }
 
-    /// Hands out all rows with their columns as they are, those included that make no sense.
+    /// Hands out the columns of all rows as they are, including those that make no sense.
     pub(super) fn for_each_columns(
         &self,
         each: &mut dyn FnMut(i64, RawRow<'_>) -> Result<()>,
@@ -367,7 +355,7 @@ impl Catalog {
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
-        // A panic of another reader leaves nothing half done in a database that is only read.
+        // A reader that panicked has left nothing half done: the database is only read.
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,12 +1,12 @@
 //! One row of the table `catalog`: as columns, and as what they mean.
 //!
-//! Both directions are pure functions over values. [`Columns::decode`] takes whatever a database holds, so it
-//! is where rows that make no sense are refused.
+//! Both directions are pure functions of values. [`Columns::decode`] takes whatever a database holds, so this is
+//! where rows that make no sense are refused.
 
 use std::fmt;
 
 use crate::compression::Compression;
-use crate::entry::{Chunk, Content, Device, Entry, File, Kind, Links, MAX_NAME, Time};
+use crate::entry::{Chunk, Content, Device, Entry, EntryKind, File, Links, MAX_NAME, Time};
 use crate::hash::{Algorithm, ContentHash};
 use crate::path::PathHash;
 use crate::xattr::Xattrs;
@@ -17,14 +17,14 @@ use super::schema::{
     MODE_SOCKET, MODE_SYMLINK, MODE_TYPE, MOUNTPOINT, ROOT, SPECIAL, SYMLINK, THREE_BITS,
 };
 
-/// An entry where it stands.
+/// An entry in its place in the tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// The row's number. Gaps are normal.
     pub id: i64,
     /// The entry's path.
     pub path: PathHash,
-    /// The path of the directory that it stands in; [`PathHash::NONE`] for the repository's root.
+    /// The path of its directory; [`PathHash::NONE`] for the repository's root.
     pub parent: PathHash,
     /// Its name; empty for the repository's root.
     pub name: Vec<u8>,
@@ -32,11 +32,11 @@ pub struct Row {
     pub entry: Entry,
     /// Whether a catalog begins here.
     pub mount: Mount,
-    /// Link count as stored. For directories, whose [`Entry::links`] say nothing: 2 and the number of
+    /// Link count as stored. For directories, whose [`Entry::links`] say nothing, it is 2 plus the number of
     /// subdirectories.
     pub links: u32,
-    /// The column `size` as stored. It has a meaning of its own for directories (any number) and for links
-    /// (0 or the target's length); the size of a file is in its [`Kind`].
+    /// The column `size` as stored: any number for directories, 0 or the target's length for links. The size of a
+    /// file is in its [`EntryKind`].
     pub size: u64,
 }
 
@@ -57,20 +57,20 @@ pub enum Mount {
 /// Why columns are no entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
-    /// A column holds another type than it should.
+    /// A column holds a value of the wrong type.
     #[error("the column {0} is of the wrong type")]
     Type(&'static str),
-    /// A column holds what it cannot hold.
+    /// A column holds a value that it cannot have.
     #[error("the column {0} holds an impossible value")]
     Value(&'static str),
     /// A file has no content.
     #[error("it is a file without hash")]
     NoContent,
-    /// The pieces of a file do not follow each other, or do not add up to it.
+    /// The chunks of a file leave gaps, overlap, or do not add up to its size.
     #[error("its chunks do not cover it")]
     Chunks,
     /// Flags that exclude each other.
-    #[error("it is two sorts of mountpoint at once")]
+    #[error("it is two kinds of mountpoint at once")]
     Mount,
 }
 
@@ -107,9 +107,9 @@ pub struct Columns<'a> {
     pub xattr: Option<&'a [u8]>,
 }
 
-/// Where a row stands.
+/// Where a row is in the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place<'a> {
+pub struct Location<'a> {
     /// The path.
     pub path: PathHash,
     /// The directory's path.
@@ -119,11 +119,11 @@ pub struct Place<'a> {
 }
 
 impl<'a> Columns<'a> {
-    /// The columns of an entry. Directories get `links` as their link count; what has no other name gets 1.
-    pub fn encode(place: Place<'a>, entry: &'a Entry, mount: Mount, links: u32) -> Self {
+    /// The columns of an entry. Directories get `links` as their link count; an entry with one name gets 1.
+    pub fn encode(location: Location<'a>, entry: &'a Entry, mount: Mount, links: u32) -> Self {
         let mut columns = Columns {
-            path: place.path,
-            parent: place.parent,
+            path: location.path,
+            parent: location.parent,
             hardlinks: pack_links(if entry.links.group == 0 { Links::ONE } else { entry.links }),
             hash: None,
             size: 0,
@@ -131,14 +131,14 @@ impl<'a> Columns<'a> {
             mtime: entry.mtime.seconds,
             mtimens: entry.mtime.nanoseconds.map(i64::from),
             flags: if entry.hidden { HIDDEN } else { 0 },
-            name: place.name,
+            name: location.name,
             symlink: b"",
             uid: entry.uid.into(),
             gid: entry.gid.into(),
             xattr: entry.xattrs.blob(),
         };
         match &entry.kind {
-            Kind::Directory => {
+            EntryKind::Directory => {
                 columns.mode |= MODE_DIRECTORY;
                 columns.size = DIRECTORY_SIZE;
                 columns.hardlinks = pack_links(Links { group: 0, count: links });
@@ -150,17 +150,17 @@ impl<'a> Columns<'a> {
                         Mount::Bind => BIND,
                     };
             }
-            Kind::File(file) => columns.file(file),
-            Kind::Symlink(target) => {
+            EntryKind::File(file) => columns.file(file),
+            EntryKind::Symlink(target) => {
                 columns.mode |= MODE_SYMLINK;
                 columns.flags |= FILE | SYMLINK;
                 columns.size = signed(target.len() as u64);
                 columns.symlink = target;
             }
-            Kind::Character(device) => columns.special(MODE_CHARACTER, device.packed()),
-            Kind::Block(device) => columns.special(MODE_BLOCK, device.packed()),
-            Kind::Fifo => columns.special(MODE_FIFO, 0),
-            Kind::Socket => columns.special(MODE_SOCKET, 0),
+            EntryKind::Character(device) => columns.special(MODE_CHARACTER, device.packed()),
+            EntryKind::Block(device) => columns.special(MODE_BLOCK, device.packed()),
+            EntryKind::Fifo => columns.special(MODE_FIFO, 0),
+            EntryKind::Socket => columns.special(MODE_SOCKET, 0),
         }
         columns
     }
@@ -195,7 +195,7 @@ impl<'a> Columns<'a> {
         self.mode & MODE_TYPE == MODE_REGULAR && self.flags & CHUNKED != 0
     }
 
-    /// What the columns mean. Flags that are not known are passed over, as the format wants.
+    /// What the columns mean. Unknown flags are ignored, as the format wants it.
     ///
     /// # Errors
     /// If they make no sense; never a panic.
@@ -242,28 +242,30 @@ impl<'a> Columns<'a> {
 
     /// The two halves of the column `hardlinks`.
     pub(super) fn links(&self) -> Links {
-        let low = |value: u64| u32::try_from(value & 0xffff_ffff).unwrap_or_default();
+        let low = |value: u64| u32::try_from(value & 0xffff_ffff).expect("a half has 32 bits");
         let packed = self.hardlinks.cast_unsigned();
         Links { group: low(packed >> 32), count: low(packed).max(1) }
     }
 
-    fn kind(&self, chunks: &[ChunkColumns<'_>]) -> Result<Kind, Unfit> {
+    fn kind(&self, chunks: &[ChunkColumns<'_>]) -> Result<EntryKind, Unfit> {
         let device = || Device::unpacked(self.size.cast_unsigned());
         Ok(match self.mode & MODE_TYPE {
-            MODE_DIRECTORY => Kind::Directory,
-            MODE_REGULAR => Kind::File(self.content(chunks)?),
+            MODE_DIRECTORY => EntryKind::Directory,
+            MODE_REGULAR => EntryKind::File(self.content(chunks)?),
             MODE_SYMLINK if self.symlink.contains(&0) => return Err(Unfit::Value("symlink")),
-            MODE_SYMLINK => Kind::Symlink(self.symlink.to_vec()),
-            MODE_CHARACTER => Kind::Character(device()),
-            MODE_BLOCK => Kind::Block(device()),
-            MODE_FIFO => Kind::Fifo,
-            MODE_SOCKET => Kind::Socket,
+            MODE_SYMLINK => EntryKind::Symlink(self.symlink.to_vec()),
+            MODE_CHARACTER => EntryKind::Character(device()),
+            MODE_BLOCK => EntryKind::Block(device()),
+            MODE_FIFO => EntryKind::Fifo,
+            MODE_SOCKET => EntryKind::Socket,
             _ => return Err(Unfit::Value("mode")),
         })
     }
 
     fn content(&self, chunks: &[ChunkColumns<'_>]) -> Result<File, Unfit> {
-        let code = |shift: u32| u8::try_from(self.flags >> shift & THREE_BITS).unwrap_or_default();
+        let code = |shift: u32| {
+            u8::try_from(self.flags >> shift & THREE_BITS).expect("three bits fit into a byte")
+        };
         let algorithm = || Algorithm::from_code(code(ALGORITHM_SHIFT)).ok_or(Unfit::Value("flags"));
         let hash = |digest: &[u8]| {
             let digest = digest.try_into().map_err(|_| Unfit::Value("hash"))?;
@@ -320,7 +322,7 @@ pub(super) fn is_name(name: &[u8]) -> bool {
 }
 
 fn check_name(name: &[u8]) -> Result<(), Unfit> {
-    // The root of a repository has none; that nothing else is nameless is for those who know the place.
+    // The root of a repository has none. That everything else has one is checked where the location is known.
     if name.is_empty() || is_name(name) { Ok(()) } else { Err(Unfit::Value("name")) }
 }
 

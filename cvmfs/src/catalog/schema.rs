@@ -1,7 +1,7 @@
 //! Names and numbers of the catalog database: schema 2.5, revision 7, as the stock tools of release 2.12 write
 //! it.
 
-/// The file that marks a directory in which a nested catalog begins. It stands nowhere else.
+/// The file that marks a directory in which a nested catalog begins. It is nowhere else.
 pub const MARKER: &[u8] = b".cvmfscatalog";
 
 /// The schema that is read and written.
@@ -19,9 +19,9 @@ pub(super) const REVISION_BIND: i64 = 4;
 /// The oldest schema revision that can be changed in place: later ones differ in the column `mtimens` alone.
 pub(super) const REVISION_CHANGEABLE: i64 = 5;
 
-/// Bytes in a page: what clients are tuned for.
+/// Bytes in a page; clients are tuned for this size.
 pub(super) const PAGE: u32 = 1024;
-/// Size that directories get; readers take any.
+/// The size that directories get; readers accept any.
 pub(super) const DIRECTORY_SIZE: i64 = 4096;
 /// Time to live of a revision, in seconds, if the catalog does not say.
 pub(super) const DEFAULT_TTL: u64 = 240;

@@ -1,8 +1,8 @@
 //! Where finished catalogs go: to threads that make the databases, and from them to the storage.
 //!
-//! Jobs are taken in the order in which they came, several small ones at a time, and a catalog comes behind those that
-//! are nested in it. So a nested catalog that a thread waits for is made already or being made by another thread; it is
-//! never in the queue.
+//! Jobs are taken in the order in which they came, several small ones at a time, and a catalog comes after those that
+//! are nested in it. So when a thread waits for a nested catalog, that one is finished or another thread is making it; it
+//! is never still in the queue.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -10,53 +10,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::entry::{File, Links};
-use crate::hash::{ContentHash, ObjectKind};
-use crate::objects::Objects;
 use crate::path::{PathHash, TreePath};
 use crate::scratch::Scratch;
 use crate::{Error, Result};
 
-use super::CatalogRef;
 use super::build::{Head, Inserter, build};
-use super::reader::NestedRef;
+use super::reference::{CatalogRef, NestedRef};
 use super::row::pack_links;
 use super::spool::Sorted;
-
-/// Takes finished catalogs.
-pub trait CatalogStore: Send + Sync {
-    /// Stores a database as a zlib stream.
-    ///
-    /// # Errors
-    /// If the storage refuses.
-    fn store_catalog(&self, database: &[u8]) -> Result<ContentHash>;
-
-    /// Stores a database that is a zlib stream already, because it is too large to be in memory; `size` is
-    /// that of the database, in bytes.
-    ///
-    /// # Errors
-    /// If the storage refuses.
-    fn store_compressed_catalog(&self, stored: Vec<u8>, size: u64) -> Result<ContentHash>;
-
-    /// The empty file, for the marker in the root of nested catalogs. It is stored when this returns.
-    ///
-    /// # Errors
-    /// If the storage refuses.
-    fn empty_file(&self) -> Result<File>;
-}
-
-impl CatalogStore for Objects {
-    fn store_catalog(&self, database: &[u8]) -> Result<ContentHash> {
-        self.store(ObjectKind::Catalog, database)
-    }
-
-    fn store_compressed_catalog(&self, stored: Vec<u8>, size: u64) -> Result<ContentHash> {
-        self.store_compressed(ObjectKind::Catalog, stored, size)
-    }
-
-    fn empty_file(&self) -> Result<File> {
-        self.store_file(b"")
-    }
-}
+use super::store::CatalogStore;
 
 /// Threads that make catalogs. Clones share them; any number of trees can be written at a time.
 #[derive(Clone)]
@@ -65,13 +27,13 @@ pub struct CatalogSink(Arc<Inner>);
 struct Inner {
     scratch: Scratch,
     marker: File,
-    /// `None` when it is being dropped.
-    jobs: Option<SyncSender<Vec<Job>>>,
+    /// `None` while this is dropped.
+    jobs: Option<SyncSender<Vec<CatalogJob>>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 /// A catalog that is to be made.
-pub(super) struct Job {
+pub(super) struct CatalogJob {
     pub(super) mount: TreePath,
     /// Seconds since 1970.
     pub(super) modified: i64,
@@ -95,7 +57,7 @@ impl CatalogSink {
     /// If the system refuses a thread, or the storage the empty file.
     pub fn new(store: Arc<dyn CatalogStore>, scratch: &Scratch, threads: usize) -> Result<Self> {
         let marker = store.empty_file()?;
-        let (jobs, queue) = sync_channel::<Vec<Job>>(1);
+        let (jobs, queue) = sync_channel::<Vec<CatalogJob>>(1);
         let queue = Arc::new(Mutex::new(queue));
         let mut inner =
             Inner { scratch: scratch.clone(), marker, jobs: Some(jobs), threads: Vec::new() };
@@ -122,26 +84,26 @@ impl CatalogSink {
         &self.0.marker
     }
 
-    /// Hands catalogs to one of the threads; waits while they have enough to do.
-    pub(super) fn submit(&self, jobs: Vec<Job>) -> Result<()> {
+    /// Hands catalogs to one of the threads; waits while all are busy.
+    pub(super) fn submit(&self, jobs: Vec<CatalogJob>) -> Result<()> {
         let queue = self.0.jobs.as_ref().ok_or_else(stopped)?;
         queue.send(jobs).map_err(|_| stopped())
     }
 }
 
-fn next(queue: &Mutex<Receiver<Vec<Job>>>) -> Option<Vec<Job>> {
+fn next(queue: &Mutex<Receiver<Vec<CatalogJob>>>) -> Option<Vec<CatalogJob>> {
     queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }
 
 fn stopped() -> Error {
-    Error::Refused("the threads that make catalogs have stopped".to_owned())
+    Error::Stopped("the threads that make catalogs have stopped".to_owned())
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         self.jobs = None;
         for thread in self.threads.drain(..) {
-            // A panic of the thread has been told by the panic, and whoever waited for it got an error.
+            // If the thread panicked, that was reported then, and whoever waited for its catalogs got an error.
             let _ = thread.join();
         }
     }
@@ -155,10 +117,10 @@ impl Pending {
     }
 }
 
-impl Job {
+impl CatalogJob {
     fn run(mut self, store: &dyn CatalogStore, scratch: &Scratch) {
         let made = self.make(store, scratch);
-        // Nobody waits any more if the tree was given up.
+        // Nobody is waiting if the tree was given up.
         let _ = self.result.send(made);
     }
 
@@ -173,7 +135,7 @@ impl Job {
                     groups.hardlinks(columns.parent, columns.links(), columns.hardlinks);
                 inserter.add(&columns, chunks)
             })?;
-            // Only now, so that the threads wait for each other as late as possible.
+            // As late as possible, so that threads wait for each other as little as possible.
             for pending in nested {
                 let (path, CatalogRef { hash, size, counters }) = pending.wait()?;
                 inserter.nest(NestedRef { path, hash, size }, &counters);
@@ -187,8 +149,8 @@ impl Job {
     }
 }
 
-/// The hard links of a catalog. The numbers of groups come from wherever the entries came from; here they are
-/// counted anew, from 1, in the order of the rows.
+/// The hard links of a catalog. The groups of the entries have any numbers; in the catalog they are numbered from 1,
+/// in the order of the rows.
 struct Groups {
     members: HashMap<(PathHash, u32), (u32, Option<u32>)>,
     next: u32,
@@ -202,7 +164,7 @@ impl Groups {
         Self { members: members.collect(), next: 1 }
     }
 
-    /// The column of an entry; what is in no group keeps what it has.
+    /// The column of an entry; one that is in no group keeps its value.
     fn hardlinks(&mut self, directory: PathHash, links: Links, column: i64) -> i64 {
         match self.members.get_mut(&(directory, links.group)) {
             Some((count @ 2.., number)) => {

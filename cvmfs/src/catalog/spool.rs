@@ -1,26 +1,26 @@
-//! Packed rows that wait until it is known which catalog they belong to: in memory while they are few, else in
-//! a file. Nobody relies on their order.
+//! Packed rows that wait until it is known which catalog they belong to: in memory while there are few, otherwise in
+//! a file. Nothing relies on their order.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use crate::entry::Chunk;
-use crate::path::PathHash;
+use crate::path::{PathHash, TreePath};
 use crate::scratch::Scratch;
 use crate::{Error, Result};
 
-use super::record::{self, Record};
+use super::packed_row::{self, PackedRow};
 use super::row::Columns;
 
-/// Bytes up to which rows are copied to those before them instead of hung beside them.
+/// Bytes up to which rows are copied behind those before them, rather than kept as a piece of their own.
 const SMALL: usize = 64 << 10;
 /// Bytes of rows up to which a catalog is made from memory.
 const IN_MEMORY: u64 = 16 << 20;
-/// Bytes that are read for a record before its length is known; few records are longer.
+/// Bytes that are read for a row before its length is known; few rows are longer.
 const GUESS: usize = 384;
 
-/// The file that rows spill into. They are appended, and stay until the last who reads them is gone.
+/// The file that rows spill into. They are appended, and the file stays until its last reader is gone.
 pub(super) struct Spill {
     scratch: Scratch,
     file: Option<Arc<File>>,
@@ -45,22 +45,27 @@ enum Piece {
 
 /// The rows of one catalog, sorted: by directory, in a directory by name or by path hash.
 pub(super) struct Sorted {
-    place: Place,
+    rows: SortedRows,
     size: u64,
     scratch: Scratch,
 }
 
-enum Place {
+enum SortedRows {
     Memory { rows: Vec<u8>, order: Vec<usize> },
     File { rows: Arc<File>, order: Vec<u64> },
 }
 
 impl Rope {
-    /// Adds a row.
-    pub(super) fn push(&mut self, columns: &Columns<'_>, chunks: &[Chunk]) -> Result<()> {
-        record::pack(columns, chunks, &mut self.tail).ok_or_else(|| {
-            let name = String::from_utf8_lossy(columns.name);
-            Error::Refused(format!("{name:?} cannot be published: its metadata takes over 4 GiB"))
+    /// Adds a row; `path` is that of its entry.
+    pub(super) fn push(
+        &mut self,
+        columns: &Columns<'_>,
+        chunks: &[Chunk],
+        path: impl FnOnce() -> TreePath,
+    ) -> Result<()> {
+        packed_row::pack(columns, chunks, &mut self.tail).ok_or_else(|| Error::Unpublishable {
+            path: path(),
+            reason: "its metadata takes over 4 GiB".to_owned(),
         })?;
         self.rows += 1;
         Ok(())
@@ -139,21 +144,21 @@ impl Spill {
         Ok(file)
     }
 
-    /// Sorts the rows of a rope. In which way depends on nothing but the rows, so that the same tree gives the
-    /// same database however its entries came.
+    /// Sorts the rows of a rope. Their order depends on nothing but the rows, so that the same tree gives the same
+    /// database in whatever order its entries came.
     pub(super) fn sort(&mut self, mut rope: Rope) -> Result<Sorted> {
         let size = rope.bytes();
-        let place = if size <= IN_MEMORY {
+        let rows = if size <= IN_MEMORY {
             let rows = self.gather(rope)?;
             let order = order(&rows).ok_or_else(|| damaged(&self.scratch))?;
-            Place::Memory { rows, order }
+            SortedRows::Memory { rows, order }
         } else {
             self.spill(&mut rope)?;
             let rows = self.file()?;
             let order = self.order(&rows, &rope.pieces)?;
-            Place::File { rows, order }
+            SortedRows::File { rows, order }
         };
-        Ok(Sorted { place, size, scratch: self.scratch.clone() })
+        Ok(Sorted { rows, size, scratch: self.scratch.clone() })
     }
 
     fn gather(&mut self, rope: Rope) -> Result<Vec<u8>> {
@@ -163,7 +168,8 @@ impl Spill {
                 Piece::Memory(bytes) => rows.extend_from_slice(&bytes),
                 Piece::File { offset, length } => {
                     let start = rows.len();
-                    rows.resize(start + usize::try_from(length).unwrap_or_default(), 0);
+                    let length = usize::try_from(length).expect("only few rows are gathered");
+                    rows.resize(start + length, 0);
                     let read = self.file()?.read_exact_at(&mut rows[start..], offset);
                     read.map_err(|cause| self.scratch.refused(cause))?;
                 }
@@ -172,7 +178,7 @@ impl Spill {
         Ok(rows)
     }
 
-    /// The offsets of the records in pieces of the file, sorted by directory and path hash.
+    /// The offsets of the rows in pieces of the file, sorted by directory and path hash.
     fn order(&self, file: &File, pieces: &[Piece]) -> Result<Vec<u64>> {
         let mut keys: Vec<(u64, u64, u64)> = Vec::new();
         let mut buffer = Vec::new();
@@ -181,20 +187,21 @@ impl Spill {
             let (mut start, end) = (*offset, offset + length);
             buffer.clear();
             while start < end {
-                // One read for many records: the buffer begins with the record at `start`.
-                let wanted = record::length(&buffer).filter(|&length| length <= buffer.len());
+                // Many rows are read at once; the buffer begins with the one at `start`.
+                let wanted = packed_row::length(&buffer).filter(|&length| length <= buffer.len());
                 let Some(size) = wanted else {
-                    let fill = record::length(&buffer).unwrap_or_default().max(SMALL) as u64;
-                    buffer.resize(usize::try_from(fill.min(end - start)).unwrap_or_default(), 0);
+                    let known = packed_row::length(&buffer).unwrap_or(0);
+                    let fill = (known.max(SMALL) as u64).min(end - start);
+                    buffer.resize(usize::try_from(fill).expect("a row fits into memory"), 0);
                     let read = file.read_exact_at(&mut buffer, start);
                     read.map_err(|cause| self.scratch.refused(cause))?;
-                    if record::length(&buffer).is_none_or(|size| size as u64 > end - start) {
+                    if packed_row::length(&buffer).is_none_or(|size| size as u64 > end - start) {
                         return Err(damaged(&self.scratch));
                     }
                     continue;
                 };
-                let Record { columns, .. } =
-                    record::unpack(&buffer).ok_or_else(|| damaged(&self.scratch))?;
+                let PackedRow { columns, .. } =
+                    packed_row::unpack(&buffer).ok_or_else(|| damaged(&self.scratch))?;
                 keys.push((half(columns.parent), half(columns.path), start));
                 start += size as u64;
                 buffer.drain(..size);
@@ -205,20 +212,20 @@ impl Spill {
     }
 }
 
-/// The offsets of the records in `rows`, sorted by directory and name.
+/// The offsets of the rows in `rows`, sorted by directory and name.
 fn order(rows: &[u8]) -> Option<Vec<usize>> {
     let mut keys = Vec::new();
     let mut start = 0;
     while start < rows.len() {
-        let Record { columns, .. } = record::unpack(&rows[start..])?;
+        let PackedRow { columns, .. } = packed_row::unpack(&rows[start..])?;
         keys.push((half(columns.parent), columns.name, start));
-        start += record::length(&rows[start..])?;
+        start += packed_row::length(&rows[start..])?;
     }
     keys.sort_unstable();
     Some(keys.into_iter().map(|(.., start)| start).collect())
 }
 
-/// What rows are sorted by: enough of a hash.
+/// What rows are sorted by: half of a hash is enough.
 fn half(path: PathHash) -> u64 {
     path.columns().0.cast_unsigned()
 }
@@ -226,7 +233,7 @@ fn half(path: PathHash) -> u64 {
 impl Sorted {
     /// Whether they are too many for memory.
     pub(super) fn is_large(&self) -> bool {
-        matches!(self.place, Place::File { .. })
+        matches!(self.rows, SortedRows::File { .. })
     }
 
     /// Bytes of all rows.
@@ -239,21 +246,21 @@ impl Sorted {
         &self,
         each: &mut dyn FnMut(Columns<'_>, &[Chunk]) -> Result<()>,
     ) -> Result<()> {
-        let mut hand_out = |record: Option<Record<'_>>| {
-            let record = record.ok_or_else(|| damaged(&self.scratch))?;
-            each(record.columns, &record.chunks())
+        let mut hand_out = |row: Option<PackedRow<'_>>| {
+            let row = row.ok_or_else(|| damaged(&self.scratch))?;
+            each(row.columns, &row.chunks())
         };
-        match &self.place {
-            Place::Memory { rows, order } => {
+        match &self.rows {
+            SortedRows::Memory { rows, order } => {
                 for &start in order {
-                    hand_out(rows.get(start..).and_then(record::unpack))?;
+                    hand_out(rows.get(start..).and_then(packed_row::unpack))?;
                 }
             }
-            Place::File { rows, order } => {
+            SortedRows::File { rows, order } => {
                 let mut buffer = Vec::new();
                 for &start in order {
                     read(rows, start, &mut buffer).map_err(|cause| self.scratch.refused(cause))?;
-                    hand_out(record::unpack(&buffer))?;
+                    hand_out(packed_row::unpack(&buffer))?;
                 }
             }
         }
@@ -261,14 +268,14 @@ impl Sorted {
     }
 }
 
-/// Reads at least the record at `start`.
+/// Reads at least the row at `start`.
 fn read(file: &File, start: u64, buffer: &mut Vec<u8>) -> std::io::Result<()> {
     buffer.resize(GUESS, 0);
     let mut filled = 0;
     loop {
         let more = file.read_at(&mut buffer[filled..], start + filled as u64)?;
         filled += more;
-        match record::length(&buffer[..filled]) {
+        match packed_row::length(&buffer[..filled]) {
             Some(length) if length <= filled => return Ok(()),
             _ if more == 0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
             Some(length) => buffer.resize(length, 0),

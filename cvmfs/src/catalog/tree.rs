@@ -1,39 +1,42 @@
-//! A whole tree, written as nested catalogs while it comes.
+//! A whole tree, written as nested catalogs while its entries come.
 //!
-//! Rows wait until their directory is left. If too many wait then, the child directories with the most rows
-//! become nested catalogs, until few enough are left; so a catalog is cut off as soon as it is known how large
-//! it is, and goes to other threads while the tree comes on. What waits at the end is the tree's own catalog.
+//! Rows wait until their directory is left. If too many are waiting then, the child directories with the most rows
+//! become nested catalogs, until few enough are left. So a catalog is cut off as soon as its size is known, and goes to
+//! other threads while more of the tree comes. What is waiting at the end is the tree's own catalog.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::mpsc::sync_channel;
 
-use crate::entry::{Content, Entry, Kind, Links};
+use crate::entry::{Content, Entry, EntryKind, Links};
 use crate::path::{PathHash, TreePath};
 use crate::{Error, Result};
 
-use super::CatalogRef;
 use super::reader::Names;
-use super::row::{Columns, Mount, Place, is_name};
+use super::reference::CatalogRef;
+use super::row::{Columns, Location, Mount, is_name};
 use super::schema::MARKER;
-use super::sink::{CatalogSink, Job, Pending};
+use super::sink::{CatalogJob, CatalogSink, Pending};
 use super::spool::{Rope, Spill};
 
 /// Mode of the marker in the root of a nested catalog.
 const MARKER_MODE: u32 = 0o644;
 /// Bytes of rows that wait in memory; when there are more, they go into a file.
 const IN_MEMORY: usize = 16 << 20;
-/// About what a row takes beside its name.
+/// About as many bytes as a row takes, without its name.
 const ROW: usize = 128;
-/// Bytes of rows from which on catalogs are handed over: a thread may have to be woken for that.
+/// Bytes of rows that are collected before catalogs are handed over, because that may have to wake a thread.
 const AT_ONCE: u64 = 64 << 10;
-/// How often the bytes in memory are counted: after so many bytes came.
+/// The bytes in memory are counted after so many bytes have come.
 const COUNT_AFTER: usize = 1 << 20;
+
+/// What a name must be.
+pub(super) const NAME_RULE: &str = "names have 1 to 255 bytes, without / and NUL";
 
 /// Where a tree is cut into catalogs. Both are numbers of entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Split {
-    /// A catalog with more is cut, if it has directories that are large enough to be cut off.
+    /// A catalog with more is cut if it has directories that are large enough to be cut off.
     pub maximum: u64,
     /// A directory with less below it is never cut off.
     pub minimum: u64,
@@ -50,8 +53,8 @@ pub struct NestedTree {
     pub catalog: CatalogRef,
 }
 
-/// Writes a tree that comes depth-first. The entries of a directory may come in any order; the same tree gives
-/// the same catalogs.
+/// Writes a tree whose entries come depth-first. Those of a directory may come in any order: the same tree gives the
+/// same catalogs.
 pub struct TreeWriter {
     sink: CatalogSink,
     spill: Spill,
@@ -63,10 +66,10 @@ pub struct TreeWriter {
     left_out: Vec<TreePath>,
     /// Depth below a directory that is left out, that directory included.
     skipping: usize,
-    /// Bytes that came since the last count.
+    /// Bytes that have come since the last count.
     uncounted: usize,
-    /// Catalogs that wait for more, to be handed over together.
-    jobs: Vec<Job>,
+    /// Catalogs that will be handed over together with more.
+    jobs: Vec<CatalogJob>,
 }
 
 /// A directory whose entries are coming.
@@ -102,7 +105,7 @@ struct Closed {
 
 struct Group {
     members: u32,
-    /// Of what all members have in common.
+    /// A hash of what all members have in common.
     fingerprint: u64,
 }
 
@@ -121,7 +124,7 @@ impl TreeWriter {
     ) -> Result<Self> {
         let name = mount.split().map(|(_, name)| name.to_vec()).unwrap_or_default();
         if !root.is_directory() {
-            return Err(Error::Refused(format!("{mount} cannot be published: it is no directory")));
+            return Err(unpublishable(mount, "it is no directory"));
         }
         Ok(Self {
             spill: Spill::new(sink.scratch()),
@@ -137,7 +140,7 @@ impl TreeWriter {
         })
     }
 
-    /// Adds a directory and goes into it.
+    /// Adds a directory and enters it.
     ///
     /// # Errors
     /// If it is no directory, or `name` cannot be a name.
@@ -147,8 +150,7 @@ impl TreeWriter {
             return Ok(());
         }
         if !directory.is_directory() {
-            let path = self.open().path.join(name);
-            return Err(Error::Refused(format!("cannot go into {path}: it is no directory")));
+            return Err(unpublishable(self.open().path.join(name), "it is no directory"));
         }
         if self.leave_out(name)? {
             self.skipping = 1;
@@ -159,8 +161,8 @@ impl TreeWriter {
         Ok(())
     }
 
-    /// Adds what is no directory, or an empty directory. Entries with the same `links.group` other than 0 in
-    /// one directory are the names of one inode; how many there are is counted here.
+    /// Adds an empty directory, or anything else than a directory. Entries of one directory with the same `links.group`
+    /// other than 0 are the names of one inode; they are counted here.
     ///
     /// # Errors
     /// If `name` cannot be a name, or the entry differs from other names of its inode.
@@ -187,10 +189,7 @@ impl TreeWriter {
             return Ok(());
         }
         let left = self.stack.pop().ok_or_else(|| {
-            Error::Refused(format!(
-                "more directories were left than entered below {}",
-                self.root.path
-            ))
+            unpublishable(self.root.path.clone(), "more directories were left than entered")
         })?;
         self.uncounted += ROW;
         let closed = self.close(left)?;
@@ -204,8 +203,8 @@ impl TreeWriter {
         Ok(())
     }
 
-    /// Names that the format reserves for itself, and that were therefore left out: `.cvmfscatalog`, with what
-    /// is below it. Gives each of them once.
+    /// Paths that were left out because the format reserves the name `.cvmfscatalog`, with whatever is below them.
+    /// Returns each of them once.
     pub fn take_left_out(&mut self) -> Vec<TreePath> {
         std::mem::take(&mut self.left_out)
     }
@@ -216,7 +215,8 @@ impl TreeWriter {
     /// If not all directories were left, two names in a directory are the same, or a catalog cannot be written.
     pub fn finish(mut self) -> Result<NestedTree> {
         if let Some(open) = self.stack.last() {
-            return Err(Error::Refused(format!("the directory {} was not left", open.path)));
+            let reason = format!("the directory {} was not left", open.path);
+            return Err(unpublishable(self.root.path.clone(), &reason));
         }
         let path = TreePath::ROOT;
         let root = std::mem::replace(
@@ -239,11 +239,7 @@ impl TreeWriter {
     fn leave_out(&mut self, name: &[u8]) -> Result<bool> {
         let open = self.stack.last().unwrap_or(&self.root);
         if !is_name(name) {
-            return Err(Error::Refused(format!(
-                "the name {:?} in {} cannot be published: names have 1 to 255 bytes, without / and NUL",
-                String::from_utf8_lossy(name),
-                open.path
-            )));
+            return Err(unpublishable(open.path.join(name), NAME_RULE));
         }
         if name == MARKER {
             self.left_out.push(open.path.join(name));
@@ -251,7 +247,7 @@ impl TreeWriter {
         Ok(name == MARKER)
     }
 
-    /// Cuts off what is too much, and gives the rest.
+    /// Cuts off what is too much, and returns the rest.
     fn close(&mut self, mut left: Open) -> Result<Closed> {
         let mut large = std::mem::take(&mut left.large);
         let below = |closed: &Closed| closed.waiting.rows.rows + 1;
@@ -286,20 +282,24 @@ impl TreeWriter {
         let Waiting { mut rows, nested } = std::mem::take(&mut closed.waiting);
         let is_root = closed.path.is_root();
         let parent = closed.path.split().map_or(PathHash::NONE, |(parent, _)| parent.hash());
-        let place = Place { path: closed.hash, parent, name: &closed.name };
+        let location = Location { path: closed.hash, parent, name: &closed.name };
         let mount = if is_root { Mount::None } else { Mount::Root };
-        rows.push(&Columns::encode(place, &closed.entry, mount, closed.links), &[])?;
+        rows.push(&Columns::encode(location, &closed.entry, mount, closed.links), &[], || {
+            closed.path.clone()
+        })?;
         if !is_root {
             let marker = marker(self.sink.marker().clone(), &closed.entry);
             let path = Names::new(&closed.path).hash(MARKER);
-            let place = Place { path, parent: closed.hash, name: MARKER };
-            rows.push(&Columns::encode(place, &marker, Mount::None, 1), &[])?;
+            let location = Location { path, parent: closed.hash, name: MARKER };
+            rows.push(&Columns::encode(location, &marker, Mount::None, 1), &[], || {
+                closed.path.join(MARKER)
+            })?;
         }
         let (sender, result) = sync_channel(1);
         let groups = std::mem::take(&mut rows.groups);
         let rows = self.spill.sort(rows)?;
         let mount = closed.path.clone();
-        self.jobs.push(Job {
+        self.jobs.push(CatalogJob {
             mount,
             modified: self.modified,
             groups,
@@ -313,7 +313,7 @@ impl TreeWriter {
         Ok(Pending { mount: closed.path.clone(), result })
     }
 
-    /// Hands the catalogs over that wait for more.
+    /// Hands over the catalogs that were collected.
     fn hand_over(&mut self) -> Result<()> {
         self.sink.submit(std::mem::take(&mut self.jobs))
     }
@@ -341,10 +341,14 @@ impl TreeWriter {
     }
 }
 
+fn unpublishable(path: TreePath, reason: &str) -> Error {
+    Error::Unpublishable { path, reason: reason.to_owned() }
+}
+
 /// The file that marks a directory in which a nested catalog begins.
 pub(super) fn marker(empty: crate::entry::File, directory: &Entry) -> Entry {
     Entry {
-        kind: Kind::File(empty),
+        kind: EntryKind::File(empty),
         mode: MARKER_MODE,
         uid: directory.uid,
         gid: directory.gid,
@@ -370,27 +374,24 @@ impl Open {
         }
     }
 
-    /// Adds a row and tells about how many bytes it takes.
+    /// Adds a row; returns about how many bytes it takes.
     fn add(&mut self, name: &[u8], entry: &Entry, mount: Mount, links: u32) -> Result<usize> {
-        let place = Place { path: self.names.hash(name), parent: self.hash, name };
-        let columns = Columns::encode(place, entry, mount, links);
+        let location = Location { path: self.names.hash(name), parent: self.hash, name };
+        let columns = Columns::encode(location, entry, mount, links);
         let chunks = match &entry.kind {
-            Kind::File(file) => match &file.content {
+            EntryKind::File(file) => match &file.content {
                 Content::Chunks(_, chunks) => chunks.as_slice(),
                 Content::Whole(_) | Content::External(_) => &[],
             },
             _ => &[],
         };
         if columns.symlink.contains(&0) {
-            let path = self.path.join(name);
-            return Err(Error::Refused(format!(
-                "{path} cannot be published: there is a NUL in its target"
-            )));
+            return Err(unpublishable(self.path.join(name), "there is a NUL in its target"));
         }
         if entry.links.group != 0 && !entry.is_directory() {
             self.link(name, &columns, entry)?;
         }
-        self.waiting.rows.push(&columns, chunks)?;
+        self.waiting.rows.push(&columns, chunks, || self.path.join(name))?;
         Ok(ROW + name.len() + size_of_val(chunks))
     }
 
@@ -404,10 +405,8 @@ impl Open {
         let group =
             self.groups.entry(entry.links.group).or_insert(Group { members: 0, fingerprint });
         if group.fingerprint != fingerprint {
-            return Err(Error::Refused(format!(
-                "{} cannot be published: it differs from other names of its inode",
-                self.path.join(name)
-            )));
+            let reason = "it differs from other names of its inode";
+            return Err(unpublishable(self.path.join(name), reason));
         }
         group.members += 1;
         Ok(())

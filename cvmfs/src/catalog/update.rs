@@ -1,9 +1,9 @@
 //! A catalog that is changed in place, for a new revision.
 //!
-//! The database is copied to a private file, rows are put and removed there, and the counters follow. So
-//! publishing into a large repository costs what the touched catalogs cost, whoever wrote them: rows and
-//! columns that this crate does not know stay as they are. A catalog of an older schema revision gets the
-//! column it lacks, as stock tools of release 2.12 do it.
+//! The database is copied to a private file, rows are put and removed there, and the counters are kept right. So
+//! publishing into a large repository costs no more than the catalogs that change. They may have been written by other
+//! tools: rows and columns that this crate does not know stay as they are. A catalog of an older schema revision gets
+//! the column that it lacks, as stock tools of release 2.12 do it.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -11,31 +11,32 @@ use std::ops::ControlFlow;
 
 use rusqlite::Connection;
 
-use crate::entry::{Content, Entry, File, Kind, Links};
+use crate::entry::{Content, Entry, EntryKind, File, Links};
 use crate::hash::ContentHash;
 use crate::path::{PathHash, TreePath};
 use crate::scratch::{Scratch, ScratchFile};
 use crate::{Error, Result};
 
 use super::build::{Database, Head, build};
+use super::change;
 use super::counters::{Counters, Counts};
 use super::database::{failed, private};
 use super::query::{ScanError, Statements, distrust, references, scan};
-use super::reader::{Catalog, Names, NestedRef};
-use super::row::{Columns, Mount, Place, Row, is_name, pack_links};
+use super::reader::{Catalog, Names};
+use super::reference::{CatalogRef, NestedRef};
+use super::row::{Columns, Location, Mount, Row, is_name, pack_links};
 use super::schema::{
     DIRECTORY_SIZE, KEY_LAST_MODIFIED, KEY_PREVIOUS, KEY_REVISION, MARKER, REVISION,
     REVISION_CHANGEABLE,
 };
-use super::sink::CatalogStore;
-use super::tree::{NestedTree, marker};
-use super::{CatalogRef, change};
+use super::store::CatalogStore;
+use super::tree::{NAME_RULE, NestedTree, marker};
 
 /// SQLite's cache, in KiB.
 const CACHE: u32 = 8 << 10;
 
-/// Finds the counters of a nested catalog. A parent does not know them, so whoever removes or replaces one has to
-/// look into it.
+/// Finds the counters of a nested catalog. Its parent does not know them, so they are needed when it is removed or
+/// replaced.
 pub type CountersOf<'a> = &'a dyn Fn(&NestedRef) -> Result<Counters>;
 
 /// A catalog in the making.
@@ -60,10 +61,7 @@ impl CatalogUpdate {
         let shown = format!("catalog {} at {}", catalog.hash(), catalog.mount());
         let schema_revision = catalog.schema_revision();
         if schema_revision < REVISION_CHANGEABLE {
-            return Err(Error::Refused(format!(
-                "{shown} has the old schema revision {schema_revision}; let `cvmfs_server` of release 2.12 \
-                 publish into the repository once (`cvmfs_server migrate` tells if it has to be migrated)"
-            )));
+            return Err(Error::OldSchema { what: shown, revision: schema_revision });
         }
         let database = catalog.database()?;
         let mut update =
@@ -96,9 +94,7 @@ impl CatalogUpdate {
         scratch: &Scratch,
     ) -> Result<Self> {
         if !root.is_directory() {
-            return Err(Error::Refused(format!(
-                "no catalog can begin at {mount}: it is no directory"
-            )));
+            return Err(unpublishable(mount, "it is no directory"));
         }
         let head = Head { mount, revision: 1, modified: 0 };
         let (parent, name) = match mount.split() {
@@ -106,14 +102,14 @@ impl CatalogUpdate {
             None => (PathHash::NONE, &b""[..]),
         };
         let (database, counters) = build(scratch, &head, false, |inserter| {
-            let place = Place { path: mount.hash(), parent, name };
-            let kind = if empty.is_some() { Mount::Root } else { Mount::None };
-            inserter.add(&Columns::encode(place, root, kind, 2), &[])?;
+            let location = Location { path: mount.hash(), parent, name };
+            let role = if empty.is_some() { Mount::Root } else { Mount::None };
+            inserter.add(&Columns::encode(location, root, role, 2), &[])?;
             if let Some(empty) = empty {
                 let marker = marker(empty.clone(), root);
                 let path = Names::new(mount).hash(MARKER);
-                let place = Place { path, parent: mount.hash(), name: MARKER };
-                inserter.add(&Columns::encode(place, &marker, Mount::None, 1), &[])?;
+                let location = Location { path, parent: mount.hash(), name: MARKER };
+                inserter.add(&Columns::encode(location, &marker, Mount::None, 1), &[])?;
             }
             Ok(())
         })?;
@@ -158,7 +154,7 @@ impl CatalogUpdate {
             change::upgrade(&self.connection, schema_revision)?;
             match self.mount.is_root() {
                 true => Ok(()),
-                // The entry in the parent must have the same, and grafting writes this.
+                // The entry in the parent must have the same size, and grafting writes this one.
                 false => change::set_size(&self.connection, self.mount.hash(), DIRECTORY_SIZE),
             }
         };
@@ -199,8 +195,8 @@ impl CatalogUpdate {
         }
     }
 
-    /// Puts an entry at a path, with this one name: its links are not looked at. The directory must be in this
-    /// catalog. A directory that is there gets the attributes and keeps what is in it; anything else is
+    /// Puts an entry at a path. It gets this one name; its links are ignored. The directory must be in this
+    /// catalog. A directory that is there gets the attributes and keeps its content; anything else is
     /// replaced.
     ///
     /// # Errors
@@ -217,14 +213,14 @@ impl CatalogUpdate {
         self.insert(path, entry, Mount::None, 2)
     }
 
-    /// Removes what is at a path, with all below it. Tells whether there was anything.
+    /// Removes what is at a path, and all below it. Returns whether there was anything.
     ///
     /// # Errors
     /// If the path is the catalog's own directory, and those of `counters_of`.
     pub fn remove(&mut self, path: &TreePath, counters_of: CountersOf<'_>) -> Result<bool> {
         let Some(found) = self.find(path.hash())? else { return Ok(false) };
         if path == &self.mount {
-            return Err(refused(path, "the catalog begins there"));
+            return Err(unpublishable(path, "the catalog begins there"));
         }
         let mut waiting = vec![(path.clone(), found)];
         while let Some((path, (row, counts))) = waiting.pop() {
@@ -282,8 +278,8 @@ impl CatalogUpdate {
         self.set_property(KEY_LAST_MODIFIED, &seconds.to_string());
     }
 
-    /// Sets the catalog that it follows. Nested catalogs forget theirs: nothing but replication reads it, and
-    /// that fails on one that a garbage collection has removed, because collections keep only the roots'.
+    /// Sets the catalog that it follows. Nested catalogs forget theirs: only replication reads it, and replication
+    /// fails if a garbage collection has removed that catalog, because collections keep only those of root catalogs.
     pub fn set_previous(&mut self, previous: Option<ContentHash>) {
         let value =
             previous.filter(|_| self.mount.is_root()).map(|hash| hash.to_string().into_bytes());
@@ -295,8 +291,8 @@ impl CatalogUpdate {
         self.properties.insert(key.to_owned(), Some(value.as_bytes().to_vec()));
     }
 
-    /// Stores the catalog. Gives it, the entry of its own directory, and the link count of that: what its parent
-    /// has to graft.
+    /// Stores the catalog. Returns its reference, the entry of its own directory and that directory's link count:
+    /// what its parent has to graft.
     ///
     /// # Errors
     /// If the storage refuses.
@@ -335,13 +331,16 @@ impl CatalogUpdate {
     /// Inserts what is not there.
     fn insert(&mut self, path: &TreePath, entry: &Entry, mount: Mount, links: u32) -> Result<()> {
         let Some((directory, name)) = path.split().filter(|_| path.is_within(&self.mount)) else {
-            return Err(refused(path, "it is not in this catalog"));
+            return Err(unpublishable(path, "it is not in this catalog"));
         };
         if !is_name(name) {
-            return Err(refused(path, "names have 1 to 255 bytes, without / and NUL"));
+            return Err(unpublishable(path, NAME_RULE));
         }
         if name == MARKER {
-            return Err(refused(path, "the name is reserved for the roots of nested catalogs"));
+            return Err(unpublishable(
+                path,
+                "the name is reserved for the roots of nested catalogs",
+            ));
         }
         let parent = match self.lookup(&directory)? {
             Some(row)
@@ -349,18 +348,18 @@ impl CatalogUpdate {
             {
                 row
             }
-            _ => return Err(refused(path, "its directory is not in this catalog")),
+            _ => return Err(unpublishable(path, "its directory is not in this catalog")),
         };
-        let place = Place { path: path.hash(), parent: parent.path, name };
-        let mut columns = Columns::encode(place, entry, mount, links);
+        let location = Location { path: path.hash(), parent: parent.path, name };
+        let mut columns = Columns::encode(location, entry, mount, links);
         if !entry.is_directory() {
             columns.hardlinks = pack_links(Links::ONE);
         }
         if columns.symlink.contains(&0) {
-            return Err(refused(path, "there is a NUL in its target"));
+            return Err(unpublishable(path, "there is a NUL in its target"));
         }
         let chunks = match &entry.kind {
-            Kind::File(File { content: Content::Chunks(_, chunks), .. }) => chunks.as_slice(),
+            EntryKind::File(File { content: Content::Chunks(_, chunks), .. }) => chunks.as_slice(),
             _ => &[],
         };
         change::insert_row(&self.connection, &columns, chunks)
@@ -372,7 +371,7 @@ impl CatalogUpdate {
         Ok(())
     }
 
-    /// Takes a row away, with what belongs to it.
+    /// Removes a row with everything that belongs to it.
     fn take(&mut self, row: &Row, counts: &Counts) -> Result<()> {
         let failed = failed("change", &self.shown);
         change::delete_row(&self.connection, row.path).map_err(&failed)?;
@@ -396,10 +395,10 @@ impl CatalogUpdate {
         entry: &Entry,
     ) -> Result<()> {
         if !entry.is_directory() || !matches!(row.mount, Mount::None | Mount::Root) {
-            return Err(refused(path, "a directory or mountpoint is there"));
+            return Err(unpublishable(path, "a directory or mountpoint is there"));
         }
-        let place = Place { path: row.path, parent: row.parent, name: &row.name };
-        let new = Columns::encode(place, entry, row.mount, row.links);
+        let location = Location { path: row.path, parent: row.parent, name: &row.name };
+        let new = Columns::encode(location, entry, row.mount, row.links);
         change::set_attributes(&self.connection, &new).map_err(failed("change", &self.shown))?;
         self.counters.own = self.less(&self.counters.own, &counts)?;
         self.counters.own += Counts::of(&new, 0);
@@ -422,7 +421,7 @@ impl CatalogUpdate {
             .map_err(failed("change", &self.shown))
     }
 
-    /// Counts a directory's subdirectories up or down.
+    /// Changes a directory's link count when a subdirectory comes or goes.
     fn link(&self, directory: PathHash, by: i64) -> Result<()> {
         change::add_links(&self.connection, directory, by).map_err(failed("change", &self.shown))
     }
@@ -451,7 +450,7 @@ impl CatalogUpdate {
         }
     }
 
-    /// Rows with what each counts for.
+    /// Rows with what each adds to the counters.
     fn rows(&self, statement: &str, values: impl rusqlite::Params) -> Result<Vec<(Row, Counts)>> {
         let mut rows = Vec::new();
         scan(&self.connection, statement, values, &mut |id, row| {
@@ -476,6 +475,6 @@ impl CatalogUpdate {
     }
 }
 
-fn refused(path: &TreePath, reason: &str) -> Error {
-    Error::Refused(format!("cannot publish {path}: {reason}"))
+fn unpublishable(path: &TreePath, reason: &str) -> Error {
+    Error::Unpublishable { path: path.clone(), reason: reason.to_owned() }
 }

@@ -1,25 +1,26 @@
 //! Whether a catalog keeps the rules: everything that one catalog, with its mountpoint in the parent, can tell.
-//! What objects hold, and the sums over all catalogs below, are for those who have them.
+//! The content of objects and the sums over all catalogs below are checked by `check`, which has them.
 //!
-//! The rules are those that the stock `check` enforces and that clients rely on; more is not asked for, so that
-//! what stock tools write passes.
+//! The rules are those that the stock `check` enforces and that clients rely on. There are no others, so that
+//! whatever stock tools write passes.
 
 use std::collections::HashMap;
 use std::fmt;
 
-use crate::entry::{Entry, Kind};
+use crate::entry::{Entry, EntryKind};
 use crate::path::{PathHash, TreePath};
 use crate::{Error, Result};
 
 use super::counters::Counts;
-use super::reader::{Catalog, Names, NestedRef};
+use super::reader::{Catalog, Names};
+use super::reference::NestedRef;
 use super::row::{Columns, Mount, Row, Unfit};
 use super::schema::{
     DIRECT_IO, DIRECTORY, FILE, MARKER, MODE_DIRECTORY, MODE_REGULAR, MODE_SYMLINK, MODE_TYPE,
     SPECIAL, SYMLINK,
 };
 
-/// Faults that are told of one catalog; a damaged one can have millions.
+/// The most faults that are reported for one catalog; a damaged one can have millions.
 const MOST: usize = 1000;
 
 /// A broken rule.
@@ -99,10 +100,10 @@ pub enum Problem {
     /// A name that is empty.
     #[error("it has no name")]
     NoName,
-    /// The entry of the catalog's own directory is missing or in disorder.
+    /// The entry of the catalog's own directory is missing or wrong.
     #[error("there is no proper entry for its own directory")]
     NoRoot,
-    /// A directory that says to be a nested catalog's root, and is not this one's.
+    /// A directory that claims to be the root of a nested catalog, but not of this one.
     #[error("it is marked as the root of another catalog")]
     StrayRoot,
     /// A marker where no nested catalog begins.
@@ -151,7 +152,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Looks at all rows of a catalog and, if it is a nested one, at its entry (`Row`) and reference in its parent.
+/// Checks all rows of a catalog and, if it is nested, its entry (`Row`) and its reference in its parent.
 ///
 /// # Errors
 /// If it cannot be read to the end: if the database is damaged, or the system refuses.
@@ -245,7 +246,7 @@ impl Faults {
 #[derive(Default)]
 struct Tree {
     directories: HashMap<PathHash, Directory>,
-    /// Paths of those that hang together with the root.
+    /// Paths of the directories that can be reached from the root.
     paths: HashMap<PathHash, TreePath>,
     groups: HashMap<(PathHash, u32), Group>,
 }
@@ -314,7 +315,7 @@ impl Tree {
             for child in children {
                 let Some(directory) = self.directories.get(&child) else { continue };
                 let path = path.join(&directory.name);
-                // Only a path that is the child's own leads on, so there are no circles.
+                // A child is followed only if its hash is that of its path, so there are no circles.
                 if path.hash() == child {
                     waiting.push((child, path));
                 }
@@ -368,7 +369,7 @@ impl Tree {
     }
 }
 
-/// Goes through the rows once more: whether each is where its name says.
+/// Goes through the rows a second time and checks that each is where its name says.
 fn places(catalog: &Catalog, tree: &Tree, faults: &mut Faults) -> Result<()> {
     let root = catalog.mount().hash();
     let mut current: Option<(PathHash, Names)> = None;
@@ -452,14 +453,14 @@ fn mirrored(
     }
     let root = match catalog.lookup(catalog.mount()) {
         Ok(Some(root)) => root,
-        // Told already.
+        // Reported already.
         Ok(None) | Err(Error::Corrupt { .. }) => return Ok(()),
         Err(error) => return Err(error),
     };
     if row.mount != Mount::Nested {
         add(Problem::NoMountpoint);
     }
-    let kind = |row: &Row| matches!(row.entry.kind, Kind::Directory);
+    let kind = |row: &Row| matches!(row.entry.kind, EntryKind::Directory);
     for (differs, column) in [
         (row.name != root.name, "name"),
         (row.links != root.links, "link count"),

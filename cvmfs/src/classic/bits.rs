@@ -11,7 +11,7 @@ pub(super) struct Bits {
 impl Bits {
     /// Appends the lowest `count` bits of `value`, at most 16.
     pub(super) fn put(&mut self, value: usize, count: u8) {
-        self.waiting |= u32::try_from(value).unwrap_or_default() << self.count;
+        self.waiting |= u32::try_from(value).expect("a code has at most 16 bits") << self.count;
         self.count += u32::from(count);
         while self.count >= 8 {
             self.bytes.push(self.waiting.to_le_bytes()[0]);
@@ -23,11 +23,11 @@ impl Bits {
     /// Fills the last byte with zeros.
     pub(super) fn align(&mut self) {
         if self.count > 0 {
-            self.put(0, 8 - u8::try_from(self.count).unwrap_or_default());
+            self.put(0, 8 - u8::try_from(self.count).expect("fewer than 8 bits wait"));
         }
     }
 
-    /// Appends whole bytes, behind [`Self::align`].
+    /// Appends whole bytes, after [`Self::align`].
     pub(super) fn extend(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }

@@ -2,39 +2,44 @@
 
 use super::bits::Bits;
 use super::matches::Token;
-use super::tree::{Code, Kind, Tree, canonical};
+use super::tree::{Alphabet, Code, Tree, canonical};
 
 /// Ends a block.
 const END: usize = 256;
 /// The first symbol for a length.
 const LENGTHS: usize = 257;
 
-/// Literals, the end and lengths.
-const LITERALS: Kind = Kind { symbols: 286, longest: 15, extra: length_extra };
+/// Literals, the end, and lengths.
+const LITERALS: Alphabet = Alphabet { symbols: 286, longest: 15, extra: length_extra };
 /// The same with fixed codes, of which two are never used.
-const FIXED: Kind = Kind { symbols: 288, longest: 15, extra: length_extra };
-const DISTANCES: Kind = Kind { symbols: 30, longest: 15, extra: distance_extra };
+const FIXED: Alphabet = Alphabet { symbols: 288, longest: 15, extra: length_extra };
+const DISTANCES: Alphabet = Alphabet { symbols: 30, longest: 15, extra: distance_extra };
 /// Lengths of codes.
-const CODE_LENGTHS: Kind = Kind { symbols: 19, longest: 7, extra: code_length_extra };
+const CODE_LENGTHS: Alphabet = Alphabet { symbols: 19, longest: 7, extra: code_length_extra };
 
-/// In which order the codes for lengths of codes are told.
+/// The order in which the lengths of the codes for lengths are written.
 const ORDER: [usize; 19] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
 
-// Sorts of blocks.
+// Kinds of blocks.
 const STORED: usize = 0;
 const FIXED_CODES: usize = 1;
 const OWN_CODES: usize = 2;
 const LAST: usize = 1;
 
+/// A number of extra bits, of which there are 13 at most.
+fn few(bits: usize) -> u8 {
+    u8::try_from(bits).expect("there are few extra bits")
+}
+
 fn length_extra(symbol: usize) -> u8 {
     match symbol {
-        265..285 => u8::try_from((symbol - 261) / 4).unwrap_or_default(),
+        265..285 => few((symbol - 261) / 4),
         _ => 0,
     }
 }
 
 fn distance_extra(symbol: usize) -> u8 {
-    u8::try_from((symbol / 2).saturating_sub(1)).unwrap_or_default()
+    few((symbol / 2).saturating_sub(1))
 }
 
 fn code_length_extra(symbol: usize) -> u8 {
@@ -46,8 +51,8 @@ fn code_length_extra(symbol: usize) -> u8 {
     }
 }
 
-/// The symbol of a number with what is told behind it. The symbols from `first` stand for the numbers from
-/// `number`, each for as many as its bits can tell.
+/// The symbol of a number, and the value of its extra bits. The symbols from `first` on stand for the numbers from
+/// `number` on, each for as many as its extra bits can distinguish.
 fn symbol(
     mut first: usize,
     mut number: usize,
@@ -75,7 +80,7 @@ fn of_distance(distance: usize) -> (usize, usize) {
     symbol(0, 1, distance, distance_extra)
 }
 
-/// A run of codes of one length, as it is told: the symbol, and what is behind it.
+/// Runs of codes of one length as they are written: symbols with their extra bits.
 fn runs(lengths: &[u8]) -> Vec<(usize, usize)> {
     let mut runs = Vec::new();
     let mut previous = None;
@@ -104,7 +109,7 @@ fn runs(lengths: &[u8]) -> Vec<(usize, usize)> {
     runs
 }
 
-/// The codes that need not be told: RFC 1951, section 3.2.6.
+/// The codes that a stream need not contain: RFC 1951, section 3.2.6.
 fn fixed() -> (Vec<Code>, Vec<Code>) {
     let length = |symbol| match symbol {
         144..256 => 9,
@@ -130,7 +135,7 @@ pub(super) fn block(text: &[u8], tokens: &[Token]) -> Vec<u8> {
         }
     }
     let own = [Tree::build(&LITERALS, &literals), Tree::build(&DISTANCES, &distances)];
-    // The codes' lengths, told one tree after the other.
+    // The lengths of the codes, one tree after the other.
     let told: Vec<_> = own
         .iter()
         .flat_map(|tree| {
@@ -161,7 +166,7 @@ pub(super) fn block(text: &[u8], tokens: &[Token]) -> Vec<u8> {
     if text.len() + 4 <= with_own.min(with_fixed) {
         bits.put(STORED << 1 | LAST, 3);
         bits.align();
-        let length = u16::try_from(text.len()).unwrap_or_default();
+        let length = u16::try_from(text.len()).expect("the text is shorter than a stored block");
         bits.extend(&length.to_le_bytes());
         bits.extend(&(!length).to_le_bytes());
         bits.extend(text);

@@ -13,35 +13,35 @@ pub(super) enum Token {
 
 const MIN_MATCH: usize = 3;
 const MAX_MATCH: usize = 258;
-/// Shortest matches are no use at a larger distance.
+/// The shortest matches are of no use at a larger distance.
 const TOO_FAR: usize = 4096;
-/// With a match of this length the search gets shorter, …
+/// After a match of this length the search is shorter, …
 const GOOD_LENGTH: usize = 8;
 /// … with this one no better is looked for, …
 const MAX_LAZY: usize = 16;
 /// … and this one ends the search.
 const NICE_LENGTH: usize = 128;
-/// How many places are looked at.
+/// How many positions are tried.
 const MAX_CHAIN: usize = 128;
 
 /// Bits of a hash.
 const HASH_BITS: u32 = 15;
-/// No place. So nothing is found at the beginning of the text.
+/// No position. It means that nothing is found at the beginning of the text, as in zlib.
 const NONE: usize = 0;
 
-/// The text and where its triples of bytes are.
+/// The text, and where its triples of bytes occurred.
 struct Window<'a> {
     length: usize,
-    /// The text with zeros behind it, at which the search may look.
+    /// The text with zeros after it, because the search may read beyond its end.
     bytes: &'a [u8],
-    /// The last place of each hash.
+    /// The last position of each hash.
     head: Vec<usize>,
-    /// The place before with the same hash.
+    /// The position before with the same hash.
     previous: Vec<usize>,
 }
 
 impl Window<'_> {
-    /// Notes a place; gives the last one with the same hash.
+    /// Notes a position; returns the last one with the same hash.
     fn insert(&mut self, at: usize) -> usize {
         let [a, b, c] = [0, 1, 2].map(|next| usize::from(self.bytes[at + next]));
         let hash = (a << 10 ^ b << 5 ^ c) & ((1 << HASH_BITS) - 1);
@@ -51,7 +51,7 @@ impl Window<'_> {
         last
     }
 
-    /// The longest match at a place that is longer than `best`: where, and its length. Without one, `best`.
+    /// Where the longest match for a position is, if it is longer than `best`, and its length; else `best`.
     fn longest(&self, at: usize, first: usize, best: usize) -> (Option<usize>, usize) {
         let ahead = self.length - at;
         let nice = NICE_LENGTH.min(ahead);
@@ -60,7 +60,7 @@ impl Window<'_> {
         let mut there = first;
         let byte = |at: usize| self.bytes[at];
         loop {
-            // What cannot be longer is not compared.
+            // A match that cannot be longer is not compared.
             if byte(there + best) == byte(at + best)
                 && byte(there + best - 1) == byte(at + best - 1)
             {
@@ -96,7 +96,7 @@ pub(super) fn tokens(text: &[u8]) -> Vec<Token> {
     let mut tokens = Vec::new();
     let mut at = 0;
     let (mut start, mut length) = (0, MIN_MATCH - 1);
-    // The byte before is not told yet: what begins here may be longer than what began there.
+    // The byte before has not been written yet: a match that begins here may be longer than the one that began there.
     let mut pending = false;
     while at < text.len() {
         let (last_start, last_length) = (start, length);

@@ -1,10 +1,10 @@
 //! The zlib stream that the original zlib writes at its level 6, bit by bit.
 //!
 //! Clients take any zlib stream, and so objects are compressed by a faster library. But stock replication copies
-//! the certificate in a way of its own: it inflates the object, deflates it anew, and stores the result under the
+//! the certificate in a way of its own: it inflates the object, deflates it again, and stores the result under the
 //! *old* name (`cvmfs/swissknife_pull.cc`, release 2.12). Unless both streams are the same, the replica's object
 //! does not have the hash that it is named by, and no client mounts the replica. No library with a safe interface
-//! writes that very stream, so it is done here, for short texts only: everything fits into one block and one window.
+//! writes that stream, so it is written here, for short texts only: everything fits into one block and one window.
 //!
 //! Source: the behaviour of zlib 1.2.3 to 1.3 (`deflate.c`, `trees.c`), which has not changed in this respect; the
 //! format is RFC 1950 and RFC 1951.
@@ -28,10 +28,8 @@ const HEADER: [u8; 2] = [0x78, 0x9c];
 /// If there is more.
 pub(crate) fn zlib(content: &[u8], what: &str) -> Result<Vec<u8>> {
     if content.len() >= LONGEST {
-        return Err(Error::Refused(format!(
-            "{what} has {} bytes; {LONGEST} and more cannot be published, since replication could not copy it",
-            content.len()
-        )));
+        let (what, size) = (what.to_owned(), content.len());
+        return Err(Error::TooLong { what, size, limit: LONGEST });
     }
     let mut stream = HEADER.to_vec();
     stream.extend(codes::block(content, &matches::tokens(content)));

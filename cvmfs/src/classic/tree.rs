@@ -1,13 +1,13 @@
-//! Codes that are the shorter the more often their symbol comes: Huffman's, built as zlib builds them, since
-//! among codes of the same cost it decides which is taken.
+//! Huffman codes: the more frequent a symbol, the shorter its code. They are built as zlib builds them, because among
+//! codes of the same cost zlib's must be chosen.
 
-/// A sort of code.
-pub(super) struct Kind {
+/// What can be coded: symbols and the limits of their codes.
+pub(super) struct Alphabet {
     /// Number of symbols.
     pub(super) symbols: usize,
     /// Longest code, in bits.
     pub(super) longest: u8,
-    /// Bits behind the code of a symbol.
+    /// Extra bits after the code of a symbol.
     pub(super) extra: fn(usize) -> u8,
 }
 
@@ -25,7 +25,7 @@ pub(super) struct Tree {
     pub(super) last: usize,
 }
 
-/// The nodes of a tree that is being built, those first that will get the longest codes.
+/// The nodes of a tree that is being built; those that will get the longest codes come first.
 struct Builder {
     frequencies: Vec<u32>,
     depths: Vec<u32>,
@@ -59,14 +59,14 @@ impl Builder {
 }
 
 impl Tree {
-    /// Builds the codes of symbols that come so often.
-    pub(super) fn build(kind: &Kind, frequencies: &[u32]) -> Self {
+    /// Builds the codes of symbols with these frequencies.
+    pub(super) fn build(alphabet: &Alphabet, frequencies: &[u32]) -> Self {
         let mut builder = Builder {
             frequencies: frequencies.to_vec(),
-            depths: vec![0; kind.symbols],
+            depths: vec![0; alphabet.symbols],
             heap: vec![usize::MAX],
         };
-        builder.heap.extend((0..kind.symbols).filter(|&symbol| frequencies[symbol] > 0));
+        builder.heap.extend((0..alphabet.symbols).filter(|&symbol| frequencies[symbol] > 0));
         let mut last = builder.heap.get(1..).and_then(|used| used.last()).copied();
         // There are at least two codes.
         while builder.heap.len() < 3 {
@@ -79,17 +79,17 @@ impl Tree {
             builder.frequencies[symbol] = 1;
             builder.heap.push(symbol);
         }
-        let last = last.unwrap_or_default();
+        let last = last.expect("there are at least two codes");
         for place in (1..=(builder.heap.len() - 1) / 2).rev() {
             builder.sink(place);
         }
 
         // The two rarest nodes become one, until one is left.
         let mut order = Vec::new();
-        let mut parents = vec![0; kind.symbols];
+        let mut parents = vec![0; alphabet.symbols];
         loop {
             let rarest = builder.heap[1];
-            let end = builder.heap.pop().unwrap_or_default();
+            let end = builder.heap.pop().expect("at least two nodes are left");
             builder.heap[1] = end;
             builder.sink(1);
             let second = builder.heap[1];
@@ -109,30 +109,32 @@ impl Tree {
         order.reverse();
 
         let is_symbol = |node: usize| node <= last;
-        let lengths = lengths(kind, &order, &parents, is_symbol);
-        Self { codes: canonical(&lengths[..=last], kind), last }
+        let lengths = lengths(alphabet, &order, &parents, is_symbol);
+        Self { codes: canonical(&lengths[..=last], alphabet), last }
     }
 }
 
-impl Kind {
-    /// Bits that symbols take which come so often, those behind their codes included.
+impl Alphabet {
+    /// Bits that symbols with these frequencies take, extra bits included.
     pub(super) fn cost(&self, codes: &[Code], frequencies: &[u32]) -> usize {
         let bits = |symbol: usize| usize::from(codes[symbol].length + (self.extra)(symbol));
         let symbols = frequencies.iter().enumerate();
         symbols
-            .map(|(symbol, &often)| usize::try_from(often).unwrap_or_default() * bits(symbol))
+            .map(|(symbol, &often)| {
+                usize::try_from(often).expect("no text is that long") * bits(symbol)
+            })
             .sum()
     }
 }
 
 /// The lengths of the codes; `order` has parents before children, the rarest last.
 fn lengths(
-    kind: &Kind,
+    alphabet: &Alphabet,
     order: &[usize],
     parents: &[usize],
     is_symbol: impl Fn(usize) -> bool,
 ) -> Vec<u8> {
-    let longest = kind.longest;
+    let longest = alphabet.longest;
     let mut lengths = vec![0; parents.len()];
     let mut counts = vec![0_usize; usize::from(longest) + 1];
     let mut overflow = 0;
@@ -150,7 +152,7 @@ fn lengths(
     if overflow == 0 {
         return lengths;
     }
-    // Two codes of a shorter length are made where there was one, until all fit.
+    // One code of a shorter length is split in two, until all fit.
     while overflow > 0 {
         let mut length = usize::from(longest) - 1;
         while counts[length] == 0 {
@@ -171,10 +173,10 @@ fn lengths(
 }
 
 /// The codes of given lengths: RFC 1951, section 3.2.2.
-pub(super) fn canonical(lengths: &[u8], kind: &Kind) -> Vec<Code> {
-    let mut codes = vec![Code::default(); kind.symbols];
+pub(super) fn canonical(lengths: &[u8], alphabet: &Alphabet) -> Vec<Code> {
+    let mut codes = vec![Code::default(); alphabet.symbols];
     let mut next = 0_usize;
-    for length in 1..=kind.longest {
+    for length in 1..=alphabet.longest {
         next <<= 1;
         for (symbol, _) in lengths.iter().enumerate().filter(|(_, own)| **own == length) {
             let bits = next.reverse_bits() >> (usize::BITS - u32::from(length));

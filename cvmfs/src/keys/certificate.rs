@@ -1,27 +1,18 @@
 //! Certificates of those who publish, and how the whitelist names them.
 //!
-//! A certificate is no more than a public key that can be named by a fingerprint: neither clients nor we look at
-//! its dates, names or issuer.
+//! A certificate is no more than a public key that can be named by a fingerprint: its dates, names and issuer matter
+//! neither to clients nor to us.
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
 
 use rsa::RsaPublicKey;
 use rsa::pkcs8::DecodePublicKey;
 use x509_cert::certificate::{CertificateInner, Raw};
 use x509_cert::der::{Decode, Encode};
 
-use super::rsa_key::{cannot_generate, generate_pair, verify_manifest};
-use super::{Publisher, SigningKey};
-use crate::fqrn::Fqrn;
+use super::rsa_key::{SigningKey, verify_manifest};
 use crate::hash::{Algorithm, ContentHash, LENGTH};
 use crate::{Error, Result};
-
-/// How long a new certificate says that it is valid.
-const VALIDITY: Duration = Duration::from_secs(365 * 24 * 3600);
-
-/// How many bytes of a repository's name a certificate's subject holds; X.509 allows 64 for all of it.
-const NAME_IN_SUBJECT: usize = 30;
 
 /// An X.509 certificate with an RSA key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +32,7 @@ impl Certificate {
             .map_err(|reason| Error::Corrupt { what: "the certificate".to_owned(), reason })
     }
 
-    /// As [`Self::parse`], with the mere reason as error: of a file `….crt`.
+    /// Reads a file `….crt` like [`Self::parse`]; the error is the mere reason.
     pub(super) fn from_pem(pem: &[u8]) -> std::result::Result<Self, String> {
         let block = pem::parse(pem).map_err(|error| format!("it is no PEM file: {error}"))?;
         if block.tag() != "CERTIFICATE" {
@@ -79,33 +70,6 @@ impl Certificate {
     pub fn belongs_to(&self, key: &SigningKey) -> bool {
         self.key == key.public()
     }
-}
-
-impl Publisher {
-    /// Makes a new key and its certificate.
-    pub(super) fn generate(fqrn: &Fqrn) -> Result<Self> {
-        let pair = generate_pair()?;
-        let now = SystemTime::now();
-        let mut form = rcgen::CertificateParams::default();
-        form.not_before = now.into();
-        form.not_after = (now + VALIDITY).into();
-        form.distinguished_name = rcgen::DistinguishedName::new();
-        form.distinguished_name.push(rcgen::DnType::CommonName, subject(fqrn));
-        let certificate = form.self_signed(&pair).map_err(cannot_generate)?;
-        Ok(Self {
-            key: SigningKey::from_pem(pair.serialize_pem().as_bytes()).map_err(cannot_generate)?,
-            certificate: Certificate::from_pem(certificate.pem().as_bytes())
-                .map_err(cannot_generate)?,
-        })
-    }
-}
-
-fn subject(fqrn: &Fqrn) -> String {
-    let name = match fqrn.as_str().get(..NAME_IN_SUBJECT) {
-        Some(start) if fqrn.as_str().len() > NAME_IN_SUBJECT => format!("{start}[...]"),
-        _ => fqrn.to_string(),
-    };
-    format!("{name} CernVM-FS Release Managers")
 }
 
 /// The hash of a certificate's DER form. As text: pairs of upper-case hex digits with colons between, and unless

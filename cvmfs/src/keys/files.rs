@@ -14,7 +14,7 @@ pub const DEFAULT_DIRECTORY: &str = "/etc/cvmfs/keys";
 /// A key, or why it is not at hand.
 pub(super) type Slot<T> = std::result::Result<T, Absent>;
 
-/// A key file that could not be had.
+/// A key file that is missing or cannot be read.
 #[derive(Debug)]
 pub(super) struct Absent {
     path: PathBuf,
@@ -23,11 +23,8 @@ pub(super) struct Absent {
 
 impl Absent {
     /// The error for somebody who needs it.
-    pub(super) fn error(&self, need: &str) -> Error {
-        Error::Key {
-            path: self.path.clone(),
-            reason: format!("{}; {need} needs it (--keys names another directory)", self.reason),
-        }
+    pub(super) fn error(&self, need: &'static str) -> Error {
+        Error::NoKey { path: self.path.clone(), reason: self.reason, need }
     }
 }
 
@@ -86,7 +83,7 @@ impl KeyFile {
     }
 }
 
-/// Writes files, each at once or not at all; none if another of the same name is there.
+/// Writes files, each completely or not at all; none of them if there is another file of the same name.
 pub(super) fn write(directory: &Path, fqrn: &Fqrn, contents: &[(KeyFile, Vec<u8>)]) -> Result<()> {
     let system = |action, path: &Path| {
         let path = path.to_owned();
@@ -102,7 +99,7 @@ pub(super) fn write(directory: &Path, fqrn: &Fqrn, contents: &[(KeyFile, Vec<u8>
         let path = file.path(directory, fqrn);
         match fs::read(&path) {
             Ok(present) if present == *content => {}
-            Ok(_) => return Err(taken(path)),
+            Ok(_) => return Err(Error::KeyExists(path)),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 missing.push((file, path, content));
             }
@@ -118,17 +115,11 @@ pub(super) fn write(directory: &Path, fqrn: &Fqrn, contents: &[(KeyFile, Vec<u8>
             .and_then(|()| temporary.as_file().sync_all())
             .map_err(system("write", &path))?;
         temporary.persist_noclobber(&path).map_err(|error| match error.error.kind() {
-            ErrorKind::AlreadyExists => taken(path),
+            ErrorKind::AlreadyExists => Error::KeyExists(path),
             _ => Error::System { action: "write", path, cause: error.error },
         })?;
     }
     File::open(directory)
         .and_then(|directory| directory.sync_all())
         .map_err(system("write into", directory))
-}
-
-fn taken(path: PathBuf) -> Error {
-    let reason = "another key is there already, and keys are never overwritten; \
-                  move it away if it is no longer needed";
-    Error::Key { path, reason: reason.to_owned() }
 }

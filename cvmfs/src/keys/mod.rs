@@ -1,4 +1,4 @@
-//! Who may publish, and how everybody else can tell.
+//! Keys: who may publish, and how everybody else can tell.
 //!
 //! The **master key** signs the whitelist; its public half is what clients are given. The whitelist names the
 //! **certificates** of those who may publish, and the key of such a certificate signs manifests. So the master key
@@ -9,6 +9,7 @@
 
 mod certificate;
 mod files;
+mod publisher;
 mod rsa_key;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -17,27 +18,19 @@ use std::path::Path;
 
 pub use certificate::{Certificate, Fingerprint};
 pub use files::DEFAULT_DIRECTORY;
+pub use publisher::Publisher;
 pub use rsa_key::{MasterKey, PublicKey, PublicKeys, SigningKey};
 
 use crate::fqrn::Fqrn;
 use crate::{Error, Result};
 use files::{KeyFile, Slot};
 
-/// The keys of one repository, as far as they are at hand. Those at hand belong together.
+/// The keys of one repository, as far as they are at hand; they belong together.
 #[derive(Debug)]
 pub struct Keys {
     public: Slot<PublicKeys>,
     publisher: Slot<Publisher>,
     master: Slot<MasterKey>,
-}
-
-/// What signs manifests.
-#[derive(Debug, Clone)]
-pub struct Publisher {
-    /// The private key.
-    pub key: SigningKey,
-    /// The certificate with the public half of it.
-    pub certificate: Certificate,
 }
 
 impl Keys {
@@ -112,7 +105,7 @@ impl Keys {
     /// already stays; another key of the same name is never overwritten.
     ///
     /// # Errors
-    /// [`Error::Key`] if there is another key of the same name (nothing is written then), [`Error::System`] if
+    /// [`Error::KeyExists`] if there is another key of the same name (nothing is written then), [`Error::System`] if
     /// the directory cannot be written.
     pub fn save(&self, directory: &Path, fqrn: &Fqrn) -> Result<()> {
         let mut contents = Vec::new();
@@ -129,19 +122,17 @@ impl Keys {
         files::write(directory, fqrn, &contents)
     }
 
-    /// Copies the repository's key files from another directory, if they are of use: they belong together, and
+    /// Copies the repository's key files from another directory, after checking that they belong together and that
     /// there is at least one.
     ///
     /// # Errors
-    /// As [`Self::load`] and [`Self::save`]; [`Error::Refused`] if there is no key of this repository.
+    /// As [`Self::load`] and [`Self::save`]; [`Error::NoKeys`] if there is no key of this repository.
     pub fn import(from: &Path, fqrn: &Fqrn, to: &Path) -> Result<Self> {
         let keys = Self::load(from, fqrn)?;
         if keys.public.is_err() && keys.publisher.is_err() {
             let files = KeyFile::ALL.map(|file| file.name(fqrn)).join(", ");
-            return Err(Error::Refused(format!(
-                "{} holds no keys of {fqrn} that can be read: looked for {files}",
-                from.display()
-            )));
+            let (directory, fqrn) = (from.to_owned(), fqrn.clone());
+            return Err(Error::NoKeys { directory, fqrn, files });
         }
         keys.save(to, fqrn)?;
         Ok(keys)
@@ -150,7 +141,7 @@ impl Keys {
     /// The master keys' public halves, for verifying.
     ///
     /// # Errors
-    /// [`Error::Key`] that says why there are none.
+    /// [`Error::NoKey`] that says why there are none.
     pub fn public(&self) -> Result<&PublicKeys> {
         self.public.as_ref().map_err(|absent| absent.error("verifying"))
     }
@@ -158,7 +149,7 @@ impl Keys {
     /// What signs manifests.
     ///
     /// # Errors
-    /// [`Error::Key`] that says why it is not at hand.
+    /// [`Error::NoKey`] that says why it is not at hand.
     pub fn publisher(&self) -> Result<&Publisher> {
         self.publisher.as_ref().map_err(|absent| absent.error("publishing"))
     }
@@ -166,7 +157,7 @@ impl Keys {
     /// What signs whitelists.
     ///
     /// # Errors
-    /// [`Error::Key`] that says why it is not at hand.
+    /// [`Error::NoKey`] that says why it is not at hand.
     pub fn master(&self) -> Result<&MasterKey> {
         self.master.as_ref().map_err(|absent| absent.error("signing the whitelist"))
     }

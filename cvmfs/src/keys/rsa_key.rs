@@ -14,7 +14,7 @@ use sha1::{Digest, Sha1};
 
 use crate::{Error, Result};
 
-/// What stands before a SHA-1 digest in the padding: the ASN.1 structure `DigestInfo` up to the digest (RFC 8017
+/// What precedes a SHA-1 digest in the padding: the ASN.1 structure `DigestInfo` up to the digest (RFC 8017
 /// section 9.2, note 1).
 const SHA1_DIGEST_INFO: [u8; 15] =
     [0x30, 0x21, 0x30, 0x09, 0x06, 0x05, 0x2b, 0x0e, 0x03, 0x02, 0x1a, 0x05, 0x00, 0x04, 0x14];
@@ -123,18 +123,22 @@ impl PrivateKey {
     fn sign(&self, scheme: Pkcs1v15Sign, message: &[u8]) -> Result<Vec<u8>> {
         self.key
             .sign_with_rng(&mut OsRng, scheme, message)
-            .map_err(|error| Error::Refused(format!("this RSA key cannot sign: {error}")))
+            .map_err(|error| cryptography("sign with this RSA key", error))
     }
 }
 
-/// A new pair as both libraries can read it.
+/// A new pair of keys, in a form that both libraries can read.
 pub(super) fn generate_pair() -> Result<rcgen::KeyPair> {
     rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048)
         .map_err(cannot_generate)
 }
 
 pub(super) fn cannot_generate(error: impl fmt::Display) -> Error {
-    Error::Refused(format!("cannot make a key: {error}"))
+    cryptography("make a key", error)
+}
+
+fn cryptography(action: &'static str, error: impl fmt::Display) -> Error {
+    Error::Cryptography { action, reason: error.to_string() }
 }
 
 /// The public half of a master key.
@@ -172,7 +176,7 @@ impl PublicKey {
     }
 }
 
-/// Of keys, not of files.
+/// Compares keys, not files.
 impl PartialEq for PublicKey {
     fn eq(&self, other: &Self) -> bool {
         self.key == other.key

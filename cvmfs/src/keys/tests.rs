@@ -22,7 +22,7 @@ fn file(directory: &Path, extension: &str) -> std::path::PathBuf {
     directory.join(format!("{}.{extension}", fqrn()))
 }
 
-/// Writes a key file of the set anew, in spite of its mode.
+/// Replaces a key file of the set, in spite of its mode.
 fn replace(path: &Path, content: &[u8]) {
     fs::remove_file(path).unwrap();
     fs::write(path, content).unwrap();
@@ -88,11 +88,7 @@ fn keys_that_are_not_at_hand_are_named() {
     let error = keys.publisher().unwrap_err().to_string();
     assert_eq!(
         error,
-        format!(
-            "cannot use the key /nowhere/{}.key: it is not there; publishing needs it (--keys names another \
-             directory)",
-            fqrn()
-        )
+        format!("cannot use the key /nowhere/{}.key: it is not there; publishing needs it", fqrn())
     );
 }
 

@@ -21,7 +21,7 @@ fn fqrn() -> Fqrn {
 
 /// The text with a hash that is right and a signature that is not.
 fn unsigned(text: &str) -> Vec<u8> {
-    Letter::seal(text.into(), Algorithm::Sha1, |_| Ok(b"signature".to_vec())).unwrap()
+    SignedFile::seal(text.into(), Algorithm::Sha1, |_| Ok(b"signature".to_vec())).unwrap()
 }
 
 fn manifest() -> Manifest {
@@ -118,7 +118,7 @@ fn only_the_right_signature_is_trusted() {
         file[..file.len() - 256].to_vec(),
         unsigned(TEXT),
         // Signed as a whitelist is: the message without a digest.
-        Letter::seal(TEXT.into(), Algorithm::Sha1, |text| KEYS.master().unwrap().sign(text))
+        SignedFile::seal(TEXT.into(), Algorithm::Sha1, |text| KEYS.master().unwrap().sign(text))
             .unwrap(),
     ] {
         let signed = Manifest::parse(&file).unwrap();

@@ -1,27 +1,27 @@
 //! How much memory content may take on its way into the storage.
 //!
-//! Whoever wants to hold content reserves first, at once for all that it will need until the object is stored,
-//! its compressed form included. Nobody waits for a reservation while holding another that workers do not know of,
-//! and those get free without anybody's help, so there can be no deadlock. Requests are served in their order: a large
-//! one is not passed by small ones for ever.
+//! Memory for content is reserved before it is used, in one go for everything that is needed until the object is stored,
+//! its compressed form included. Nobody waits for a reservation while holding another one that the workers do not have
+//! yet, and the workers free theirs without waiting for anybody, so there can be no deadlock. Requests are served in
+//! order, so that small ones do not overtake a large one for ever.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// The memory that all sessions share.
+/// The memory that all uploads share.
 #[derive(Debug)]
 pub(super) struct Budget {
     total: u64,
     used: AtomicU64,
     peak: AtomicU64,
-    /// How many wait, to tell without the lock that nobody does.
+    /// How many requests wait: it tells without the lock that none does.
     waiting: AtomicUsize,
     queue: Mutex<Queue>,
     freed: Condvar,
 }
 
-/// Those who wait, in their order.
+/// Requests that wait, in their order.
 #[derive(Debug, Default)]
 struct Queue {
     next: u64,
@@ -51,14 +51,14 @@ impl Budget {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until so many bytes are free. More than there are in all are granted when nothing else is
-    /// reserved: they were asked for by somebody who cannot do with less.
+    /// Waits until so many bytes are free. A request for more than the whole budget is granted when nothing else is
+    /// reserved, because it cannot do with less.
     pub(super) fn reserve(self: &Arc<Self>, bytes: u64) -> Reservation {
         let mut queue = self.queue();
         let number = queue.next;
         queue.next += 1;
         queue.waiting.push_back(number);
-        // Before the look at what is free: who frees looks at this afterwards, so one of both sees the other.
+        // Before checking what is free: `free` reads this after freeing, so one of the two sees the other.
         self.waiting.fetch_add(1, Ordering::SeqCst);
         while queue.waiting.front() != Some(&number) || !self.take(bytes) {
             queue = self.freed.wait(queue).unwrap_or_else(PoisonError::into_inner);
@@ -66,7 +66,7 @@ impl Budget {
         queue.waiting.pop_front();
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         drop(queue);
-        // The next in the row may fit in, too.
+        // The next one may fit, too.
         self.wake();
         Reservation { budget: Arc::clone(self), bytes }
     }
@@ -88,10 +88,10 @@ impl Budget {
         self.wake();
     }
 
-    /// Wakes those who wait.
+    /// Wakes the requests that wait.
     fn wake(&self) {
         if self.waiting.load(Ordering::SeqCst) > 0 {
-            // Who waits has the lock until it sleeps.
+            // A request that is about to wait holds the lock until it sleeps.
             drop(self.queue());
             self.freed.notify_all();
         }
@@ -111,7 +111,7 @@ impl Reservation {
 }
 
 impl Reservation {
-    /// Adds so many bytes if they are free and nobody waits.
+    /// Adds so many bytes if they are free and no request waits.
     pub(super) fn grow(&mut self, bytes: u64) -> bool {
         let grown = self.budget.waiting.load(Ordering::SeqCst) == 0 && self.budget.take(bytes);
         if grown {

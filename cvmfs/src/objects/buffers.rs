@@ -1,7 +1,7 @@
 //! Memory that small files are read into, used again and again.
 //!
-//! It is handed over with the files in it, and comes back when the last of them is stored. New memory for each batch
-//! would have to be filled with zeros first, and costs the system's work for each page of it.
+//! A buffer is handed over with the files in it, and comes back when the last of them is stored. New memory for each
+//! batch would have to be filled with zeros first, and would cost the system some work for each page.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +15,7 @@ const KEPT: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct Buffers(Mutex<Vec<Box<[u8]>>>);
 
-/// Memory that goes back to the others of its size when it is dropped.
+/// A buffer that is in use. When it is dropped, it can be used again.
 #[derive(Debug)]
 pub(super) struct Buffer {
     bytes: Box<[u8]>,
@@ -27,7 +27,7 @@ impl Buffers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A buffer of [`SIZE`] bytes, or of more if so many are needed. What is in it is of no meaning.
+    /// A buffer of [`SIZE`] bytes, or more if more are needed. Its content means nothing.
     pub(super) fn take(self: &Arc<Self>, needed: usize) -> Buffer {
         let used = if needed <= SIZE { self.free().pop() } else { None };
         let bytes = used.unwrap_or_else(|| vec![0; needed.max(SIZE)].into_boxed_slice());

@@ -24,7 +24,7 @@ impl Default for Chunking {
 }
 
 impl Chunking {
-    /// The same with no size above `limit`, and all of them in order.
+    /// The same sizes, none of them above `limit`, and in order.
     pub(super) fn within(self, limit: u64) -> Self {
         let maximum = self.maximum.clamp(1, limit.max(1));
         let average = self.average.clamp(1, maximum);
@@ -59,8 +59,8 @@ impl Detector {
         }
     }
 
-    /// Looks at the next bytes of the file. If there is a cut in front of one of them, returns how many come
-    /// before it; those behind have to be given again.
+    /// Searches the next bytes of the file. If there is a cut, returns how many bytes come before it; the others have
+    /// to be passed again.
     pub(super) fn cut(&mut self, bytes: &[u8]) -> Option<usize> {
         let Chunking { minimum, maximum, .. } = self.chunking;
         let at = |position: u64, start: u64| {

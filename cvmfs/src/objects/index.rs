@@ -1,16 +1,16 @@
 //! Which content became which object in earlier runs.
 //!
 //! A local SQLite database from BLAKE3 of content to object. It may be lost or thrown away at any time, it only
-//! saves the compression of what was compressed before. So nothing here fails a publish: a database that does not
-//! work is left alone for the rest of the run, one that is damaged is made anew. It belongs to no storage in
-//! particular, as the object that a content becomes depends on none.
+//! saves the compression of what was compressed before. So nothing here makes a publish fail: a database that does not
+//! work is not used for the rest of the run, and a damaged one is replaced by an empty one. It belongs to no storage in
+//! particular, because the object that content becomes does not depend on the storage.
 //!
-//! Rows are appended, and found by an index of the first bytes of the digest: digests come in no order, so a table
-//! sorted by them would have each of its pages changed by every publish.
+//! Rows are appended, and found by an index of the first bytes of the digest. Digests come in no order, so every publish
+//! would change each page of a table that is sorted by them.
 //!
-//! BLAKE3, because every byte that is published goes through it besides what the format asks for: it takes from two
-//! thirds (files of 4 KiB) to a quarter of the time that SHA-256 takes with the processor's instructions for it, and
-//! less without them. The digest never leaves this database.
+//! The digest is BLAKE3, because every published byte goes through it in addition to the format's own hash: it takes
+//! from two thirds (files of 4 KiB) to a quarter of the time of SHA-256 with the processor's instructions for that, and
+//! less without them. It never leaves this database.
 //!
 //! A row is the first 8 bytes of the digest, as a number, and an entry of 61 bytes:
 //!
@@ -22,8 +22,8 @@
 //! | 8 | its size, little-endian |
 //! | 8 | a checksum of all before, because SQLite has none and a wrong row would put another file's content in place of the right one |
 //!
-//! Several processes may use it at a time. Its journal is a write-ahead log, so that one can read for long, without
-//! the system calls that a new transaction takes for each look, while another writes.
+//! Several processes may use it at a time. Its journal is a write-ahead log: so one process can keep a read transaction
+//! open, which saves the system calls of a new transaction for each query, while another process writes.
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
@@ -39,7 +39,7 @@ use crate::compression::Compression;
 use crate::hash::{Algorithm, ContentHash, LENGTH, ObjectId, ObjectKind};
 use crate::{Error, Result};
 
-/// Version of the table, in SQLite's `user_version`. The index of another version is made anew.
+/// Version of the table, in SQLite's `user_version`. An index of another version is emptied.
 const VERSION: i32 = 3;
 
 /// Bytes of the digest that a row is found by.
@@ -49,18 +49,19 @@ const CHECKSUM: usize = 8;
 /// Bytes of an entry.
 const ENTRY: usize = 32 - START + 1 + LENGTH + 8 + CHECKSUM;
 
-/// How many rows are written in one go. They come in no order, so that few would change as many pages as many do.
+/// How many rows are written in one go. They are spread over the whole index, so that a few rows change about as many
+/// pages as many rows do.
 const BATCH: usize = 32 << 10;
 
 /// Pages in memory, in KiB.
 const CACHE: u32 = 8 << 10;
 
-/// How long to wait for another process that uses the index, too.
+/// How long to wait for another process that is using the index.
 const BUSY: Duration = Duration::from_secs(1);
 
 /// Objects by their content.
 pub struct Index {
-    /// Rows that are not written yet. Whoever needs both locks takes that of the database first.
+    /// Rows that are not written yet. If both locks are needed, that of the database is taken first.
     fresh: Mutex<HashMap<Key, Known>>,
     state: Mutex<State>,
 }
@@ -69,9 +70,9 @@ struct State {
     path: PathBuf,
     /// Absent when it turned out not to work.
     database: Option<Connection>,
-    /// Reading does not keep others from writing.
+    /// Whether others can write while this process reads.
     shared: bool,
-    /// A read transaction is open.
+    /// Whether a read transaction is open.
     reading: bool,
 }
 
@@ -96,7 +97,7 @@ impl Index {
     /// Opens the index in a file, or makes it.
     ///
     /// # Errors
-    /// If the file cannot be opened or made. A damaged one is made anew, with a warning.
+    /// If the file cannot be opened or made. A damaged one is replaced by an empty one, with a warning.
     pub fn open(path: &Path) -> Result<Self> {
         let failed = |cause| Error::Database {
             action: "open",
@@ -105,7 +106,7 @@ impl Index {
         };
         let (database, shared) = match connect(path) {
             Err(error) if is_damaged(&error) => {
-                tracing::warn!(path = %path.display(), %error, "the index of known content is made anew");
+                tracing::warn!(path = %path.display(), %error, "the index of known content is damaged; beginning a new one");
                 remove(path)?;
                 connect(path).map_err(failed)?
             }
@@ -137,8 +138,8 @@ impl Index {
         known
     }
 
-    /// Writes what is new. Done when the index is dropped, too, but threads that are just ending may keep it until
-    /// the process is gone.
+    /// Writes what is new. Dropping the index does this, too, but threads that are about to end may keep the index
+    /// until the process is gone.
     pub(super) fn write(&self) {
         let mut state = self.state();
         let fresh = mem::take(&mut *self.fresh());
@@ -189,7 +190,7 @@ impl State {
     /// Writes rows.
     fn write(&mut self, fresh: HashMap<Key, Known>) {
         let mut fresh: Vec<_> = fresh.into_iter().collect();
-        // In the order of the index, else each row would touch another page.
+        // In the order of the index, so that neighbours change the same page.
         fresh.sort_unstable_by_key(|(key, _)| key.start());
         let Some(database) = &mut self.database else { return };
         if fresh.is_empty() {
@@ -261,7 +262,7 @@ impl Key {
             | self.algorithm.code() << 4
     }
 
-    /// The entry of its row, when it became this object.
+    /// The entry that notes which object it became.
     fn entry(&self, known: &Known) -> Vec<u8> {
         let mut entry = Vec::with_capacity(ENTRY);
         entry.extend_from_slice(&self.content[START..]);
@@ -274,7 +275,7 @@ impl Key {
         entry
     }
 
-    /// What it became, if the entry is one of it and not damaged.
+    /// The object in an entry, if the entry belongs to this key and is not damaged.
     fn known(&self, entry: &[u8]) -> Option<Known> {
         let (rest, _) = entry.split_last_chunk::<CHECKSUM>()?;
         let (rest, stored) = rest.split_last_chunk()?;
@@ -285,16 +286,16 @@ impl Key {
     }
 }
 
-/// Opens the database. Tells whether one can read for long while another writes.
+/// Opens the database. Returns also whether others can write while this process reads.
 fn connect(path: &Path) -> rusqlite::Result<(Connection, bool)> {
     let database = Connection::open(path)?;
     database.busy_timeout(BUSY)?;
-    // Else the look-up would be planned anew for each digest.
+    // Otherwise SQLite would plan the query again for each digest.
     database.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // A power cut may cost the index, not more.
     database.pragma_update(None, "synchronous", false)?;
     database.pragma_update(None, "cache_size", -i64::from(CACHE))?;
-    // A file system may lack what it takes, another process may be just reading: it works in the old way, too.
+    // The file system may not support it, or another process may be reading; an ordinary journal will do then.
     let journal: rusqlite::Result<String> =
         database.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0));
     let shared = match journal {

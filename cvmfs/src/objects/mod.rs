@@ -1,72 +1,45 @@
 //! Content on its way into the storage.
 //!
-//! Layers are read by one thread each; hashing and compressing is the work of all others. Content waits in memory
-//! for them, within a budget that all share, so a file of 50 GB takes no more than its largest chunks.
+//! Each upload is read by one thread; other threads hash and compress. Content waits for them in memory, within a budget
+//! that all uploads share, so a file of 50 GB takes no more than its largest chunks.
 //!
-//! What an object is called is only known when it is compressed. So an index remembers which content became which
-//! object; it saves the compression, never the look whether the object is still there.
+//! The name of an object is known only when it is compressed. So an index remembers which content became which object.
+//! It saves the compression; whether the object is still there is always checked.
 
 mod budget;
 mod buffers;
 mod chunking;
-mod deflate;
+mod compressor;
+mod core;
 mod index;
 mod job;
-mod session;
-mod tally;
+mod part;
+mod progress;
+mod queue;
+mod settings;
+mod statistics;
+mod upload;
 mod workers;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::Result;
 use crate::classic;
 use crate::compression::Compression;
 use crate::entry::{Content, File};
-use crate::hash::{Algorithm, ContentHash, ObjectKind};
+use crate::hash::{ContentHash, ObjectKind};
 use crate::storage::Storage;
-use crate::{Error, Result};
 
-use budget::Budget;
-use buffers::Buffers;
+use self::core::Core;
 pub use chunking::Chunking;
-use deflate::Deflate;
+use compressor::Compressor;
 pub use index::Index;
-pub use session::Upload;
-pub use tally::Statistics;
-use tally::Tally;
-use workers::{Queue, Workers};
-
-/// How content is stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
-    /// The hash that names new objects.
-    pub algorithm: Algorithm,
-    /// How file content is compressed.
-    pub compression: Compression,
-    /// Where large files are cut. Without it only files over 16 MiB are, because nothing larger is held in memory.
-    pub chunking: Option<Chunking>,
-    /// Threads that hash and compress, at least 1.
-    pub threads: usize,
-    /// Bytes that content may take in memory, compressed or not. A quarter of it is the limit for chunks.
-    pub memory: u64,
-}
-
-/// The memory of [`Settings::default`], in bytes: three chunks of the largest default size with what they become.
-const MEMORY: u64 = 96 << 20;
-
-impl Default for Settings {
-    /// What the stock server does, on all processors and in 96 MiB.
-    fn default() -> Self {
-        Self {
-            algorithm: Algorithm::default(),
-            compression: Compression::default(),
-            chunking: Some(Chunking::default()),
-            threads: std::thread::available_parallelism().map_or(1, usize::from),
-            memory: MEMORY,
-        }
-    }
-}
+pub use settings::Settings;
+pub use statistics::Statistics;
+pub use upload::Upload;
+use workers::Workers;
 
 /// The objects of a storage. Clones are the same.
 #[derive(Clone)]
@@ -75,40 +48,17 @@ pub struct Objects {
     workers: Arc<Workers>,
 }
 
-/// What threads and requests share.
-struct Core {
-    storage: Storage,
-    settings: Settings,
-    index: Option<Index>,
-    budget: Arc<Budget>,
-    buffers: Arc<Buffers>,
-    queue: Queue,
-    tally: Tally,
-    /// What compresses databases and is not in use. Made anew for each small catalog, it would be a good part of what
-    /// that costs.
-    databases: Mutex<Vec<Deflate>>,
-}
-
 impl Objects {
     /// Objects that are put into `storage`. Threads are started with the first upload. What is in `index` is not
     /// compressed again.
     pub fn new(storage: Storage, settings: Settings, index: Option<Index>) -> Self {
-        let core = Arc::new(Core {
-            budget: Budget::new(settings.memory),
-            buffers: Arc::default(),
-            storage,
-            settings,
-            index,
-            queue: Queue::default(),
-            tally: Tally::default(),
-            databases: Mutex::default(),
-        });
+        let core = Arc::new(Core::new(storage, settings, index));
         Self { workers: Arc::new(Workers::new(&core)), core }
     }
 
-    /// Begins to store files. Any number of sessions may go on at a time.
+    /// Begins to store files. Any number of uploads may go on at a time.
     pub fn upload(&self) -> Upload {
-        Upload::new(self)
+        Upload::new(&self.core, &self.workers)
     }
 
     /// Stores a catalog or a tag database: always as a zlib stream. Works on the calling
@@ -117,15 +67,15 @@ impl Objects {
     /// # Errors
     /// If the storage refuses.
     pub fn store(&self, kind: ObjectKind, content: &[u8]) -> Result<ContentHash> {
-        let used = self.core.databases().pop();
-        let mut deflate = used.unwrap_or_else(Deflate::for_databases);
-        let stored = deflate.zlib(content);
-        self.core.databases().push(deflate);
+        let idle = self.core.idle_compressors().pop();
+        let mut compressor = idle.unwrap_or_else(Compressor::for_databases);
+        let stored = compressor.zlib(content);
+        self.core.idle_compressors().push(compressor);
         self.store_compressed(kind, stored, content.len() as u64)
     }
 
     /// Stores a certificate (PEM), as the one zlib stream that survives replication: stock stratum 1 servers
-    /// inflate it, deflate it anew with zlib's level 6, and keep the result under the old name.
+    /// inflate it, deflate it again with zlib's level 6, and keep the result under the old name.
     ///
     /// # Errors
     /// If it has 16 KiB or more, or the storage refuses.
@@ -134,7 +84,7 @@ impl Objects {
         self.store_compressed(ObjectKind::Certificate, stored, pem.len() as u64)
     }
 
-    /// Stores what is a zlib stream already; its content has `size` bytes.
+    /// Stores content of `size` bytes that is a zlib stream already.
     ///
     /// # Errors
     /// If the storage refuses.
@@ -154,7 +104,7 @@ impl Objects {
     pub fn store_file(&self, content: &[u8]) -> Result<File> {
         let compression = self.core.settings.compression;
         let stored = match compression {
-            Compression::Zlib => Bytes::from(Deflate::new().zlib(content)),
+            Compression::Zlib => Bytes::from(Compressor::new().zlib(content)),
             Compression::None => Bytes::copy_from_slice(content),
         };
         let size = content.len() as u64;
@@ -164,61 +114,13 @@ impl Objects {
 
     /// What was done so far.
     pub fn statistics(&self) -> Statistics {
-        self.core.tally.statistics(self.core.budget.peak())
+        self.core.statistics.snapshot(self.core.budget.peak())
     }
 
     /// How content is stored.
     pub fn settings(&self) -> &Settings {
         &self.core.settings
     }
-}
-
-impl Core {
-    fn databases(&self) -> MutexGuard<'_, Vec<Deflate>> {
-        self.databases.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Puts the stored bytes of content of `read` bytes, unless they are there.
-    fn put(&self, kind: ObjectKind, stored: Bytes, read: u64) -> Result<ContentHash> {
-        let id = self.settings.algorithm.hash(&stored).object(kind);
-        let size = stored.len() as u64;
-        self.tally.read(read);
-        match self.storage.supply(id, stored)? {
-            true => self.tally.put(size),
-            false => self.tally.found(),
-        }
-        Ok(id.hash)
-    }
-
-    /// What a chunk or a file of so many bytes takes until it is stored.
-    fn need(&self, content: u64) -> u64 {
-        content + self.beside(content)
-    }
-
-    /// The same without the bytes themselves.
-    fn beside(&self, content: u64) -> u64 {
-        let stored = match self.settings.compression {
-            Compression::Zlib => deflate::bound(content),
-            Compression::None => 0,
-        };
-        OVERHEAD + stored
-    }
-
-    /// Where files are cut, within what the budget allows.
-    fn chunking(&self) -> Chunking {
-        let default = Chunking::default();
-        let wanted =
-            self.settings.chunking.unwrap_or(Chunking { minimum: default.maximum, ..default });
-        wanted.within(self.settings.memory / 4)
-    }
-}
-
-/// What a piece of content takes beside its bytes, roughly. It bounds how many empty files wait.
-const OVERHEAD: u64 = 1024;
-
-/// The error of a session that has told its failure already.
-fn told() -> Error {
-    Error::Refused("the upload has failed before".to_owned())
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 use std::io::{self, Read};
 
 use super::*;
+use crate::Error;
 use crate::compression::inflate;
+use crate::hash::Algorithm;
 
 const MIB: usize = 1 << 20;
 
@@ -191,21 +193,21 @@ fn known_content_is_not_compressed_unless_its_object_has_vanished() {
 }
 
 #[test]
-fn several_sessions_share_the_memory() {
+fn several_uploads_share_the_memory() {
     let (_directory, storage) = storage();
     let memory = 1 << 20;
     let chunking = Chunking { minimum: 32 << 10, average: 64 << 10, maximum: 256 << 10 };
     let settings = Settings { memory, chunking: Some(chunking), threads: 3, ..Settings::default() };
     let objects = Objects::new(storage.clone(), settings, None);
     std::thread::scope(|scope| {
-        for session in 0..6 {
+        for upload_number in 0..6 {
             let (objects, storage) = (&objects, &storage);
             scope.spawn(move || {
                 let sizes = [700 << 10, 10, 32 << 10, 0, 900 << 10, 2 << 10];
                 let files: Vec<_> = sizes
                     .iter()
                     .enumerate()
-                    .map(|(number, &size)| content(size, session * 10 + number as u64))
+                    .map(|(number, &size)| content(size, upload_number * 10 + number as u64))
                     .collect();
                 for (file, content) in upload(objects, &files).iter().zip(&files) {
                     assert!(read_back(storage, file) == *content);
@@ -281,7 +283,7 @@ fn a_failing_storage_is_told_once() {
     };
     assert!(matches!(error, Error::Storage { .. }), "{error}");
     let error = upload.wait().unwrap_err();
-    assert!(matches!(error, Error::Refused(_)), "{error}");
+    assert!(matches!(error, Error::Stopped(_)), "{error}");
 
     let mut upload = objects.upload();
     upload.file(1, 1, &mut b"1".as_slice()).unwrap();

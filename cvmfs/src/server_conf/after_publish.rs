@@ -1,4 +1,4 @@
-//! What a stock server must know when somebody else has published.
+//! What a stock server must be told when another program has published.
 //!
 //! | file in the spool directory | content | if it stays old |
 //! |---|---|---|
@@ -24,7 +24,7 @@ const ROOT_HASH: &str = "CVMFS_ROOT_HASH=";
 
 impl ServerConf {
     /// Writes into the spool directory which reference log and which root catalog are the newest. Call it before the
-    /// [`Locks`](super::Locks) are let go.
+    /// [`Locks`](super::Locks) are released.
     ///
     /// The log's hash is that of the file in the storage: the one in a manifest is wrong after the server has
     /// collected garbage.

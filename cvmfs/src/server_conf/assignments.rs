@@ -1,8 +1,8 @@
 //! The assignments of a shell script, without a shell.
 //!
 //! Configuration files of stock servers are scripts that the server runs. They are lists of `NAME=VALUE`, and no
-//! more than that is understood: quotes, escapes and comments. Nothing is run or looked up, so a value that only a
-//! shell could tell is known to be there, but not known.
+//! more than that is understood: quotes, escapes and comments. Nothing is run or looked up, so of a value that only a
+//! shell could tell no more is known than that it is set.
 
 use std::collections::BTreeMap;
 
@@ -50,7 +50,7 @@ impl Assignments {
     }
 }
 
-/// A word of a command: as it stands in the script, and as a shell would take it.
+/// A word of a command: as it is in the script, and as a shell would take it.
 struct Word<'a> {
     raw: &'a str,
     text: String,
@@ -75,7 +75,7 @@ impl Word<'_> {
     }
 }
 
-/// The words of the next command, and what stands behind it.
+/// The words of the next command, and what follows it.
 fn command(script: &str) -> (Vec<Word<'_>>, &str) {
     let mut words = Vec::new();
     let mut rest = script;
@@ -98,7 +98,7 @@ fn command(script: &str) -> (Vec<Word<'_>>, &str) {
     }
 }
 
-/// The word at the beginning, and what stands behind it.
+/// The first word, and what follows it.
 fn word(script: &str) -> (Word<'_>, &str) {
     let mut text = String::new();
     let mut for_a_shell = false;
@@ -181,7 +181,7 @@ mod tests {
         fn every_script_is_read_to_its_end(script in "[A=\\\\'\"$`;# \nü]{0,12}", value in "[^'\0]*") {
             let quoted = Assignments::parse(&format!("A='{value}'\n"));
             prop_assert_eq!(quoted.get("A"), Ok(Some(value.as_str()).filter(|value| !value.is_empty())));
-            // Whatever stands before, a command of its own is found.
+            // A command on a line of its own is found whatever precedes it.
             if !script.contains(['\'', '"', '\\', '#']) {
                 let parsed = Assignments::parse(&format!("{script}\nB=1"));
                 prop_assert_eq!(parsed.get("B"), Ok(Some("1")));

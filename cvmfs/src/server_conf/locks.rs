@@ -2,18 +2,18 @@
 //!
 //! They are empty files in the repository's spool directory, of two kinds:
 //!
-//! * `is_publishing.lock` and `is_collecting.lock` are locked with `flock`; that they exist means nothing. Whoever
-//!   holds one removes the file before letting go, so the lock counts only if the file that was locked is still the
-//!   one with that name. Programs that the tools start may inherit a removed file with its lock for good, so waiting
-//!   in `flock` could last forever: each try opens the file anew.
+//! * `is_publishing.lock` and `is_collecting.lock` are locked with `flock`; that they exist means nothing. The holder of
+//!   such a lock removes the file before releasing it, so the lock counts only if the file that was locked is still the
+//!   one with that name. Programs that the tools start may inherit a removed file with its lock and never release it, so
+//!   waiting in `flock` could last forever: each attempt opens the file again.
 //! * `in_transaction.lock` says by its existence that a transaction is open, also across reboots.
 //!
-//! None of them alone keeps everybody away: `transaction` does not look at the first, and `abort` removes the second.
+//! None of them alone keeps everybody away: `transaction` ignores the first kind, and `abort` removes the second.
 //! Together they stop `transaction`, `publish`, `abort`, `tag`, `rollback`, `ingest`, `gc`, `check` and `mount`. Only
-//! `resign` looks at no lock.
+//! `resign` heeds no lock.
 //!
-//! We write a line into our `in_transaction.lock`, which nobody else reads. Who finds that line while holding
-//! `is_publishing.lock` knows that it was left by one of us who was killed.
+//! We write a line into our `in_transaction.lock`, which nobody else reads. If we find that line while we hold
+//! `is_publishing.lock`, one of our processes was killed and left it there.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, OFlags};
 
 use super::ServerConf;
-use crate::{Error, Result};
+use crate::{Activity, Error, Result};
 
 /// How long to wait for tools that are at work for a moment. A collection or a publish may take hours.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -33,10 +33,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How our transactions begin.
 const MARK: &[u8] = b"cvmfs-repository";
 
-/// Keeps the tools of a stock server away from a repository as long as it lives.
+/// Keeps the tools of a stock server away from a repository until it is dropped.
 #[derive(Debug)]
 pub struct Locks {
-    // Let go in this order.
+    // Released in this order.
     _collecting: Flock,
     _transaction: Transaction,
     _publishing: Flock,
@@ -47,7 +47,7 @@ impl ServerConf {
     /// open transaction: `cvmfs_server publish` would silently drop what we publish meanwhile.
     ///
     /// # Errors
-    /// [`Error::Refused`] if a tool is at work or a transaction is open; [`Error::System`] if this user may not write
+    /// [`Error::Busy`] if a tool is at work or a transaction is open; [`Error::System`] if this user may not write
     /// into the spool directory.
     pub fn lock(&self) -> Result<Locks> {
         self.lock_within(PATIENCE)
@@ -55,23 +55,13 @@ impl ServerConf {
 
     pub(super) fn lock_within(&self, patience: Duration) -> Result<Locks> {
         let deadline = Instant::now() + patience;
-        let busy = |what: &str, advice: &str| {
-            Error::Refused(format!("{what} of {} on this stock server; {advice}", self.fqrn))
-        };
+        let busy = |activity| Error::Busy { fqrn: self.fqrn.clone(), activity };
         let publishing = Flock::take(self.spool.join("is_publishing.lock"), deadline)?
-            .ok_or_else(|| busy("there is a publish or an abort", "try again when it is done"))?;
-        let transaction =
-            Transaction::open(self.spool.join("in_transaction.lock"))?.ok_or_else(|| {
-                let advice = format!(
-                    "`cvmfs_server publish {0}` or `cvmfs_server abort {0}` ends it",
-                    self.fqrn
-                );
-                busy("there is an open transaction", &advice)
-            })?;
-        let collecting =
-            Flock::take(self.spool.join("is_collecting.lock"), deadline)?.ok_or_else(|| {
-                busy("there is a garbage collection or a check", "try again when it is done")
-            })?;
+            .ok_or_else(|| busy(Activity::ServerPublish))?;
+        let transaction = Transaction::open(self.spool.join("in_transaction.lock"))?
+            .ok_or_else(|| busy(Activity::ServerTransaction))?;
+        let collecting = Flock::take(self.spool.join("is_collecting.lock"), deadline)?
+            .ok_or_else(|| busy(Activity::ServerCollection))?;
         Ok(Locks { _collecting: collecting, _transaction: transaction, _publishing: publishing })
     }
 }
@@ -190,7 +180,7 @@ pub(super) fn give_to_owner(file: &File, path: &Path) -> io::Result<()> {
 fn remove(path: &Path) {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
-            tracing::warn!(path = %path.display(), %error, "cannot let go of a stock server's lock");
+            tracing::warn!(path = %path.display(), %error, "cannot release a stock server's lock");
         }
         _ => {}
     }

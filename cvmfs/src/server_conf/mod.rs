@@ -1,14 +1,16 @@
-//! Stock servers on the same machine: what they say of a repository, and how to stay out of their way.
+//! Stock servers on the same machine: what they say about a repository, and how to stay out of their way.
 //!
 //! | file | what it is for |
 //! |---|---|
-//! | `assignments` | reads `server.conf` |
+//! | `assignments` | reads `server.conf` and the configuration of S3 storage |
+//! | `upstream` | what the server calls its storage |
 //! | `locks` | keeps the server's tools away while we publish |
 //! | `after_publish` | tells the server what we have published |
 
 mod after_publish;
 mod assignments;
 mod locks;
+mod upstream;
 
 use std::fs;
 use std::io::ErrorKind;
@@ -49,7 +51,7 @@ pub struct ServerConf {
     pub spool: PathBuf,
     /// Where its keys are (`CVMFS_KEYS_DIR`).
     pub keys: PathBuf,
-    /// Seconds between clients' looks for a new revision, if set (`CVMFS_REPOSITORY_TTL`).
+    /// Seconds after which clients check for a new revision, if set (`CVMFS_REPOSITORY_TTL`).
     pub ttl: Option<u64>,
     /// Whether the server stores extended attributes (`CVMFS_INCLUDE_XATTRS`).
     pub include_xattrs: bool,
@@ -74,21 +76,19 @@ impl ServerConf {
     /// the server does it; assignments are read.
     ///
     /// # Errors
-    /// [`Error::Refused`] if there is none, it is a replica's, or something in it cannot be used.
+    /// [`Error::UnknownToServer`] if there is none, [`Error::Settings`] if it is a replica's, or something in it
+    /// cannot be used.
     pub fn read(configuration: &Path, fqrn: &Fqrn) -> Result<Self> {
         let path = file(configuration, fqrn);
         let script = match fs::read(&path) {
             Ok(script) => script,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(Error::Refused(format!(
-                    "no stock server on this machine has a repository {fqrn}: there is no {}",
-                    path.display()
-                )));
+                return Err(Error::UnknownToServer { fqrn: fqrn.clone(), path });
             }
             Err(cause) => return Err(Error::System { action: "read", path, cause }),
         };
         Self::parse(&String::from_utf8_lossy(&script), fqrn)
-            .map_err(|reason| Error::Refused(format!("cannot use {}: {reason}", path.display())))
+            .map_err(|reason| Error::Settings { path, reason })
     }
 
     fn parse(script: &str, fqrn: &Fqrn) -> Result<Self, String> {
@@ -155,9 +155,9 @@ impl ServerConf {
     /// Where it is stored. The configuration file of S3 storage is read.
     ///
     /// # Errors
-    /// As [`StorageUrl::from_upstream`].
+    /// If it is another kind of storage than a directory or S3, or the S3 configuration cannot be used.
     pub fn storage(&self) -> Result<StorageUrl> {
-        StorageUrl::from_upstream(&self.upstream)
+        upstream::parse(&self.upstream)
     }
 }
 

@@ -149,7 +149,7 @@ fn locks_are_taken_and_left_as_the_server_does() {
         }
         let error = conf.lock_within(Duration::ZERO).unwrap_err().to_string();
         assert!(error.contains("there is a publish"), "{error}");
-        assert_eq!(present(), [true; 3], "who did not get them leaves them alone");
+        assert_eq!(present(), [true; 3], "the locks of others are left alone");
         drop(locks);
         assert_eq!(present(), [false; 3]);
     }

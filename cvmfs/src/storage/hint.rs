@@ -7,7 +7,7 @@ use crate::Error;
 
 type Cause = Box<dyn StdError + Send + Sync>;
 
-/// An answer with advice behind it.
+/// An answer followed by advice.
 #[derive(Debug)]
 struct Hint {
     cause: Cause,

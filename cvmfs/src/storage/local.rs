@@ -1,10 +1,10 @@
 //! A repository in a directory, as a web server hands it out.
 //!
-//! `object_store` has a local storage, too, but it writes `name#1` beside `name` and renames; if it is killed in
+//! `object_store` has a local storage, too, but it writes `name#1` beside `name` and renames it. If it is killed in
 //! between, the temporary file stays among the objects, where stock `cvmfs_server check -i` takes it for a
-//! damaged one. So objects are written here without a name, and get theirs when they are complete. Where a file
-//! system cannot do that, and when a file is replaced, it is done as stock tools do it: in `data/txn`, where no
-//! tool looks, then moved into place.
+//! damaged one. Here, objects are written without a name, and get their name when they are complete. Where a file
+//! system cannot do that, and when a file is replaced, it is done as stock tools do it: the file is written in
+//! `data/txn`, which no tool searches, and moved into place.
 //!
 //! Objects are not synced one by one; [`Local::sync`] writes back the whole file system once before a revision
 //! becomes visible.
@@ -21,7 +21,8 @@ use bytes::Bytes;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::{Expected, Listed, Version, hint};
+use super::file::{Expected, Listed, Version};
+use super::hint;
 use crate::{Error, Result};
 
 /// Where objects are; relative to the storage.
@@ -32,8 +33,8 @@ const UNFINISHED: &str = "data/txn";
 /// Beginning of the names of unfinished files, to tell them from those of stock tools.
 const UNFINISHED_PREFIX: &str = "ducc-";
 
-/// Who replaces a file of the root holds a flock(2) on this one. It is no part of the repository: nothing asks
-/// a web server for it, and stock tools look at `data/` only.
+/// Locked with flock(2) while a file of the root is replaced. It is not part of the repository: no client asks a web
+/// server for it, and stock tools search `data/` only.
 const LOCK: &str = ".ducc.lock";
 
 /// Mode of new files, before the umask: readable for the web server.
@@ -46,8 +47,8 @@ pub(super) struct Local {
     handles: OnceLock<Handles>,
 }
 
-/// Directories that objects are put into, open as long as the storage is in use: a path would be looked up anew for
-/// each object.
+/// Directories that objects are put into. They stay open as long as the storage is in use, so that the system need not
+/// look up their paths for each object.
 #[derive(Debug)]
 struct Handles {
     objects: OwnedFd,
@@ -86,8 +87,8 @@ impl Local {
         }
     }
 
-    /// Puts an object there unless one of that size is there. Tells whether it was put.
-    pub(super) fn supply(&self, path: &str, stored: &[u8]) -> Result<bool> {
+    /// Puts an object there unless one of that size is there. Returns whether it was put.
+    pub(super) fn put_if_absent(&self, path: &str, stored: &[u8]) -> Result<bool> {
         match self.add(path, stored) {
             Ok(()) => return Ok(true),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -95,7 +96,7 @@ impl Local {
                     return Ok(false);
                 }
             }
-            // The other way works or tells why nothing does.
+            // The other way works, or its error tells why neither does.
             Err(_) => {}
         }
         self.put(path, stored).map(|()| true)
@@ -113,7 +114,7 @@ impl Local {
         Ok(self.handles.get_or_init(|| handles))
     }
 
-    /// Writes an object without a name, and gives it one that is not taken.
+    /// Writes an object without a name, and then gives it its name, unless that is taken.
     fn add(&self, path: &str, stored: &[u8]) -> io::Result<()> {
         let Handles { objects, unfinished } = self.handles()?;
         let name = Path::new(path).strip_prefix(OBJECTS).map_err(io::Error::other)?;
@@ -121,7 +122,7 @@ impl Local {
         let mut file = File::from(rustix::fs::openat(unfinished, ".", flags, MODE.into())?);
         file.write_all(stored)?;
         match rustix::fs::linkat(&file, "", objects, name, AtFlags::EMPTY_PATH) {
-            // Only root may do it in this way before Linux 6.10.
+            // Before Linux 6.10, only root may link by descriptor.
             Err(Errno::NOENT) => {
                 let file = format!("/proc/self/fd/{}", file.as_raw_fd());
                 Ok(rustix::fs::linkat(CWD, file, objects, name, AtFlags::SYMLINK_FOLLOW)?)
@@ -143,8 +144,7 @@ impl Local {
         }
         let target = self.directory.join(path);
         match fs::rename(&unfinished.path, &target) {
-            // Stock tools make the directories beforehand, whoever copied a repository may have left out
-            // the empty ones.
+            // Stock tools make the directories beforehand, but a copy of a repository may lack the empty ones.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if let Some(parent) = target.parent() {
                     make_directory(parent)?;
@@ -165,8 +165,8 @@ impl Local {
                 Ok(file) => return Ok(Unfinished { path, file, named: false }),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    // Made on demand, but the storage itself has to be there: a misspelled path or a file
-                    // system that is not mounted is no place to publish into.
+                    // The directory is made when it is needed, but the storage itself must exist: a misspelled path or
+                    // a file system that is not mounted must not be published into.
                     fs::metadata(&self.directory)?;
                     fs::create_dir_all(&directory)?;
                 }
@@ -207,7 +207,7 @@ impl Local {
         }
     }
 
-    /// Lists a directory with those below it, which stock tools do not make.
+    /// Lists a directory and those below it, although stock tools make none there.
     pub(super) fn list(
         &self,
         directory: &str,
@@ -236,7 +236,12 @@ impl Local {
         Ok(())
     }
 
-    pub(super) fn replace(&self, name: &str, content: &[u8], expected: &Expected) -> Result<bool> {
+    pub(super) fn replace(
+        &self,
+        name: &str,
+        content: &[u8],
+        expected: &Expected,
+    ) -> Result<Option<Version>> {
         let _lock = self.lock()?;
         let current = self.read(name)?;
         let as_expected = match (expected, &current) {
@@ -244,12 +249,13 @@ impl Local {
             (Expected::Version(version), Some(current)) => Version::of(current) == *version,
             (Expected::Absent, Some(_)) | (Expected::Version(_), None) => false,
         };
-        if as_expected {
-            self.write(name, content, true)
-                .and_then(|()| File::open(&self.directory)?.sync_all())
-                .map_err(self.failed("replace", name))?;
+        if !as_expected {
+            return Ok(None);
         }
-        Ok(as_expected)
+        self.write(name, content, true)
+            .and_then(|()| File::open(&self.directory)?.sync_all())
+            .map_err(self.failed("replace", name))?;
+        Ok(Some(Version::of(content)))
     }
 
     /// The right to replace files of the root, until it is dropped.
@@ -316,7 +322,7 @@ impl Local {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if !self.named {
-            // If this fails, too, a later `remove_unfinished` does it.
+            // If this fails, a later `remove_unfinished` does it.
             let _ = fs::remove_file(&self.path);
         }
     }

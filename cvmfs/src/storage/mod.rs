@@ -1,17 +1,16 @@
-//! Where a repository lies: a directory or an S3 bucket.
+//! Where a repository is stored: a directory or an S3 bucket.
 //!
-//! Below its root a storage holds objects under `data/`, which never change, and a few files with a leading
-//! dot, which do: manifest, whitelist, reflog. Objects appear whole or not at all, so an object that is there
-//! may be relied on. The manifest is replaced on a condition, so that of two publishers one learns that the
-//! other was faster.
+//! A storage holds objects under `data/`, which never change, and a few files with a leading dot, which do: manifest,
+//! whitelist, reflog. Objects appear whole or not at all, so an object that is there can be relied on. The manifest is
+//! replaced on a condition, so that of two publishers one learns that the other was faster.
 //!
-//! Everything here blocks the calling thread, and may be called from any thread, those of an asynchronous
-//! runtime included.
+//! Everything here blocks the calling thread, and may be called from any thread, including those of an asynchronous
+//! runtime.
 
+mod file;
 mod hint;
 mod local;
 mod s3;
-mod upstream;
 mod url;
 
 use std::path::Path;
@@ -20,82 +19,57 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use crate::hash::{Algorithm, ObjectId};
+use crate::hash::ObjectId;
 use crate::{Error, Result};
 
+pub use file::{Expected, Listed, Version};
 use local::Local;
 use s3::S3;
+pub(crate) use url::web;
 pub use url::{Credentials, S3Url, StorageUrl};
 
 /// A repository's storage. Clones are the same storage.
 #[derive(Debug, Clone)]
 pub struct Storage {
-    place: Place,
+    backend: Backend,
 }
 
 #[derive(Debug, Clone)]
-enum Place {
+enum Backend {
     Local(Arc<Local>),
     S3(Arc<S3>),
 }
 
-/// A file that [`Storage::list`] found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    /// Where, relative to the storage: `data/ab/cdef…`. Bytes of a name that are no UTF-8 are replaced, such a
-    /// file is no object anyway.
-    pub path: String,
-    /// Bytes.
-    pub size: u64,
-    /// When it was put there.
-    pub modified: SystemTime,
-}
-
-/// The state of a file that can be replaced. Two states with equal versions have equal content.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Version(String);
-
-/// What must stand where a file is put.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Expected {
-    /// Whatever it is.
-    Any,
-    /// Nothing.
-    Absent,
-    /// What was there when it was read.
-    Version(Version),
-}
-
 impl Storage {
-    /// Opens a storage. Whether there is anything in it is not looked at.
+    /// Opens a storage, without checking whether there is anything in it.
     ///
     /// # Errors
     /// If the URL's settings make no sense together, or there are no credentials.
     pub fn open(url: &StorageUrl) -> Result<Self> {
         match url {
             StorageUrl::Local(directory) => Ok(Self::local(directory)),
-            StorageUrl::S3(url) => Ok(Self { place: Place::S3(Arc::new(S3::open(url)?)) }),
+            StorageUrl::S3(url) => Ok(Self { backend: Backend::S3(Arc::new(S3::open(url)?)) }),
         }
     }
 
     /// The storage in a directory.
     pub fn local(directory: &Path) -> Self {
-        Self { place: Place::Local(Arc::new(Local::new(directory))) }
+        Self { backend: Backend::Local(Arc::new(Local::new(directory))) }
     }
 
     /// The directory of a local storage.
     pub fn local_directory(&self) -> Option<&Path> {
-        match &self.place {
-            Place::Local(local) => Some(local.directory()),
-            Place::S3(_) => None,
+        match &self.backend {
+            Backend::Local(local) => Some(local.directory()),
+            Backend::S3(_) => None,
         }
     }
 
-    /// What people know it by.
+    /// Its name for people.
     pub fn name(&self) -> &str {
-        match &self.place {
-            Place::Local(local) => local.name(),
-            Place::S3(s3) => s3.name(),
+        match &self.backend {
+            Backend::Local(local) => local.name(),
+            Backend::S3(s3) => s3.name(),
         }
     }
 
@@ -107,15 +81,15 @@ impl Storage {
         Ok(self.stored_size(id)?.is_some())
     }
 
-    /// The number of bytes that an object takes; `None` if it is not there. A file of no bytes counts as
-    /// absent unless that is its hash: a machine that loses its power leaves such files behind.
+    /// The number of bytes that an object takes; `None` if it is not there. An empty file counts as absent unless
+    /// its hash is that of no bytes: a machine that loses power leaves such files behind.
     ///
     /// # Errors
     /// If the storage does not answer.
     pub fn stored_size(&self, id: ObjectId) -> Result<Option<u64>> {
-        match &self.place {
-            Place::Local(local) => Ok(local.size(&id.path())?.filter(|&size| is_whole(id, size))),
-            Place::S3(s3) => s3.size(id.path()),
+        match &self.backend {
+            Backend::Local(local) => Ok(local.size(&id.path())?.filter(|&size| is_whole(id, size))),
+            Backend::S3(s3) => s3.size(id.path()),
         }
     }
 
@@ -124,9 +98,9 @@ impl Storage {
     /// # Errors
     /// [`Error::Missing`] if it is not there, [`Error::Corrupt`] if the bytes do not have its hash.
     pub fn get(&self, id: ObjectId) -> Result<Bytes> {
-        let stored = match &self.place {
-            Place::Local(local) => local.read(&id.path())?,
-            Place::S3(s3) => s3.read(id.path())?.map(|(stored, _)| stored),
+        let stored = match &self.backend {
+            Backend::Local(local) => local.read(&id.path())?,
+            Backend::S3(s3) => s3.read(id.path())?.map(|(stored, _)| stored),
         };
         let what = || format!("object {id} in {}", self.name());
         let Some(stored) = stored else {
@@ -145,63 +119,63 @@ impl Storage {
         Ok(stored)
     }
 
-    /// Puts an object there unless it is there already. Tells whether it was put. An object of another size is what
-    /// a power cut left, and is put again.
-    pub(crate) fn supply(&self, id: ObjectId, stored: Bytes) -> Result<bool> {
-        match &self.place {
-            Place::Local(local) => local.supply(&id.path(), &stored),
-            Place::S3(s3) => s3.supply(id.path(), stored),
+    /// Puts an object there unless it is there already. Returns whether it was put. An object of another size was cut
+    /// off by a power cut, and is put again.
+    pub(crate) fn put_if_absent(&self, id: ObjectId, stored: Bytes) -> Result<bool> {
+        match &self.backend {
+            Backend::Local(local) => local.put_if_absent(&id.path(), &stored),
+            Backend::S3(s3) => s3.put_if_absent(id.path(), stored),
         }
     }
 
-    /// Does what [`Self::supply`] does and calls `done` with its result; from another thread, if the storage takes
-    /// its time.
-    pub(crate) fn supply_then(
+    /// Does what [`Self::put_if_absent`] does and calls `done` with its result; if the storage is slow, from another
+    /// thread.
+    pub(crate) fn put_if_absent_then(
         &self,
         id: ObjectId,
         stored: Bytes,
         done: impl FnOnce(Result<bool>) + Send + 'static,
     ) {
-        match &self.place {
-            Place::Local(local) => done(local.supply(&id.path(), &stored)),
-            Place::S3(s3) => s3.supply_then(id.path(), stored, done),
+        match &self.backend {
+            Backend::Local(local) => done(local.put_if_absent(&id.path(), &stored)),
+            Backend::S3(s3) => s3.put_if_absent_then(id.path(), stored, done),
         }
     }
 
-    /// Calls `done` with the answer of [`Self::stored_size`]; from another thread, if the storage takes its time.
-    pub(crate) fn probe(
+    /// Calls `done` with the result of [`Self::stored_size`]; if the storage is slow, from another thread.
+    pub(crate) fn stored_size_then(
         &self,
         id: ObjectId,
         done: impl FnOnce(Result<Option<u64>>) + Send + 'static,
     ) {
-        match &self.place {
-            Place::Local(_) => done(self.stored_size(id)),
-            Place::S3(s3) => s3.probe(id.path(), done),
+        match &self.backend {
+            Backend::Local(_) => done(self.stored_size(id)),
+            Backend::S3(s3) => s3.stored_size_then(id.path(), done),
         }
     }
 
-    /// Removes objects, or what else [`Self::list`] named. That one is not there is fine. What takes its time is
-    /// done at the same time.
+    /// Removes objects, or other files that [`Self::list`] named; one that is not there is not an error. A slow storage
+    /// is asked for several at the same time.
     ///
     /// # Errors
     /// If the storage refuses; some may be removed then.
     pub fn delete(&self, paths: Vec<String>) -> Result<()> {
-        match &self.place {
-            Place::Local(local) => paths.iter().try_for_each(|path| local.remove(path)),
-            Place::S3(s3) => s3.remove(paths),
+        match &self.backend {
+            Backend::Local(local) => paths.iter().try_for_each(|path| local.remove(path)),
+            Backend::S3(s3) => s3.remove(paths),
         }
     }
 
-    /// Calls `each` for every file in a directory of objects, those whose hashes begin with the byte `shard`, be they
-    /// objects or not; in no order.
+    /// Calls `each` for every file in the directory of objects whose hashes begin with the byte `shard`, whether it is
+    /// an object or not; in no particular order.
     ///
     /// # Errors
     /// If the storage refuses, or `each` does.
     pub fn list(&self, shard: u8, each: &mut dyn FnMut(Listed) -> Result<()>) -> Result<()> {
         let directory = format!("data/{shard:02x}");
-        match &self.place {
-            Place::Local(local) => local.list(&directory, each),
-            Place::S3(s3) => s3.list(&directory, each),
+        match &self.backend {
+            Backend::Local(local) => local.list(&directory, each),
+            Backend::S3(s3) => s3.list(&directory, each),
         }
     }
 
@@ -210,35 +184,40 @@ impl Storage {
     /// # Errors
     /// If the storage refuses.
     pub fn read_file(&self, name: &str) -> Result<Option<(Bytes, Version)>> {
-        match &self.place {
-            Place::Local(local) => Ok(local.read(name)?.map(|content| {
+        match &self.backend {
+            Backend::Local(local) => Ok(local.read(name)?.map(|content| {
                 let version = Version::of(&content);
                 (content, version)
             })),
-            Place::S3(s3) => s3.read(name.to_owned()),
+            Backend::S3(s3) => s3.read(name.to_owned()),
         }
     }
 
-    /// Replaces a file of the repository's root, at once and on a condition; `false` if what is there is not
-    /// what was expected. When this returns `true` the file survives a power cut.
+    /// Replaces a file of the repository's root, at once and on a condition. Returns the new version; `None` if
+    /// what is there is not what was expected. A new version survives a power cut.
     ///
     /// # Errors
     /// If the storage refuses. The file may then be the old or the new one.
-    pub fn replace_file(&self, name: &str, content: Bytes, expected: Expected) -> Result<bool> {
-        match &self.place {
-            Place::Local(local) => local.replace(name, &content, &expected),
-            Place::S3(s3) => s3.replace(name.to_owned(), content, expected),
+    pub fn replace_file(
+        &self,
+        name: &str,
+        content: Bytes,
+        expected: Expected,
+    ) -> Result<Option<Version>> {
+        match &self.backend {
+            Backend::Local(local) => local.replace(name, &content, &expected),
+            Backend::S3(s3) => s3.replace(name.to_owned(), content, expected),
         }
     }
 
-    /// Removes a file of the repository's root. That it is not there is fine.
+    /// Removes a file of the repository's root; it need not be there.
     ///
     /// # Errors
     /// If the storage refuses.
     pub fn remove_file(&self, name: &str) -> Result<()> {
-        match &self.place {
-            Place::Local(local) => local.remove(name),
-            Place::S3(s3) => s3.remove(vec![name.to_owned()]),
+        match &self.backend {
+            Backend::Local(local) => local.remove(name),
+            Backend::S3(s3) => s3.remove(vec![name.to_owned()]),
         }
     }
 
@@ -247,10 +226,10 @@ impl Storage {
     /// # Errors
     /// If the system could not write it.
     pub fn sync(&self) -> Result<()> {
-        match &self.place {
-            Place::Local(local) => local.sync(),
+        match &self.backend {
+            Backend::Local(local) => local.sync(),
             // What an S3 server has acknowledged is stored.
-            Place::S3(_) => Ok(()),
+            Backend::S3(_) => Ok(()),
         }
     }
 
@@ -259,21 +238,21 @@ impl Storage {
     /// # Errors
     /// If the storage refuses.
     pub fn make_skeleton(&self) -> Result<()> {
-        match &self.place {
-            Place::Local(local) => local.make_skeleton(),
-            Place::S3(_) => Ok(()),
+        match &self.backend {
+            Backend::Local(local) => local.make_skeleton(),
+            Backend::S3(_) => Ok(()),
         }
     }
 
-    /// Removes what publishers that were killed before `before` left behind half-written; returns how many
-    /// files. Only files of this program are touched.
+    /// Removes half-written files of publishers that were killed before `before`; returns how many there were. Only
+    /// files of this crate are touched.
     ///
     /// # Errors
     /// If the storage refuses.
     pub fn remove_unfinished(&self, before: SystemTime) -> Result<u64> {
-        match &self.place {
-            Place::Local(local) => local.remove_unfinished(before),
-            Place::S3(_) => Ok(0),
+        match &self.backend {
+            Backend::Local(local) => local.remove_unfinished(before),
+            Backend::S3(_) => Ok(0),
         }
     }
 }
@@ -281,13 +260,6 @@ impl Storage {
 /// Whether a file of so many bytes can be an object that was written to its end.
 fn is_whole(id: ObjectId, size: u64) -> bool {
     size > 0 || id.hash == id.hash.algorithm.hash(b"")
-}
-
-impl Version {
-    /// The version of content where the storage itself tells none.
-    fn of(content: &[u8]) -> Self {
-        Self(Algorithm::Shake128.hash(content).to_string())
-    }
 }
 
 #[cfg(test)]

@@ -3,10 +3,9 @@
 //! Requests run on a runtime of the storage's own, so that callers may be threads of another. Failed and slow
 //! requests are repeated, with growing pauses in between; the limits are the URL's.
 //!
-//! The manifest is replaced with conditional requests (`If-Match`, `If-None-Match`). There are servers that ignore
-//! the condition, and on those two publishers would lose each other's revisions without a word. So before the first
-//! such replacement the server is asked to create an object that is there already, with its own content: it has to
-//! refuse.
+//! The manifest is replaced with conditional requests (`If-Match`, `If-None-Match`). Some servers ignore the condition,
+//! and there two publishers would silently lose each other's revisions. So before the first such replacement the server
+//! is asked to create an object that is there already, with the same content: it must refuse.
 //!
 //! Headers are those of stock servers: content types and how long caches may keep what is mutable.
 
@@ -16,7 +15,6 @@ mod patience;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
-use std::time::Duration;
 use std::{fmt, mem};
 
 use bytes::Bytes;
@@ -31,15 +29,13 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_stream::StreamExt as _;
 
+use super::file::{Expected, Listed, Version};
+use super::hint;
 use super::url::{S3Url, StorageUrl};
-use super::{Expected, Listed, Version, hint};
 use crate::{Error, Result};
 
 use answer::{UNREACHABLE, advice, is_absent};
-use patience::Patience;
-
-/// How long failed requests are repeated, beside how often.
-const RETRY_WINDOW: Duration = Duration::from_secs(180);
+use patience::{Patience, RETRY_WINDOW};
 
 /// Content type and cache lifetime of objects.
 const OBJECT: (&str, &str) = ("application/octet-stream", "max-age=259200");
@@ -47,7 +43,7 @@ const OBJECT: (&str, &str) = ("application/octet-stream", "max-age=259200");
 /// Content type and cache lifetime of manifest, whitelist and reflog.
 const FILE: (&str, &str) = ("application/x-cvmfs", "max-age=61");
 
-/// How many listed objects are handed over at a time, as many as a server tells in one answer.
+/// How many listed objects are handed over at a time: as many as a server returns in one answer.
 const LISTED: usize = 1000;
 
 /// The largest object that is kept to try conditional requests with, in bytes.
@@ -87,8 +83,7 @@ impl S3 {
             Some(endpoint) => format!("{place} at {}", endpoint.as_str().trim_end_matches('/')),
             None => place.to_string(),
         };
-        let unusable =
-            |reason: String| Error::Refused(format!("cannot use the storage {name}: {reason}"));
+        let unusable = |reason| Error::InvalidStorage { storage: name.clone(), reason };
         url.check().map_err(unusable)?;
         let prefix = Key::parse(&url.prefix).map_err(|error| unusable(error.to_string()))?;
         let patience = Patience { base: url.timeout };
@@ -137,30 +132,30 @@ impl S3 {
         });
         receiver
             .recv()
-            .unwrap_or_else(|_| Err(Error::Refused(format!("{} was closed", self.bucket.name))))
+            .unwrap_or_else(|_| Err(Error::Stopped(format!("{} was closed", self.bucket.name))))
     }
 
     pub(super) fn size(&self, path: String) -> Result<Option<u64>> {
         self.wait(|bucket| async move { bucket.size(&path).await })
     }
 
-    /// Puts an object unless one of the same size is there. Tells whether it was put.
-    pub(super) fn supply(&self, path: String, stored: Bytes) -> Result<bool> {
-        self.wait(|bucket| async move { bucket.supply(&path, stored).await })
+    /// Puts an object unless one of the same size is there. Returns whether it was put.
+    pub(super) fn put_if_absent(&self, path: String, stored: Bytes) -> Result<bool> {
+        self.wait(|bucket| async move { bucket.put_if_absent(&path, stored).await })
     }
 
-    /// The same without waiting: calls `done`.
-    pub(super) fn supply_then(
+    /// The same without waiting for it: calls `done` with the result.
+    pub(super) fn put_if_absent_then(
         &self,
         path: String,
         stored: Bytes,
         done: impl FnOnce(Result<bool>) + Send + 'static,
     ) {
         let bucket = Arc::clone(&self.bucket);
-        self.spawn(async move { done(bucket.supply(&path, stored).await) });
+        self.spawn(async move { done(bucket.put_if_absent(&path, stored).await) });
     }
 
-    pub(super) fn probe(
+    pub(super) fn stored_size_then(
         &self,
         path: String,
         done: impl FnOnce(Result<Option<u64>>) + Send + 'static,
@@ -193,8 +188,8 @@ impl S3 {
     ) -> Result<()> {
         let mut stream = self.bucket.store.list(Some(&self.bucket.key(directory))).fuse();
         loop {
-            // The stream goes to the runtime and back, so that `each` runs on the caller's thread and nothing
-            // is fetched that it does not want.
+            // The stream goes to the runtime and back, so that `each` runs on the caller's thread and nothing is
+            // fetched in vain.
             let shown = directory.to_owned();
             let (batch, rest) = self.wait(|bucket| async move {
                 let mut batch = Vec::new();
@@ -218,7 +213,12 @@ impl S3 {
         }
     }
 
-    pub(super) fn replace(&self, name: String, content: Bytes, expected: Expected) -> Result<bool> {
+    pub(super) fn replace(
+        &self,
+        name: String,
+        content: Bytes,
+        expected: Expected,
+    ) -> Result<Option<Version>> {
         self.wait(|bucket| async move { bucket.replace(&name, content, expected).await })
     }
 }
@@ -253,8 +253,8 @@ impl Bucket {
         }
     }
 
-    /// Gives up an operation that hangs. Single requests have limits of their own; this is for answers that begin
-    /// but do not go on.
+    /// Gives up an operation that hangs. Single requests have limits of their own; this is for answers that begin but
+    /// do not end.
     async fn within<T>(
         &self,
         action: &'static str,
@@ -284,7 +284,7 @@ impl Bucket {
         Ok(())
     }
 
-    async fn supply(&self, path: &str, stored: Bytes) -> Result<bool> {
+    async fn put_if_absent(&self, path: &str, stored: Bytes) -> Result<bool> {
         if self.size(path).await? == Some(stored.len() as u64) {
             return Ok(false);
         }
@@ -308,13 +308,13 @@ impl Bucket {
             Err(answer) if is_absent(&answer) => return Ok(None),
             Err(answer) => return Err(self.failed("read", path)(answer)),
         };
-        let version = found.meta.e_tag.clone().unwrap_or_default();
+        let version = Version::from_tag(found.meta.e_tag.clone());
         let mut content = Vec::with_capacity(usize::try_from(found.meta.size).unwrap_or_default());
         let mut stream = found.into_stream();
         while let Some(bytes) = self.within("read", path, stream.next()).await? {
             content.extend_from_slice(&bytes.map_err(self.failed("read", path))?);
         }
-        Ok(Some((content.into(), Version(version))))
+        Ok(Some((content.into(), version)))
     }
 
     async fn remove(&self, path: &str) -> Result<()> {
@@ -325,10 +325,19 @@ impl Bucket {
         }
     }
 
-    async fn replace(&self, name: &str, content: Bytes, expected: Expected) -> Result<bool> {
+    async fn replace(
+        &self,
+        name: &str,
+        content: Bytes,
+        expected: Expected,
+    ) -> Result<Option<Version>> {
         let mode = match expected {
             Expected::Any => PutMode::Overwrite,
             Expected::Absent => PutMode::Create,
+            // The server gave no entity tag, so it cannot compare any.
+            Expected::Version(version) if version == Version::UNKNOWN => {
+                return Err(Error::ConditionsIgnored(self.name.clone()));
+            }
             Expected::Version(Version(e_tag)) => {
                 PutMode::Update(UpdateVersion { e_tag: Some(e_tag), version: None })
             }
@@ -336,16 +345,18 @@ impl Bucket {
         if mode != PutMode::Overwrite {
             self.try_conditions(name).await?;
         }
-        let Err(answer) = self.write(&self.key(name), &content, FILE, mode).await else {
-            return Ok(true);
+        let answer = match self.write(&self.key(name), &content, FILE, mode).await {
+            Ok(version) => return Ok(Some(version)),
+            Err(answer) => answer,
         };
-        // A request whose answer got lost may have been carried out, and its repetition have found our own file.
-        let now = self.read(name).await;
-        if matches!(&now, Ok(Some((current, _))) if *current == content) {
-            return Ok(true);
+        // A request whose answer got lost may have been carried out, and repeating it then finds our own file.
+        if let Ok(Some((current, version))) = self.read(name).await
+            && current == content
+        {
+            return Ok(Some(version));
         }
         match answer {
-            Answer::AlreadyExists { .. } | Answer::Precondition { .. } => Ok(false),
+            Answer::AlreadyExists { .. } | Answer::Precondition { .. } => Ok(None),
             answer => Err(self.failed("replace", name)(answer)),
         }
     }
@@ -356,14 +367,15 @@ impl Bucket {
         content: &Bytes,
         (content_type, cache): (&'static str, &'static str),
         mode: PutMode,
-    ) -> Result<(), Answer> {
+    ) -> Result<Version, Answer> {
         let attributes = Attributes::from_iter([
             (Attribute::ContentType, content_type),
             (Attribute::CacheControl, cache),
         ]);
         let options = PutOptions { mode, attributes, ..PutOptions::default() };
         let payload = PutPayload::from_bytes(content.clone());
-        self.writer.put_opts(key, payload, options).await.map(|_| ())
+        let put = self.writer.put_opts(key, payload, options).await?;
+        Ok(Version::from_tag(put.e_tag))
     }
 
     /// Fails if the server ignores conditions.
@@ -374,7 +386,7 @@ impl Bucket {
                 let trial =
                     mem::take(&mut *self.trial.lock().unwrap_or_else(PoisonError::into_inner));
                 let Some((key, stored)) = trial else { return Ok(()) };
-                // It may have been removed since; but not twice.
+                // The object may have been removed meanwhile, so that it can be created once, but not twice.
                 let create = || self.create(&key, &stored);
                 let created = async { Ok(create().await? && create().await?) };
                 let created = created.await.map_err(self.failed("replace", name))?;
@@ -383,18 +395,14 @@ impl Bucket {
         };
         match heeded {
             true => Ok(()),
-            false => Err(Error::Refused(format!(
-                "{} ignores conditions on requests (If-Match, If-None-Match), so publishers could overwrite each \
-                 other's revisions; update the S3 server",
-                self.name
-            ))),
+            false => Err(Error::ConditionsIgnored(self.name.clone())),
         }
     }
 
     /// Creates an object; `false` if it is there.
     async fn create(&self, key: &Key, stored: &Bytes) -> Result<bool, Answer> {
         match self.write(key, stored, OBJECT, PutMode::Create).await {
-            Ok(()) => Ok(true),
+            Ok(_) => Ok(true),
             Err(Answer::AlreadyExists { .. }) => Ok(false),
             Err(answer) => Err(answer),
         }

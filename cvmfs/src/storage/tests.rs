@@ -4,7 +4,7 @@ use std::sync::Barrier;
 use std::time::Duration;
 
 use super::*;
-use crate::hash::ObjectKind;
+use crate::hash::{Algorithm, ObjectKind};
 
 mod s3;
 
@@ -20,7 +20,7 @@ fn local() -> (tempfile::TempDir, Storage) {
     (directory, storage)
 }
 
-/// What lies beside an object, itself included.
+/// The files in an object's directory, including the object.
 fn listed(storage: &Storage, beside: ObjectId) -> Vec<(String, u64)> {
     let mut list = Vec::new();
     let mut add = |listed: Listed| {
@@ -41,7 +41,7 @@ fn keeps_objects(storage: &Storage) {
     assert!(!storage.exists(id).unwrap());
     assert!(matches!(storage.get(id), Err(Error::Missing { .. })));
     for new in [true, false] {
-        assert_eq!(storage.supply(id, stored.clone()).unwrap(), new);
+        assert_eq!(storage.put_if_absent(id, stored.clone()).unwrap(), new);
         assert!(storage.exists(id).unwrap());
         assert_eq!(storage.get(id).unwrap(), stored);
         assert_eq!(listed(storage, id), [(id.path(), 3)]);
@@ -49,7 +49,7 @@ fn keeps_objects(storage: &Storage) {
     storage.sync().unwrap();
 
     let (other, _) = object(b"two");
-    storage.supply(other, stored).unwrap();
+    storage.put_if_absent(other, stored).unwrap();
     let error = storage.get(other).unwrap_err();
     assert!(matches!(error, Error::Corrupt { .. }), "{error}");
 
@@ -68,16 +68,16 @@ fn replaces_files_on_a_condition(storage: &Storage) {
     let version = || storage.read_file(MANIFEST).unwrap().map(|(_, version)| version).unwrap();
     assert_eq!(storage.read_file(MANIFEST).unwrap(), None);
     let never = Expected::Version(Version::of(b"never"));
-    assert!(!storage.replace_file(MANIFEST, content("0"), never.clone()).unwrap());
-    assert!(storage.replace_file(MANIFEST, content("1"), Expected::Absent).unwrap());
-    let first = version();
-    assert!(!storage.replace_file(MANIFEST, content("2"), Expected::Absent).unwrap());
-    assert!(!storage.replace_file(MANIFEST, content("2"), never).unwrap());
+    assert_eq!(storage.replace_file(MANIFEST, content("0"), never.clone()).unwrap(), None);
+    let first = storage.replace_file(MANIFEST, content("1"), Expected::Absent).unwrap().unwrap();
+    assert_eq!(first, version(), "it need not be read again");
+    assert_eq!(storage.replace_file(MANIFEST, content("2"), Expected::Absent).unwrap(), None);
+    assert_eq!(storage.replace_file(MANIFEST, content("2"), never).unwrap(), None);
     let expected = Expected::Version(first.clone());
-    assert!(storage.replace_file(MANIFEST, content("2"), expected.clone()).unwrap());
-    assert!(!storage.replace_file(MANIFEST, content("3"), expected).unwrap());
+    assert!(storage.replace_file(MANIFEST, content("2"), expected.clone()).unwrap().is_some());
+    assert_eq!(storage.replace_file(MANIFEST, content("3"), expected).unwrap(), None);
     assert_ne!(version(), first);
-    assert!(storage.replace_file(MANIFEST, content("4"), Expected::Any).unwrap());
+    assert!(storage.replace_file(MANIFEST, content("4"), Expected::Any).unwrap().is_some());
     assert_eq!(storage.read_file(MANIFEST).unwrap().unwrap().0, "4");
     for _ in 0..2 {
         storage.remove_file(MANIFEST).unwrap();
@@ -93,7 +93,7 @@ fn lets_one_of_two_win(storage: &Storage, rounds: usize) {
         let start = Barrier::new(2);
         let replace = |content: String| {
             start.wait();
-            storage.replace_file(MANIFEST, content.into(), expected.clone()).unwrap()
+            storage.replace_file(MANIFEST, content.into(), expected.clone()).unwrap().is_some()
         };
         let won = std::thread::scope(|scope| {
             ["left", "right"]
@@ -140,7 +140,7 @@ fn a_directory_looks_like_one_of_the_stock_tools() {
     assert_eq!(names, expected);
 
     let (id, stored) = object(b"one");
-    storage.supply(id, stored).unwrap();
+    storage.put_if_absent(id, stored).unwrap();
     let mode = fs::metadata(directory.path().join(id.path())).unwrap().permissions().mode();
     assert_eq!(mode & 0o777 & !0o644, 0);
     assert_eq!(mode & 0o400, 0o400);
@@ -148,21 +148,21 @@ fn a_directory_looks_like_one_of_the_stock_tools() {
 }
 
 #[test]
-fn what_is_supplied_is_whole() {
+fn what_is_put_is_whole() {
     let (directory, storage) = local();
-    let supply = |id, stored| storage.supply(id, stored).unwrap();
+    let put = |id, stored| storage.put_if_absent(id, stored).unwrap();
     let (id, stored) = object(b"one");
     // There is no directory yet.
-    assert!(supply(id, stored.clone()));
-    assert!(!supply(id, stored.clone()));
+    assert!(put(id, stored.clone()));
+    assert!(!put(id, stored.clone()));
     let path = directory.path().join(id.path());
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777 & !0o644, 0);
     // What a power cut left is made whole, in the old place and at once.
     fs::write(&path, &stored[..1]).unwrap();
-    assert!(supply(id, stored.clone()));
+    assert!(put(id, stored.clone()));
     assert_eq!(storage.get(id).unwrap(), stored);
     storage.delete(vec![id.path()]).unwrap();
-    assert!(supply(id, stored.clone()));
+    assert!(put(id, stored.clone()));
     assert_eq!(storage.get(id).unwrap(), stored);
     assert_eq!(fs::read_dir(directory.path().join("data/txn")).unwrap().count(), 0);
 }
@@ -192,7 +192,7 @@ fn what_a_power_cut_emptied_does_not_count() {
     fs::write(directory.path().join(id.path()), "").unwrap();
     assert!(!storage.exists(id).unwrap());
     let empty = Algorithm::Sha1.hash(b"").object(ObjectKind::File);
-    assert!(storage.supply(empty, Bytes::new()).unwrap());
+    assert!(storage.put_if_absent(empty, Bytes::new()).unwrap());
     assert!(storage.exists(empty).unwrap());
 }
 
@@ -200,7 +200,7 @@ fn what_a_power_cut_emptied_does_not_count() {
 fn strange_files_are_listed_and_missing_directories_made() {
     let (directory, storage) = local();
     let (id, stored) = object(b"one");
-    storage.supply(id, stored).unwrap();
+    storage.put_if_absent(id, stored).unwrap();
     let shard = format!("data/{:02x}", id.hash.digest[0]);
     fs::create_dir(directory.path().join(&shard).join("deep")).unwrap();
     let strange = [format!("{shard}/deep/x"), format!("{shard}/stray")];
@@ -218,7 +218,7 @@ fn a_directory_that_is_not_there_is_not_made() {
     let directory = tempfile::tempdir().unwrap();
     let storage = Storage::local(&directory.path().join("typo"));
     let (id, stored) = object(b"one");
-    let error = storage.supply(id, stored).unwrap_err();
+    let error = storage.put_if_absent(id, stored).unwrap_err();
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(error.to_string().contains(&id.path()), "{error}");
     assert!(cause.contains("right directory"), "{cause}");

@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::upstream;
 use crate::{Error, Result};
 
-/// The place of a storage. As text `file:///DIR` or `s3://BUCKET/PREFIX?SETTING=VALUE&…`.
+/// Where a storage is. As text `file:///DIR` or `s3://BUCKET/PREFIX?SETTING=VALUE&…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StorageUrl {
     /// A directory of this machine. The text is taken as it is, nothing is percent-decoded.
@@ -45,7 +44,7 @@ pub struct S3Url {
     pub retries: usize,
     /// How many requests there may be at a time.
     pub parallel: NonZeroUsize,
-    /// The key, if it is not to be taken from the environment (`AWS_…`). Never part of the text.
+    /// The key, if it does not come from the environment (`AWS_…`). It is never part of the text.
     pub credentials: Option<Credentials>,
 }
 
@@ -61,17 +60,6 @@ pub struct Credentials {
 const TIMEOUT: Duration = Duration::from_secs(30);
 const RETRIES: usize = 10;
 const PARALLEL: NonZeroUsize = NonZeroUsize::new(32).unwrap();
-
-impl StorageUrl {
-    /// What a stock server calls its storage: `local,TEMPORARY,DIRECTORY` or `S3,TEMPORARY,PREFIX@CONFIGURATION`, as
-    /// in `CVMFS_UPSTREAM_STORAGE`. The S3 configuration file is read.
-    ///
-    /// # Errors
-    /// If it is another kind of storage, or the configuration file cannot be read or lacks something.
-    pub fn from_upstream(text: &str) -> Result<Self> {
-        upstream::parse(text)
-    }
-}
 
 impl S3Url {
     /// A part of a bucket with no settings but defaults.
@@ -153,7 +141,7 @@ impl S3Url {
 }
 
 /// The URL of a web server.
-pub(super) fn web(name: &str, value: &str) -> Result<Url, String> {
+pub(crate) fn web(name: &str, value: &str) -> Result<Url, String> {
     match Url::parse(value) {
         Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
         _ => Err(format!("{name}={value} is no http:// or https:// URL")),
@@ -167,14 +155,13 @@ impl FromStr for StorageUrl {
         if let Some(path) = text.strip_prefix("file://").filter(|path| path.starts_with('/')) {
             return Ok(Self::Local(PathBuf::from(path)));
         }
-        if text.starts_with("s3://") {
-            return S3Url::parse(text).map(|s3| Self::S3(Box::new(s3))).map_err(|reason| {
-                Error::Refused(format!("cannot use the storage {text}: {reason}"))
-            });
-        }
-        Err(Error::Refused(format!(
-            "{text:?} is no storage; expected file:///DIRECTORY or s3://BUCKET/PREFIX?endpoint=URL"
-        )))
+        let parsed = match text.starts_with("s3://") {
+            true => S3Url::parse(text).map(|s3| Self::S3(Box::new(s3))),
+            false => {
+                Err("expected file:///DIRECTORY or s3://BUCKET/PREFIX?endpoint=URL".to_owned())
+            }
+        };
+        parsed.map_err(|reason| Error::InvalidStorage { storage: format!("{text:?}"), reason })
     }
 }
 

@@ -24,7 +24,7 @@ fn sign(whitelist: &Whitelist) -> Vec<u8> {
 
 /// The text, signed with the master key.
 fn signed(text: &str) -> Result<SignedWhitelist> {
-    let file = Letter::seal(text.into(), Algorithm::Sha1, |text| KEYS.master()?.sign(text))?;
+    let file = SignedFile::seal(text.into(), Algorithm::Sha1, |text| KEYS.master()?.sign(text))?;
     Whitelist::parse(&file)
 }
 
@@ -81,7 +81,7 @@ fn the_last_hour_is_over_when_it_begins() {
 }
 
 #[test]
-fn signing_anew_keeps_everybody_else() {
+fn signing_again_keeps_everybody_else() {
     let others = OTHERS.publisher().unwrap().certificate.fingerprint(Algorithm::Shake128);
     let lines = format!(
         "{others} # a colleague\n\n# Remember: ask before removing\n{}\tus\n",
@@ -148,7 +148,7 @@ fn only_the_right_signature_is_trusted() {
     }
     // Signed as a manifest is: with a digest between.
     let text = format!("20261122061453\nE20361119061453\nN{}\n", fqrn());
-    let file = Letter::seal(text.into(), Algorithm::Sha1, |text| {
+    let file = SignedFile::seal(text.into(), Algorithm::Sha1, |text| {
         let pem = KEYS.master().unwrap().pem();
         crate::keys::SigningKey::from_pem(pem).unwrap().sign(text)
     });

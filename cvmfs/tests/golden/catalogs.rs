@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cvmfs_repository::catalog::{Catalog, Counts, Mount, NestedRef, Row, verify};
 use cvmfs_repository::compression::{Compression, inflate};
-use cvmfs_repository::entry::{Content, File, Kind};
+use cvmfs_repository::entry::{Content, EntryKind, File};
 use cvmfs_repository::hash::{ContentHash, ObjectId, ObjectKind};
 use cvmfs_repository::path::TreePath;
 use cvmfs_repository::scratch::Scratch;
@@ -166,29 +166,29 @@ impl Reader<'_> {
             listed.xattrs.insert(Text::escape(&name), data::value(&value));
         }
         listed.r#type = match &entry.kind {
-            Kind::Directory => {
+            EntryKind::Directory => {
                 listed.size = row.size;
                 "dir"
             }
-            Kind::File(file) => {
+            EntryKind::File(file) => {
                 listed.size = file.size;
                 listed.sha256 = Some(self.content(path, file));
                 "file"
             }
-            Kind::Symlink(target) => {
+            EntryKind::Symlink(target) => {
                 listed.target = Some(Text::escape(target));
                 "symlink"
             }
-            Kind::Character(device) => {
+            EntryKind::Character(device) => {
                 listed.rdev = Some(format!("{}:{}", device.major, device.minor));
                 "char"
             }
-            Kind::Block(device) => {
+            EntryKind::Block(device) => {
                 listed.rdev = Some(format!("{}:{}", device.major, device.minor));
                 "block"
             }
-            Kind::Fifo => "fifo",
-            Kind::Socket => "socket",
+            EntryKind::Fifo => "fifo",
+            EntryKind::Socket => "socket",
         }
         .to_owned();
         listed

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use cvmfs_repository::Repository;
 use cvmfs_repository::check::{Depth, Fault, check};
 use cvmfs_repository::compression::{Compression, inflate};
-use cvmfs_repository::entry::{Content, File, Kind};
+use cvmfs_repository::entry::{Content, EntryKind, File};
 use cvmfs_repository::hash::{ContentHash, ObjectKind};
 use cvmfs_repository::keys::Keys;
 use cvmfs_repository::manifest::{self, Manifest};
@@ -82,7 +82,7 @@ impl Copy {
     fn file(&self, path: &str) -> File {
         let snapshot = self.repository().snapshot().unwrap();
         match snapshot.lookup(&TreePath::parse(path.as_bytes()).unwrap()).unwrap().unwrap().kind {
-            Kind::File(file) => file,
+            EntryKind::File(file) => file,
             other => panic!("{path} is {other:?}"),
         }
     }
@@ -95,8 +95,8 @@ impl Copy {
         std::fs::write(&path, bytes).unwrap();
     }
 
-    /// Changes the root catalog's database and signs the result, as somebody would who has the keys and
-    /// does not know the rules.
+    /// Changes the root catalog's database and signs the result, as somebody with the keys but without knowledge of
+    /// the rules would do it.
     fn change_root(&self, sql: &str) {
         let mut manifest = self.manifest();
         let stored = self.storage.get(manifest.root.object(ObjectKind::Catalog)).unwrap();
@@ -121,7 +121,7 @@ impl Copy {
     }
 
     fn replace(&self, name: &str, content: Vec<u8>) {
-        assert!(self.storage.replace_file(name, content.into(), Expected::Any).unwrap());
+        assert!(self.storage.replace_file(name, content.into(), Expected::Any).unwrap().is_some());
     }
 }
 

@@ -69,7 +69,7 @@ pub(crate) fn tests(directory: &Path) -> Vec<Trial> {
         }));
         let title = format!("keys of {name} sign so that openssl verifies");
         trials.push(Trial::test(title, move || {
-            Repository::open(&folder, &folder.join("storage.tar.zst")).sign_anew(&folder);
+            Repository::open(&folder, &folder.join("storage.tar.zst")).sign_again(&folder);
             Ok(())
         }));
     }
@@ -108,7 +108,7 @@ impl Repository {
         Certificate::parse(&self.object(hash, ObjectKind::Certificate)).unwrap()
     }
 
-    /// Replication deflates the certificate anew and relies on the very stream that the stock tools write.
+    /// Replication deflates the certificate again and relies on getting exactly the stream that the stock tools write.
     fn is_replicated_as_it_is(&self, manifest: &Manifest) {
         let hash = manifest.certificate.unwrap();
         let pem = self.object(hash, ObjectKind::Certificate);
@@ -183,7 +183,7 @@ impl Repository {
         all_changes_are_refused(&whitelist, &trusted);
     }
 
-    fn sign_anew(&self, folder: &Path) {
+    fn sign_again(&self, folder: &Path) {
         let unpacked = unpack(&folder.join("keys.tar.zst"));
         let keys = Keys::load(&unpacked.path().join("keys"), &self.fqrn).unwrap();
         assert_eq!(keys.public().unwrap(), &self.trust);

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use cvmfs_repository::catalog::{CatalogSink, NestedTree, Split, TreeWriter};
 use cvmfs_repository::check::{Depth, Fault, check};
 use cvmfs_repository::collector::{Retention, collect};
-use cvmfs_repository::entry::{Entry, Kind, Links, Time};
+use cvmfs_repository::entry::{Entry, EntryKind, Links, Time};
 use cvmfs_repository::hash::Algorithm;
 use cvmfs_repository::keys::Keys;
 use cvmfs_repository::objects::{Objects, Settings};
@@ -45,7 +45,7 @@ impl Site {
 
     fn file(&self, content: &[u8]) -> Entry {
         let file = self.objects.store_file(content).unwrap();
-        Entry { kind: Kind::File(file), ..Entry::directory(0o644, NOW) }
+        Entry { kind: EntryKind::File(file), ..Entry::directory(0o644, NOW) }
     }
 
     /// A tree of `count` directories with as many files each, cut into small catalogs.
@@ -85,7 +85,7 @@ impl Site {
     fn content(&self, at: &str) -> Option<Vec<u8>> {
         let snapshot = self.repository.snapshot().unwrap();
         match snapshot.lookup(&path(at)).unwrap()?.kind {
-            Kind::File(file) => Some(snapshot.read(&file).unwrap()),
+            EntryKind::File(file) => Some(snapshot.read(&file).unwrap()),
             other => panic!("{at} is {other:?}"),
         }
     }
@@ -125,7 +125,7 @@ fn a_repository_from_creation_to_collection() {
         assert_eq!(site.content("/a/b/tree/d7/f11").unwrap(), b"7/11");
         assert!(site.repository.snapshot().unwrap().counters().subtree.nested > 3);
 
-        // The same once more is no revision.
+        // The same again makes no revision.
         assert_eq!(site.publish(&edits).unwrap(), 2);
 
         site.repository.add_tag(&site.objects, "v2", "the second").unwrap();
@@ -168,7 +168,7 @@ fn a_collection_removes_nothing_young() {
 }
 
 #[test]
-fn who_has_begun_before_a_collection_begins_anew() {
+fn a_publish_that_began_before_a_collection_begins_again() {
     let site = Site::new(Algorithm::Sha1);
     let session = site.repository.begin().unwrap();
     let mut edits = Edits::default();
@@ -195,7 +195,7 @@ fn what_others_changed_meanwhile_is_not_overwritten() {
     site.publish(&put(b"second", Some(&seen))).unwrap();
     assert_eq!(site.content("/d/file").unwrap(), b"second");
 
-    // A tree that stands there already, written by another.
+    // A tree that is there already, written by another publisher.
     let mut edits = Edits::default();
     edits.graft(&path("/tree"), site.tree(&path("/tree"), 3));
     site.publish(&edits).unwrap();

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use cvmfs_repository::Session;
 use cvmfs_repository::catalog::{CatalogSink, NestedTree, Split};
-use cvmfs_repository::entry::{Entry, Kind};
+use cvmfs_repository::entry::{Entry, EntryKind};
 use cvmfs_repository::objects::Objects;
 use cvmfs_repository::scratch::Scratch;
 use cvmfs_repository::server_conf::Locks;
@@ -153,7 +153,7 @@ impl Core {
             }
             Recipe::Merged(trees) => {
                 let trees = trees.iter().map(|tree| self.open(tree)).collect::<Result<_>>()?;
-                Dir::Merged(Merged::of(trees, staged::implied().entry(Kind::Directory))?)
+                Dir::Merged(Merged::of(trees, staged::implied().entry(EntryKind::Directory))?)
             }
         })
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cvmfs_repository::entry::{Device, Entry, Kind};
+use cvmfs_repository::entry::{Device, Entry, EntryKind};
 use cvmfs_repository::xattr::Xattrs;
 use layer_layout::overlay::{
     OPAQUE_VALUE, PRIVATE_XATTR_PREFIXES, TRUSTED_OPAQUE, USER_OPAQUE, WHITEOUT_DEVICE,
@@ -181,7 +181,7 @@ pub(super) fn strip(directory: &mut Entry) -> Result<()> {
 /// What the overlay rule needs to know about an entry.
 pub(super) fn class(entry: &Entry) -> Result<Class> {
     Ok(match entry.kind {
-        Kind::Directory => {
+        EntryKind::Directory => {
             let mut opaque = false;
             if may_be_marked(&entry.xattrs) {
                 let xattrs = unpack(&entry.xattrs)?;
@@ -191,7 +191,7 @@ pub(super) fn class(entry: &Entry) -> Result<Class> {
             }
             Class::Directory { opaque }
         }
-        Kind::Character(Device { major, minor }) if (major, minor) == WHITEOUT_DEVICE => {
+        EntryKind::Character(Device { major, minor }) if (major, minor) == WHITEOUT_DEVICE => {
             Class::Whiteout
         }
         _ => Class::Leaf,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use cvmfs_repository::entry::{Entry, Kind, Time};
+use cvmfs_repository::entry::{Entry, EntryKind, Time};
 use cvmfs_repository::publication::Edits;
 use layer_layout::{RepositoryPath, path};
 
@@ -27,7 +27,7 @@ pub(super) struct Change {
 }
 
 /// An entry that the publisher itself adds, with the current time.
-fn own(kind: Kind, mode: u32) -> Entry {
+fn own(kind: EntryKind, mode: u32) -> Entry {
     let now = Time { seconds: seconds(SystemTime::now()), nanoseconds: None };
     Entry { kind, ..Entry::directory(mode, now) }
 }
@@ -81,7 +81,7 @@ impl Transaction for Change {
     }
 
     fn write_file(&self, path: &RepositoryPath, content: &[u8]) -> Result<()> {
-        let file = Kind::File(self.core.objects.store_file(content)?);
+        let file = EntryKind::File(self.core.objects.store_file(content)?);
         self.core.announce(path, Some(What::Small(own(file, FILE_MODE))));
         Ok(())
     }
@@ -90,7 +90,7 @@ impl Transaction for Change {
         if self.core.published(path)?.is_some_and(|entry| entry.is_directory()) {
             return Err(Error::occupied(path, Occupant::Directory));
         }
-        let link = Kind::Symlink(target.into());
+        let link = EntryKind::Symlink(target.into());
         self.core.announce(path, Some(What::Small(own(link, SYMLINK_MODE))));
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cvmfs_repository::entry::{Entry, Kind};
+use cvmfs_repository::entry::{Entry, EntryKind};
 use layer_layout::RepositoryPath;
 use rustix::io::Errno;
 
@@ -87,13 +87,13 @@ impl Editor {
                 return Ok(Target::Nothing(Errno::NOENT));
             };
             match child.entry.kind {
-                Kind::Directory => {
+                EntryKind::Directory => {
                     let Some(directory) = at.directory.enter(&name)? else {
                         return Ok(Target::Nothing(Errno::NOENT));
                     };
                     way.push(Step { path: join(&at.path, &name), directory });
                 }
-                Kind::Symlink(target) => {
+                EntryKind::Symlink(target) => {
                     links += 1;
                     if links > MAX_SYMLINKS {
                         return Ok(Target::Nothing(Errno::LOOP));
@@ -165,7 +165,7 @@ impl TreeEditor for Editor {
 
     fn write_file(&mut self, path: &Path, mode: u32, content: &[u8]) -> Result<()> {
         let file = self.core.objects.store_file(content)?;
-        let entry = self.attributes(mode).entry(Kind::File(file));
+        let entry = self.attributes(mode).entry(EntryKind::File(file));
         self.put(&clean(path), entry)
     }
 
@@ -178,7 +178,7 @@ impl TreeEditor for Editor {
         if self.resolves(&path)? {
             return Ok(());
         }
-        let entry = self.attributes(0o777).entry(Kind::Symlink(target.into()));
+        let entry = self.attributes(0o777).entry(EntryKind::Symlink(target.into()));
         self.put(&path, entry)
     }
 

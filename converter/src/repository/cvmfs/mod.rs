@@ -34,7 +34,7 @@ mod writer;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cvmfs_repository::catalog::Split;
-use cvmfs_repository::entry::Kind;
+use cvmfs_repository::entry::EntryKind;
 use cvmfs_repository::snapshot::Snapshot;
 use layer_layout::RepositoryPath;
 
@@ -98,7 +98,7 @@ impl Repository for Cvmfs {
         let newest = self.newest();
         match newest.lookup(&tree_path(path))?.map(|entry| entry.kind) {
             None => Ok(None),
-            Some(Kind::File(file)) => Ok(Some(newest.read(&file)?)),
+            Some(EntryKind::File(file)) => Ok(Some(newest.read(&file)?)),
             Some(_) => Err(Error::occupied(path, Occupant::NotAFile)),
         }
     }
@@ -106,8 +106,8 @@ impl Repository for Cvmfs {
     fn lookup(&self, path: &RepositoryPath) -> Result<Option<Published>> {
         let entry = self.newest().lookup(&tree_path(path))?;
         Ok(entry.map(|entry| match entry.kind {
-            Kind::Directory => Published::Directory,
-            Kind::Symlink(target) => {
+            EntryKind::Directory => Published::Directory,
+            EntryKind::Symlink(target) => {
                 Published::Symlink(String::from_utf8_lossy(&target).into_owned())
             }
             _ => Published::Other,

@@ -1,8 +1,7 @@
 //! Trees of pages, filled from left to right.
 //!
-//! A tree grows upwards: a page that is full is written, and one level up it is noted which page it was and with
-//! which key it ends. Whatever is the last of a level without a level above it becomes the root. Sections 1.6
-//! and 2 of the format.
+//! A tree grows upwards: when a page is full it is written, and its number and last key are noted one level up. The
+//! last page of the highest level becomes the root. Sections 1.6 and 2 of the format.
 
 use std::io;
 use std::mem;
@@ -10,22 +9,22 @@ use std::mem;
 use super::pages::{Pages, SIZE};
 use super::varint;
 
-/// Longest payload that stands wholly in a leaf of a table.
+/// Longest payload that fits wholly into a leaf of a table.
 const TABLE_LOCAL: usize = SIZE - 35;
 /// … and in an index.
 const INDEX_LOCAL: usize = (SIZE - 12) * 64 / 255 - 23;
-/// What at least of a longer one stands there.
+/// How much of a longer one stays there at least.
 const LEAST_LOCAL: usize = (SIZE - 12) * 32 / 255 - 23;
-/// Bytes of payload in a page of overflow, behind the number of the next one.
+/// Bytes of payload in an overflow page, after the number of the next one.
 const OVERFLOW: usize = SIZE - 4;
 
 /// Bytes of a page's number.
 const NUMBER: usize = 4;
 
-/// A sort of page.
+/// What a page holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-enum Kind {
+enum PageKind {
     IndexInterior = 2,
     TableInterior = 5,
     IndexLeaf = 10,
@@ -54,8 +53,7 @@ struct Tree {
 /// The last page of a level.
 struct Level {
     page: Page,
-    /// What comes behind a page that is full. If it is not the last of all, it goes up and divides that page from
-    /// the next.
+    /// The cell that follows a full page. Unless it is the last of all, it goes up and divides that page from the next.
     held: Option<Cell>,
 }
 
@@ -67,7 +65,7 @@ struct Cell {
 
 /// A page that is being filled.
 struct Page {
-    kind: Kind,
+    kind: PageKind,
     cells: Vec<u8>,
     /// Where each cell begins.
     starts: Vec<usize>,
@@ -76,10 +74,10 @@ struct Page {
 impl Table {
     /// Begins a table at a page of the template.
     pub(in super::super) fn new(root: u32) -> Self {
-        Self { tree: Tree::new(root, Kind::TableLeaf), rows: 0, cell: Vec::new() }
+        Self { tree: Tree::new(root, PageKind::TableLeaf), rows: 0, cell: Vec::new() }
     }
 
-    /// Adds a row. Gives its number; they are numbered from 1.
+    /// Adds a row. Returns its number; rows are numbered from 1.
     pub(in super::super) fn add(&mut self, pages: &mut Pages, row: &[u8]) -> io::Result<i64> {
         let number = self.rows + 1;
         self.cell.clear();
@@ -107,7 +105,7 @@ impl Table {
 impl Index {
     /// Begins an index at a page of the template.
     pub(in super::super) fn new(root: u32) -> Self {
-        Self { tree: Tree::new(root, Kind::IndexLeaf), cell: Vec::new() }
+        Self { tree: Tree::new(root, PageKind::IndexLeaf), cell: Vec::new() }
     }
 
     /// Adds a key, the number of its row at the end.
@@ -131,7 +129,8 @@ impl Index {
 
 /// Appends the length of a payload.
 fn put_length(payload: &[u8], cell: &mut Vec<u8>) {
-    varint::put(i64::try_from(payload.len()).unwrap_or(i64::MAX), cell);
+    let length = i64::try_from(payload.len()).expect("no slice is longer than an i64 can tell");
+    varint::put(length, cell);
 }
 
 /// Appends a payload; what is beyond `local` bytes goes into pages of its own.
@@ -153,7 +152,7 @@ fn put_payload(
     while let Some(piece) = pieces.next() {
         let mut page = [0; SIZE];
         if pieces.peek().is_some() {
-            // The page behind this one.
+            // The page after this one.
             let next = pages.next()?.checked_add(1).ok_or(io::ErrorKind::FileTooLarge)?;
             page[..NUMBER].copy_from_slice(&next.to_be_bytes());
         }
@@ -164,7 +163,7 @@ fn put_payload(
 }
 
 impl Tree {
-    fn new(root: u32, leaf: Kind) -> Self {
+    fn new(root: u32, leaf: PageKind) -> Self {
         Self { root, levels: vec![Level::new(leaf)] }
     }
 
@@ -186,7 +185,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Writes the page of a level, and hands up what divides it from the next.
+    /// Writes the page of a level, and passes up the cell that divides it from the next.
     fn divide(&mut self, pages: &mut Pages, number: usize, divider: Cell) -> io::Result<()> {
         let page = self.levels[number].page.take(divider.child);
         let page = pages.append(&page)?;
@@ -198,7 +197,7 @@ impl Tree {
         let mut number = 0;
         loop {
             if let Some(held) = self.levels[number].held.take() {
-                // A page needs a cell, so the one before it divides.
+                // The last page needs a cell, so the cell before the held one divides.
                 if let Some(divider) = self.levels[number].page.pop() {
                     self.divide(pages, number, divider)?;
                 }
@@ -215,14 +214,14 @@ impl Tree {
 }
 
 impl Level {
-    fn new(kind: Kind) -> Self {
+    fn new(kind: PageKind) -> Self {
         let page = Page { kind, cells: Vec::with_capacity(SIZE), starts: Vec::new() };
         Self { page, held: None }
     }
 }
 
-impl Kind {
-    /// The sort of the pages above.
+impl PageKind {
+    /// The kind of the pages above.
     fn above(self) -> Self {
         match self {
             Self::IndexLeaf | Self::IndexInterior => Self::IndexInterior,
@@ -259,7 +258,7 @@ impl Page {
         self.cells.extend_from_slice(key);
     }
 
-    /// Takes the last cell away.
+    /// Removes the last cell.
     fn pop(&mut self) -> Option<Cell> {
         let mut cell = self.cells.split_off(self.starts.pop()?);
         if !self.kind.is_interior() {
@@ -269,11 +268,13 @@ impl Page {
         Some(Cell { child: u32::from_be_bytes(cell.try_into().ok()?), key })
     }
 
-    /// Gives the page as it is written, and begins another. `last` is the child behind all cells.
+    /// Returns the page as it is written, and begins another. `last` is the child after all cells.
     fn take(&mut self, last: u32) -> [u8; SIZE] {
         let cells = mem::replace(&mut self.cells, Vec::with_capacity(SIZE));
         let starts = mem::take(&mut self.starts);
-        let two = |number: usize| u16::try_from(number).unwrap_or_default().to_be_bytes();
+        let two = |number: usize| {
+            u16::try_from(number).expect("a page is shorter than 64 KiB").to_be_bytes()
+        };
         let mut page = [0; SIZE];
         page[0] = self.kind as u8;
         page[3..5].copy_from_slice(&two(starts.len()));
@@ -281,7 +282,7 @@ impl Page {
         if self.kind.is_interior() {
             page[8..8 + NUMBER].copy_from_slice(&last.to_be_bytes());
         }
-        // As SQLite does it: the first cell at the end of the page, each other in front of the one before it.
+        // As SQLite does it: the first cell at the end of the page, and each other one in front of its predecessor.
         let mut end = SIZE;
         for (number, &start) in starts.iter().enumerate() {
             let cell = &cells[start..starts.get(number + 1).copied().unwrap_or(cells.len())];

@@ -1,9 +1,9 @@
 //! SQLite databases written as a whole, page by page, from content that is known beforehand.
 //!
-//! SQLite itself takes a statement for each row, looks for its place in every index, and may have to make room
-//! there. A catalog is made once, from rows that can be sorted, so its trees are filled from left to right and
-//! every page is written once: several times as fast, with full pages. What is not content comes from SQLite: a
-//! database with the empty tables is made by it once, and pages are put in place of their roots and behind them.
+//! SQLite itself runs a statement for each row, searches every index for the row's place, and may have to make room
+//! there. A catalog is made once, from rows that can be sorted. So its trees are filled from left to right and every
+//! page is written once, which is several times as fast and leaves full pages. Everything but the content comes from
+//! SQLite: it makes one database with empty tables, whose root pages are replaced, and new pages are appended.
 //!
 //! Source: <https://www.sqlite.org/fileformat2.html>, sections 1.3, 1.6 and 2.
 

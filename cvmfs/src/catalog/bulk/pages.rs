@@ -9,16 +9,16 @@ use super::super::schema::PAGE;
 /// Bytes in a page.
 pub(super) const SIZE: usize = PAGE as usize;
 
-/// Where the header of the database tells the number of pages. Section 1.3 of the format.
+/// Where the header of the database has the number of pages. Section 1.3 of the format.
 const COUNT: std::ops::Range<usize> = 28..32;
 /// Bytes that are collected before they are written.
 const BUFFER: usize = 256 << 10;
 
-/// The pages of a database: those of a template, some of which are replaced, and new ones behind them.
+/// The pages of a database: those of a template, some of which are replaced, and new ones after them.
 pub(in super::super) struct Pages {
     /// What is not in the file.
     memory: Vec<u8>,
-    /// Takes all pages behind those of the template.
+    /// Takes all pages after those of the template.
     file: Option<BufWriter<File>>,
     count: u32,
 }
@@ -34,7 +34,7 @@ impl Pages {
         Ok(Self { memory: template.to_vec(), file, count })
     }
 
-    /// Adds a page. Gives its number; they are numbered from 1.
+    /// Adds a page. Returns its number; pages are numbered from 1.
     pub(super) fn append(&mut self, page: &[u8; SIZE]) -> io::Result<u32> {
         self.count = self.next()?;
         match &mut self.file {
@@ -51,7 +51,7 @@ impl Pages {
 
     /// Replaces a page of the template.
     pub(super) fn replace(&mut self, number: u32, page: &[u8; SIZE]) -> io::Result<()> {
-        let end = usize::try_from(number).unwrap_or_default().saturating_mul(SIZE);
+        let end = usize::try_from(number).map_err(io::Error::other)?.saturating_mul(SIZE);
         match end.checked_sub(SIZE).and_then(|start| self.memory.get_mut(start..end)) {
             Some(place) => {
                 place.copy_from_slice(page);
@@ -61,7 +61,7 @@ impl Pages {
         }
     }
 
-    /// Ends the database. Gives it if it is in memory.
+    /// Ends the database. Returns it if it is in memory.
     pub(in super::super) fn finish(mut self) -> io::Result<Option<Vec<u8>>> {
         if let Some(count) = self.memory.get_mut(COUNT) {
             count.copy_from_slice(&self.count.to_be_bytes());

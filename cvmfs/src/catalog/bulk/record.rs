@@ -1,4 +1,4 @@
-//! A row as SQLite stores it: what types its values have, then the values. Section 2.1 of the format.
+//! A row as SQLite stores it: the types of its values, then the values. Section 2.1 of the format.
 
 use super::varint;
 
@@ -12,7 +12,7 @@ pub(in super::super) enum Value<'a> {
     Blob(&'a [u8]),
 }
 
-/// Rows, one after the other in the same memory.
+/// Encodes rows one after the other, in the same memory.
 #[derive(Default)]
 pub(in super::super) struct Record {
     types: Vec<u8>,
@@ -20,17 +20,17 @@ pub(in super::super) struct Record {
 }
 
 impl Record {
-    /// Puts values together.
+    /// The record of some values.
     pub(in super::super) fn of(&mut self, values: &[Value<'_>]) -> &[u8] {
         self.types.clear();
         for value in values {
             varint::put(value.serial_type(), &mut self.types);
         }
         self.bytes.clear();
-        // The length counts itself; with two bytes it reaches beyond any number of columns that there is.
+        // The length includes itself. Two bytes are enough for any number of columns that occurs.
         let length = self.types.len() + 1;
         let length = if length > 0x7f { length + 1 } else { length };
-        varint::put(i64::try_from(length).unwrap_or_default(), &mut self.bytes);
+        varint::put(signed(length), &mut self.bytes);
         self.bytes.extend_from_slice(&self.types);
         for value in values {
             value.put(&mut self.bytes);
@@ -42,13 +42,13 @@ impl Record {
 impl Value<'_> {
     /// Type and length as one number.
     fn serial_type(&self) -> i64 {
-        let long = |bytes: &[u8], base| i64::try_from(bytes.len()).unwrap_or_default() * 2 + base;
+        let long = |bytes: &[u8], base| signed(bytes.len()) * 2 + base;
         match self {
             Value::Null => 0,
             Value::Integer(0) => 8,
             Value::Integer(1) => 9,
             Value::Integer(number) => match width(*number) {
-                width @ 1..=4 => i64::try_from(width).unwrap_or_default(),
+                width @ 1..=4 => signed(width),
                 6 => 5,
                 _ => 6,
             },
@@ -69,13 +69,18 @@ impl Value<'_> {
     }
 }
 
+/// A length as a number.
+fn signed(length: usize) -> i64 {
+    i64::try_from(length).expect("no slice is longer than an i64 can tell")
+}
+
 /// How many bytes a number takes, one of 1, 2, 3, 4, 6, 8.
 fn width(number: i64) -> usize {
-    // Bits that matter, with the sign.
+    // Significant bits, including the sign.
     let bits = 65 - (if number < 0 { !number } else { number }).leading_zeros();
     match bits.div_ceil(8) {
         5 => 6,
         7.. => 8,
-        bytes => usize::try_from(bytes).unwrap_or_default(),
+        bytes => usize::try_from(bytes).expect("64 bits are 8 bytes"),
     }
 }

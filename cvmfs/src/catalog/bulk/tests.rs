@@ -118,7 +118,7 @@ fn sqlite_finds_the_rows() {
 
 #[test]
 fn long_values_overflow() {
-    // The longest payloads that stand in a page, and their neighbours.
+    // The longest payloads that fit into a page, and their neighbours.
     for longest in (80..130).chain(210..250).chain(960..1010).chain([2000, 2045, 5000]) {
         let rows = rows(12, longest, longest);
         compare(&write(&rows, None).unwrap(), &rows);

@@ -1,5 +1,5 @@
-//! SQLite's numbers of 1 to 9 bytes: the high bits first, seven to a byte, the eighth says that more follow. A
-//! ninth byte counts fully. Section 1.6 of the format.
+//! SQLite's numbers of 1 to 9 bytes: the high bits first, seven to a byte, the eighth says that more follow. All
+//! bits of a ninth byte count. Section 1.6 of the format.
 
 /// The most bytes that a number takes.
 const LONGEST: usize = 9;

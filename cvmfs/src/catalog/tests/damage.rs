@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::model::{self, Node};
 use super::{Memory, TIME, file, path, zlib};
 use crate::catalog::{Catalog, CatalogStore as _, Counts, NestedRef, Row, Split, verify};
-use crate::entry::{Chunk, Content, Entry, Kind, Links};
+use crate::entry::{Chunk, Content, Entry, EntryKind, Links};
 use crate::hash::{Algorithm, ContentHash};
 use crate::path::TreePath;
 use crate::scratch::Scratch;
@@ -25,20 +25,20 @@ fn fixture() -> Fixture {
     let mut sub = Node::directory();
     let mut deep = Node::directory();
     for name in [b"a", b"b", b"c"] {
-        deep.below.insert(name.to_vec(), with(Kind::Fifo));
+        deep.below.insert(name.to_vec(), with(EntryKind::Fifo));
     }
-    sub.below.insert(b"leaf".to_vec(), with(Kind::Fifo));
+    sub.below.insert(b"leaf".to_vec(), with(EntryKind::Fifo));
     root.below.insert(b"deep".to_vec(), deep);
     root.below.insert(b"sub".to_vec(), sub);
     root.below.insert(b"empty".to_vec(), Node::directory());
-    root.below.insert(b"file".to_vec(), with(Kind::File(file(5, hash))));
-    root.below.insert(b"link".to_vec(), with(Kind::Symlink(b"file".to_vec())));
+    root.below.insert(b"file".to_vec(), with(EntryKind::File(file(5, hash))));
+    root.below.insert(b"link".to_vec(), with(EntryKind::Symlink(b"file".to_vec())));
     let chunks = [0, 4].map(|offset| Chunk { offset, size: 4, hash }).to_vec();
     let mut chunked = file(8, hash);
     chunked.content = Content::Chunks(Algorithm::Sha1, chunks);
-    root.below.insert(b"chunked".to_vec(), with(Kind::File(chunked)));
+    root.below.insert(b"chunked".to_vec(), with(EntryKind::File(chunked)));
     for name in [b"one", b"two"] {
-        let mut node = with(Kind::Fifo);
+        let mut node = with(EntryKind::Fifo);
         node.entry.links = Links { group: 1, count: 2 };
         root.below.insert(name.to_vec(), node);
     }
@@ -316,7 +316,7 @@ fn listings_do_not_lock() {
         })
         .unwrap();
     assert_eq!(seen.special, 1);
-    let stop = catalog.for_each_row(&mut |_| Err(Error::Refused("enough".to_owned())));
+    let stop = catalog.for_each_row(&mut |_| Err(Error::Stopped("enough".to_owned())));
     assert_eq!(stop.unwrap_err().to_string(), "enough");
     assert_eq!(catalog.lookup(&TreePath::ROOT).unwrap(), None);
     assert_eq!(catalog.lookup(&path("/m/deep/a")).unwrap(), None);

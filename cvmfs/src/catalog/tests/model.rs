@@ -12,7 +12,7 @@ use crate::catalog::{
     TreeWriter, verify,
 };
 use crate::compression::Compression;
-use crate::entry::{Chunk, Content, Device, Entry, File, Kind, Links, Time};
+use crate::entry::{Chunk, Content, Device, Entry, EntryKind, File, Links, Time};
 use crate::hash::{Algorithm, ContentHash};
 use crate::path::TreePath;
 use crate::scratch::Scratch;
@@ -68,10 +68,11 @@ impl Node {
     }
 }
 
-fn kinds() -> impl Strategy<Value = Kind> {
+fn kinds() -> impl Strategy<Value = EntryKind> {
     let hash = |byte: u8| ContentHash { algorithm: Algorithm::Sha1, digest: [byte; 20] };
     prop_oneof![
-        (0..99_u64, any::<u8>()).prop_map(move |(size, byte)| Kind::File(file(size, hash(byte)))),
+        (0..99_u64, any::<u8>())
+            .prop_map(move |(size, byte)| EntryKind::File(file(size, hash(byte)))),
         vec(1..9_u64, 1..4).prop_map(move |sizes| {
             let mut offset = 0;
             let chunk = |size| {
@@ -80,16 +81,17 @@ fn kinds() -> impl Strategy<Value = Kind> {
             };
             let chunks: Vec<Chunk> = sizes.into_iter().map(chunk).collect();
             let content = Content::Chunks(Algorithm::Sha1, chunks);
-            Kind::File(File { size: offset, compression: Compression::None, content })
+            EntryKind::File(File { size: offset, compression: Compression::None, content })
         }),
-        vec(1..255_u8, 0..9).prop_map(Kind::Symlink),
-        Just(Kind::Fifo),
-        Just(Kind::Socket),
-        (0..9_u32, 0..999_u32).prop_map(|(major, minor)| Kind::Character(Device { major, minor })),
+        vec(1..255_u8, 0..9).prop_map(EntryKind::Symlink),
+        Just(EntryKind::Fifo),
+        Just(EntryKind::Socket),
+        (0..9_u32, 0..999_u32)
+            .prop_map(|(major, minor)| EntryKind::Character(Device { major, minor })),
     ]
 }
 
-fn attributes(kind: impl Strategy<Value = Kind>) -> impl Strategy<Value = Entry> {
+fn attributes(kind: impl Strategy<Value = EntryKind>) -> impl Strategy<Value = Entry> {
     let numbers =
         (0..0o10000_u32, 0..3_u32, any::<i64>(), proptest::option::of(0..1_000_000_000_u32));
     (kind, numbers, any::<bool>(), 0..9_u8).prop_map(|(kind, numbers, hidden, few)| {
@@ -115,7 +117,8 @@ pub(super) fn nodes() -> impl Strategy<Value = Node> {
     let name = prop_oneof![vec(b'a'..b'e', 1..3), vec(128..255_u8, 1..3)];
     let tree = leaf.prop_recursive(5, 96, 8, move |inner| {
         let below = btree_map(name.clone(), inner, 0..8);
-        (attributes(Just(Kind::Directory)), below).prop_map(|(entry, below)| Node { entry, below })
+        (attributes(Just(EntryKind::Directory)), below)
+            .prop_map(|(entry, below)| Node { entry, below })
     });
     tree.prop_map(|node| {
         let mut node = if node.entry.is_directory() { node } else { Node::directory() };

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::model::{self, Node};
 use super::{Memory, TIME, file, path};
 use crate::catalog::{CatalogSink, MARKER, Split, TreeWriter};
-use crate::entry::{Entry, Kind, Links};
+use crate::entry::{Entry, EntryKind, Links};
 use crate::hash::{Algorithm, ContentHash};
 use crate::path::TreePath;
 use crate::scratch::Scratch;
@@ -41,7 +41,7 @@ fn directory(below: impl IntoIterator<Item = (String, Node)>) -> Node {
 }
 
 fn files(count: usize) -> Node {
-    let fifo = Entry { kind: Kind::Fifo, ..Entry::directory(0o644, TIME) };
+    let fifo = Entry { kind: EntryKind::Fifo, ..Entry::directory(0o644, TIME) };
     directory((0..count).map(|number| (format!("{number:03}"), Node::new(fifo.clone()))))
 }
 
@@ -112,7 +112,7 @@ const WHOLE: Split = Split { maximum: 1000, minimum: 1000 };
 
 fn fifo(group: u32) -> Entry {
     let links = Links { group, count: 99 };
-    Entry { kind: Kind::Fifo, links, ..Entry::directory(0o644, TIME) }
+    Entry { kind: EntryKind::Fifo, links, ..Entry::directory(0o644, TIME) }
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn what_is_no_tree_is_refused() {
         (TreeWriter::leave, "more directories were left than entered"),
         (
             |writer| {
-                let link = Entry { kind: Kind::Symlink(b"a\0b".to_vec()), ..fifo(0) };
+                let link = Entry { kind: EntryKind::Symlink(b"a\0b".to_vec()), ..fifo(0) };
                 writer.leaf(b"link", link)
             },
             "/m/link cannot be published: there is a NUL in its target",
@@ -221,7 +221,7 @@ fn a_huge_directory_passes_through_files() {
         let mut numbers: Vec<u64> = (0..NAMES).collect();
         fastrand::Rng::with_seed(seed).shuffle(&mut numbers);
         for number in numbers {
-            let kind = Kind::File(file(number, digest(number)));
+            let kind = EntryKind::File(file(number, digest(number)));
             writer.leaf(&name(number), Entry { kind, ..Entry::directory(0o644, TIME) }).unwrap();
         }
         let tree = writer.finish().unwrap();
@@ -232,7 +232,7 @@ fn a_huge_directory_passes_through_files() {
             assert_eq!(found.size() as u64, NAMES + 1);
             for (number, (found, node)) in (0..).zip(&found.below) {
                 assert_eq!(found, &name(number));
-                assert_eq!(node.entry.kind, Kind::File(file(number, digest(number))));
+                assert_eq!(node.entry.kind, EntryKind::File(file(number, digest(number))));
             }
         }
     }

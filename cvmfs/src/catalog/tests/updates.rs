@@ -9,7 +9,7 @@ use super::{Memory, TIME, file, path};
 use crate::catalog::{
     CatalogRef, CatalogStore as _, CatalogUpdate, Counters, NestedRef, NestedTree, Split,
 };
-use crate::entry::{Entry, Kind, Links};
+use crate::entry::{Entry, EntryKind, Links};
 use crate::hash::{Algorithm, ContentHash};
 use crate::path::TreePath;
 use crate::scratch::Scratch;
@@ -69,7 +69,7 @@ enum Edit {
 fn edits() -> impl Strategy<Value = Vec<(usize, Vec<u8>, Edit)>> {
     let edit = prop_oneof![
         3 => model::nodes().prop_map(|node| Edit::Put(Entry { links: Links::ONE, ..node.entry })),
-        3 => Just(Edit::Put(Entry { kind: Kind::Fifo, ..Entry::directory(0o600, TIME) })),
+        3 => Just(Edit::Put(Entry { kind: EntryKind::Fifo, ..Entry::directory(0o600, TIME) })),
         3 => Just(Edit::Remove),
         1 => model::nodes().prop_map(Edit::Graft),
     ];
@@ -112,7 +112,7 @@ proptest! {
                         }
                         (Some(_), _) => {
                             let error = update.put(&target, &entry).unwrap_err();
-                            prop_assert!(matches!(error, Error::Refused(_)), "{error:?}");
+                            prop_assert!(matches!(error, Error::Unpublishable { .. }), "{error:?}");
                         }
                         (None, _) => {
                             update.put(&target, &entry).unwrap();
@@ -139,7 +139,7 @@ proptest! {
 }
 
 fn fifo() -> Entry {
-    Entry { kind: Kind::Fifo, ..Entry::directory(0o644, TIME) }
+    Entry { kind: EntryKind::Fifo, ..Entry::directory(0o644, TIME) }
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn a_repository_begins_with_nothing() {
     assert!(CatalogUpdate::root(&fifo(), &scratch).is_err());
 }
 
-/// What a commit does: the root is changed, and a nested catalog, which the root then mounts anew.
+/// What a commit does: the root is changed, and a nested catalog, which the root then mounts again.
 #[test]
 fn a_nested_catalog_is_changed_and_mounted_anew() {
     let mut repository = Repository::new(&Node::directory());
@@ -251,9 +251,9 @@ fn of_hard_links_the_others_stay() {
         node.below.insert(name.to_vec(), Node::new(Entry { links, ..fifo() }));
     }
     let mut repository = Repository::new(&node);
-    let counters = |_: &NestedRef| Err(Error::Refused("nothing is nested".to_owned()));
+    let counters = |_: &NestedRef| Err(Error::Stopped("nothing is nested".to_owned()));
     let hash = ContentHash { algorithm: Algorithm::Sha1, digest: [1; 20] };
-    let fresh = Entry { kind: Kind::File(file(1, hash)), ..fifo() };
+    let fresh = Entry { kind: EntryKind::File(file(1, hash)), ..fifo() };
 
     let mut update = repository.update();
     update.remove(&path("/a"), &counters).unwrap();

@@ -2,7 +2,7 @@
 
 use object_store::Error as Answer;
 
-/// Whether the answer is that there is no such object; that there is no such bucket is another thing.
+/// Whether the answer is that there is no such object, rather than no such bucket.
 pub(super) fn is_absent(answer: &Answer) -> bool {
     matches!(answer, Answer::NotFound { .. }) && !answer.to_string().contains(NO_BUCKET)
 }
@@ -16,7 +16,7 @@ pub(super) const UNREACHABLE: &str = "is the S3 server well, and reachable from 
 
 /// What to do about an answer.
 pub(super) fn advice(answer: &Answer) -> Option<&'static str> {
-    // Answers to lists are not told apart.
+    // The kinds of failed lists are not told apart.
     let text = answer.to_string();
     let says = |status: &str| text.contains(&format!("status code: {status}"));
     Some(match answer {

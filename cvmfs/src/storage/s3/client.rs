@@ -3,14 +3,13 @@
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 
-use super::RETRY_WINDOW;
-use super::patience::Patience;
+use super::patience::{Patience, RETRY_WINDOW};
 use crate::storage::url::S3Url;
 
-/// Names who may read what is put.
+/// The header that says who may read what is put.
 const ACL_HEADER: http::HeaderName = http::HeaderName::from_static("x-amz-acl");
 
-/// Two clients of a bucket: one that reads, and one that says of all it puts who may read it.
+/// Two clients of a bucket: one that reads, and one that says who may read what it puts.
 pub(super) fn connect(url: &S3Url, patience: Patience) -> Result<[AmazonS3; 2], String> {
     let environment = match url.credentials {
         None => AmazonS3Builder::from_env(),
@@ -75,7 +74,9 @@ fn builder(
         Some(endpoint) => {
             let mut endpoint = endpoint.clone();
             if url.virtual_host {
-                let host = format!("{}.{}", url.bucket, endpoint.host_str().unwrap_or_default());
+                let server =
+                    endpoint.host_str().ok_or_else(|| format!("{endpoint} names no host"))?;
+                let host = format!("{}.{server}", url.bucket);
                 endpoint
                     .set_host(Some(&host))
                     .map_err(|error| format!("{host} is no host: {error}"))?;

@@ -1,12 +1,12 @@
 //! How long an S3 server may take for its answer.
 //!
 //! `object_store` has one limit for all requests. But an upload of 16 MiB over a slow line takes minutes, while a
-//! server that has not said for minutes whether an object exists will not say it any more. So the limit here grows
+//! server that has not said for minutes whether an object exists never will. So the limit here grows
 //! with what is sent.
 //!
 //! Nor does `object_store` repeat a request that was cut short if it changes something on a condition or removes
-//! something, for it may have been carried out. Here all requests may be repeated: what is removed is removed, and
-//! who replaces the manifest looks what is there before taking "no" for an answer.
+//! something, for it may have been carried out. Here all requests may be repeated: removing an object twice does
+//! no harm, and a refused replacement is believed only after reading what is there.
 
 use std::time::Duration;
 
@@ -17,7 +17,10 @@ use object_store::client::{
     ReqwestConnector,
 };
 
-/// The slowest line that is waited for, in bytes per second and request.
+/// How long failed requests are repeated at most, however often that is.
+pub(super) const RETRY_WINDOW: Duration = Duration::from_secs(180);
+
+/// The slowest line that is tolerated, in bytes per second and request.
 const SLOWEST: u64 = 64 << 10;
 
 /// Limits on how long a server may take.
@@ -52,7 +55,7 @@ impl HttpService for Patient {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let limit = self.patience.limit(request.body().content_length() as u64);
         let answer = tokio::time::timeout(limit, self.client.execute(request)).await;
-        // This kind is repeated whatever the request is.
+        // `object_store` repeats requests that fail in this way, whatever they do.
         let repeated = HttpErrorKind::Request;
         answer.unwrap_or_else(|elapsed| Err(HttpError::new(repeated, elapsed))).map_err(|error| {
             match error.kind() {

@@ -49,7 +49,7 @@ fn a_bucket_may_be_nothing_but_the_repository() {
     let storage = open(S3Url { prefix: String::new(), ..url(&server) });
     keeps_objects(&storage);
     let (id, stored) = object(b"one");
-    storage.supply(id, stored).unwrap();
+    storage.put_if_absent(id, stored).unwrap();
     assert!(server.directory("").join(id.path()).exists());
 }
 
@@ -76,7 +76,7 @@ fn headers_are_those_of_stock_servers() {
     let server = FaultyS3::start().unwrap();
     let storage = open(S3Url { acl: Some("public-read".to_owned()), ..url(&server) });
     let (id, stored) = object(b"one");
-    storage.supply(id, stored).unwrap();
+    storage.put_if_absent(id, stored).unwrap();
     storage.replace_file(MANIFEST, Bytes::from_static(b"1"), Expected::Any).unwrap();
     let puts: Vec<_> = server
         .requests()
@@ -116,7 +116,7 @@ fn a_few_faults_do_no_harm() {
             count.fetch_add(1, Ordering::Relaxed).is_multiple_of(4).then_some(fault)
         });
         let (id, stored) = object(b"one");
-        storage.supply(id, stored.clone()).unwrap();
+        storage.put_if_absent(id, stored.clone()).unwrap();
         assert!(storage.exists(id).unwrap(), "{fault:?}");
         assert_eq!(storage.get(id).unwrap(), stored, "{fault:?}");
         assert_eq!(listed(&storage, id), [(id.path(), 3)], "{fault:?}");
@@ -137,12 +137,15 @@ fn a_lost_answer_is_no_lost_race() {
         lost.then_some(Fault::LoseAnswer)
     });
     let one = Bytes::from_static(b"1");
-    assert!(storage.replace_file(MANIFEST, one, Expected::Absent).unwrap());
-    assert!(!storage.replace_file(MANIFEST, Bytes::from_static(b"2"), Expected::Absent).unwrap());
+    assert!(storage.replace_file(MANIFEST, one, Expected::Absent).unwrap().is_some());
+    assert_eq!(
+        storage.replace_file(MANIFEST, Bytes::from_static(b"2"), Expected::Absent).unwrap(),
+        None
+    );
     let (content, version) = storage.read_file(MANIFEST).unwrap().unwrap();
     assert_eq!(content, "1");
     let two = Bytes::from_static(b"2");
-    assert!(storage.replace_file(MANIFEST, two, Expected::Version(version)).unwrap());
+    assert!(storage.replace_file(MANIFEST, two, Expected::Version(version)).unwrap().is_some());
 }
 
 #[test]
@@ -160,11 +163,11 @@ fn many_faults_end_with_a_clear_error() {
         let storage = open(S3Url { retries: 2, timeout, ..url(&server) });
         let (id, stored) = object(b"one");
         server.fail(move |request| (request.method == Method::PUT).then_some(fault));
-        let refused = storage.supply(id, stored.clone()).unwrap_err();
+        let refused = storage.put_if_absent(id, stored.clone()).unwrap_err();
         server.fail(move |_| Some(fault));
         for error in [
             refused,
-            storage.supply(id, stored).unwrap_err(),
+            storage.put_if_absent(id, stored).unwrap_err(),
             storage.get(id).unwrap_err(),
             storage.list(0, &mut |_| Ok(())).unwrap_err(),
             storage.replace_file(MANIFEST, Bytes::new(), Expected::Absent).unwrap_err(),
@@ -187,7 +190,7 @@ fn what_is_set_up_wrongly_is_named() {
         [(stranger, "check AWS_ACCESS_KEY_ID"), (nowhere, "reachable from here")]
     {
         for error in [
-            storage.supply(id, stored.clone()).unwrap_err(),
+            storage.put_if_absent(id, stored.clone()).unwrap_err(),
             storage.read_file(MANIFEST).unwrap_err(),
         ] {
             let text = text(&error);
@@ -201,7 +204,7 @@ fn a_server_that_ignores_conditions_is_refused() {
     let server = FaultyS3::start().unwrap();
     let storage = open(url(&server));
     let (id, stored) = object(b"one");
-    storage.supply(id, stored).unwrap();
+    storage.put_if_absent(id, stored).unwrap();
     server.fail(|request| {
         request.headers.contains_key("if-none-match").then_some(Fault::Status(200))
     });
@@ -210,5 +213,7 @@ fn a_server_that_ignores_conditions_is_refused() {
             storage.replace_file(MANIFEST, Bytes::from_static(b"1"), Expected::Absent).unwrap_err();
         assert!(error.to_string().contains("ignores conditions"), "{error}");
     }
-    assert!(storage.replace_file(MANIFEST, Bytes::from_static(b"1"), Expected::Any).unwrap());
+    assert!(
+        storage.replace_file(MANIFEST, Bytes::from_static(b"1"), Expected::Any).unwrap().is_some()
+    );
 }

@@ -165,10 +165,7 @@ impl Database {
     /// Opens a database that nobody changes any more. SQLite can do without locks then, and without a look
     /// whether somebody did.
     pub(super) fn read(path: &Path) -> Result<Self> {
-        let mut uri = Url::from_file_path(path).map_err(|()| {
-            let text = format!("{} is no absolute path; set TMPDIR to one", path.display());
-            Error::Cvmfs(cvmfs_repository::Error::Refused(text))
-        })?;
+        let mut uri = Url::from_file_path(path).expect("paths of scratch files are absolute");
         uri.set_query(Some("mode=ro&immutable=1"));
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
             | OpenFlags::SQLITE_OPEN_NO_MUTEX

@@ -1,6 +1,6 @@
 //! Names of a database in the words of the repository format, and back.
 
-use cvmfs_repository::entry::{Device, Entry, File, Kind, Links, Time};
+use cvmfs_repository::entry::{Device, Entry, EntryKind, File, Links, Time};
 use cvmfs_repository::xattr::Xattrs;
 use layer_layout::overlay::WHITEOUT_DEVICE;
 
@@ -32,16 +32,18 @@ impl Inode {
         let attributes = Attributes::of(&entry);
         let whiteout = Device { major: WHITEOUT_DEVICE.0, minor: WHITEOUT_DEVICE.1 };
         let (kind, value, target, file) = match entry.kind {
-            Kind::Directory => (database::Kind::Directory, 0, None, None),
-            Kind::File(file) => (database::Kind::File, file.size, None, Some(file)),
-            Kind::Symlink(target) => (database::Kind::Symlink, 0, Some(target), None),
-            Kind::Character(device) if device == whiteout => {
+            EntryKind::Directory => (database::Kind::Directory, 0, None, None),
+            EntryKind::File(file) => (database::Kind::File, file.size, None, Some(file)),
+            EntryKind::Symlink(target) => (database::Kind::Symlink, 0, Some(target), None),
+            EntryKind::Character(device) if device == whiteout => {
                 (database::Kind::Whiteout, 0, None, None)
             }
-            Kind::Character(device) => (database::Kind::Character, device.packed(), None, None),
-            Kind::Block(device) => (database::Kind::Block, device.packed(), None, None),
-            Kind::Fifo => (database::Kind::Fifo, 0, None, None),
-            Kind::Socket => (database::Kind::Socket, 0, None, None),
+            EntryKind::Character(device) => {
+                (database::Kind::Character, device.packed(), None, None)
+            }
+            EntryKind::Block(device) => (database::Kind::Block, device.packed(), None, None),
+            EntryKind::Fifo => (database::Kind::Fifo, 0, None, None),
+            EntryKind::Socket => (database::Kind::Socket, 0, None, None),
         };
         (Self { number, kind, attributes, value, target, flags: 0 }, file)
     }
@@ -51,15 +53,15 @@ impl Inode {
     pub(super) fn entry(self, file: Option<File>, links: Links) -> Option<Entry> {
         let device = || Device::unpacked(self.value);
         let kind = match self.kind {
-            database::Kind::Directory => Kind::Directory,
-            database::Kind::File => Kind::File(file?),
-            database::Kind::Symlink => Kind::Symlink(self.target.unwrap_or_default()),
-            database::Kind::Character => Kind::Character(device()),
-            database::Kind::Block => Kind::Block(device()),
-            database::Kind::Fifo => Kind::Fifo,
-            database::Kind::Socket => Kind::Socket,
+            database::Kind::Directory => EntryKind::Directory,
+            database::Kind::File => EntryKind::File(file?),
+            database::Kind::Symlink => EntryKind::Symlink(self.target.unwrap_or_default()),
+            database::Kind::Character => EntryKind::Character(device()),
+            database::Kind::Block => EntryKind::Block(device()),
+            database::Kind::Fifo => EntryKind::Fifo,
+            database::Kind::Socket => EntryKind::Socket,
             database::Kind::Whiteout => {
-                Kind::Character(Device { major: WHITEOUT_DEVICE.0, minor: WHITEOUT_DEVICE.1 })
+                EntryKind::Character(Device { major: WHITEOUT_DEVICE.0, minor: WHITEOUT_DEVICE.1 })
             }
             database::Kind::LowerLink => return None,
         };
@@ -79,7 +81,7 @@ impl Attributes {
     }
 
     /// An entry with these attributes and no other names.
-    pub(in super::super) fn entry(self, kind: Kind) -> Entry {
+    pub(in super::super) fn entry(self, kind: EntryKind) -> Entry {
         let Self { mode, uid, gid, mtime, xattrs } = self;
         let mtime = Time { seconds: mtime.seconds, nanoseconds: Some(mtime.nanoseconds) };
         Entry { kind, mode, uid, gid, mtime, xattrs, links: Links::ONE, hidden: false }

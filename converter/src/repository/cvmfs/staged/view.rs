@@ -60,7 +60,7 @@ impl Open {
 /// A directory's attributes with the marks of overlayfs.
 fn own_entry(inode: Inode) -> Result<Entry> {
     let opaque = inode.flags & OPAQUE != 0;
-    let mut entry = inode.attributes.entry(entry::Kind::Directory);
+    let mut entry = inode.attributes.entry(entry::EntryKind::Directory);
     if opaque {
         mark_opaque(&mut entry)?;
     }

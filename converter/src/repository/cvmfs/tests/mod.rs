@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use cvmfs_repository::compression::Compression;
-use cvmfs_repository::entry::{Entry, Kind};
+use cvmfs_repository::entry::{Entry, EntryKind};
 use cvmfs_repository::hash::Algorithm;
 use cvmfs_repository::keys::Keys;
 use cvmfs_repository::snapshot::{Directory, Snapshot};
@@ -132,13 +132,13 @@ fn take(from: &Snapshot, directory: &Directory, path: &str, tree: &mut snapshot:
 
 fn node(from: &Snapshot, path: &str, entry: &Entry) -> snapshot::Node {
     let (kind, rdev, content) = match &entry.kind {
-        Kind::Directory => (0o040_000, 0, Vec::new()),
-        Kind::File(file) => (0o100_000, 0, from.read(file).unwrap()),
-        Kind::Symlink(target) => (0o120_000, 0, target.clone()),
-        Kind::Character(device) => (0o020_000, device.packed(), Vec::new()),
-        Kind::Block(device) => (0o060_000, device.packed(), Vec::new()),
-        Kind::Fifo => (0o010_000, 0, Vec::new()),
-        Kind::Socket => (0o140_000, 0, Vec::new()),
+        EntryKind::Directory => (0o040_000, 0, Vec::new()),
+        EntryKind::File(file) => (0o100_000, 0, from.read(file).unwrap()),
+        EntryKind::Symlink(target) => (0o120_000, 0, target.clone()),
+        EntryKind::Character(device) => (0o020_000, device.packed(), Vec::new()),
+        EntryKind::Block(device) => (0o060_000, device.packed(), Vec::new()),
+        EntryKind::Fifo => (0o010_000, 0, Vec::new()),
+        EntryKind::Socket => (0o140_000, 0, Vec::new()),
     };
     snapshot::Node {
         mode: kind | entry.mode,

@@ -2,7 +2,7 @@
 
 use cvmfs_repository::catalog::MARKER;
 use cvmfs_repository::check::{Depth, check};
-use cvmfs_repository::entry::{Entry, Kind, Time};
+use cvmfs_repository::entry::{Entry, EntryKind, Time};
 use cvmfs_repository::path::TreePath;
 use cvmfs_repository::publication::Edits;
 use layer_layout::path::{self, ImageMetadata, LayerMetadata};
@@ -210,7 +210,7 @@ fn who_comes_second_with_the_same_image_looks_again() {
 #[test]
 fn what_is_in_the_way_stops_a_commit() {
     let directory = Entry::directory(0o755, Time::default());
-    let link = Entry { kind: Kind::Symlink(b"elsewhere".to_vec()), ..directory.clone() };
+    let link = Entry { kind: EntryKind::Symlink(b"elsewhere".to_vec()), ..directory.clone() };
     let chain = path::chain(&Digest::of(b"x").into()).to_string();
     let cases: &[(&str, &Entry, &str)] = &[
         ("r.io/a:x", &directory, "Occupied"),

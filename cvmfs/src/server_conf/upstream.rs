@@ -1,60 +1,66 @@
 //! How stock servers spell a storage: `CVMFS_UPSTREAM_STORAGE` of a repository's `server.conf`, for S3 with a
 //! configuration file of its own.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::url::{Credentials, S3Url, StorageUrl, web};
+use super::assignments::Assignments;
+use crate::storage::{Credentials, S3Url, StorageUrl, web};
 use crate::{Error, Result};
 
 /// What a stock server puts on objects if its configuration says nothing: without it, nobody could read them.
 const DEFAULT_ACL: &str = "public-read";
 
+/// The storage of a text `local,TEMPORARY,DIRECTORY` or `S3,TEMPORARY,PREFIX@CONFIGURATION`. The S3 configuration
+/// file is read.
+///
+/// # Errors
+/// If it is another kind of storage, or the configuration file cannot be read or lacks something.
 pub(super) fn parse(text: &str) -> Result<StorageUrl> {
-    let refused = |reason: &str| {
-        Error::Refused(format!("cannot use the upstream storage {text:?}: {reason}"))
+    let unusable = |reason: &str| Error::InvalidStorage {
+        storage: text.to_owned(),
+        reason: reason.to_owned(),
     };
     let parts: Vec<&str> = text.splitn(3, ',').collect();
     let &[kind, _temporary, place] = parts.as_slice() else {
-        return Err(refused("expected KIND,TEMPORARY,PLACE"));
+        return Err(unusable("expected KIND,TEMPORARY,PLACE"));
     };
     match kind {
         "local" => Ok(StorageUrl::Local(PathBuf::from(place))),
         "S3" => {
             let (prefix, file) = place
                 .split_once('@')
-                .ok_or_else(|| refused("expected S3,TEMPORARY,PREFIX@CONFIGURATION"))?;
+                .ok_or_else(|| unusable("expected S3,TEMPORARY,PREFIX@CONFIGURATION"))?;
             let path = Path::new(file);
             let settings = fs::read_to_string(path).map_err(|cause| Error::System {
                 action: "read the S3 configuration",
                 path: path.to_owned(),
                 cause,
             })?;
-            bucket(prefix, &settings).map(|url| StorageUrl::S3(Box::new(url))).map_err(|reason| {
-                Error::Refused(format!("cannot use the S3 configuration {file}: {reason}"))
-            })
+            bucket(prefix, &settings)
+                .map(|url| StorageUrl::S3(Box::new(url)))
+                .map_err(|reason| Error::Settings { path: path.to_owned(), reason })
         }
-        "gw" => Err(refused("the repository is behind a gateway; publish on the gateway's host")),
-        _ => Err(refused("only local and S3 storage is known")),
+        "gw" => Err(unusable("the repository is behind a gateway; publish on the gateway's host")),
+        _ => Err(unusable("only local and S3 storage is known")),
     }
 }
 
 /// The bucket of a stock S3 configuration file.
 fn bucket(prefix: &str, file: &str) -> Result<S3Url, String> {
-    let settings = settings(file);
-    let optional = |name: &str| settings.get(name).map(String::as_str).filter(|v| !v.is_empty());
-    let needed = |name: &str| optional(name).ok_or_else(|| format!("it does not set {name}"));
-    let flag = |name: &str, default| optional(name).map_or(default, is_on);
-    let number = |name: &str| match optional(name) {
+    let assignments = Assignments::parse(file);
+    let optional = |name: &str| assignments.get(name);
+    let needed = |name: &str| optional(name)?.ok_or_else(|| format!("it does not set {name}"));
+    let flag = |name: &str, default| Ok::<_, String>(optional(name)?.map_or(default, is_on));
+    let number = |name: &str| match optional(name)? {
         None => Ok(None),
         Some(value) => value.parse::<u32>().map(Some).map_err(|_| format!("{name} is no number")),
     };
-    if optional("CVMFS_S3_FLAVOR") == Some("azure") {
+    if optional("CVMFS_S3_FLAVOR")? == Some("azure") {
         return Err("Azure's own protocol is not known, only S3".to_owned());
     }
-    let tls = flag("CVMFS_S3_USE_HTTPS", false);
+    let tls = flag("CVMFS_S3_USE_HTTPS", false)?;
     let mut endpoint =
         format!("{}://{}", if tls { "https" } else { "http" }, needed("CVMFS_S3_HOST")?);
     if let Some(port) = number("CVMFS_S3_PORT")? {
@@ -62,11 +68,11 @@ fn bucket(prefix: &str, file: &str) -> Result<S3Url, String> {
     }
     let mut url = S3Url {
         endpoint: Some(web("CVMFS_S3_HOST", &endpoint)?),
-        region: optional("CVMFS_S3_REGION").map(str::to_owned),
+        region: optional("CVMFS_S3_REGION")?.map(str::to_owned),
         allow_http: !tls,
-        virtual_host: flag("CVMFS_S3_DNS_BUCKETS", true),
-        acl: Some(optional("CVMFS_S3_X_AMZ_ACL").unwrap_or(DEFAULT_ACL).to_owned()),
-        proxy: optional("CVMFS_S3_PROXY").map(|url| web("CVMFS_S3_PROXY", url)).transpose()?,
+        virtual_host: flag("CVMFS_S3_DNS_BUCKETS", true)?,
+        acl: Some(optional("CVMFS_S3_X_AMZ_ACL")?.unwrap_or(DEFAULT_ACL).to_owned()),
+        proxy: optional("CVMFS_S3_PROXY")?.map(|url| web("CVMFS_S3_PROXY", url)).transpose()?,
         credentials: Some(Credentials {
             access_key: needed("CVMFS_S3_ACCESS_KEY")?.to_owned(),
             secret_key: needed("CVMFS_S3_SECRET_KEY")?.to_owned(),
@@ -84,23 +90,6 @@ fn bucket(prefix: &str, file: &str) -> Result<S3Url, String> {
         url.parallel = parallel;
     }
     Ok(url)
-}
-
-/// The lines `NAME=VALUE` of a file, values with or without quotes.
-fn settings(file: &str) -> BTreeMap<String, String> {
-    file.lines()
-        .filter_map(|line| {
-            let line = line.trim();
-            let line = line.strip_prefix("export ").unwrap_or(line);
-            let (name, value) = line.split_once('=')?;
-            let value = value.trim();
-            let unquoted = ['"', '\'']
-                .into_iter()
-                .find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote))
-                .unwrap_or(value);
-            (!name.starts_with('#')).then(|| (name.trim().to_owned(), unquoted.to_owned()))
-        })
-        .collect()
 }
 
 /// What stock tools take for "yes".
@@ -179,6 +168,7 @@ mod tests {
             ("CVMFS_S3_FLAVOR=azure", "Azure"),
             ("CVMFS_S3_PORT=many", "CVMFS_S3_PORT is no number"),
             ("CVMFS_S3_PROXY=DIRECT", "CVMFS_S3_PROXY"),
+            ("CVMFS_S3_SECRET_KEY=$SECRET", "only a shell"),
         ] {
             let error = bucket("x", &format!("{MINIMAL}{more}")).unwrap_err();
             assert!(error.contains(reason), "{error}");
@@ -191,9 +181,9 @@ mod tests {
         let file = directory.path().join("s3.conf");
         fs::write(&file, MINIMAL).unwrap();
         let s3 = format!("S3,/var/spool/cvmfs/x/tmp,sub/repo.example.org@{}", file.display());
-        assert_eq!(StorageUrl::from_upstream(&s3).unwrap(), StorageUrl::S3(Box::new(minimal())));
+        assert_eq!(parse(&s3).unwrap(), StorageUrl::S3(Box::new(minimal())));
         assert_eq!(
-            StorageUrl::from_upstream("local,/srv/cvmfs/x/data/txn,/srv/cvmfs/x").unwrap(),
+            parse("local,/srv/cvmfs/x/data/txn,/srv/cvmfs/x").unwrap(),
             StorageUrl::Local("/srv/cvmfs/x".into())
         );
         for (text, reason) in [
@@ -203,7 +193,7 @@ mod tests {
             ("S3,/tmp,alias@/does/not/exist", "/does/not/exist"),
             ("ftp,/tmp,x", "only local and S3"),
         ] {
-            let error = StorageUrl::from_upstream(text).unwrap_err().to_string();
+            let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(reason), "{text}: {error}");
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Sums over all sessions.
+/// Sums over all uploads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Statistics {
     /// Bytes of content that came in.
@@ -13,14 +13,14 @@ pub struct Statistics {
     pub put: u64,
     /// Objects that were there. An object counts each time that it is needed.
     pub found: u64,
-    /// Those of the found objects that were known from the index and not compressed.
+    /// Those of the found objects that the index knew, so that their content was not compressed.
     pub known: u64,
     /// The most memory that content took at one time, in bytes.
     pub memory: u64,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct LiveStatistics {
     content: AtomicU64,
     stored: AtomicU64,
     put: AtomicU64,
@@ -28,7 +28,7 @@ pub(super) struct Tally {
     known: AtomicU64,
 }
 
-impl Tally {
+impl LiveStatistics {
     pub(super) fn read(&self, content: u64) {
         self.content.fetch_add(content, Ordering::Relaxed);
     }
@@ -47,7 +47,7 @@ impl Tally {
         self.found();
     }
 
-    pub(super) fn statistics(&self, memory: u64) -> Statistics {
+    pub(super) fn snapshot(&self, memory: u64) -> Statistics {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Statistics {
             content: get(&self.content),

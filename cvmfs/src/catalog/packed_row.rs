@@ -1,5 +1,5 @@
-//! Rows on their way into a database, packed: as bytes they can be counted, kept in a file and moved about
-//! without an allocation for each.
+//! Rows on their way into a database, packed as bytes: so they can be counted, kept in a file and moved without an
+//! allocation for each.
 
 use crate::entry::Chunk;
 use crate::hash::{Algorithm, ContentHash, LENGTH};
@@ -7,14 +7,14 @@ use crate::path::PathHash;
 
 use super::row::Columns;
 
-/// Bytes of the length at the beginning of a record, which it does not count.
+/// Bytes of the length at the beginning of a row. The length does not include them.
 pub(super) const PREFIX: usize = 4;
 
-/// Marks that there is none.
+/// The length of an attribute blob that is not there.
 const NONE: u32 = u32::MAX;
 
 /// A packed row.
-pub(super) struct Record<'a> {
+pub(super) struct PackedRow<'a> {
     pub(super) columns: Columns<'a>,
     chunks: &'a [u8],
 }
@@ -61,15 +61,15 @@ pub(super) fn pack(columns: &Columns<'_>, chunks: &[Chunk], out: &mut Vec<u8>) -
     Some(())
 }
 
-/// The length of the record that `bytes` begin with, its prefix included; `None` if there are too few bytes to
+/// The length of the row that `bytes` begin with, its prefix included; `None` if there are too few bytes to
 /// tell.
 pub(super) fn length(bytes: &[u8]) -> Option<usize> {
     let prefix = bytes.first_chunk::<PREFIX>()?;
     Some(usize::try_from(u32::from_le_bytes(*prefix)).ok()? + PREFIX)
 }
 
-/// Unpacks the record that `bytes` begin with; `None` if it is none.
-pub(super) fn unpack(bytes: &[u8]) -> Option<Record<'_>> {
+/// Unpacks the row that `bytes` begin with; `None` if it is none.
+pub(super) fn unpack(bytes: &[u8]) -> Option<PackedRow<'_>> {
     let mut rest = Rest(bytes.get(PREFIX..length(bytes)?)?);
     let path = PathHash(*rest.array()?);
     let parent = PathHash(*rest.array()?);
@@ -104,10 +104,10 @@ pub(super) fn unpack(bytes: &[u8]) -> Option<Record<'_>> {
         gid,
         xattr,
     };
-    Some(Record { columns, chunks: rest.0 })
+    Some(PackedRow { columns, chunks: rest.0 })
 }
 
-impl Record<'_> {
+impl PackedRow<'_> {
     /// Its chunks. Of their hashes only the digests are kept; the algorithm is in the row's flags.
     pub(super) fn chunks(&self) -> Vec<Chunk> {
         let chunk = |bytes: &[u8]| {

@@ -1,23 +1,23 @@
 //! Compression of content that is in memory.
 
-use libdeflater::{CompressionError, CompressionLvl, Compressor};
+use libdeflater::{CompressionError, CompressionLvl};
 
 /// Clients take any zlib stream.
 const LEVEL: i32 = 6;
 /// Bytes of content up to which its stream goes through a buffer that is kept.
 const KEPT: usize = 64 << 10;
-/// For catalogs and the like, which are full of hashes: a higher one takes almost twice the time for a stream of the
-/// same size.
+/// For catalogs and other databases, which are full of hashes: a higher level takes almost twice the time for a stream
+/// of the same size.
 const LEVEL_DATABASES: i32 = 5;
 
 /// Compresses one content after the other.
-pub(super) struct Deflate {
-    compressor: Compressor,
+pub(super) struct Compressor {
+    deflate: libdeflater::Compressor,
     /// Takes a stream whose length is not known yet.
     buffer: Vec<u8>,
 }
 
-impl Deflate {
+impl Compressor {
     pub(super) fn new() -> Self {
         Self::of(LEVEL)
     }
@@ -27,16 +27,16 @@ impl Deflate {
     }
 
     fn of(level: i32) -> Self {
-        let compressor = Compressor::new(CompressionLvl::new(level).unwrap_or_default());
-        Self { compressor, buffer: Vec::new() }
+        let level = CompressionLvl::new(level).expect("libdeflate has the levels 1 to 12");
+        Self { deflate: libdeflater::Compressor::new(level), buffer: Vec::new() }
     }
 
     /// A zlib stream of all of `content`.
     pub(super) fn zlib(&mut self, content: &[u8]) -> Vec<u8> {
-        let bound = self.compressor.zlib_compress_bound(content.len());
+        let bound = self.deflate.zlib_compress_bound(content.len());
         if content.len() > KEPT {
             let mut stored = vec![0; bound];
-            let size = compress(&mut self.compressor, content, &mut stored);
+            let size = compress(&mut self.deflate, content, &mut stored);
             stored.truncate(size);
             stored.shrink_to_fit();
             return stored;
@@ -44,23 +44,23 @@ impl Deflate {
         if self.buffer.len() < bound {
             self.buffer.resize(bound, 0);
         }
-        let size = compress(&mut self.compressor, content, &mut self.buffer);
+        let size = compress(&mut self.deflate, content, &mut self.buffer);
         self.buffer[..size].to_vec()
     }
 }
 
-fn compress(compressor: &mut Compressor, content: &[u8], stored: &mut Vec<u8>) -> usize {
+fn compress(deflate: &mut libdeflater::Compressor, content: &[u8], stored: &mut Vec<u8>) -> usize {
     loop {
-        match compressor.zlib_compress(content, stored) {
+        match deflate.zlib_compress(content, stored) {
             Ok(size) => return size,
-            // The bound makes this impossible.
+            // Cannot happen within the bound.
             Err(CompressionError::InsufficientSpace) => stored.resize(stored.len() * 2 + 1, 0),
         }
     }
 }
 
-/// How many bytes a stream of so many bytes may take: stored blocks are never smaller than 5000 bytes and cost 5
-/// more each; with something for header, checksum and the last block.
+/// The most bytes that a stream of so many bytes takes: stored blocks are never smaller than 5000 bytes and cost 5 more
+/// each; header, checksum and the last block take a few more.
 pub(super) fn bound(content: u64) -> u64 {
     content + content / 1000 + 64
 }

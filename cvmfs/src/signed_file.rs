@@ -1,27 +1,27 @@
 //! The form that manifest and whitelist share: lines of text, a line `--`, a line with the hash of the text, and
-//! a signature of that hash up to the end of the file.
+//! then a signature of that hash, up to the end of the file.
 //!
-//! The hash covers everything before the line `--`, with the line feed that ends the last line. Signed are the
-//! characters of the hash (without line feed), so a signature is only as strong as the hash; how they are signed
-//! differs between the two files.
+//! The hash covers everything before the line `--`, including the line feed that ends the last line. What is signed
+//! are the characters of the hash (without a line feed), so a signature is only as strong as the hash. How they are
+//! signed differs between the two files.
 
 use crate::hash::{Algorithm, ContentHash};
 use crate::{Error, Result};
 
-/// What stands between the text and its hash.
+/// What separates the text from its hash.
 const MARK: &[u8] = b"\n--\n";
 
 /// A signed file, taken apart. Nothing is verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Letter {
+pub(crate) struct SignedFile {
     /// The lines, every one with its line feed.
     text: Vec<u8>,
-    /// What the file gives as hash of the text, as it is printed there: the message that is signed.
+    /// The hash of the text as it is printed in the file: this is the message that is signed.
     message: Vec<u8>,
     signature: Vec<u8>,
 }
 
-impl Letter {
+impl SignedFile {
     /// Takes a file apart; `what` is named in errors.
     pub(crate) fn parse(file: &[u8], what: &str) -> Result<Self> {
         let corrupt =
@@ -56,7 +56,7 @@ impl Letter {
     }
 
     /// What is signed, and the signature.
-    pub(crate) fn signed(&self) -> (&[u8], &[u8]) {
+    pub(crate) fn message_and_signature(&self) -> (&[u8], &[u8]) {
         (&self.message, &self.signature)
     }
 
@@ -85,21 +85,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_letter_is_taken_apart_as_it_was_sealed() {
+    fn a_file_is_taken_apart_as_it_was_sealed() {
         for (text, signature) in
             [("one\ntwo\n", b"\n--\n".as_slice()), ("one\n\n-\n--- \n", b""), ("\n", b"\0\xff")]
         {
-            let file =
-                Letter::seal(text.into(), Algorithm::Shake128, |_| Ok(signature.to_vec())).unwrap();
-            let letter = Letter::parse(&file, "letter").unwrap();
-            assert_eq!(letter.text, text.as_bytes());
-            assert_eq!(letter.signed().1, signature);
-            let hash = letter.check_hash("letter").unwrap();
+            let sealed =
+                SignedFile::seal(text.into(), Algorithm::Shake128, |_| Ok(signature.to_vec()))
+                    .unwrap();
+            let file = SignedFile::parse(&sealed, "it").unwrap();
+            assert_eq!(file.text, text.as_bytes());
+            assert_eq!(file.message_and_signature().1, signature);
+            let hash = file.check_hash("it").unwrap();
             assert_eq!(
-                (hash.algorithm, letter.signed().0),
+                (hash.algorithm, file.message_and_signature().0),
                 (Algorithm::Shake128, hash.to_string().as_bytes())
             );
-            let lines: Vec<_> = letter.lines().map(|(_, line)| [line, b"\n"].concat()).collect();
+            let lines: Vec<_> = file.lines().map(|(_, line)| [line, b"\n"].concat()).collect();
             assert_eq!(lines.concat(), text.as_bytes());
         }
     }
@@ -107,12 +108,12 @@ mod tests {
     #[test]
     fn other_files_are_refused() {
         for file in ["", "--\n", "a\n", "a\n--", "a\n--\nhash", "a--\nb\n"] {
-            assert!(Letter::parse(file.as_bytes(), "letter").is_err(), "{file:?}");
+            assert!(SignedFile::parse(file.as_bytes(), "it").is_err(), "{file:?}");
         }
         for hash in ["", "x", &"0".repeat(40)] {
-            let letter =
-                Letter::parse(format!("a\n--\n{hash}\nsignature").as_bytes(), "letter").unwrap();
-            assert!(letter.check_hash("letter").is_err(), "{hash:?}");
+            let text = format!("a\n--\n{hash}\nsignature");
+            let file = SignedFile::parse(text.as_bytes(), "it").unwrap();
+            assert!(file.check_hash("it").is_err(), "{hash:?}");
         }
     }
 }
