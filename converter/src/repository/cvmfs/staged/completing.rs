@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::database::{Inode, Kind, OPAQUE};
+use super::database::{Inode, InodeKind, OPAQUE};
 use super::finish::implied;
 use super::tree::Tree;
 use super::{Attributes, Staged};
@@ -35,7 +35,7 @@ struct InDatabase<'a> {
 
 impl InDatabase<'_> {
     fn directory(&self, path: &[u8]) -> Result<Option<Inode>> {
-        Ok(self.tree.find(path)?.filter(|inode| inode.kind == Kind::Directory))
+        Ok(self.tree.find(path)?.filter(|inode| inode.kind == InodeKind::Directory))
     }
 
     fn pack(&mut self, path: &[u8], metadata: &Metadata) -> Attributes {
@@ -47,9 +47,9 @@ impl InDatabase<'_> {
 impl Incomplete for InDatabase<'_> {
     fn there(&self, path: &[u8]) -> Result<Option<There>> {
         Ok(self.tree.find(path)?.map(|inode| match inode.kind {
-            Kind::Directory => There::Directory,
-            Kind::Symlink => There::Symlink,
-            Kind::Whiteout => There::Whiteout,
+            InodeKind::Directory => There::Directory,
+            InodeKind::Symlink => There::Symlink,
+            InodeKind::Whiteout => There::Whiteout,
             _ => There::Other,
         }))
     }

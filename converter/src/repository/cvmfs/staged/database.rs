@@ -53,12 +53,12 @@ const SCHEMA: &str = "
 /// What a name is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i64)]
-pub(super) enum Kind {
+pub(super) enum InodeKind {
     Directory = 0,
     File = 1,
     Symlink = 2,
-    Character = 3,
-    Block = 4,
+    CharacterDevice = 3,
+    BlockDevice = 4,
     Fifo = 5,
     Socket = 6,
     /// A hard link whose target is in a lower layer.
@@ -66,13 +66,13 @@ pub(super) enum Kind {
     Whiteout = 8,
 }
 
-impl Kind {
+impl InodeKind {
     const ALL: [Self; 9] = [
         Self::Directory,
         Self::File,
         Self::Symlink,
-        Self::Character,
-        Self::Block,
+        Self::CharacterDevice,
+        Self::BlockDevice,
         Self::Fifo,
         Self::Socket,
         Self::LowerLink,
@@ -91,7 +91,7 @@ impl Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Inode {
     pub(super) number: i64,
-    pub(super) kind: Kind,
+    pub(super) kind: InodeKind,
     pub(super) attributes: Attributes,
     /// Size of a file, packed device number of a device.
     pub(super) value: u64,
@@ -121,7 +121,7 @@ fn inode(row: &Row<'_>) -> rusqlite::Result<Inode> {
     let nanoseconds = row.get(6)?;
     Ok(Inode {
         number: row.get(0)?,
-        kind: Kind::from_code(row.get(1)?)?,
+        kind: InodeKind::from_code(row.get(1)?)?,
         attributes: Attributes {
             mode: row.get(2)?,
             uid: row.get(3)?,
@@ -142,7 +142,7 @@ impl Database {
         database.batch(SCHEMA)?;
         let root = Inode {
             number: ROOT,
-            kind: Kind::Directory,
+            kind: InodeKind::Directory,
             attributes: root.clone(),
             value: 0,
             target: None,
@@ -317,7 +317,7 @@ impl Database {
 
     /// Removes a name; if it is a directory, with all in it.
     pub(super) fn remove(&self, parent: i64, name: &[u8], inode: &Inode) -> Result<()> {
-        if inode.kind == Kind::Directory {
+        if inode.kind == InodeKind::Directory {
             const BELOW: &str = "WITH RECURSIVE below (inode) AS (SELECT ?1 UNION ALL SELECT n.inode \
                  FROM names n JOIN below ON n.parent = below.inode WHERE n.kind = 0) \
                  SELECT inode FROM below";

@@ -4,27 +4,20 @@ use cvmfs_repository::entry::{Device, Entry, File, Kind, Links, Time};
 use cvmfs_repository::xattr::Xattrs;
 use layer_layout::overlay::WHITEOUT_DEVICE;
 
-use super::database::{self, Attributes, Inode};
+use super::database::{Attributes, Inode, InodeKind};
 use crate::layer::Timestamp;
 
 impl Inode {
     /// A directory.
     pub(super) fn directory(number: i64, attributes: Attributes, flags: i64) -> Self {
-        let kind = database::Kind::Directory;
+        let kind = InodeKind::Directory;
         Self { number, kind, attributes, value: 0, target: None, flags }
     }
 
     /// What overlayfs takes for a removed name.
     pub(super) fn whiteout(number: i64) -> Self {
         let attributes = Attributes::default();
-        Self {
-            number,
-            kind: database::Kind::Whiteout,
-            attributes,
-            value: 0,
-            target: None,
-            flags: 0,
-        }
+        Self { number, kind: InodeKind::Whiteout, attributes, value: 0, target: None, flags: 0 }
     }
 
     /// An inode for an entry that has no other names yet, with what it holds if it is a file.
@@ -32,16 +25,14 @@ impl Inode {
         let attributes = Attributes::of(&entry);
         let whiteout = Device { major: WHITEOUT_DEVICE.0, minor: WHITEOUT_DEVICE.1 };
         let (kind, value, target, file) = match entry.kind {
-            Kind::Directory => (database::Kind::Directory, 0, None, None),
-            Kind::File(file) => (database::Kind::File, file.size, None, Some(file)),
-            Kind::Symlink(target) => (database::Kind::Symlink, 0, Some(target), None),
-            Kind::Character(device) if device == whiteout => {
-                (database::Kind::Whiteout, 0, None, None)
-            }
-            Kind::Character(device) => (database::Kind::Character, device.packed(), None, None),
-            Kind::Block(device) => (database::Kind::Block, device.packed(), None, None),
-            Kind::Fifo => (database::Kind::Fifo, 0, None, None),
-            Kind::Socket => (database::Kind::Socket, 0, None, None),
+            Kind::Directory => (InodeKind::Directory, 0, None, None),
+            Kind::File(file) => (InodeKind::File, file.size, None, Some(file)),
+            Kind::Symlink(target) => (InodeKind::Symlink, 0, Some(target), None),
+            Kind::Character(device) if device == whiteout => (InodeKind::Whiteout, 0, None, None),
+            Kind::Character(device) => (InodeKind::CharacterDevice, device.packed(), None, None),
+            Kind::Block(device) => (InodeKind::BlockDevice, device.packed(), None, None),
+            Kind::Fifo => (InodeKind::Fifo, 0, None, None),
+            Kind::Socket => (InodeKind::Socket, 0, None, None),
         };
         (Self { number, kind, attributes, value, target, flags: 0 }, file)
     }
@@ -51,17 +42,17 @@ impl Inode {
     pub(super) fn entry(self, file: Option<File>, links: Links) -> Option<Entry> {
         let device = || Device::unpacked(self.value);
         let kind = match self.kind {
-            database::Kind::Directory => Kind::Directory,
-            database::Kind::File => Kind::File(file?),
-            database::Kind::Symlink => Kind::Symlink(self.target.unwrap_or_default()),
-            database::Kind::Character => Kind::Character(device()),
-            database::Kind::Block => Kind::Block(device()),
-            database::Kind::Fifo => Kind::Fifo,
-            database::Kind::Socket => Kind::Socket,
-            database::Kind::Whiteout => {
+            InodeKind::Directory => Kind::Directory,
+            InodeKind::File => Kind::File(file?),
+            InodeKind::Symlink => Kind::Symlink(self.target.unwrap_or_default()),
+            InodeKind::CharacterDevice => Kind::Character(device()),
+            InodeKind::BlockDevice => Kind::Block(device()),
+            InodeKind::Fifo => Kind::Fifo,
+            InodeKind::Socket => Kind::Socket,
+            InodeKind::Whiteout => {
                 Kind::Character(Device { major: WHITEOUT_DEVICE.0, minor: WHITEOUT_DEVICE.1 })
             }
-            database::Kind::LowerLink => return None,
+            InodeKind::LowerLink => return None,
         };
         Some(Entry { links, ..self.attributes.entry(kind) })
     }

@@ -14,8 +14,8 @@ use std::path::Path;
 use cvmfs_repository::entry::{Device, File};
 use layer_layout::overlay::WHITEOUT_DEVICE;
 
-use super::database::{Attributes, DESCRIBED, Database, Inode, Kind, LINKED, OPAQUE, ROOT};
-use crate::layer::{Entry, Kind as What, LayerPath};
+use super::database::{Attributes, DESCRIBED, Database, Inode, InodeKind, LINKED, OPAQUE, ROOT};
+use crate::layer::{Entry, Kind, LayerPath};
 use crate::repository::{EntryError, Error, Result};
 
 /// How many directories are known without asking the database. A tar comes directory by directory, so a few
@@ -55,34 +55,34 @@ impl Layer {
         entry: &Entry,
         attributes: Attributes,
     ) -> Result<Option<i64>> {
-        if entry.path.is_root() && !matches!(entry.kind, What::Directory | What::Opaque) {
+        if entry.path.is_root() && !matches!(entry.kind, Kind::Directory | Kind::Opaque) {
             return Err(Error::entry(&entry.path, EntryError::Root));
         }
         let (kind, value, target) = match &entry.kind {
-            What::Directory => return self.directory(entry, attributes).map(|()| None),
-            What::HardLink { target } => return self.hard_link(&entry.path, target).map(|()| None),
-            What::Whiteout => {
+            Kind::Directory => return self.directory(entry, attributes).map(|()| None),
+            Kind::HardLink { target } => return self.hard_link(&entry.path, target).map(|()| None),
+            Kind::Whiteout => {
                 let (parent, name) = self.parent(&entry.path)?;
                 return self.database.set_removed(parent, name).map(|()| None);
             }
-            What::Opaque => return self.opaque(&entry.path).map(|()| None),
-            What::File { size } => (Kind::File, *size, None),
-            What::Symlink { target } => (Kind::Symlink, 0, Some(target.clone())),
-            What::CharacterDevice { major, minor } if (*major, *minor) == WHITEOUT_DEVICE => {
+            Kind::Opaque => return self.opaque(&entry.path).map(|()| None),
+            Kind::File { size } => (InodeKind::File, *size, None),
+            Kind::Symlink { target } => (InodeKind::Symlink, 0, Some(target.clone())),
+            Kind::CharacterDevice { major, minor } if (*major, *minor) == WHITEOUT_DEVICE => {
                 return Err(Error::entry(&entry.path, EntryError::WhiteoutDevice));
             }
-            What::CharacterDevice { major, minor } => {
-                (Kind::Character, Device { major: *major, minor: *minor }.packed(), None)
+            Kind::CharacterDevice { major, minor } => {
+                (InodeKind::CharacterDevice, Device { major: *major, minor: *minor }.packed(), None)
             }
-            What::BlockDevice { major, minor } => {
-                (Kind::Block, Device { major: *major, minor: *minor }.packed(), None)
+            Kind::BlockDevice { major, minor } => {
+                (InodeKind::BlockDevice, Device { major: *major, minor: *minor }.packed(), None)
             }
-            What::Fifo => (Kind::Fifo, 0, None),
+            Kind::Fifo => (InodeKind::Fifo, 0, None),
         };
         let (parent, name) = self.parent(&entry.path)?;
         let number = self.number();
         self.put(parent, name, &Inode { number, kind, attributes, value, target, flags: 0 })?;
-        Ok((kind == Kind::File && value > 0).then_some(number))
+        Ok((kind == InodeKind::File && value > 0).then_some(number))
     }
 
     /// Notes what a file holds.
@@ -112,7 +112,7 @@ impl Layer {
     /// Removes what has a name: a file, or a directory with all in it.
     fn vacate(&mut self, parent: i64, name: &[u8]) -> Result<()> {
         let Some(inode) = self.database.find(parent, name)? else { return Ok(()) };
-        if inode.kind == Kind::Directory {
+        if inode.kind == InodeKind::Directory {
             self.known.clear();
             self.last = None;
         }
@@ -179,7 +179,7 @@ impl Layer {
             let Some((_, name)) = path.split() else { continue };
             let there = self.database.find(number, name)?;
             number = match there {
-                Some(inode) if inode.kind == Kind::Directory => inode.number,
+                Some(inode) if inode.kind == InodeKind::Directory => inode.number,
                 there => match other(self, number, name, there.is_some())? {
                     Some(number) => number,
                     None => return Ok(Way::Blocked(path)),
@@ -200,7 +200,7 @@ impl Layer {
             && let Some(parent) = self.find(&parent)?
         {
             let there = self.database.find(parent, name)?;
-            symlink = there.is_some_and(|inode| inode.kind == Kind::Symlink);
+            symlink = there.is_some_and(|inode| inode.kind == InodeKind::Symlink);
         }
         let component = component.clone();
         Ok(Error::entry(
@@ -219,7 +219,7 @@ impl Layer {
         };
         let (parent, _) = self.parent(&entry.path)?;
         match self.database.find(parent, name)? {
-            Some(there) if there.kind == Kind::Directory => {
+            Some(there) if there.kind == InodeKind::Directory => {
                 self.database.update(parent, name, &attributes, there.flags | DESCRIBED)
             }
             _ => {
@@ -257,11 +257,11 @@ impl Layer {
             Some(directory) => match self.database.find(directory, other_name)? {
                 None => target.as_bytes().to_vec(),
                 Some(inode) => match inode.kind {
-                    Kind::Directory => {
+                    InodeKind::Directory => {
                         let reason = EntryError::LinkToDirectory(target.clone());
                         return Err(Error::entry(path, reason));
                     }
-                    Kind::LowerLink => inode.target.unwrap_or_default(),
+                    InodeKind::LowerLink => inode.target.unwrap_or_default(),
                     _ => {
                         let (parent, name) = self.parent(path)?;
                         self.vacate(parent, name)?;
@@ -282,7 +282,7 @@ impl Layer {
         self.has_lower_links = true;
         let inode = Inode {
             number: self.number(),
-            kind: Kind::LowerLink,
+            kind: InodeKind::LowerLink,
             attributes: Attributes::default(),
             value: 0,
             target: Some(lower),

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use cvmfs_repository::entry::Entry;
 
 use super::Staged;
-use super::database::{Attributes, Database, Inode, Kind, LINKED, OPAQUE, ROOT};
+use super::database::{Attributes, Database, Inode, InodeKind, LINKED, OPAQUE, ROOT};
 use crate::repository::Result;
 use crate::repository::names::{components, split};
 
@@ -49,7 +49,7 @@ impl Tree {
     pub(super) fn find(&self, path: &[u8]) -> Result<Option<Inode>> {
         let mut at = self.database.root()?;
         for name in components(path) {
-            if at.kind != Kind::Directory {
+            if at.kind != InodeKind::Directory {
                 return Ok(None);
             }
             match self.database.find(at.number, name)? {
@@ -71,7 +71,7 @@ impl Tree {
 
     /// Whether there is a directory.
     pub(in super::super) fn is_directory(&self, path: &[u8]) -> Result<bool> {
-        Ok(self.find(path)?.is_some_and(|inode| inode.kind == Kind::Directory))
+        Ok(self.find(path)?.is_some_and(|inode| inode.kind == InodeKind::Directory))
     }
 
     /// The names in a directory.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use cvmfs_repository::entry::{self, Entry, File, Links};
 
 use super::Staged;
-use super::database::{Database, Inode, Kind, LINKED, OPAQUE};
+use super::database::{Database, Inode, InodeKind, LINKED, OPAQUE};
 use crate::repository::Result;
 use crate::repository::cvmfs::attributes::mark_opaque;
 use crate::repository::cvmfs::view::Child;
@@ -41,11 +41,11 @@ impl Staged {
 impl Open {
     /// A name in the words of the format.
     fn entry(&self, inode: Inode, file: Option<File>) -> Result<Entry> {
-        if inode.kind == Kind::Directory {
+        if inode.kind == InodeKind::Directory {
             return Ok(own_entry(inode));
         }
         let file = match (inode.kind, inode.value) {
-            (Kind::File, 0) if file.is_none() => self.empty.clone(),
+            (InodeKind::File, 0) if file.is_none() => self.empty.clone(),
             _ => file,
         };
         let mut links = Links::ONE;
@@ -94,7 +94,7 @@ impl View {
     pub(in super::super) fn child(&self, name: &[u8]) -> Result<Option<Child>> {
         let Some(inode) = self.open.database.find(self.number, name)? else { return Ok(None) };
         let file = match inode.kind {
-            Kind::File => self.open.database.content(inode.number)?,
+            InodeKind::File => self.open.database.content(inode.number)?,
             _ => None,
         };
         let entry = self.open.entry(inode, file)?;
@@ -104,7 +104,7 @@ impl View {
     /// Goes into a directory; `None` if there is none.
     pub(in super::super) fn enter(&self, name: &[u8]) -> Result<Option<Self>> {
         let found = self.open.database.find(self.number, name)?;
-        Ok(found.filter(|inode| inode.kind == Kind::Directory).map(|inode| {
+        Ok(found.filter(|inode| inode.kind == InodeKind::Directory).map(|inode| {
             let number = inode.number;
             Self { open: Rc::clone(&self.open), number, entry: own_entry(inode) }
         }))
