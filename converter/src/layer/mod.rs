@@ -4,13 +4,14 @@
 //! sequence of [`Entry`]s with clean relative paths. Nothing here touches a file system.
 //!
 //! ```text
-//! blob ──▶ pipeline ──▶ stream ──▶ header, pax, sparse ──▶ reader ──▶ Entry, content
+//! blob ──▶ pipeline ──▶ stream ──▶ header, pax, sparse ──▶ reader ──▶ Entry, Content
 //! ```
 //!
 //! Where the tar formats leave something open, layers are read as Go's `archive/tar` and containerd read
 //! them, because one DiffID must give the same files on every node, whoever unpacks it.
 
 mod blob;
+mod content;
 mod entry;
 mod error;
 mod header;
@@ -25,8 +26,9 @@ mod stream;
 mod whiteout;
 
 pub use blob::Compression;
+pub use content::{Content, ContentProgress};
 pub use entry::{Entry, Kind, LayerPath, Metadata, PathError, Timestamp, Xattrs};
 pub use error::{EntryName, Error, LinkError, Result, Within};
 pub use limits::Limits;
-pub use reader::{Content, LayerReader, Summary};
+pub use reader::{LayerReader, Summary};
 pub use sparse::Segment;

@@ -26,7 +26,7 @@ pub use locator::{Locator, LocatorError};
 pub use open_ends::{Completion, OpenEnds};
 pub use place::{Access, Place};
 
-use crate::layer::{Entry, Segment};
+use crate::layer::{Content, Entry};
 
 /// A repository that can be published into.
 pub trait Repository: Send + Sync {
@@ -137,18 +137,11 @@ pub type SharedTransaction = std::sync::Arc<Box<dyn Transaction>>;
 
 /// Takes the entries of one layer in the order of its tar.
 pub trait LayerWriter: Send {
-    /// Applies one entry. For a [`Kind::File`](crate::layer::Kind::File), `segments` says where it has data,
-    /// the rest are holes, and `content` holds the bytes of the segments alone, one after another
-    /// ([`LayerReader::data`](crate::layer::LayerReader::data)). Both are empty for other kinds.
+    /// Applies one entry, which has this content if it is a file.
     ///
     /// # Errors
     /// If the entry contradicts earlier ones, would leave the layer, or cannot be written.
-    fn apply(
-        &mut self,
-        entry: &Entry,
-        segments: &[Segment],
-        content: &mut dyn std::io::Read,
-    ) -> Result<()>;
+    fn apply(&mut self, entry: &Entry, content: &mut Content<'_>) -> Result<()>;
 
     /// Ends the layer: sets what had to wait (directory times, whiteouts, opaque marks).
     ///

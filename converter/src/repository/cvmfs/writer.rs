@@ -1,6 +1,5 @@
 //! Unpacking a layer: its names go into a scratch database, its content on the way into the storage.
 
-use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,7 +11,7 @@ use super::attributes::pack;
 use super::change::{Core, Recipe};
 use super::remarks::{Remark, Remarks, has_variable};
 use super::staged::Layer;
-use crate::layer::{Entry, Kind, LayerPath, Segment};
+use crate::layer::{Content, Entry, Kind, LayerPath};
 use crate::repository::{Error, LayerWriter, OpenEnds, Result};
 
 /// After so many files it is asked which are stored.
@@ -40,16 +39,17 @@ impl Writer {
         Ok(Self { core, path, database, layer, upload, sent: 0, has_empty_files: false, remarks })
     }
 
-    fn send(&mut self, path: &LayerPath, number: i64, mut content: Holes<'_>) -> Result<()> {
-        let size = content.size;
-        self.upload.file(number.cast_unsigned(), size, &mut content).map_err(
-            |error| match error {
-                cvmfs_repository::Error::Content(cause) => {
-                    Error::Content { path: path.clone(), cause }
-                }
-                error => error.into(),
-            },
-        )?;
+    fn send(
+        &mut self,
+        path: &LayerPath,
+        number: i64,
+        size: u64,
+        content: &mut Content<'_>,
+    ) -> Result<()> {
+        self.upload.file(number.cast_unsigned(), size, content).map_err(|error| match error {
+            cvmfs_repository::Error::Content(cause) => Error::Content { path: path.clone(), cause },
+            error => error.into(),
+        })?;
         self.sent += 1;
         if self.sent == COLLECT_AFTER {
             self.sent = 0;
@@ -62,7 +62,7 @@ impl Writer {
 }
 
 impl LayerWriter for Writer {
-    fn apply(&mut self, entry: &Entry, segments: &[Segment], content: &mut dyn Read) -> Result<()> {
+    fn apply(&mut self, entry: &Entry, content: &mut Content<'_>) -> Result<()> {
         let attributes = pack(&entry.metadata, &entry.kind, &entry.path, &mut self.remarks);
         let number = self.layer.apply(entry, attributes)?;
         let name = entry.path.split().map(|(_, name)| name);
@@ -77,9 +77,7 @@ impl LayerWriter for Writer {
             _ => {}
         }
         match (number, &entry.kind) {
-            (Some(number), &Kind::File { size }) => {
-                self.send(&entry.path, number, Holes { content, segments, size, at: 0 })
-            }
+            (Some(number), &Kind::File { size }) => self.send(&entry.path, number, size, content),
             _ => Ok(()),
         }
     }
@@ -96,64 +94,5 @@ impl LayerWriter for Writer {
         core.tally.add(remarks);
         core.complete(&path, Recipe::Staged(Arc::new(finished.tree)));
         Ok(finished.open_ends)
-    }
-}
-
-/// A file's content with the zeros of its holes.
-struct Holes<'a> {
-    /// The bytes of the segments alone.
-    content: &'a mut dyn Read,
-    segments: &'a [Segment],
-    size: u64,
-    at: u64,
-}
-
-impl Read for Holes<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.segments.first().is_some_and(|segment| segment.end() <= self.at) {
-            self.segments = &self.segments[1..];
-        }
-        let (end, is_hole) = match self.segments.first() {
-            Some(segment) if segment.offset <= self.at => (segment.end(), false),
-            Some(segment) => (segment.offset, true),
-            None => (self.size, true),
-        };
-        let left = usize::try_from(end.saturating_sub(self.at)).unwrap_or(usize::MAX);
-        let wanted = left.min(buffer.len());
-        let read = if is_hole {
-            buffer[..wanted].fill(0);
-            wanted
-        } else {
-            self.content.read(&mut buffer[..wanted])?
-        };
-        self.at += read as u64;
-        Ok(read)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn holes_are_zeros() {
-        let segment = |offset, length| Segment { offset, length };
-        let cases: [(&[Segment], &str, u64, &[u8]); 6] = [
-            (&[], "", 3, b"\0\0\0"),
-            (&[], "", 0, b""),
-            (&[segment(0, 3)], "abc", 3, b"abc"),
-            (&[segment(0, 1), segment(2, 1)], "ab", 4, b"a\0b\0"),
-            (&[segment(2, 2)], "ab", 4, b"\0\0ab"),
-            // The source is shorter than it should be: so is the content.
-            (&[segment(1, 3)], "a", 5, b"\0a"),
-        ];
-        for (segments, mut content, size, expected) in
-            cases.map(|(s, c, n, e)| (s, c.as_bytes(), n, e))
-        {
-            let mut bytes = Vec::new();
-            let mut holes = Holes { content: &mut content, segments, size, at: 0 };
-            holes.read_to_end(&mut bytes).unwrap();
-            assert_eq!(bytes, expected, "{segments:?}");
-        }
     }
 }

@@ -16,7 +16,6 @@
 //! - A whiteout has mode 0, owner 0:0 and time 0, so that a layer is always unpacked alike.
 
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -32,7 +31,7 @@ use super::beneath::Beneath;
 use super::names::{Marks, Names};
 use super::remove::remove;
 use super::shortfall::Shortfalls;
-use crate::layer::{Entry, Kind, LayerPath, Metadata, Segment, Timestamp};
+use crate::layer::{Content, Entry, Kind, LayerPath, Metadata, Timestamp};
 use crate::repository::{EntryError, Error, LayerWriter, OpenEnds, Result};
 
 /// Content is copied in pieces of this size: most files are one.
@@ -181,47 +180,25 @@ impl Writer {
         Ok(())
     }
 
-    fn file(
-        &mut self,
-        entry: &Entry,
-        size: u64,
-        segments: &[Segment],
-        content: &mut dyn Read,
-    ) -> Result<()> {
+    fn file(&mut self, entry: &Entry, size: u64, content: &mut Content<'_>) -> Result<()> {
         let mode = self.area.fresh.creation_mode(&entry.metadata);
         let (_, made) = self
             .create(&entry.path, |parent, name| rustix::fs::openat(parent, name, CREATE, mode))?;
         let file = File::from(made.map_err(self.failed("make", &entry.path))?);
+        let path = &entry.path;
         let mut end = 0;
-        for segment in segments {
-            end = segment.end();
-            self.copy(&entry.path, &file, segment, content)?;
+        while let Some((offset, bytes)) = content
+            .read_data(&mut self.buffer)
+            .map_err(|cause| Error::Content { path: path.clone(), cause })?
+        {
+            file.write_all_at(bytes, offset)
+                .map_err(|cause| Error::system("write", self.tree.shown(path.as_bytes()), cause))?;
+            end = offset + bytes.len() as u64;
         }
         if end < size {
             rustix::fs::ftruncate(&file, size).map_err(self.failed("write", &entry.path))?;
         }
         self.dress(Holder::Open(file.as_fd()), entry)
-    }
-
-    fn copy(
-        &mut self,
-        path: &LayerPath,
-        file: &File,
-        segment: &Segment,
-        content: &mut dyn Read,
-    ) -> Result<()> {
-        let mut at = segment.offset;
-        let end = segment.end();
-        while at < end {
-            let wanted = usize::try_from(end - at).unwrap_or(BUFFER).min(BUFFER);
-            content
-                .read_exact(&mut self.buffer[..wanted])
-                .map_err(|cause| Error::Content { path: path.clone(), cause })?;
-            file.write_all_at(&self.buffer[..wanted], at)
-                .map_err(|cause| Error::system("write", self.tree.shown(path.as_bytes()), cause))?;
-            at += wanted as u64;
-        }
-        Ok(())
     }
 
     fn dress(&mut self, holder: Holder<'_>, entry: &Entry) -> Result<()> {
@@ -390,13 +367,13 @@ pub(super) fn mark_opaque(directory: impl AsFd) -> rustix::io::Result<()> {
 }
 
 impl LayerWriter for Writer {
-    fn apply(&mut self, entry: &Entry, segments: &[Segment], content: &mut dyn Read) -> Result<()> {
+    fn apply(&mut self, entry: &Entry, content: &mut Content<'_>) -> Result<()> {
         match &entry.kind {
             Kind::Directory => self.directory(entry),
             _ if entry.path.is_root() && entry.kind != Kind::Opaque => {
                 Err(Error::entry(&entry.path, EntryError::Root))
             }
-            Kind::File { size } => self.file(entry, *size, segments, content),
+            Kind::File { size } => self.file(entry, *size, content),
             Kind::Symlink { target } => self.symlink(entry, target),
             Kind::HardLink { target } => self.hard_link(&entry.path, target),
             Kind::CharacterDevice { major, minor } => {
