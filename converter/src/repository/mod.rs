@@ -21,7 +21,7 @@ use layer_layout::RepositoryPath;
 
 pub use cvmfs::Cvmfs;
 pub use directory::Directory;
-pub use error::{EntryError, Error, Result};
+pub use error::{EntryError, Error, Result, ScratchError};
 pub use locator::{Locator, LocatorError};
 pub use open_ends::{Completion, OpenEnds};
 pub use place::{Access, Place};

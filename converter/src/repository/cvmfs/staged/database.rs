@@ -13,7 +13,7 @@ use url::Url;
 
 use super::content;
 use crate::layer::Timestamp;
-use crate::repository::{Error, Result};
+use crate::repository::{Error, Result, ScratchError};
 
 /// Pages in memory while a tree is written, in KiB.
 const WRITING_CACHE: u32 = 16 << 10;
@@ -165,10 +165,8 @@ impl Database {
     /// Opens a database that nobody changes any more. SQLite can do without locks then, and without a look
     /// whether somebody did.
     pub(super) fn read(path: &Path) -> Result<Self> {
-        let mut uri = Url::from_file_path(path).map_err(|()| {
-            let text = format!("{} is no absolute path; set TMPDIR to one", path.display());
-            Error::Cvmfs(cvmfs_repository::Error::Refused(text))
-        })?;
+        let uri = Url::from_file_path(path);
+        let mut uri = uri.map_err(|()| failed(path)(ScratchError::RelativePath))?;
         uri.set_query(Some("mode=ro&immutable=1"));
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
@@ -197,16 +195,13 @@ impl Database {
         }
     }
 
-    fn failed(&self) -> impl FnOnce(rusqlite::Error) -> Error + use<'_> {
+    fn failed<C: Into<ScratchError>>(&self) -> impl FnOnce(C) -> Error + use<'_, C> {
         failed(&self.path)
     }
 
     /// The error for an inode that lacks what it should have by now.
     pub(super) fn incomplete(&self, inode: i64) -> Error {
-        Error::Cvmfs(cvmfs_repository::Error::Corrupt {
-            what: format!("the temporary database {}", self.path.display()),
-            reason: format!("it does not say what inode {inode} holds"),
-        })
+        self.failed()(ScratchError::Incomplete(inode))
     }
 
     fn batch(&self, statements: &str) -> Result<()> {
@@ -377,7 +372,7 @@ impl Database {
     }
 
     fn decode(&self, content: &[u8]) -> Result<File> {
-        content::decode(content).ok_or_else(|| self.failed()(rusqlite::Error::InvalidQuery))
+        content::decode(content).ok_or_else(|| self.failed()(ScratchError::Content))
     }
 
     /// Notes what the file of an inode holds.
@@ -460,12 +455,6 @@ impl Database {
     }
 }
 
-fn failed(path: &Path) -> impl FnOnce(rusqlite::Error) -> Error + use<'_> {
-    |cause| {
-        Error::Cvmfs(cvmfs_repository::Error::Database {
-            action: "use the temporary database",
-            what: path.display().to_string(),
-            cause,
-        })
-    }
+fn failed<C: Into<ScratchError>>(path: &Path) -> impl FnOnce(C) -> Error + use<'_, C> {
+    |cause| Error::ScratchDatabase { path: path.to_owned(), cause: cause.into() }
 }
