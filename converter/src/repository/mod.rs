@@ -8,6 +8,7 @@ mod below;
 pub mod cvmfs;
 pub mod directory;
 mod error;
+mod layer_rules;
 mod locator;
 mod names;
 mod open_ends;

@@ -77,32 +77,42 @@ const CLIENTS_OWN: [&str; 47] = [
     "xfsroot.rawlink",
 ];
 
+/// What attributes belong to, as far as it matters to them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NodeType {
+    Directory,
+    File,
+    Symlink,
+    /// A device or fifo.
+    Special,
+}
+
 /// The attributes of an entry of a layer. What cannot be kept, or not be read later, is remarked.
 pub(super) fn pack(
     metadata: &Metadata,
-    kind: &layer::Kind,
+    node_type: NodeType,
     path: &LayerPath,
     remarks: &mut Remarks,
 ) -> Attributes {
     let Metadata { mode, uid, gid, mtime, .. } = *metadata;
-    let mode = match kind {
-        layer::Kind::Symlink { .. } => SYMLINK_MODE,
+    let mode = match node_type {
+        NodeType::Symlink => SYMLINK_MODE,
         _ => mode & MODE_BITS,
     };
-    let xattrs = pack_xattrs(&metadata.xattrs, kind, path, remarks);
+    let xattrs = pack_xattrs(&metadata.xattrs, node_type, path, remarks);
     Attributes { mode, uid, gid, mtime, xattrs }
 }
 
 fn pack_xattrs(
     xattrs: &layer::Xattrs,
-    kind: &layer::Kind,
+    node_type: NodeType,
     path: &LayerPath,
     remarks: &mut Remarks,
 ) -> Xattrs {
     if xattrs.is_empty() {
         return Xattrs::default();
     }
-    let has_user = matches!(kind, layer::Kind::File { .. } | layer::Kind::Directory);
+    let has_user = matches!(node_type, NodeType::Directory | NodeType::File);
     let mut kept = BTreeMap::new();
     for (name, value) in xattrs {
         if !has_user && name.starts_with(USER_PREFIX) {
@@ -158,12 +168,13 @@ fn may_be_marked(xattrs: &Xattrs) -> bool {
 }
 
 /// Marks a directory for both kinds of overlay mounts.
-pub(super) fn mark_opaque(directory: &mut Entry) {
-    let mut xattrs = directory.xattrs.unpack().unwrap_or_default();
+pub(super) fn mark_opaque(directory: &mut Entry) -> Result<()> {
+    let mut xattrs = unpack(&directory.xattrs)?;
     for mark in [TRUSTED_OPAQUE, USER_OPAQUE] {
         xattrs.insert(mark.into(), OPAQUE_VALUE.to_vec());
     }
     directory.xattrs = Xattrs::pack(&xattrs).0;
+    Ok(())
 }
 
 /// Takes the marks of overlayfs from a directory.

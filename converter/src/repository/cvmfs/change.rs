@@ -17,7 +17,7 @@ use layer_layout::{RepositoryPath, path};
 
 use super::editor::Editor;
 use super::remarks::Tally;
-use super::staged::{self, Staged};
+use super::staged::{self, Attributes, Staged};
 use super::tree_path;
 use super::view::{self, Destination, Dir, Lower, Merged};
 use super::writer::Writer;
@@ -166,7 +166,7 @@ impl Core {
             }
             Recipe::Merged(trees) => {
                 let trees = trees.iter().map(|tree| self.open(tree)).collect::<Result<_>>()?;
-                Dir::Merged(Merged::of(trees, staged::implied().entry(Kind::Directory))?)
+                Dir::Merged(Merged::of(trees, Attributes::implied().entry(Kind::Directory))?)
             }
         })
     }

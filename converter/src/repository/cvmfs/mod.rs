@@ -12,9 +12,9 @@
 //! | file | what it is for |
 //! |---|---|
 //! | `change` | what a publisher can do |
-//! | `writer` | unpacking an untrusted layer |
+//! | `writer` | unpacking an untrusted layer, as [`layer_rules`](super::layer_rules) say |
 //! | `editor` | adding files to a tree |
-//! | `staged` | trees in scratch databases, and the rules for layers |
+//! | `staged` | trees in scratch databases |
 //! | `view` | trees to read, wherever they are, and writing them into catalogs |
 //! | `attributes`, `remarks` | owners, modes and extended attributes, and what of them is lost |
 

@@ -82,7 +82,7 @@ impl Remarks {
         }
     }
 
-    fn merge(&mut self, other: Self) {
+    pub(super) fn merge(&mut self, other: Self) {
         for (remark, cases) in other.0 {
             let known = self.0.entry(remark).or_default();
             known.count += cases.count;

@@ -10,7 +10,7 @@ use super::area::{Area, refused};
 use super::attributes::{self, Holder};
 use super::beneath::{Beneath, split};
 use super::copy::Linker;
-use super::layer::{self, mark_opaque};
+use super::layer::mark_opaque;
 use super::listing::{Lister, is_opaque, is_whiteout};
 use super::remove::remove;
 use super::shortfall::Shortfalls;
@@ -19,6 +19,7 @@ use crate::layer::Metadata;
 use crate::repository::Result;
 use crate::repository::below::completion::{Incomplete, There, carry_out};
 use crate::repository::below::plan::{LowerLink, Plan};
+use crate::repository::layer_rules::implied;
 
 /// Completes the layer in `tree` from those below it, topmost first.
 pub(super) fn complete(
@@ -29,7 +30,7 @@ pub(super) fn complete(
 ) -> Result<()> {
     let linker = Linker::new(tree, area.fresh);
     let mut layer = OnDisk { area, tree, layers, linker, missing: Shortfalls::default() };
-    carry_out(plan, &mut layer, &layer::implied())?;
+    carry_out(plan, &mut layer, &implied())?;
     area.tally.add(layer.linker.missing);
     area.tally.add(layer.missing);
     Ok(())

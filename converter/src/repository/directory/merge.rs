@@ -14,11 +14,11 @@ use super::area::{Area, refused};
 use super::attributes::{self, Holder};
 use super::beneath::{Beneath, join};
 use super::copy::Linker;
-use super::layer::implied;
 use super::layers::OnDisk;
 use super::listing::Lister;
 use crate::repository::Result;
 use crate::repository::below::stack::root_sources;
+use crate::repository::layer_rules::implied;
 use crate::tree::{Merged, seen, stack};
 
 /// Fills the empty tree `target` with what is seen of `layers`, topmost first.

@@ -3,16 +3,17 @@
 use std::collections::HashMap;
 
 use super::database::{Inode, InodeKind, OPAQUE};
-use super::finish::implied;
 use super::tree::Tree;
 use super::{Attributes, Staged};
 use crate::layer::{LayerPath, Metadata};
 use crate::repository::Result;
 use crate::repository::below::completion::{Incomplete, There, carry_out};
 use crate::repository::below::plan::{LowerLink, Plan};
-use crate::repository::cvmfs::attributes::{metadata, pack};
+use crate::repository::cvmfs::attributes::{NodeType, metadata, pack};
 use crate::repository::cvmfs::remarks::Remarks;
 use crate::repository::cvmfs::view::{Identity, Lower};
+use crate::repository::layer_rules::implied;
+use crate::repository::names::components;
 
 /// Completes a layer from the layers below it. Gives remarks on attributes that it cannot have.
 pub(in super::super) fn complete(layer: &Staged, plan: &Plan, lower: &Lower) -> Result<Remarks> {
@@ -20,7 +21,7 @@ pub(in super::super) fn complete(layer: &Staged, plan: &Plan, lower: &Lower) -> 
     tree.at_once(|tree| {
         let mut incomplete =
             InDatabase { tree, lower, remarks: Remarks::default(), linked: HashMap::new() };
-        carry_out(plan, &mut incomplete, &metadata(&implied())?)?;
+        carry_out(plan, &mut incomplete, &implied())?;
         Ok(incomplete.remarks)
     })
 }
@@ -39,8 +40,8 @@ impl InDatabase<'_> {
     }
 
     fn pack(&mut self, path: &[u8], metadata: &Metadata) -> Attributes {
-        let path = LayerPath::clean(path).unwrap_or_default();
-        pack(metadata, &crate::layer::Kind::Directory, &path, &mut self.remarks)
+        let path = components(path).fold(LayerPath::ROOT, |path, name| path.join(name));
+        pack(metadata, NodeType::Directory, &path, &mut self.remarks)
     }
 }
 

@@ -25,8 +25,8 @@ const STATEMENTS: usize = 64;
 
 /// Number of the root directory.
 pub(super) const ROOT: i64 = 1;
-/// What the root's own name is in.
-const OUTSIDE: i64 = 0;
+/// What the root's own name, which is empty, is in.
+pub(super) const OUTSIDE: i64 = 0;
 /// What the content of empty files is kept under.
 const EMPTY: i64 = 0;
 
@@ -61,13 +61,11 @@ pub(super) enum InodeKind {
     BlockDevice = 4,
     Fifo = 5,
     Socket = 6,
-    /// A hard link whose target is in a lower layer.
-    LowerLink = 7,
-    Whiteout = 8,
+    Whiteout = 7,
 }
 
 impl InodeKind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 8] = [
         Self::Directory,
         Self::File,
         Self::Symlink,
@@ -75,7 +73,6 @@ impl InodeKind {
         Self::BlockDevice,
         Self::Fifo,
         Self::Socket,
-        Self::LowerLink,
         Self::Whiteout,
     ];
 
@@ -95,7 +92,7 @@ pub(super) struct Inode {
     pub(super) attributes: Attributes,
     /// Size of a file, packed device number of a device.
     pub(super) value: u64,
-    /// Target of a symlink, or of a link to a lower layer.
+    /// Target of a symlink.
     pub(super) target: Option<Vec<u8>>,
     pub(super) flags: i64,
 }
@@ -162,7 +159,7 @@ impl Database {
         Self::connect(path, READING_CACHE)
     }
 
-    /// Opens a database that nobody changes any more. SQLite can do without locks then, and without a look
+    /// Opens a database that nobody changes any more. SQLite can do without locks then, and without checking
     /// whether somebody did.
     pub(super) fn read(path: &Path) -> Result<Self> {
         let uri = Url::from_file_path(path);
@@ -181,7 +178,7 @@ impl Database {
     fn set_up(opened: rusqlite::Result<Connection>, path: &Path, cache: u32) -> Result<Self> {
         let opened = opened.and_then(|connection| {
             connection.set_prepared_statement_cache_capacity(STATEMENTS);
-            // Else the statements for a directory would be planned anew for each.
+            // Else the statements for a directory would be planned again for each.
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
             connection.execute_batch(&format!(
                 "PRAGMA page_size = 4096; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; \
@@ -193,6 +190,11 @@ impl Database {
             Ok(connection) => Ok(Self { connection, path: path.to_owned() }),
             Err(cause) => Err(failed(path)(cause)),
         }
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     fn failed<C: Into<ScratchError>>(&self) -> impl FnOnce(C) -> Error + use<'_, C> {
@@ -267,7 +269,7 @@ impl Database {
         root.ok_or_else(|| self.failed()(rusqlite::Error::QueryReturnedNoRows))
     }
 
-    /// Gives a directory other attributes and flags.
+    /// Gives a directory other attributes, and flags in addition to those it has.
     pub(super) fn update(
         &self,
         parent: i64,
@@ -278,7 +280,7 @@ impl Database {
         let Attributes { mode, uid, gid, mtime, xattrs } = attributes;
         self.change(
             "UPDATE names SET mode = ?3, uid = ?4, gid = ?5, seconds = ?6, nanoseconds = ?7, \
-             xattrs = ?8, flags = ?9 WHERE parent = ?1 AND name = ?2",
+             xattrs = ?8, flags = flags | ?9 WHERE parent = ?1 AND name = ?2",
             params![
                 parent,
                 name,
@@ -294,20 +296,10 @@ impl Database {
         Ok(())
     }
 
-    /// Gives the root directory other attributes and flags.
-    pub(super) fn update_root(&self, attributes: &Attributes, flags: i64) -> Result<()> {
-        self.update(OUTSIDE, b"", attributes, flags)
-    }
-
     /// Sets flags on a name; the others stay.
     pub(super) fn flag(&self, parent: i64, name: &[u8], flags: i64) -> Result<()> {
         const FLAG: &str = "UPDATE names SET flags = flags | ?3 WHERE parent = ?1 AND name = ?2";
         self.change(FLAG, params![parent, name, flags]).map(drop)
-    }
-
-    /// Sets flags on the root directory; the others stay.
-    pub(super) fn flag_root(&self, flags: i64) -> Result<()> {
-        self.flag(OUTSIDE, b"", flags)
     }
 
     /// Removes a name; if it is a directory, with all in it.
@@ -435,23 +427,6 @@ impl Database {
                 list.query_map([directory], row)?.collect()
             })
             .map_err(self.failed())
-    }
-
-    /// The links to lower layers in a directory, sorted, with their targets.
-    pub(super) fn lower_links(&self, directory: i64) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        const LIST: &str =
-            "SELECT name, target FROM names WHERE parent = ?1 AND kind = 7 ORDER BY name";
-        self.connection
-            .prepare_cached(LIST)
-            .and_then(|mut list| {
-                list.query_map([directory], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
-            })
-            .map_err(self.failed())
-    }
-
-    /// Removes the links to lower layers from a directory.
-    pub(super) fn remove_lower_links(&self, directory: i64) -> Result<()> {
-        self.change("DELETE FROM names WHERE parent = ?1 AND kind = 7", [directory]).map(drop)
     }
 }
 

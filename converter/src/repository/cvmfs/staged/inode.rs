@@ -5,7 +5,8 @@ use cvmfs_repository::xattr::Xattrs;
 use layer_layout::overlay::WHITEOUT_DEVICE;
 
 use super::database::{Attributes, Inode, InodeKind};
-use crate::layer::Timestamp;
+use crate::layer::{Metadata, Timestamp};
+use crate::repository::layer_rules::implied;
 
 impl Inode {
     /// A directory.
@@ -37,14 +38,13 @@ impl Inode {
         (Self { number, kind, attributes, value, target, flags: 0 }, file)
     }
 
-    /// What a reader sees of the inode. `None` for a file whose content is not known, and for a link to a
-    /// lower layer.
+    /// What a reader sees of the inode. `None` for a file whose content and a symlink whose target is not known.
     pub(super) fn entry(self, file: Option<File>, links: Links) -> Option<Entry> {
         let device = || Device::unpacked(self.value);
         let kind = match self.kind {
             InodeKind::Directory => Kind::Directory,
             InodeKind::File => Kind::File(file?),
-            InodeKind::Symlink => Kind::Symlink(self.target.unwrap_or_default()),
+            InodeKind::Symlink => Kind::Symlink(self.target?),
             InodeKind::CharacterDevice => Kind::Character(device()),
             InodeKind::BlockDevice => Kind::Block(device()),
             InodeKind::Fifo => Kind::Fifo,
@@ -52,13 +52,18 @@ impl Inode {
             InodeKind::Whiteout => {
                 Kind::Character(Device { major: WHITEOUT_DEVICE.0, minor: WHITEOUT_DEVICE.1 })
             }
-            InodeKind::LowerLink => return None,
         };
         Some(Entry { links, ..self.attributes.entry(kind) })
     }
 }
 
 impl Attributes {
+    /// Those of a directory that no entry describes.
+    pub(in super::super) fn implied() -> Self {
+        let Metadata { mode, uid, gid, mtime, .. } = implied();
+        Self { mode, uid, gid, mtime, xattrs: Xattrs::default() }
+    }
+
     /// Those of an entry.
     pub(in super::super) fn of(entry: &Entry) -> Self {
         let mtime = Timestamp {

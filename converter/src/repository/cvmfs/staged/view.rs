@@ -42,7 +42,7 @@ impl Open {
     /// A name in the words of the format.
     fn entry(&self, inode: Inode, file: Option<File>) -> Result<Entry> {
         if inode.kind == InodeKind::Directory {
-            return Ok(own_entry(inode));
+            return own_entry(inode);
         }
         let file = match (inode.kind, inode.value) {
             (InodeKind::File, 0) if file.is_none() => self.empty.clone(),
@@ -50,7 +50,7 @@ impl Open {
         };
         let mut links = Links::ONE;
         if inode.flags & LINKED != 0 {
-            links.group = u32::try_from(inode.number).unwrap_or(u32::MAX);
+            links.group = u32::try_from(inode.number).expect("no tree has 4 billion inodes");
         }
         let number = inode.number;
         inode.entry(file, links).ok_or_else(|| self.database.incomplete(number))
@@ -58,20 +58,20 @@ impl Open {
 }
 
 /// A directory's attributes with the marks of overlayfs.
-fn own_entry(inode: Inode) -> Entry {
+fn own_entry(inode: Inode) -> Result<Entry> {
     let opaque = inode.flags & OPAQUE != 0;
     let mut entry = inode.attributes.entry(entry::Kind::Directory);
     if opaque {
-        mark_opaque(&mut entry);
+        mark_opaque(&mut entry)?;
     }
-    entry
+    Ok(entry)
 }
 
 impl View {
     fn of(database: Database) -> Result<Self> {
         let (root, empty) = (database.root()?, database.empty()?);
         let number = root.number;
-        Ok(Self { open: Rc::new(Open { database, empty }), number, entry: own_entry(root) })
+        Ok(Self { open: Rc::new(Open { database, empty }), number, entry: own_entry(root)? })
     }
 
     /// Its own attributes.
@@ -103,10 +103,12 @@ impl View {
 
     /// Goes into a directory; `None` if there is none.
     pub(in super::super) fn enter(&self, name: &[u8]) -> Result<Option<Self>> {
-        let found = self.open.database.find(self.number, name)?;
-        Ok(found.filter(|inode| inode.kind == InodeKind::Directory).map(|inode| {
-            let number = inode.number;
-            Self { open: Rc::clone(&self.open), number, entry: own_entry(inode) }
-        }))
+        match self.open.database.find(self.number, name)? {
+            Some(inode) if inode.kind == InodeKind::Directory => {
+                let number = inode.number;
+                Ok(Some(Self { open: Rc::clone(&self.open), number, entry: own_entry(inode)? }))
+            }
+            _ => Ok(None),
+        }
     }
 }
