@@ -129,8 +129,7 @@ fn unpack(
 ) -> Result<Unpacked, LayerError> {
     let mut reader = LayerReader::new(blob, limits)?;
     while let Some(entry) = reader.next_entry()? {
-        let segments = reader.content_segments();
-        writer.apply(&entry, &segments, &mut reader.data())?;
+        writer.apply(&entry, &mut reader.content())?;
     }
     let summary = reader.finish()?;
     if summary.diff_id != layer.diff_id {

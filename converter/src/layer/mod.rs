@@ -4,7 +4,7 @@
 //! sequence of [`Entry`]s with clean relative paths. Nothing here touches a file system.
 //!
 //! ```text
-//! blob ──▶ pipeline ──▶ stream ──▶ header, pax, sparse ──▶ reader ──▶ Entry, content
+//! blob ──▶ pipeline ──▶ stream ──▶ header, pax, sparse ──▶ reader ──▶ Entry, Content
 //! ```
 //!
 //! Where the tar formats leave something open, layers are read as Go's `archive/tar` and containerd read
@@ -12,6 +12,7 @@
 
 mod blob;
 mod compression;
+mod content;
 mod entry;
 mod error;
 mod header;
@@ -26,10 +27,11 @@ mod stream;
 mod whiteout;
 
 pub use compression::Compression;
+pub use content::{Content, ContentProgress};
 pub use entry::{Entry, Kind, Metadata, Timestamp, Xattrs};
 pub use error::{EntryName, Error, LinkError, Result, Within};
 pub use layer_layout::LayerPath;
 pub use layer_layout::layer_path::PathError;
 pub use limits::Limits;
-pub use reader::{Content, LayerReader, Summary};
+pub use reader::{LayerReader, Summary};
 pub use sparse::Segment;

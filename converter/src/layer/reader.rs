@@ -1,11 +1,12 @@
 //! The entries of a layer, one after another.
 
 use std::io::{self, Read};
-use std::sync::Arc;
+use std::mem;
 
 use layer_layout::DiffId;
 
 use super::blob::Blob;
+use super::content::{Content, ContentProgress};
 use super::entry::{Entry, Kind};
 use super::error::{EntryName, Error, Result, Within};
 use super::header::{self, Block, Header};
@@ -13,23 +14,33 @@ use super::limits::Limits;
 use super::member::Member;
 use super::pax::Records;
 use super::pipeline::Pipeline;
-use super::sparse::{self, Segment};
+use super::sparse;
 use super::stream::{BLOCK, Stream};
 
 /// Reads a layer blob and hands out its checked entries.
 ///
 /// After an error every later call fails, too, so that an overlooked error cannot end in success.
 pub struct LayerReader {
-    stream: Stream,
+    tar: Tar,
     limits: Limits,
-    current: Current,
-    /// For messages about what follows it.
-    last: Option<EntryName>,
+    /// Of the entry handed out last.
+    content: ContentProgress,
     members: u64,
     entries: u64,
     /// Size of all files so far in bytes, holes included.
     file_bytes: u64,
     ended: bool,
+}
+
+/// The tar that the entries come from. As a [`Read`] it gives the content that is next in it.
+struct Tar {
+    stream: Stream,
+    /// Bytes of the current content that the stream still has.
+    stored: u64,
+    /// Bytes behind the content up to a full block.
+    padding: u64,
+    /// The entry handed out last, for messages about what follows it.
+    last: Option<EntryName>,
     failed: bool,
 }
 
@@ -44,26 +55,6 @@ pub struct Summary {
     pub entries: u64,
 }
 
-/// The content of the entry handed out last.
-struct Current {
-    size: u64,
-    segments: Arc<[Segment]>,
-    /// Index of the first segment that has not been read completely.
-    segment: usize,
-    /// Offset in the file.
-    position: u64,
-    /// Bytes of the content that are still in the stream.
-    stored: u64,
-    /// Bytes that pad the content to a full block.
-    padding: u64,
-}
-
-impl Current {
-    fn none() -> Self {
-        Self { size: 0, segments: Arc::from([]), segment: 0, position: 0, stored: 0, padding: 0 }
-    }
-}
-
 impl LayerReader {
     /// Looks at the first bytes of `blob` to find its compression, and starts a thread that reads and
     /// decompresses it. The thread ends at the blob's end, at an error, or after its next read when this is
@@ -74,15 +65,19 @@ impl LayerReader {
     pub fn new<R: Read + Send + 'static>(blob: R, limits: Limits) -> Result<Self> {
         let pipeline = Pipeline::start(Blob::new(blob, limits.zstd_window_log)?)?;
         Ok(Self {
-            stream: Stream::new(pipeline, limits.unpacked_size),
+            tar: Tar {
+                stream: Stream::new(pipeline, limits.unpacked_size),
+                stored: 0,
+                padding: 0,
+                last: None,
+                failed: false,
+            },
             limits,
-            current: Current::none(),
-            last: None,
+            content: ContentProgress::nothing(),
             members: 0,
             entries: 0,
             file_bytes: 0,
             ended: false,
-            failed: false,
         })
     }
 
@@ -91,26 +86,20 @@ impl LayerReader {
     /// # Errors
     /// If the blob cannot be read, is not a tar, is hostile, or exceeds a limit.
     pub fn next_entry(&mut self) -> Result<Option<Entry>> {
-        self.guarded(Self::advance)
+        self.tar.check()?;
+        let next = self.advance();
+        if next.is_err() {
+            // So that whoever reads content now asks the tar, which refuses.
+            self.content = ContentProgress::new(u64::MAX, sparse::whole(u64::MAX));
+        }
+        self.tar.judge(next)
     }
 
-    /// The content of the file handed out last: exactly its size, holes as zeros. Empty for other kinds.
+    /// The content of the entry handed out last, from where it has been read to. Empty unless it is a file.
     ///
     /// Errors of the blob's reader come unchanged; others are an [`Error`] inside an [`io::Error`].
     pub fn content(&mut self) -> Content<'_> {
-        Content { reader: self, holes: true }
-    }
-
-    /// As [`content`](Self::content), but the bytes of the segments alone, one after another: for a caller
-    /// that makes the holes itself.
-    pub fn data(&mut self) -> Content<'_> {
-        Content { reader: self, holes: false }
-    }
-
-    /// Where the file handed out last has data, in order and neither touching nor overlapping; the rest
-    /// are holes. Empty for other kinds and for a file without data.
-    pub fn content_segments(&self) -> Arc<[Segment]> {
-        Arc::clone(&self.current.segments)
+        Content::new(&mut self.content, &mut self.tar)
     }
 
     /// Reads everything that is left, entries and what follows the tar's end marker, so that the digests of
@@ -120,22 +109,8 @@ impl LayerReader {
     /// As [`next_entry`](Self::next_entry).
     pub fn finish(mut self) -> Result<Summary> {
         while self.next_entry()?.is_some() {}
-        let (diff_id, unpacked_bytes) = self.stream.finish()?;
+        let (diff_id, unpacked_bytes) = self.tar.stream.finish()?;
         Ok(Summary { diff_id, unpacked_bytes, entries: self.entries })
-    }
-
-    /// Lets nothing succeed after an error. If the tar looks broken, the blob may be damaged; then its
-    /// reader's error, with the expected and the actual digest, says more and is returned instead.
-    fn guarded<T>(&mut self, action: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        if self.failed {
-            return Err(Error::Failed);
-        }
-        let result = action(self);
-        self.failed = result.is_err();
-        match result {
-            Err(error) if error.may_be_damage() => Err(self.stream.fault().unwrap_or(error)),
-            other => other,
-        }
     }
 
     fn advance(&mut self) -> Result<Option<Entry>> {
@@ -149,7 +124,7 @@ impl LayerReader {
                 return Ok(None);
             };
             let entry = self.admit(&member, &block)?;
-            self.last = Some(EntryName::new(&member.name));
+            self.tar.last = Some(EntryName::new(&member.name));
             if let Some(entry) = entry {
                 self.entries += 1;
                 return Ok(Some(entry));
@@ -160,11 +135,13 @@ impl LayerReader {
     /// Skips what is left of the current content. The padding may be missing at the end of the tar, which
     /// Go's reader accepts: image builders that forgot to close their tar have published such layers.
     fn skip_content(&mut self) -> Result<()> {
-        let current = std::mem::replace(&mut self.current, Current::none());
-        if self.stream.skip(current.stored)? < current.stored {
-            return Err(Error::Truncated { within: self.within_last() });
+        self.content = ContentProgress::nothing();
+        let tar = &mut self.tar;
+        let (stored, padding) = (mem::take(&mut tar.stored), mem::take(&mut tar.padding));
+        if tar.stream.skip(stored)? < stored {
+            return Err(Error::Truncated { within: tar.within_last() });
         }
-        self.stream.skip(current.padding)?;
+        tar.stream.skip(padding)?;
         Ok(())
     }
 
@@ -176,19 +153,19 @@ impl LayerReader {
         loop {
             let Some(block) = self.next_header()? else {
                 if announced {
-                    return Err(Error::Truncated { within: self.after_last() });
+                    return Err(Error::Truncated { within: self.tar.after_last() });
                 }
                 return Ok(None);
             };
             let header = header::parse(&block)?;
             match header.flag {
                 b'x' => {
-                    let offset = self.stream.position();
+                    let offset = self.tar.stream.position();
                     records = Records::parse(&self.read_announcement(&header)?, offset)?;
                 }
                 // It must be well-formed, but is ignored, as in every container engine.
                 b'g' => {
-                    let offset = self.stream.position();
+                    let offset = self.tar.stream.position();
                     Records::parse(&self.read_announcement(&header)?, offset)?;
                     continue;
                 }
@@ -208,15 +185,15 @@ impl LayerReader {
     fn next_header(&mut self) -> Result<Option<Block>> {
         let mut block = [0; BLOCK];
         for zero_blocks in 0..2 {
-            let offset = self.stream.position();
-            match self.stream.read_full(&mut block)? {
+            let offset = self.tar.stream.position();
+            match self.tar.stream.read_full(&mut block)? {
                 0 => return Ok(None),
                 BLOCK => {}
-                _ => return Err(Error::Truncated { within: self.after_last() }),
+                _ => return Err(Error::Truncated { within: self.tar.after_last() }),
             }
             let is_zero = block.iter().all(|&b| b == 0);
             if !is_zero && (zero_blocks == 1 || !header::checksum_fits(&block)) {
-                return Err(Error::Checksum { offset, within: self.after_last() });
+                return Err(Error::Checksum { offset, within: self.tar.after_last() });
             }
             if !is_zero {
                 return Ok(Some(block));
@@ -230,14 +207,14 @@ impl LayerReader {
         let limit = self.limits.header_size;
         if header.size > limit {
             let what = "the number of bytes of a PAX header or long name";
-            return Err(Error::Limit { within: self.after_last(), what, limit });
+            return Err(Error::Limit { within: self.tar.after_last(), what, limit });
         }
         let size = usize::try_from(header.size).unwrap_or(usize::MAX);
         let mut content = vec![0; size];
-        if self.stream.read_full(&mut content)? < size {
-            return Err(Error::Truncated { within: self.after_last() });
+        if self.tar.stream.read_full(&mut content)? < size {
+            return Err(Error::Truncated { within: self.tar.after_last() });
         }
-        self.stream.skip(padding(header.size))?;
+        self.tar.stream.skip(padding(header.size))?;
         Ok(content)
     }
 
@@ -259,10 +236,10 @@ impl LayerReader {
             if member.header.format != header::Format::Gnu {
                 return Err(member.unknown_type());
             }
-            Some(sparse::read_old(&member.name, block, &mut self.stream, limits.header_size)?)
+            Some(sparse::read_old(&member.name, block, &mut self.tar.stream, limits.header_size)?)
         } else if member.is_file() {
             let records = &member.records;
-            let stream = &mut self.stream;
+            let stream = &mut self.tar.stream;
             sparse::read_pax(&member.name, records, stored, stream, limits.header_size)?
         } else {
             None
@@ -271,8 +248,8 @@ impl LayerReader {
             Some(map) => (map.size, map.check(&member.name, stored)?, map.map_size),
             None => (stored, sparse::whole(stored), 0),
         };
-        self.current =
-            Current { stored: stored - map_size, padding: padding(stored), ..Current::none() };
+        self.tar.stored = stored - map_size;
+        self.tar.padding = padding(stored);
         let Some(entry) = member.entry(size)? else {
             return Ok(None);
         };
@@ -287,49 +264,37 @@ impl LayerReader {
             if self.file_bytes > limits.unpacked_size {
                 return Err(exceeds("the number of bytes of all files", limits.unpacked_size));
             }
-            self.current.size = size;
-            self.current.segments = segments.into();
+            self.content = ContentProgress::new(size, segments);
         }
         Ok(Some(entry))
     }
+}
 
-    fn read_content(&mut self, buffer: &mut [u8], holes: bool) -> Result<usize> {
-        let current = &mut self.current;
-        loop {
-            if current.position == current.size || buffer.is_empty() {
-                return Ok(0);
-            }
-            let segment = current.segments.get(current.segment).copied();
-            let data = segment.filter(|segment| segment.offset <= current.position);
-            let end = match (data, segment) {
-                (Some(segment), _) => segment.end(),
-                (None, Some(segment)) => segment.offset,
-                (None, None) => current.size,
-            };
-            if data.is_none() && !holes {
-                current.position = end;
-                continue;
-            }
-            let left = usize::try_from(end - current.position).unwrap_or(usize::MAX);
-            let space = left.min(buffer.len());
-            let buffer = &mut buffer[..space];
-            let count = if data.is_some() {
-                let count = self.stream.read(buffer)?;
-                if count == 0 {
-                    return Err(Error::Truncated { within: self.within_last() });
-                }
-                current.stored -= count as u64;
-                count
-            } else {
-                buffer.fill(0);
-                space
-            };
-            current.position += count as u64;
-            if data.is_some() && current.position == end {
-                current.segment += 1;
-            }
-            return Ok(count);
+impl Tar {
+    /// Nothing succeeds after an error.
+    fn check(&self) -> Result<()> {
+        if self.failed { Err(Error::Failed) } else { Ok(()) }
+    }
+
+    /// Remembers a failure. What looks like a broken tar may be a damaged blob, whose reader knows better: then
+    /// its error is the one to tell, expected and actual digest in it.
+    fn judge<T>(&mut self, result: Result<T>) -> Result<T> {
+        self.failed = result.is_err();
+        match result {
+            Err(error) if error.may_be_damage() => Err(self.stream.fault().unwrap_or(error)),
+            other => other,
         }
+    }
+
+    fn read_stored(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        self.check()?;
+        let read = match self.stream.read(buffer) {
+            Ok(0) if !buffer.is_empty() => Err(Error::Truncated { within: self.within_last() }),
+            read => read,
+        };
+        let count = self.judge(read)?;
+        self.stored -= count as u64;
+        Ok(count)
     }
 
     fn within_last(&self) -> Within {
@@ -341,20 +306,13 @@ impl LayerReader {
     }
 }
 
+impl Read for Tar {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(self.read_stored(buffer)?)
+    }
+}
+
 /// How many bytes pad `size` bytes to a full block.
 fn padding(size: u64) -> u64 {
     size.wrapping_neg() % BLOCK as u64
-}
-
-/// The content of one file, see [`LayerReader::content`].
-pub struct Content<'a> {
-    reader: &'a mut LayerReader,
-    holes: bool,
-}
-
-impl Read for Content<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let holes = self.holes;
-        Ok(self.reader.guarded(|reader| reader.read_content(buffer, holes))?)
-    }
 }

@@ -90,6 +90,15 @@ pub enum Error {
     /// A CernVM-FS repository could not be read or written.
     #[error(transparent)]
     Cvmfs(#[from] cvmfs_repository::Error),
+    /// A database in which a tree is prepared, and which goes with the transaction, cannot be used.
+    #[error("cannot use the temporary database {}{}", path.display(), scratch_advice(cause))]
+    ScratchDatabase {
+        /// The database.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        cause: ScratchError,
+    },
     /// The content of a file ended early or could not be read from its source.
     #[error("cannot read the content of {path} from its layer")]
     Content {
@@ -162,6 +171,20 @@ pub enum EntryError {
     Xattr(String),
 }
 
+/// What is wrong with a temporary database.
+#[derive(Debug, thiserror::Error)]
+pub enum ScratchError {
+    /// SQLite refused an operation.
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    /// The content or target of this inode is missing.
+    #[error("it does not say what inode {0} holds")]
+    Incomplete(i64),
+    /// What stands for a file's content was not written by this program.
+    #[error("what it says about the content of a file makes no sense")]
+    Content,
+}
+
 impl Error {
     /// Whether there is no repository. The command line has an exit status for this (104, as in DUCC).
     pub fn is_no_such_repository(&self) -> bool {
@@ -216,5 +239,35 @@ fn advice(cause: &io::Error) -> &'static str {
         Some(Errno::NOSYS) => " (Linux 5.6 or later is needed)",
         Some(Errno::MFILE) => " (raise the limit of open files, `ulimit -n`)",
         _ => "",
+    }
+}
+
+/// What a person can do about a temporary database that cannot be used.
+fn scratch_advice(cause: &ScratchError) -> &'static str {
+    match cause {
+        ScratchError::Sqlite(cause)
+            if cause.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) =>
+        {
+            " (the file system is full: free space there or set TMPDIR to a directory with more, then run again)"
+        }
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_file_system_of_a_temporary_database_comes_with_advice() {
+        let failure = |code| {
+            let cause = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+            Error::ScratchDatabase { path: "/tmp/x/tree-0".into(), cause: cause.into() }.to_string()
+        };
+        let full = failure(rusqlite::ffi::SQLITE_FULL);
+        assert!(full.starts_with("cannot use the temporary database /tmp/x/tree-0 ("), "{full}");
+        assert!(full.contains("set TMPDIR"), "{full}");
+        let other = failure(rusqlite::ffi::SQLITE_CORRUPT);
+        assert_eq!(other, "cannot use the temporary database /tmp/x/tree-0");
     }
 }

@@ -8,6 +8,7 @@ mod byte_path;
 pub mod cvmfs;
 pub mod directory;
 mod error;
+mod layer_rules;
 mod locator;
 mod parents;
 mod shortfalls;
@@ -21,12 +22,12 @@ use layer_layout::RepositoryPath;
 
 pub use cvmfs::Cvmfs;
 pub use directory::Directory;
-pub use error::{EntryError, Error, JournalError, Occupant, Result};
+pub use error::{EntryError, Error, JournalError, Occupant, Result, ScratchError};
 pub use layer_layout::record::{Completion, OpenEnds};
 pub use locator::{Locator, LocatorError};
 pub use stratum0::{Access, Stratum0};
 
-use crate::layer::{Entry, Segment};
+use crate::layer::{Content, Entry};
 
 /// A repository that can be published into.
 pub trait Repository: Send + Sync {
@@ -137,18 +138,11 @@ pub type SharedTransaction = std::sync::Arc<Box<dyn Transaction>>;
 
 /// Takes the entries of one layer in the order of its tar.
 pub trait LayerWriter: Send {
-    /// Applies one entry. For a [`Kind::File`](crate::layer::Kind::File), `segments` says where it has data,
-    /// the rest are holes, and `content` holds the bytes of the segments alone, one after another
-    /// ([`LayerReader::data`](crate::layer::LayerReader::data)). Both are empty for other kinds.
+    /// Applies one entry, which has this content if it is a file.
     ///
     /// # Errors
     /// If the entry contradicts earlier ones, would leave the layer, or cannot be written.
-    fn apply(
-        &mut self,
-        entry: &Entry,
-        segments: &[Segment],
-        content: &mut dyn std::io::Read,
-    ) -> Result<()>;
+    fn apply(&mut self, entry: &Entry, content: &mut Content<'_>) -> Result<()>;
 
     /// Ends the layer: sets what had to wait (directory times, whiteouts, opaque marks).
     ///

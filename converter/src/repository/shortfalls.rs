@@ -49,7 +49,8 @@ impl<K: Shortfall> Shortfalls<K> {
         }
     }
 
-    fn merge(&mut self, other: Self) {
+    /// Takes the cases of another.
+    pub(super) fn merge(&mut self, other: Self) {
         for (kind, cases) in other.0 {
             let known = self.0.entry(kind).or_default();
             known.count += cases.count;

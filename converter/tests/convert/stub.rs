@@ -1,11 +1,10 @@
 //! A repository of which one operation hangs or panics, which a real one cannot be made to do on demand.
 
-use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
-use ducc::layer::{Entry, Segment};
+use ducc::layer::{Content, Entry};
 use ducc::repository::{
     Completion, LayerWriter, OpenEnds, Published, Repository, Result, Transaction, TreeEditor,
 };
@@ -163,7 +162,7 @@ impl Transaction for Change {
 struct Nowhere;
 
 impl LayerWriter for Nowhere {
-    fn apply(&mut self, _: &Entry, _: &[Segment], content: &mut dyn Read) -> Result<()> {
+    fn apply(&mut self, _: &Entry, content: &mut Content<'_>) -> Result<()> {
         std::io::copy(content, &mut std::io::sink()).unwrap();
         Ok(())
     }

@@ -35,7 +35,7 @@ fn read(case: &Case) -> Result<(), Box<dyn Error>> {
     let mut reader = LayerReader::new(Cursor::new(case.blob.clone()), case.limits)?;
     while reader.next_entry()?.is_some() {
         let mut buffer = [0; 4096];
-        while reader.data().read(&mut buffer)? > 0 {}
+        while reader.content().read_data(&mut buffer)?.is_some() {}
     }
     reader.finish()?;
     Ok(())
@@ -51,8 +51,7 @@ fn publish(
     let mut writer = transaction.layer_writer(place)?;
     let mut reader = LayerReader::new(Cursor::new(case.blob.clone()), case.limits)?;
     while let Some(entry) = reader.next_entry()? {
-        let segments = reader.content_segments();
-        writer.apply(&entry, &segments, &mut reader.data())?;
+        writer.apply(&entry, &mut reader.content())?;
     }
     reader.finish()?;
     let open_ends = writer.finish()?;

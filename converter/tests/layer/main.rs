@@ -45,7 +45,7 @@ fn drain(mut reader: LayerReader) -> Result<(Vec<Item>, Summary)> {
     while let Some(entry) = reader.next_entry()? {
         let mut content = Vec::new();
         reader.content().read_to_end(&mut content).map_err(Error::Read)?;
-        items.push(Item { entry, content, segments: reader.content_segments().to_vec() });
+        items.push(Item { entry, content, segments: reader.content().segments().to_vec() });
     }
     Ok((items, reader.finish()?))
 }

@@ -66,7 +66,7 @@ fn read(blob: Vec<u8>) {
         if reader.content().read_to_end(&mut content).is_err() {
             break;
         }
-        check(&entry, &content, &reader.content_segments());
+        check(&entry, &content, reader.content().segments());
     }
     let _ = reader.finish();
 }

@@ -1,7 +1,5 @@
 //! Sparse files in all four formats: where they have data, what holes read as, and broken maps.
 
-use std::io::Read;
-
 use ducc::layer::{Kind, Segment};
 
 use crate::tar::{Header, Tar};
@@ -138,8 +136,10 @@ fn the_data_alone() {
         let blob = format(10_000, (&[(512, 5), (5000, 3)], "helloabc"));
         let mut reader = open(blob).unwrap();
         reader.next_entry().unwrap();
-        let mut data = Vec::new();
-        reader.data().read_to_end(&mut data).unwrap();
+        let (mut data, mut buffer) = (Vec::new(), [0; 4]);
+        while let Some((_, bytes)) = reader.content().read_data(&mut buffer).unwrap() {
+            data.extend_from_slice(bytes);
+        }
         assert_eq!(data, b"helloabc", "{name}");
         assert_eq!(reader.next_entry().unwrap().unwrap().path.to_string(), "/after", "{name}");
         reader.finish().unwrap();
@@ -154,8 +154,8 @@ fn holes_alone() {
         let mut reader = open(format(huge, (&[], ""))).unwrap();
         let entry = reader.next_entry().unwrap().unwrap();
         assert_eq!(entry.kind, Kind::File { size: huge }, "{name}");
-        assert!(reader.content_segments().is_empty());
-        assert_eq!(reader.data().read(&mut [0; 10]).unwrap(), 0);
+        assert!(reader.content().segments().is_empty());
+        assert_eq!(reader.content().read_data(&mut [0; 10]).unwrap(), None);
         reader.next_entry().unwrap();
         assert_eq!(reader.finish().unwrap().entries, 2, "{name}");
     }

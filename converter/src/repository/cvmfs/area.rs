@@ -16,7 +16,7 @@ use cvmfs_repository::snapshot::Snapshot;
 use layer_layout::RepositoryPath;
 
 use super::shortfall::Tally;
-use super::staged::{self, Staged};
+use super::staged::{Attributes, Staged};
 use super::tree_path::tree_path;
 use super::view::{self, Destination, Dir, Lower, Merged};
 use crate::repository::parents::inheritance::{Inheritance, inherit};
@@ -153,7 +153,7 @@ impl Core {
             }
             Recipe::Merged(trees) => {
                 let trees = trees.iter().map(|tree| self.open(tree)).collect::<Result<_>>()?;
-                Dir::Merged(Merged::of(trees, staged::implied().entry(EntryKind::Directory))?)
+                Dir::Merged(Merged::of(trees, Attributes::implied().entry(EntryKind::Directory))?)
             }
         })
     }

@@ -77,32 +77,42 @@ const CLIENTS_OWN: [&str; 47] = [
     "xfsroot.rawlink",
 ];
 
+/// What attributes belong to, as far as it matters to them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NodeType {
+    Directory,
+    File,
+    Symlink,
+    /// A device or fifo.
+    Special,
+}
+
 /// The attributes of an entry of a layer. What cannot be stored, or cannot be read later, is counted.
 pub(super) fn pack(
     metadata: &Metadata,
-    kind: &layer::Kind,
+    node_type: NodeType,
     path: &LayerPath,
     shortfalls: &mut Shortfalls,
 ) -> Attributes {
     let Metadata { mode, uid, gid, mtime, .. } = *metadata;
-    let mode = match kind {
-        layer::Kind::Symlink { .. } => SYMLINK_MODE,
+    let mode = match node_type {
+        NodeType::Symlink => SYMLINK_MODE,
         _ => mode & MODE_BITS,
     };
-    let xattrs = pack_xattrs(&metadata.xattrs, kind, path, shortfalls);
+    let xattrs = pack_xattrs(&metadata.xattrs, node_type, path, shortfalls);
     Attributes { mode, uid, gid, mtime, xattrs }
 }
 
 fn pack_xattrs(
     xattrs: &layer::Xattrs,
-    kind: &layer::Kind,
+    node_type: NodeType,
     path: &LayerPath,
     shortfalls: &mut Shortfalls,
 ) -> Xattrs {
     if xattrs.is_empty() {
         return Xattrs::default();
     }
-    let has_user = matches!(kind, layer::Kind::File { .. } | layer::Kind::Directory);
+    let has_user = matches!(node_type, NodeType::Directory | NodeType::File);
     let mut kept = BTreeMap::new();
     for (name, value) in xattrs {
         if !has_user && name.starts_with(USER_PREFIX) {

@@ -13,9 +13,9 @@
 //! |---|---|
 //! | `change` | what a publisher can do |
 //! | `area` | what a change has prepared, and how its trees are reached |
-//! | `writer` | unpacking an untrusted layer |
+//! | `writer` | unpacking an untrusted layer, as [`layer_rules`](super::layer_rules) say |
 //! | `editor` | adding files to a tree |
-//! | `staged` | trees in scratch databases, and the rules for layers |
+//! | `staged` | trees in scratch databases |
 //! | `view` | reading trees, wherever they are, and writing them into catalogs |
 //! | `attributes`, `shortfall` | owners, modes and extended attributes, and which of them are lost |
 

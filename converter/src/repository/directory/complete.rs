@@ -10,12 +10,13 @@ use super::area::{Area, refused};
 use super::attributes::{self, Holder};
 use super::beneath::{Beneath, split};
 use super::copy::Linker;
-use super::layer::{self, mark_opaque};
+use super::layer::mark_opaque;
 use super::listing::{Lister, is_opaque, is_whiteout};
 use super::remove::remove;
 use super::shortfall::Shortfalls;
 use super::unchanged::unchanged;
 use crate::layer::Metadata;
+use crate::repository::layer_rules::implied;
 use crate::repository::parents::complete::{Existing, Incomplete};
 use crate::repository::parents::inheritance::{Inheritance, LowerLink};
 use crate::repository::{Result, parents};
@@ -29,7 +30,7 @@ pub(super) fn complete(
 ) -> Result<()> {
     let linker = Linker::new(tree, area.fresh);
     let mut layer = OnDisk { area, tree, layers, linker, missing: Shortfalls::default() };
-    parents::complete::complete(inheritance, &mut layer, &layer::implied())?;
+    parents::complete::complete(inheritance, &mut layer, &implied())?;
     area.tally.add(layer.linker.missing);
     area.tally.add(layer.missing);
     Ok(())

@@ -15,10 +15,10 @@ use super::area::{Area, refused};
 use super::attributes::{self, Holder};
 use super::beneath::{Beneath, join};
 use super::copy::Linker;
-use super::layer::implied;
 use super::listing::Lister;
 use super::lower::Lower;
 use crate::repository::Result;
+use crate::repository::layer_rules::implied;
 use crate::repository::parents::lookup::root_sources;
 use crate::tree::{Merged, seen, stack};
 

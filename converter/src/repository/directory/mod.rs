@@ -9,7 +9,7 @@
 //! | `area` | the staging area, and how prepared and published trees are reached |
 //! | `journal` | the moves of a commit, which the successor of a killed publisher finishes |
 //! | `transaction` | what a publisher can do |
-//! | `layer`, `names` | unpacking an untrusted layer |
+//! | `layer`, `notes` | unpacking an untrusted layer ([`layer_rules`](super::layer_rules)) |
 //! | `lower`, `complete` | what a layer takes from the layers below it ([`parents`](super::parents)) |
 //! | `merge`, `listing`, `copy` | making one tree of several |
 //! | `editor`, `unchanged` | adding files to a tree |
@@ -28,7 +28,7 @@ mod listing;
 mod lock;
 mod lower;
 mod merge;
-mod names;
+mod notes;
 mod remove;
 mod shortfall;
 #[cfg(test)]

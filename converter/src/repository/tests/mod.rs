@@ -8,12 +8,10 @@ pub(super) mod merging;
 pub(super) mod snapshot;
 pub(super) mod user;
 
-use std::io::Read;
-
 use layer_layout::{Digest, RepositoryPath, path};
 
-use super::{OpenEnds, Result, Transaction};
-use crate::layer::{Entry, Kind, Segment};
+use super::{LayerWriter, OpenEnds, Result, Transaction};
+use crate::layer::{Content, ContentProgress, Entry, Kind, Segment};
 
 /// A repository that a test has for itself.
 pub(super) trait Target: Sized {
@@ -137,13 +135,28 @@ pub(super) fn unpack(
 ) -> Result<OpenEnds> {
     let mut writer = transaction.layer_writer(path)?;
     for (entry, content) in entries {
-        let segments = match entry.kind {
-            Kind::File { size } if size > 0 => vec![Segment { offset: 0, length: size }],
-            _ => Vec::new(),
-        };
-        writer.apply(entry, &segments, &mut content.as_slice() as &mut dyn Read)?;
+        apply(&mut *writer, entry, content)?;
     }
     writer.finish()
+}
+
+/// Applies an entry whose content, if it is a file, has no holes.
+pub(super) fn apply(writer: &mut dyn LayerWriter, entry: &Entry, content: &[u8]) -> Result<()> {
+    let (size, segments) = match entry.kind {
+        Kind::File { size } if size > 0 => (size, vec![Segment { offset: 0, length: size }]),
+        _ => (0, Vec::new()),
+    };
+    apply_sparse(writer, entry, ContentProgress::new(size, segments), content)
+}
+
+/// Applies an entry with the bytes of its segments.
+pub(super) fn apply_sparse(
+    writer: &mut dyn LayerWriter,
+    entry: &Entry,
+    mut progress: ContentProgress,
+    mut data: &[u8],
+) -> Result<()> {
+    writer.apply(entry, &mut Content::new(&mut progress, &mut data))
 }
 
 /// Publishes layers, topmost last, without completing them. Gives their places, topmost first.

@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 
-use super::database::{Inode, Kind, OPAQUE};
-use super::finish::implied;
+use super::database::{Inode, InodeKind, OPAQUE};
 use super::tree::Tree;
 use super::{Attributes, Staged};
 use crate::layer::{LayerPath, Metadata};
-use crate::repository::cvmfs::attributes::{metadata, pack};
+use crate::repository::byte_path::components;
+use crate::repository::cvmfs::attributes::{NodeType, metadata, pack};
 use crate::repository::cvmfs::shortfall::Shortfalls;
 use crate::repository::cvmfs::view::{Identity, Lower};
+use crate::repository::layer_rules::implied;
 use crate::repository::parents::complete::{Existing, Incomplete};
 use crate::repository::parents::inheritance::{Inheritance, LowerLink};
 use crate::repository::{Result, parents};
@@ -24,7 +25,7 @@ pub(in super::super) fn complete(
     tree.at_once(|tree| {
         let mut incomplete =
             InDatabase { tree, lower, shortfalls: Shortfalls::default(), linked: HashMap::new() };
-        parents::complete::complete(inheritance, &mut incomplete, &metadata(&implied())?)?;
+        parents::complete::complete(inheritance, &mut incomplete, &implied())?;
         Ok(incomplete.shortfalls)
     })
 }
@@ -39,21 +40,21 @@ struct InDatabase<'a> {
 
 impl InDatabase<'_> {
     fn directory(&self, path: &[u8]) -> Result<Option<Inode>> {
-        Ok(self.tree.find(path)?.filter(|inode| inode.kind == Kind::Directory))
+        Ok(self.tree.find(path)?.filter(|inode| inode.kind == InodeKind::Directory))
     }
 
     fn pack(&mut self, path: &[u8], metadata: &Metadata) -> Attributes {
-        let path = LayerPath::clean(path).unwrap_or_default();
-        pack(metadata, &crate::layer::Kind::Directory, &path, &mut self.shortfalls)
+        let path = components(path).fold(LayerPath::ROOT, |path, name| path.join(name));
+        pack(metadata, NodeType::Directory, &path, &mut self.shortfalls)
     }
 }
 
 impl Incomplete for InDatabase<'_> {
     fn existing(&self, path: &[u8]) -> Result<Option<Existing>> {
         Ok(self.tree.find(path)?.map(|inode| match inode.kind {
-            Kind::Directory => Existing::Directory,
-            Kind::Symlink => Existing::Symlink,
-            Kind::Whiteout => Existing::Whiteout,
+            InodeKind::Directory => Existing::Directory,
+            InodeKind::Symlink => Existing::Symlink,
+            InodeKind::Whiteout => Existing::Whiteout,
             _ => Existing::Other,
         }))
     }

@@ -13,7 +13,7 @@ use url::Url;
 
 use super::content;
 use crate::layer::Timestamp;
-use crate::repository::{Error, Result};
+use crate::repository::{Error, Result, ScratchError};
 
 /// Pages in memory while a tree is written, in KiB.
 const WRITING_CACHE: u32 = 16 << 10;
@@ -25,8 +25,8 @@ const STATEMENTS: usize = 64;
 
 /// Number of the root directory.
 pub(super) const ROOT: i64 = 1;
-/// What the root's own name is in.
-const OUTSIDE: i64 = 0;
+/// What the root's own name, which is empty, is in.
+pub(super) const OUTSIDE: i64 = 0;
 /// What the content of empty files is kept under.
 const EMPTY: i64 = 0;
 
@@ -53,29 +53,26 @@ const SCHEMA: &str = "
 /// What a name is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i64)]
-pub(super) enum Kind {
+pub(super) enum InodeKind {
     Directory = 0,
     File = 1,
     Symlink = 2,
-    Character = 3,
-    Block = 4,
+    CharacterDevice = 3,
+    BlockDevice = 4,
     Fifo = 5,
     Socket = 6,
-    /// A hard link whose target is in a lower layer.
-    LowerLink = 7,
-    Whiteout = 8,
+    Whiteout = 7,
 }
 
-impl Kind {
-    const ALL: [Self; 9] = [
+impl InodeKind {
+    const ALL: [Self; 8] = [
         Self::Directory,
         Self::File,
         Self::Symlink,
-        Self::Character,
-        Self::Block,
+        Self::CharacterDevice,
+        Self::BlockDevice,
         Self::Fifo,
         Self::Socket,
-        Self::LowerLink,
         Self::Whiteout,
     ];
 
@@ -91,11 +88,11 @@ impl Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Inode {
     pub(super) number: i64,
-    pub(super) kind: Kind,
+    pub(super) kind: InodeKind,
     pub(super) attributes: Attributes,
     /// Size of a file, packed device number of a device.
     pub(super) value: u64,
-    /// Target of a symlink, or of a link to a lower layer.
+    /// Target of a symlink.
     pub(super) target: Option<Vec<u8>>,
     pub(super) flags: i64,
 }
@@ -121,7 +118,7 @@ fn inode(row: &Row<'_>) -> rusqlite::Result<Inode> {
     let nanoseconds = row.get(6)?;
     Ok(Inode {
         number: row.get(0)?,
-        kind: Kind::from_code(row.get(1)?)?,
+        kind: InodeKind::from_code(row.get(1)?)?,
         attributes: Attributes {
             mode: row.get(2)?,
             uid: row.get(3)?,
@@ -142,7 +139,7 @@ impl Database {
         database.batch(SCHEMA)?;
         let root = Inode {
             number: ROOT,
-            kind: Kind::Directory,
+            kind: InodeKind::Directory,
             attributes: root.clone(),
             value: 0,
             target: None,
@@ -162,7 +159,7 @@ impl Database {
         Self::connect(path, READING_CACHE)
     }
 
-    /// Opens a database that nobody changes any more. SQLite can do without locks then, and without a look
+    /// Opens a database that nobody changes any more. SQLite can do without locks then, and without checking
     /// whether somebody did.
     pub(super) fn read(path: &Path) -> Result<Self> {
         let mut uri = Url::from_file_path(path).expect("paths of scratch files are absolute");
@@ -180,7 +177,7 @@ impl Database {
     fn set_up(opened: rusqlite::Result<Connection>, path: &Path, cache: u32) -> Result<Self> {
         let opened = opened.and_then(|connection| {
             connection.set_prepared_statement_cache_capacity(STATEMENTS);
-            // Else the statements for a directory would be planned anew for each.
+            // Else the statements for a directory would be planned again for each.
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
             connection.execute_batch(&format!(
                 "PRAGMA page_size = 4096; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; \
@@ -194,16 +191,18 @@ impl Database {
         }
     }
 
-    fn failed(&self) -> impl FnOnce(rusqlite::Error) -> Error + use<'_> {
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn failed<C: Into<ScratchError>>(&self) -> impl FnOnce(C) -> Error + use<'_, C> {
         failed(&self.path)
     }
 
     /// The error for an inode that lacks what it should have by now.
     pub(super) fn incomplete(&self, inode: i64) -> Error {
-        Error::Cvmfs(cvmfs_repository::Error::Corrupt {
-            what: format!("the temporary database {}", self.path.display()),
-            reason: format!("it does not say what inode {inode} holds"),
-        })
+        self.failed()(ScratchError::Incomplete(inode))
     }
 
     fn batch(&self, statements: &str) -> Result<()> {
@@ -269,7 +268,7 @@ impl Database {
         root.ok_or_else(|| self.failed()(rusqlite::Error::QueryReturnedNoRows))
     }
 
-    /// Gives a directory other attributes and flags.
+    /// Gives a directory other attributes, and flags in addition to those it has.
     pub(super) fn update(
         &self,
         parent: i64,
@@ -280,7 +279,7 @@ impl Database {
         let Attributes { mode, uid, gid, mtime, xattrs } = attributes;
         self.change(
             "UPDATE names SET mode = ?3, uid = ?4, gid = ?5, seconds = ?6, nanoseconds = ?7, \
-             xattrs = ?8, flags = ?9 WHERE parent = ?1 AND name = ?2",
+             xattrs = ?8, flags = flags | ?9 WHERE parent = ?1 AND name = ?2",
             params![
                 parent,
                 name,
@@ -296,25 +295,15 @@ impl Database {
         Ok(())
     }
 
-    /// Gives the root directory other attributes and flags.
-    pub(super) fn update_root(&self, attributes: &Attributes, flags: i64) -> Result<()> {
-        self.update(OUTSIDE, b"", attributes, flags)
-    }
-
     /// Sets flags on a name; the others stay.
     pub(super) fn flag(&self, parent: i64, name: &[u8], flags: i64) -> Result<()> {
         const FLAG: &str = "UPDATE names SET flags = flags | ?3 WHERE parent = ?1 AND name = ?2";
         self.change(FLAG, params![parent, name, flags]).map(drop)
     }
 
-    /// Sets flags on the root directory; the others stay.
-    pub(super) fn flag_root(&self, flags: i64) -> Result<()> {
-        self.flag(OUTSIDE, b"", flags)
-    }
-
     /// Removes a name; if it is a directory, with all in it.
     pub(super) fn remove(&self, parent: i64, name: &[u8], inode: &Inode) -> Result<()> {
-        if inode.kind == Kind::Directory {
+        if inode.kind == InodeKind::Directory {
             const BELOW: &str = "WITH RECURSIVE below (inode) AS (SELECT ?1 UNION ALL SELECT n.inode \
                  FROM names n JOIN below ON n.parent = below.inode WHERE n.kind = 0) \
                  SELECT inode FROM below";
@@ -374,7 +363,7 @@ impl Database {
     }
 
     fn decode(&self, content: &[u8]) -> Result<File> {
-        content::decode(content).ok_or_else(|| self.failed()(rusqlite::Error::InvalidQuery))
+        content::decode(content).ok_or_else(|| self.failed()(ScratchError::Content))
     }
 
     /// Notes what the file of an inode holds.
@@ -438,31 +427,8 @@ impl Database {
             })
             .map_err(self.failed())
     }
-
-    /// The links to lower layers in a directory, sorted, with their targets.
-    pub(super) fn lower_links(&self, directory: i64) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        const LIST: &str =
-            "SELECT name, target FROM names WHERE parent = ?1 AND kind = 7 ORDER BY name";
-        self.connection
-            .prepare_cached(LIST)
-            .and_then(|mut list| {
-                list.query_map([directory], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
-            })
-            .map_err(self.failed())
-    }
-
-    /// Removes the links to lower layers from a directory.
-    pub(super) fn remove_lower_links(&self, directory: i64) -> Result<()> {
-        self.change("DELETE FROM names WHERE parent = ?1 AND kind = 7", [directory]).map(drop)
-    }
 }
 
-fn failed(path: &Path) -> impl FnOnce(rusqlite::Error) -> Error + use<'_> {
-    |cause| {
-        Error::Cvmfs(cvmfs_repository::Error::Database {
-            action: "use the temporary database",
-            what: path.display().to_string(),
-            cause,
-        })
-    }
+fn failed<C: Into<ScratchError>>(path: &Path) -> impl FnOnce(C) -> Error + use<'_, C> {
+    |cause| Error::ScratchDatabase { path: path.to_owned(), cause: cause.into() }
 }

@@ -1,318 +1,270 @@
-//! The names of an untrusted layer.
-//!
-//! Rule: OCI image-spec, `layer.md`, "Applying Changesets". Where the specification leaves room, this is what
-//! the [directory target](crate::repository::directory) does, too:
-//! - Of several entries with one name the last counts; a directory over a directory only changes its
-//!   attributes.
-//! - A path through a symlink or file *of the same layer* is an error: no layer that was made by comparing
-//!   trees has one.
-//! - Whiteouts and opaque marks concern the lower layers only, wherever in the tar they stand.
+//! A layer while it is unpacked: its names in a database, its content on the way into the storage.
 
-use std::collections::HashMap;
 use std::path::Path;
 
-use cvmfs_repository::entry::{Device, File};
-use layer_layout::overlay::WHITEOUT_DEVICE;
+use cvmfs_repository::catalog::MARKER;
+use cvmfs_repository::entry::Device;
+use cvmfs_repository::objects::{Objects, Upload};
 
-use super::database::{Attributes, DESCRIBED, Database, Inode, Kind, LINKED, OPAQUE, ROOT};
-use crate::layer::{Entry, Kind as What, LayerPath};
-use crate::repository::{EntryError, Error, Result};
+use super::Staged;
+use super::database::{
+    Attributes, DESCRIBED, Database, Inode, InodeKind, LINKED, OPAQUE, OUTSIDE, ROOT,
+};
+use crate::layer::{Content, LayerPath, Metadata};
+use crate::repository::byte_path::split;
+use crate::repository::cvmfs::attributes::{NodeType, pack};
+use crate::repository::cvmfs::shortfall::{Shortfall, Shortfalls, has_variable};
+use crate::repository::layer_rules::{
+    self, LayerStore, Leaf, Linked, Marks, Obstacle, Subdirectory,
+};
+use crate::repository::{Error, Result};
 
-/// How many directories are known without asking the database. A tar comes directory by directory, so a few
-/// would do.
-const KNOWN: usize = 256;
+/// After so many files it is asked which are stored.
+const COLLECT_AFTER: u32 = 256;
 
 /// A layer that is being unpacked.
 pub(in super::super) struct Layer {
-    pub(super) database: Database,
-    pub(super) next: i64,
-    /// Directories that were in use.
-    known: HashMap<LayerPath, i64>,
-    /// The directory of the previous entry.
-    last: Option<(LayerPath, i64)>,
-    /// Whether the layer ever had a link to a lower layer, so that most layers need not look.
-    pub(super) has_lower_links: bool,
+    database: Database,
+    /// The inode number that is given out next.
+    next: i64,
+    upload: Upload,
+    /// Files that were sent since it was last asked which are stored.
+    sent: u32,
+    has_empty_files: bool,
+    shortfalls: Shortfalls,
 }
+
+/// A directory: its inode number, and that of the directory which holds it.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Directory {
+    parent: i64,
+    number: i64,
+}
+
+type Name<'a> = layer_rules::Name<'a, Directory>;
 
 impl Layer {
-    /// Begins a layer with nothing but its root.
-    pub(in super::super) fn create(path: &Path) -> Result<Self> {
-        let database = Database::create(path, &super::finish::implied())?;
+    /// Begins a layer with nothing but its root, in a database at `path`. Content goes to `upload`.
+    pub(in super::super) fn create(path: &Path, upload: Upload) -> Result<Self> {
+        let database = Database::create(path, &Attributes::implied())?;
         database.begin()?;
-        Ok(Self {
-            database,
-            next: ROOT + 1,
-            known: HashMap::new(),
-            last: None,
-            has_lower_links: false,
-        })
+        let shortfalls = Shortfalls::default();
+        Ok(Self { database, next: ROOT + 1, upload, sent: 0, has_empty_files: false, shortfalls })
     }
 
-    /// Applies an entry that has these attributes. For a file, gives the number under which its
-    /// [content](Self::set_content) is expected, unless it is empty.
-    pub(in super::super) fn apply(
+    /// Shortfalls that the format has no place for something, or that clients show something else.
+    pub(in super::super) fn count(&mut self, shortfall: Shortfall, path: &LayerPath) {
+        self.shortfalls.count_at(shortfall, path);
+    }
+
+    /// Waits for the content and ends the layer. Gives its tree, with shortfalls on what is missing in it.
+    pub(in super::super) fn finish(self, objects: &Objects) -> Result<(Staged, Shortfalls)> {
+        let Self { database, next, upload, has_empty_files, shortfalls, .. } = self;
+        for (number, file) in upload.wait()? {
+            database.set_content(number.cast_signed(), &file)?;
+        }
+        if has_empty_files {
+            database.set_empty(&objects.store_file(b"")?)?;
+        }
+        database.commit()?;
+        Ok((Staged::new(database.path(), next), shortfalls))
+    }
+
+    /// Puts a new inode at a name unless that is taken. Tells whether it was free: only then is there something
+    /// to remark, since the rules try again.
+    fn insert(&mut self, at: Name<'_>, inode: &Inode) -> Result<bool> {
+        let is_free = self.database.insert(at.directory.number, at.name, inode)?;
+        self.next += i64::from(is_free);
+        Ok(is_free)
+    }
+
+    fn find(&self, at: Name<'_>) -> Result<Option<Inode>> {
+        self.database.find(at.directory.number, at.name)
+    }
+
+    /// Sends the content of a file.
+    fn send(
         &mut self,
-        entry: &Entry,
-        attributes: Attributes,
-    ) -> Result<Option<i64>> {
-        if entry.path.is_root() && !matches!(entry.kind, What::Directory | What::Opaque) {
-            return Err(Error::entry(&entry.path, EntryError::Root));
-        }
-        let (kind, value, target) = match &entry.kind {
-            What::Directory => return self.directory(entry, attributes).map(|()| None),
-            What::HardLink { target } => return self.hard_link(&entry.path, target).map(|()| None),
-            What::Whiteout => {
-                let (parent, name) = self.parent(&entry.path)?;
-                return self.database.set_removed(parent, name).map(|()| None);
-            }
-            What::Opaque => return self.opaque(&entry.path).map(|()| None),
-            What::File { size } => (Kind::File, *size, None),
-            What::Symlink { target } => (Kind::Symlink, 0, Some(target.clone())),
-            What::CharacterDevice { major, minor } if (*major, *minor) == WHITEOUT_DEVICE => {
-                return Err(Error::entry(&entry.path, EntryError::WhiteoutDevice));
-            }
-            What::CharacterDevice { major, minor } => {
-                (Kind::Character, Device { major: *major, minor: *minor }.packed(), None)
-            }
-            What::BlockDevice { major, minor } => {
-                (Kind::Block, Device { major: *major, minor: *minor }.packed(), None)
-            }
-            What::Fifo => (Kind::Fifo, 0, None),
-        };
-        let (parent, name) = self.parent(&entry.path)?;
-        let number = self.number();
-        self.put(parent, name, &Inode { number, kind, attributes, value, target, flags: 0 })?;
-        Ok((kind == Kind::File && value > 0).then_some(number))
-    }
-
-    /// Notes what a file holds.
-    pub(in super::super) fn set_content(&mut self, number: i64, file: &File) -> Result<()> {
-        self.database.set_content(number, file)
-    }
-
-    /// Notes what empty files hold.
-    pub(in super::super) fn set_empty(&mut self, file: &File) -> Result<()> {
-        self.database.set_empty(file)
-    }
-
-    fn number(&mut self) -> i64 {
-        self.next += 1;
-        self.next - 1
-    }
-
-    /// Puts a name in place of what had it.
-    fn put(&mut self, parent: i64, name: &[u8], inode: &Inode) -> Result<()> {
-        if self.database.insert(parent, name, inode)? {
-            return Ok(());
-        }
-        self.vacate(parent, name)?;
-        self.database.insert(parent, name, inode).map(drop)
-    }
-
-    /// Removes what has a name: a file, or a directory with all in it.
-    fn vacate(&mut self, parent: i64, name: &[u8]) -> Result<()> {
-        let Some(inode) = self.database.find(parent, name)? else { return Ok(()) };
-        if inode.kind == Kind::Directory {
-            self.known.clear();
-            self.last = None;
-        }
-        self.database.remove(parent, name, &inode)
-    }
-
-    /// The directory that holds `path`, made if it is not there, and the name in it.
-    fn parent<'p>(&mut self, path: &'p LayerPath) -> Result<(i64, &'p [u8])> {
-        let (parent, name) = path.split().ok_or_else(|| Error::entry(path, EntryError::Root))?;
-        if let Some((last, number)) = &self.last
-            && *last == parent
-        {
-            return Ok((*number, name));
-        }
-        let number = self.ensure_directory(path, &parent)?;
-        self.last = Some((parent, number));
-        Ok((number, name))
-    }
-
-    /// The number of a directory; `None` if the layer has no directory there.
-    pub(super) fn find(&mut self, directory: &LayerPath) -> Result<Option<i64>> {
-        Ok(match self.walk(directory, &mut |_, _, _, _| Ok(None))? {
-            Way::End(number) => Some(number),
-            Way::Blocked(_) => None,
-        })
-    }
-
-    /// Makes a directory and its parents unless they are there. `entry` is what needs them.
-    pub(super) fn ensure_directory(
-        &mut self,
-        entry: &LayerPath,
-        directory: &LayerPath,
-    ) -> Result<i64> {
-        let way = self.walk(directory, &mut |layer, parent, name, there| {
-            if there {
-                return Ok(None);
-            }
-            let made = layer.number();
-            let inode = Inode::directory(made, super::finish::implied(), 0);
-            layer.put(parent, name, &inode)?;
-            Ok(Some(made))
+        path: &LayerPath,
+        number: i64,
+        size: u64,
+        content: &mut Content<'_>,
+    ) -> Result<()> {
+        self.upload.file(number.cast_unsigned(), size, content).map_err(|error| match error {
+            cvmfs_repository::Error::Content(cause) => Error::Content { path: path.clone(), cause },
+            error => error.into(),
         })?;
-        match way {
-            Way::End(number) => Ok(number),
-            Way::Blocked(at) => Err(self.obstacle(entry, &at)?),
-        }
-    }
-
-    /// Goes down to a directory. What is no directory on the way is shown to `other`: its parent, its name,
-    /// and whether anything is there; it may give a directory instead.
-    fn walk(&mut self, directory: &LayerPath, other: &mut Other<'_>) -> Result<Way> {
-        let mut unknown = Vec::new();
-        let mut at = directory.clone();
-        let mut number = loop {
-            if let Some(&number) = self.known.get(&at) {
-                break number;
-            }
-            match at.split() {
-                Some((parent, _)) => unknown.push(std::mem::replace(&mut at, parent)),
-                None => break ROOT,
-            }
-        };
-        for path in unknown.into_iter().rev() {
-            let Some((_, name)) = path.split() else { continue };
-            let there = self.database.find(number, name)?;
-            number = match there {
-                Some(inode) if inode.kind == Kind::Directory => inode.number,
-                there => match other(self, number, name, there.is_some())? {
-                    Some(number) => number,
-                    None => return Ok(Way::Blocked(path)),
-                },
-            };
-            if self.known.len() == KNOWN {
-                self.known.clear();
-            }
-            self.known.insert(path, number);
-        }
-        Ok(Way::End(number))
-    }
-
-    /// The error for a component that is no directory.
-    fn obstacle(&mut self, entry: &LayerPath, component: &LayerPath) -> Result<Error> {
-        let mut symlink = false;
-        if let Some((parent, name)) = component.split()
-            && let Some(parent) = self.find(&parent)?
-        {
-            let there = self.database.find(parent, name)?;
-            symlink = there.is_some_and(|inode| inode.kind == Kind::Symlink);
-        }
-        let component = component.clone();
-        Ok(Error::entry(
-            entry,
-            match symlink {
-                true => EntryError::ThroughSymlink(component),
-                false => EntryError::ThroughFile(component),
-            },
-        ))
-    }
-
-    fn directory(&mut self, entry: &Entry, attributes: Attributes) -> Result<()> {
-        let Some((_, name)) = entry.path.split() else {
-            let flags = self.database.root()?.flags | DESCRIBED;
-            return self.database.update_root(&attributes, flags);
-        };
-        let (parent, _) = self.parent(&entry.path)?;
-        match self.database.find(parent, name)? {
-            Some(there) if there.kind == Kind::Directory => {
-                self.database.update(parent, name, &attributes, there.flags | DESCRIBED)
-            }
-            _ => {
-                let inode = Inode::directory(self.number(), attributes, DESCRIBED);
-                self.put(parent, name, &inode)
+        self.sent += 1;
+        if self.sent == COLLECT_AFTER {
+            self.sent = 0;
+            for (number, file) in self.upload.finished() {
+                self.database.set_content(number.cast_signed(), &file)?;
             }
         }
-    }
-
-    fn opaque(&mut self, path: &LayerPath) -> Result<()> {
-        self.ensure_directory(path, path)?;
-        match path.split() {
-            None => self.database.flag_root(OPAQUE),
-            Some((_, name)) => {
-                let (parent, _) = self.parent(path)?;
-                self.database.flag(parent, name, OPAQUE)
-            }
-        }
-    }
-
-    fn hard_link(&mut self, path: &LayerPath, target: &LayerPath) -> Result<()> {
-        if path == target {
-            return Err(Error::entry(path, EntryError::LinkToItself));
-        }
-        let Some((other, other_name)) = target.split() else {
-            return Err(Error::entry(path, EntryError::LinkToDirectory(target.clone())));
-        };
-        // The target may be a directory just because the link stands in it.
-        self.parent(path)?;
-        let lower = match self.find(&other)? {
-            None => {
-                self.check_way(path, &other)?;
-                target.as_bytes().to_vec()
-            }
-            Some(directory) => match self.database.find(directory, other_name)? {
-                None => target.as_bytes().to_vec(),
-                Some(inode) => match inode.kind {
-                    Kind::Directory => {
-                        let reason = EntryError::LinkToDirectory(target.clone());
-                        return Err(Error::entry(path, reason));
-                    }
-                    Kind::LowerLink => inode.target.unwrap_or_default(),
-                    _ => {
-                        let (parent, name) = self.parent(path)?;
-                        self.vacate(parent, name)?;
-                        // The link may have taken the place of a directory that held its own target.
-                        match self.database.find(directory, other_name)? {
-                            None => target.as_bytes().to_vec(),
-                            Some(mut inode) => {
-                                self.database.flag(directory, other_name, LINKED)?;
-                                inode.flags |= LINKED;
-                                return self.put(parent, name, &inode);
-                            }
-                        }
-                    }
-                },
-            },
-        };
-        let (parent, name) = self.parent(path)?;
-        self.has_lower_links = true;
-        let inode = Inode {
-            number: self.number(),
-            kind: Kind::LowerLink,
-            attributes: Attributes::default(),
-            value: 0,
-            target: Some(lower),
-            flags: 0,
-        };
-        self.put(parent, name, &inode)
-    }
-
-    /// Checks that a directory which the layer does not have could be one of a lower layer: nothing of
-    /// this layer is in the way.
-    fn check_way(&mut self, entry: &LayerPath, directory: &LayerPath) -> Result<()> {
-        let mut blocked = false;
-        let way = self.walk(directory, &mut |_, _, _, there| {
-            blocked = there;
-            Ok(None)
-        })?;
-        match way {
-            Way::Blocked(at) if blocked => Err(self.obstacle(entry, &at)?),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 }
 
-/// What to do where no directory is, see [`Layer::walk`].
-type Other<'a> = dyn FnMut(&mut Layer, i64, &[u8], bool) -> Result<Option<i64>> + 'a;
+/// A directory's own name, which is empty for the root.
+fn own_name(path: &LayerPath) -> &[u8] {
+    split(path.as_bytes()).1
+}
 
-/// Where a way down ended.
-enum Way {
-    /// In the directory of this number.
-    End(i64),
-    /// Before this component, which is no directory.
-    Blocked(LayerPath),
+impl LayerStore for Layer {
+    type Directory = Directory;
+
+    fn root(&self) -> Directory {
+        Directory { parent: OUTSIDE, number: ROOT }
+    }
+
+    fn directory(&mut self, at: Name<'_>) -> Result<Option<Directory>> {
+        let found = self.find(at)?.filter(|inode| inode.kind == InodeKind::Directory);
+        Ok(found.map(|Inode { number, .. }| Directory { parent: at.directory.number, number }))
+    }
+
+    fn obstacle(&mut self, at: Name<'_>) -> Result<Option<Obstacle>> {
+        Ok(self.find(at)?.map(|inode| match inode.kind {
+            InodeKind::Symlink => Obstacle::Symlink,
+            _ => Obstacle::Other,
+        }))
+    }
+
+    fn make_directory(
+        &mut self,
+        at: Name<'_>,
+        metadata: Option<&Metadata>,
+    ) -> Result<Option<Directory>> {
+        let mut shortfalls = Shortfalls::default();
+        let (attributes, flags) = match metadata {
+            Some(metadata) => {
+                (pack(metadata, NodeType::Directory, at.path, &mut shortfalls), DESCRIBED)
+            }
+            None => (Attributes::implied(), 0),
+        };
+        let inode = Inode::directory(self.next, attributes, flags);
+        if !self.insert(at, &inode)? {
+            return Ok(None);
+        }
+        self.shortfalls.merge(shortfalls);
+        Ok(Some(Directory { parent: at.directory.number, number: inode.number }))
+    }
+
+    fn make_leaf(
+        &mut self,
+        at: Name<'_>,
+        leaf: Leaf<'_>,
+        metadata: &Metadata,
+        content: &mut Content<'_>,
+    ) -> Result<bool> {
+        let device = |major, minor| Device { major, minor }.packed();
+        let (kind, node_type, value, target) = match leaf {
+            Leaf::File { size } => (InodeKind::File, NodeType::File, size, None),
+            Leaf::Symlink { target } => (InodeKind::Symlink, NodeType::Symlink, 0, Some(target)),
+            Leaf::CharacterDevice { major, minor } => {
+                (InodeKind::CharacterDevice, NodeType::Special, device(major, minor), None)
+            }
+            Leaf::BlockDevice { major, minor } => {
+                (InodeKind::BlockDevice, NodeType::Special, device(major, minor), None)
+            }
+            Leaf::Fifo => (InodeKind::Fifo, NodeType::Special, 0, None),
+        };
+        let mut shortfalls = Shortfalls::default();
+        let attributes = pack(metadata, node_type, at.path, &mut shortfalls);
+        let target = target.map(<[u8]>::to_vec);
+        let number = self.next;
+        if !self.insert(at, &Inode { number, kind, attributes, value, target, flags: 0 })? {
+            return Ok(false);
+        }
+        self.shortfalls.merge(shortfalls);
+        match leaf {
+            Leaf::File { size: 0 } => self.has_empty_files = true,
+            Leaf::File { size } => self.send(at.path, number, size, content)?,
+            Leaf::Symlink { target } if has_variable(target) => {
+                self.shortfalls.count_at(Shortfall::Variable, at.path);
+            }
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    fn link(&mut self, at: Name<'_>, target: Name<'_>) -> Result<Linked> {
+        let Some(mut inode) = self.find(target)? else { return Ok(Linked::NoTarget) };
+        if inode.kind == InodeKind::Directory {
+            return Ok(Linked::ToDirectory);
+        }
+        inode.flags |= LINKED;
+        if !self.database.insert(at.directory.number, at.name, &inode)? {
+            return Ok(Linked::Taken);
+        }
+        self.database.flag(target.directory.number, target.name, LINKED)?;
+        Ok(Linked::Done)
+    }
+
+    fn remove(&mut self, at: Name<'_>) -> Result<bool> {
+        let Some(inode) = self.find(at)? else { return Ok(false) };
+        self.database.remove(at.directory.number, at.name, &inode)?;
+        Ok(inode.kind == InodeKind::Directory)
+    }
+
+    fn describe(
+        &mut self,
+        directory: Directory,
+        path: &LayerPath,
+        metadata: &Metadata,
+    ) -> Result<()> {
+        let attributes = pack(metadata, NodeType::Directory, path, &mut self.shortfalls);
+        self.database.update(directory.parent, own_name(path), &attributes, DESCRIBED)
+    }
+
+    fn mark_opaque(&mut self, directory: Directory, path: &LayerPath) -> Result<()> {
+        self.database.flag(directory.parent, own_name(path), OPAQUE)
+    }
+
+    fn marks(&mut self, directory: Directory, path: &LayerPath) -> Result<Marks> {
+        match self.database.find(directory.parent, own_name(path))? {
+            Some(inode) => Ok(marks(inode.flags)),
+            None => Err(self.database.incomplete(directory.number)),
+        }
+    }
+
+    fn note_removed(&mut self, at: Name<'_>) -> Result<()> {
+        self.database.set_removed(at.directory.number, at.name)
+    }
+
+    fn is_removed(&mut self, at: Name<'_>) -> Result<bool> {
+        self.database.is_removed(at.directory.number, at.name)
+    }
+
+    fn removed(&mut self, directory: Directory) -> Result<Vec<Vec<u8>>> {
+        self.database.removed(directory.number)
+    }
+
+    fn subdirectories(&mut self, directory: Directory) -> Result<Vec<Subdirectory<Directory>>> {
+        let parent = directory.number;
+        let found = self.database.directories(parent)?.into_iter();
+        Ok(found
+            .map(|(name, number, flags)| {
+                let directory = Directory { parent, number };
+                Subdirectory { name, directory, marks: marks(flags) }
+            })
+            .collect())
+    }
+
+    fn make_whiteout(&mut self, at: Name<'_>) -> Result<()> {
+        // The format keeps that name for itself, so no lower layer has it.
+        if at.name != MARKER {
+            let whiteout = Inode::whiteout(self.next);
+            self.insert(at, &whiteout)?;
+        }
+        Ok(())
+    }
+
+    fn close_directory(&mut self, _: Directory, _: &LayerPath) -> Result<()> {
+        // Its marks and attributes are in the database since they are known.
+        Ok(())
+    }
+}
+
+fn marks(flags: i64) -> Marks {
+    Marks { described: flags & DESCRIBED != 0, opaque: flags & OPAQUE != 0 }
 }

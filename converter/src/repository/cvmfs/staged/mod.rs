@@ -6,7 +6,7 @@
 //! | `database` | the names and what they are |
 //! | `content` | what files hold, in a blob |
 //! | `inode` | names in the words of the repository format |
-//! | `layer`, `finish` | the rules for the entries of a layer |
+//! | `layer` | a layer while it is unpacked |
 //! | `tree` | changing a tree by paths |
 //! | `completing` | a layer that takes something from those below it |
 //! | `view` | reading a tree |
@@ -14,7 +14,6 @@
 mod completing;
 mod content;
 mod database;
-mod finish;
 mod inode;
 mod layer;
 mod tree;
@@ -26,12 +25,11 @@ use std::sync::atomic::AtomicI64;
 
 pub(super) use completing::complete;
 pub(super) use database::Attributes;
-pub(super) use finish::implied;
 pub(super) use layer::Layer;
 pub(super) use tree::Tree;
 pub(super) use view::View;
 
-/// A tree in a database, to be opened by whoever wants to read or change it.
+/// A tree in a database, which is opened to read or change it.
 #[derive(Debug)]
 pub(super) struct Staged {
     path: PathBuf,

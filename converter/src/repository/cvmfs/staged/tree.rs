@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use cvmfs_repository::entry::Entry;
 
 use super::Staged;
-use super::database::{Attributes, Database, Inode, Kind, LINKED, OPAQUE, ROOT};
+use super::database::{Attributes, Database, Inode, InodeKind, LINKED, OPAQUE, OUTSIDE, ROOT};
 use crate::repository::Result;
 use crate::repository::byte_path::{components, split};
 
@@ -18,7 +18,7 @@ pub(in super::super) struct Tree {
 }
 
 /// A name with the number of its directory.
-type At<'p> = (i64, &'p [u8]);
+type NumberedName<'p> = (i64, &'p [u8]);
 
 impl Staged {
     /// Makes a tree of nothing but its root directory, in a database at `path`.
@@ -49,7 +49,7 @@ impl Tree {
     pub(super) fn find(&self, path: &[u8]) -> Result<Option<Inode>> {
         let mut at = self.database.root()?;
         for name in components(path) {
-            if at.kind != Kind::Directory {
+            if at.kind != InodeKind::Directory {
                 return Ok(None);
             }
             match self.database.find(at.number, name)? {
@@ -60,8 +60,8 @@ impl Tree {
         Ok(Some(at))
     }
 
-    /// Where a path is; `None` for the root and if its directory is not there.
-    fn at<'p>(&self, path: &'p [u8]) -> Result<Option<At<'p>>> {
+    /// Where a path is in the database; `None` for the root and if its directory is not there.
+    fn at<'p>(&self, path: &'p [u8]) -> Result<Option<NumberedName<'p>>> {
         let (parent, name) = split(path);
         if name.is_empty() {
             return Ok(None);
@@ -71,7 +71,7 @@ impl Tree {
 
     /// Whether there is a directory.
     pub(in super::super) fn is_directory(&self, path: &[u8]) -> Result<bool> {
-        Ok(self.find(path)?.is_some_and(|inode| inode.kind == Kind::Directory))
+        Ok(self.find(path)?.is_some_and(|inode| inode.kind == InodeKind::Directory))
     }
 
     /// The names in a directory.
@@ -130,19 +130,14 @@ impl Tree {
 
     /// Gives a directory other attributes; an opaque mark stays.
     pub(in super::super) fn dress(&mut self, path: &[u8], attributes: &Attributes) -> Result<()> {
-        let Some(inode) = self.find(path)? else { return Ok(()) };
-        match self.at(path)? {
-            Some((parent, name)) => self.database.update(parent, name, attributes, inode.flags),
-            None => self.database.update_root(attributes, inode.flags),
-        }
+        let (parent, name) = self.at(path)?.unwrap_or((OUTSIDE, b""));
+        self.database.update(parent, name, attributes, 0)
     }
 
     /// Marks a directory, so that nothing of the lower layers is seen in it.
     pub(super) fn make_opaque(&mut self, path: &[u8]) -> Result<()> {
-        match self.at(path)? {
-            Some((parent, name)) => self.database.flag(parent, name, OPAQUE),
-            None => self.database.flag_root(OPAQUE),
-        }
+        let (parent, name) = self.at(path)?.unwrap_or((OUTSIDE, b""));
+        self.database.flag(parent, name, OPAQUE)
     }
 
     /// Moves what is at a path, with all in it, to where nothing is.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use cvmfs_repository::entry::{self, Entry, File, Links};
 
 use super::Staged;
-use super::database::{Database, Inode, Kind, LINKED, OPAQUE};
+use super::database::{Database, Inode, InodeKind, LINKED, OPAQUE};
 use crate::repository::Result;
 use crate::repository::cvmfs::attributes::mark_opaque;
 use crate::repository::cvmfs::view::Child;
@@ -41,16 +41,16 @@ impl Staged {
 impl Open {
     /// A name in the words of the format.
     fn entry(&self, inode: Inode, file: Option<File>) -> Result<Entry> {
-        if inode.kind == Kind::Directory {
+        if inode.kind == InodeKind::Directory {
             return own_entry(inode);
         }
         let file = match (inode.kind, inode.value) {
-            (Kind::File, 0) if file.is_none() => self.empty.clone(),
+            (InodeKind::File, 0) if file.is_none() => self.empty.clone(),
             _ => file,
         };
         let mut links = Links::ONE;
         if inode.flags & LINKED != 0 {
-            links.group = u32::try_from(inode.number).unwrap_or(u32::MAX);
+            links.group = u32::try_from(inode.number).expect("no tree has 4 billion inodes");
         }
         let number = inode.number;
         inode.entry(file, links).ok_or_else(|| self.database.incomplete(number))
@@ -94,7 +94,7 @@ impl View {
     pub(in super::super) fn child(&self, name: &[u8]) -> Result<Option<Child>> {
         let Some(inode) = self.open.database.find(self.number, name)? else { return Ok(None) };
         let file = match inode.kind {
-            Kind::File => self.open.database.content(inode.number)?,
+            InodeKind::File => self.open.database.content(inode.number)?,
             _ => None,
         };
         let entry = self.open.entry(inode, file)?;
@@ -103,12 +103,10 @@ impl View {
 
     /// Goes into a directory; `None` if there is none.
     pub(in super::super) fn enter(&self, name: &[u8]) -> Result<Option<Self>> {
-        let found = self.open.database.find(self.number, name)?;
-        match found {
-            Some(inode) if inode.kind == Kind::Directory => {
+        match self.open.database.find(self.number, name)? {
+            Some(inode) if inode.kind == InodeKind::Directory => {
                 let number = inode.number;
-                let entry = own_entry(inode)?;
-                Ok(Some(Self { open: Rc::clone(&self.open), number, entry }))
+                Ok(Some(Self { open: Rc::clone(&self.open), number, entry: own_entry(inode)? }))
             }
             _ => Ok(None),
         }

@@ -3,9 +3,10 @@
 use std::os::unix::fs::FileExt;
 
 use super::{TestDirectory, layerfs};
-use crate::layer::{Kind, Segment};
+use crate::layer::{ContentProgress, Kind, Segment};
 use crate::repository::Error;
 use crate::repository::tests::describe::file;
+use crate::repository::tests::{apply, apply_sparse};
 
 #[test]
 fn holes_stay_holes() {
@@ -18,11 +19,10 @@ fn holes_stay_holes() {
     entry.kind = Kind::File { size };
     let segments =
         [Segment { offset: 1 << 20, length: 3 }, Segment { offset: 500 << 20, length: 2 }];
-    writer.apply(&entry, &segments, &mut b"abcde".as_slice()).unwrap();
+    apply_sparse(&mut *writer, &entry, ContentProgress::new(size, segments), b"abcde").unwrap();
     let (mut short, _) = file("short", "");
     short.kind = Kind::File { size: 9 };
-    let whole = [Segment { offset: 0, length: 9 }];
-    let error = writer.apply(&short, &whole, &mut b"abc".as_slice()).unwrap_err();
+    let error = apply(&mut *writer, &short, b"abc").unwrap_err();
     assert!(matches!(error, Error::Content { .. }), "{error:?}");
     writer.finish().unwrap();
     let path = scene.staged(&layerfs("x")).join("sparse");

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use super::{Described, TestDirectory, layerfs, rootfs, snapshot, unpack};
+use crate::repository::tests::apply;
 use crate::repository::tests::describe::{With, dir, file, gone, link, opaque, symlink};
 use crate::repository::tests::merging::{any_entry, base, pairs, stack};
 
@@ -141,13 +142,7 @@ fn valid(entries: Vec<Described>) -> Vec<Described> {
     let mut kept: Vec<Described> = vec![dir("")];
     let mut writer = transaction.layer_writer(&layerfs("x")).unwrap();
     for (entry, content) in entries {
-        let segments: Vec<_> = match entry.kind {
-            crate::layer::Kind::File { size } => {
-                vec![crate::layer::Segment { offset: 0, length: size }]
-            }
-            _ => Vec::new(),
-        };
-        if writer.apply(&entry, &segments, &mut content.as_slice()).is_ok() {
+        if apply(&mut *writer, &entry, &content).is_ok() {
             kept.push((entry, content));
         }
     }

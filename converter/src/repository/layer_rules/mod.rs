@@ -1,0 +1,44 @@
+//! The rules for the entries of one untrusted layer, whatever it is unpacked into.
+//!
+//! Rule: OCI image-spec, `layer.md`, "Applying Changesets". Where the specification leaves room:
+//! - Of several entries with one name the last counts; a directory over a directory only changes its
+//!   attributes.
+//! - A path through a symlink or file *of the same layer* is an error: no layer that was made by comparing
+//!   trees has one. (A directory that the layer only implies and that is a symlink in a lower layer is
+//!   another matter, see [`parents`](super::parents).)
+//! - A hard link means what has the target's name at that moment. If the layer has nothing there, it means the
+//!   file of a lower layer.
+//! - Whiteouts and opaque marks concern the lower layers only, wherever in the tar they stand. A removed
+//!   name that the layer has itself is no whiteout; if it is a directory, it is opaque. A whiteout where
+//!   nothing lower is seen is dropped: overlayfs would show a name that cannot be looked at.
+//!
+//! [`LayerRules`] decides, a [`LayerStore`] carries out.
+//!
+//! | file | what it is for |
+//! |---|---|
+//! | `store` | what a target has to offer |
+//! | `apply` | what an entry does to what the layer has so far |
+//! | `finish` | what marks and links mean once all entries are known |
+//! | `known` | directories that need not be looked up again |
+//! | `lower_links` | hard links to files of lower layers |
+
+mod apply;
+mod finish;
+mod known;
+mod lower_links;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub(super) use apply::LayerRules;
+pub(super) use store::{LayerStore, Leaf, Linked, Marks, Name, Obstacle, Subdirectory};
+
+use crate::layer::Metadata;
+
+/// Mode of a directory that no entry describes: what container engines make.
+const IMPLIED_MODE: u32 = 0o755;
+
+/// The attributes of a directory that no entry describes.
+pub(super) fn implied() -> Metadata {
+    Metadata { mode: IMPLIED_MODE, ..Metadata::default() }
+}
