@@ -60,7 +60,7 @@ pub(crate) fn side_by_side(jobs: Vec<Job<'_>>) -> Result<()> {
         let threads: Vec<_> = (board.iter().zip(jobs))
             .map(|(progress, job)| scope.spawn(move || run(progress, job)))
             .collect();
-        watch(&board, begun, || threads.iter().all(|thread| thread.is_finished()));
+        watch(&board, begun, || threads.iter().all(thread::ScopedJoinHandle::is_finished));
         let ends: Vec<_> = threads.into_iter().map(thread::ScopedJoinHandle::join).collect();
         ends.iter().any(|end| !matches!(end, Ok(true)))
     });
