@@ -7,6 +7,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let files = protox::compile(["snapshots.proto"], ["../proto"])?;
     tonic_prost_build::configure()
         .build_client(true)
+        // The client is for tests and benchmarks, which bring their own connection.
+        .build_transport(false)
         .disable_comments(["."])
         .emit_rerun_if_changed(false)
         .compile_fds(files)?;

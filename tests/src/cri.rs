@@ -3,6 +3,7 @@
 use std::fs;
 use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,9 @@ use k8s_cri::v1::{
 };
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
+
+use crate::containerd::{Containerd, Settings};
+use crate::node::Node;
 
 /// How long a single call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(120);
@@ -71,7 +75,23 @@ pub struct Ended {
     pub stderr: String,
 }
 
+/// Starts a containerd and pulls the sandbox image that `settings` name, if any.
+pub fn start(node: &Rc<Node>, settings: Settings) -> Result<Containerd> {
+    let sandbox = settings.sandbox.clone();
+    let containerd = Containerd::start(node, settings)?;
+    if let Some(sandbox) = sandbox {
+        Cri::of(&containerd)?.pull(&sandbox, None).context("pulling the sandbox image")?;
+    }
+    Ok(containerd)
+}
+
 impl Cri {
+    /// A new client of `containerd`.
+    pub fn of(containerd: &Containerd) -> Result<Self> {
+        let node = containerd.node();
+        Self::connect(&containerd.socket(), node.name(), &node.make_dir("pods")?)
+    }
+
     /// Connects to containerd's `socket`. Containers get the control group `/<cgroup>/…`, logs go below `logs`.
     pub fn connect(socket: &Path, cgroup: &str, logs: &Path) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -29,7 +29,7 @@ impl Docker {
     pub fn start(node: &Rc<Node>, settings: Settings) -> Result<Self> {
         let containerd = Containerd::start(node, settings)?;
         let dir = node.make_dir("docker")?;
-        let bin = tools::runtime("docker-28")?.join("usr");
+        let bin = tools::newest_runtime("docker")?.join("usr");
         let shims = tools::runtime(&format!("containerd-{}", containerd.settings().version))?
             .join("usr/bin");
         let config = json!({

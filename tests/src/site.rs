@@ -9,7 +9,6 @@ use layer_layout::{ChainId, ConfigDigest, DiffId, path};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::busybox;
 use crate::containerd::{Containerd, Settings, Version};
 use crate::docker::Docker;
 use crate::ducc::Convert;
@@ -17,6 +16,7 @@ use crate::image::{Artifact, Image, push};
 use crate::node::Node;
 use crate::registry::Registry;
 use crate::snapshotter::Snapshotter;
+use crate::{busybox, cri};
 
 /// Registry and repository, both empty at first.
 #[derive(Debug)]
@@ -108,8 +108,7 @@ impl Site {
     pub fn worker_with(&self, settings: Settings, repositories: &[&Path]) -> Result<Worker> {
         let node = Rc::new(Node::new()?);
         let snapshotter = Snapshotter::start(&node, repositories)?;
-        let containerd =
-            Containerd::start(&node, settings.with_plugin(Some(snapshotter.plugin())))?;
+        let containerd = cri::start(&node, settings.with_plugin(Some(snapshotter.plugin())))?;
         Ok(Worker { containerd, snapshotter, node })
     }
 
@@ -117,7 +116,7 @@ impl Site {
     pub fn docker(&self) -> Result<(Docker, Snapshotter)> {
         let node = Rc::new(Node::new()?);
         let snapshotter = Snapshotter::start(&node, &[&self.repository()])?;
-        let settings = Settings::new(Version::V2_1).with_registry(&self.registry);
+        let settings = Settings::new(Version::newest()?).with_registry(&self.registry);
         let docker = Docker::start(&node, settings.with_plugin(Some(snapshotter.plugin())))?;
         Ok((docker, snapshotter))
     }

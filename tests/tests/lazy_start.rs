@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use e2e::Result;
 use e2e::containerd::{Client, Version};
+use e2e::cri::Cri;
 use e2e::debian::{Debian, GREETING};
 use e2e::image::Image;
 use e2e::registry::Traffic;
@@ -32,10 +33,10 @@ fn assert_lazy(what: &str, image: &Image, printed: &str, traffic: &Traffic) {
 #[test]
 fn cri() -> Result<()> {
     let (site, image, references) = published()?;
-    for version in Version::ALL {
+    for version in Version::all()? {
         for reference in &references {
             let worker = site.worker(version)?;
-            let cri = worker.containerd.cri()?.with_retries(3);
+            let cri = Cri::of(&worker.containerd)?.with_retries(3);
             let (ended, traffic) = site.registry.watch(|| {
                 cri.pull(reference, None)?;
                 cri.run("greeting", reference, &[])
@@ -49,10 +50,10 @@ fn cri() -> Result<()> {
 #[test]
 fn cri_without_any_label_but_the_chain() -> Result<()> {
     let (site, image, [full, _]) = published()?;
-    for version in Version::ALL {
+    for version in Version::all()? {
         let settings = site.settings(version).without_labels();
         let worker = site.worker_with(settings, &[&site.repository()])?;
-        let cri = worker.containerd.cri()?.with_retries(3);
+        let cri = Cri::of(&worker.containerd)?.with_retries(3);
         let (ended, traffic) = site.registry.watch(|| {
             cri.pull(&full, None)?;
             cri.run("greeting", &full, &[])
@@ -65,12 +66,8 @@ fn cri_without_any_label_but_the_chain() -> Result<()> {
 #[test]
 fn ctr_and_ctr_remote() -> Result<()> {
     let (site, image, references) = published()?;
-    let clients = [
-        (Client::Ctr, Version::V2_1),
-        (Client::CtrRemote, Version::V1_6),
-        (Client::CtrRemote, Version::V1_7),
-        (Client::CtrRemote, Version::V2_1),
-    ];
+    let mut clients = vec![(Client::Ctr, Version::newest()?)];
+    clients.extend(Version::all()?.into_iter().map(|version| (Client::CtrRemote, version)));
     for (client, version) in clients {
         for reference in &references {
             let worker = site.worker(version)?;

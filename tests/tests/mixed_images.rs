@@ -5,7 +5,8 @@ use std::fs;
 
 use e2e::Result;
 use e2e::busybox;
-use e2e::containerd::{Client, Containerd, Settings, Version};
+use e2e::containerd::{Client, Settings, Version};
+use e2e::cri::{self, Cri};
 use e2e::image::{Compression, Config, Entry, Format, Image, Layer, push};
 use e2e::node::Node;
 use e2e::registry::Traffic;
@@ -61,9 +62,9 @@ fn a_derived_image_downloads_only_its_own_layers() -> Result<()> {
     let base = base(&site)?;
     let image = derived(&site, "mixed/derived:1", &base)?;
     let reference = site.registry.reference("mixed/derived:1");
-    for version in Version::ALL {
+    for version in Version::all()? {
         let worker = site.worker(version)?;
-        let cri = worker.containerd.cri()?.with_retries(3);
+        let cri = Cri::of(&worker.containerd)?.with_retries(3);
         let (ended, traffic) = site.registry.watch(|| {
             cri.pull(&reference, None)?;
             cri.run("derived", &reference, &[])
@@ -98,7 +99,7 @@ fn a_recompressed_image_is_found_by_its_chain() -> Result<()> {
     assert_ne!(image.layers[0].blob.digest, other.layers[0].blob.digest);
     push(&site.registry, "mixed/zstd:1", &other)?;
     let reference = site.registry.reference("mixed/zstd:1");
-    let worker = site.worker(Version::V2_1)?;
+    let worker = site.worker(Version::newest()?)?;
     let (output, traffic) = site.registry.watch(|| {
         worker.containerd.pull(Client::Ctr, &reference)?;
         worker.containerd.run(&reference, "zstd", &[])
@@ -115,12 +116,12 @@ fn a_thin_image_without_its_repository_fails_cleanly() -> Result<()> {
     let thin = site.registry.reference(&thin_name(BASE));
     let empty = site.blobs().join("empty-repository");
     fs::create_dir(&empty)?;
-    for version in Version::ALL {
+    for version in Version::all()? {
         let worker = site.worker_with(site.settings(version), &[&empty])?;
-        let overlayfs = Containerd::start(&Rc::new(Node::new()?), site.settings(version))?;
+        let overlayfs = cri::start(&Rc::new(Node::new()?), site.settings(version))?;
         for containerd in [&worker.containerd, &overlayfs] {
             let what = format!("{version} with {}", containerd.snapshotter());
-            let cri = containerd.cri()?;
+            let cri = Cri::of(containerd)?;
             let error = cri.pull(&thin, None).expect_err(&what).to_string();
             assert!(error.contains("wrong diff id"), "{what}: {error}");
             assert!(cri.run("thin", &thin, &[]).is_err(), "{what}: a container of a failed pull");
@@ -150,7 +151,7 @@ fn an_image_outside_the_repository_is_as_with_overlayfs() -> Result<()> {
     let image = Image::new(Format::Oci, Config::with_cmd(["sh", "-c", script]), &layers)?;
     push(&site.registry, "mixed/local:1", &image)?;
     let reference = site.registry.reference("mixed/local:1");
-    for version in Version::ALL {
+    for version in Version::all()? {
         let worker = site.worker(version)?;
         let containerd = &worker.containerd;
         let (_, traffic) =
@@ -184,7 +185,7 @@ fn repositories_are_asked_in_order() -> Result<()> {
     let (missing, empty) = (site.blobs().join("not-mounted"), site.blobs().join("empty"));
     fs::create_dir(&empty)?;
     let worker = site.worker_with(
-        Settings::new(Version::V2_1).with_registry(&site.registry),
+        Settings::new(Version::newest()?).with_registry(&site.registry),
         &[&missing, &empty, &site.repository()],
     )?;
     let (output, traffic) = site.registry.watch(|| {
@@ -217,7 +218,7 @@ fn an_image_of_127_layers_starts_lazily_and_below_a_local_layer() -> Result<()> 
         &[Entry::dir("n"), Entry::file("n/own", "")],
     )?;
     push(&site.registry, "mixed/many-derived:1", &image.derive(image.settings.clone(), &[own])?)?;
-    for version in Version::ALL {
+    for version in Version::all()? {
         for (name, more) in [("mixed/many:1", 0), ("mixed/many-derived:1", 1)] {
             let reference = site.registry.reference(name);
             let worker = site.worker(version)?;

@@ -76,14 +76,14 @@ impl Sleeper {
 #[test]
 fn containers_outlive_every_end_of_the_snapshotter_and_of_the_repository() -> Result<()> {
     let site = site()?;
-    for version in Version::ALL {
+    for version in Version::all()? {
         outlive(&site, site.worker(version)?).with_context(|| format!("containerd {version}"))?;
     }
     Ok(())
 }
 
 fn outlive(site: &Site, mut worker: Worker) -> Result<()> {
-    let cri = worker.containerd.cri()?.with_retries(20);
+    let cri = Cri::of(&worker.containerd)?.with_retries(20);
     let (published, local) = (site.registry.reference(PUBLISHED), site.registry.reference(LOCAL));
     cri.pull(&published, None)?;
     cri.pull(&local, None)?;
@@ -118,7 +118,7 @@ fn outlive(site: &Site, mut worker: Worker) -> Result<()> {
         still_there("without the repository")?;
         let ended = cri.run("local-only", &local, &[])?;
         ensure!(ended.stdout == "local\n", "a local container without the repository: {ended:?}");
-        let impatient = worker.containerd.cri()?;
+        let impatient = Cri::of(&worker.containerd)?;
         let pod = impatient.run_pod("unreachable")?;
         let start = Start { name: "unreachable", image: &published, ..Start::default() };
         let error =
@@ -143,8 +143,8 @@ fn outlive(site: &Site, mut worker: Worker) -> Result<()> {
 fn pods_start_while_the_snapshotter_is_killed_again_and_again() -> Result<()> {
     const PODS: usize = 12;
     let site = site()?;
-    let mut worker = site.worker(Version::V2_1)?;
-    let cri = worker.containerd.cri()?.with_retries(20);
+    let mut worker = site.worker(Version::newest()?)?;
+    let cri = Cri::of(&worker.containerd)?.with_retries(20);
     let images = [site.registry.reference(PUBLISHED), site.registry.reference(LOCAL)];
     let done = AtomicBool::new(false);
     let kills = thread::scope(|scope| -> Result<usize> {

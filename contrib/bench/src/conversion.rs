@@ -9,11 +9,11 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
-use e2e::debian::{self, Debian};
-use e2e::image::{
+use harness::debian::{self, Debian};
+use harness::image::{
     Compression, Config, Entry, Format, Image, Layer, LayerBuilder, LongNames, write_layout,
 };
-use e2e::tools;
+use harness::tools;
 
 use crate::measure::{Cost, in_turn, median, run as measure};
 use crate::table;
@@ -138,6 +138,6 @@ fn compare(
 /// Bytes of the uncompressed layers.
 fn tar_bytes(blobs: &str) -> Result<u64> {
     let mut command = Command::new("bash");
-    let count = e2e::process::run(command.args(["-c", &format!("zcat {blobs} | wc -c")]))?;
+    let count = harness::process::run(command.args(["-c", &format!("zcat {blobs} | wc -c")]))?;
     Ok(count.stdout.trim().parse()?)
 }

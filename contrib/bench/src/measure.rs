@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use e2e::tools;
+use harness::tools;
 
 /// What a command cost.
 #[derive(Debug, Clone, Copy)]

@@ -9,8 +9,8 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use e2e::debian::{self, Debian};
-use e2e::image::{Config, Format, Image, Layer, write_layout};
+use harness::debian::{self, Debian};
+use harness::image::{Config, Format, Image, Layer, write_layout};
 
 use crate::measure::{Cost, in_turn, median, run as measure};
 use crate::native_content::{mixed_tree, repacked, small_files};

@@ -4,8 +4,8 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::Result;
-use e2e::image::{Compression, Content, Entry, Kind, Layer, LayerBuilder, LongNames};
 use flate2::read::MultiGzDecoder;
+use harness::image::{Compression, Content, Entry, Kind, Layer, LayerBuilder, LongNames};
 
 const MIB: u64 = 1 << 20;
 

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use e2e::image::{Config, Format, Image, write_layout};
+use harness::image::{Config, Format, Image, write_layout};
 
 use crate::measure::{in_turn, median, run as measure};
 use crate::native_content::TallAndFlat;

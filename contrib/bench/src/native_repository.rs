@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
-use e2e::native::FQRN;
-use e2e::{process, tools};
+use harness::{process, tools};
+
+/// The repository's name.
+const FQRN: &str = "images.example.org";
 
 /// A repository with its keys and its index of known content, all in one directory.
 pub(crate) struct Repository {

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Result;
-use e2e::image::{Config, Format, Image, write_layout};
+use harness::image::{Config, Format, Image, write_layout};
 
 use crate::measure::{Cost, in_turn, median, run as measure};
 use crate::native_content::distinct;

@@ -4,11 +4,12 @@
 //! cost elsewhere. Every start has a new containerd with an empty store.
 
 use anyhow::Result;
-use e2e::cold_start::ColdStart;
-use e2e::debian::{Debian, PRINT_VERSION};
-use e2e::ducc::Convert;
-use e2e::image::push;
-use e2e::registry::Registry;
+use harness::cold_start::ColdStart;
+use harness::containerd::Version;
+use harness::debian::{Debian, PRINT_VERSION};
+use harness::ducc::Convert;
+use harness::image::push;
+use harness::registry::Registry;
 
 use crate::measure::{in_turn, median};
 use crate::table;
@@ -21,7 +22,7 @@ pub(crate) fn run(rounds: usize) -> Result<()> {
     let debian = Debian::get()?;
     let registry = Registry::start()?;
     push(&registry, FULL, &debian.image)?;
-    let repository = tempfile::tempdir_in(e2e::tools::target_dir()?)?;
+    let repository = tempfile::tempdir_in(harness::tools::target_dir()?)?;
     Convert::new(&registry.source(FULL), repository.path()).thin(&registry.source(THIN)).run()?;
 
     let sides = [
@@ -49,8 +50,9 @@ pub(crate) fn run(rounds: usize) -> Result<()> {
             ]
         })
         .collect();
+    let containerd = format!("containerd {}", Version::newest()?);
     let columns =
-        ["containerd 2.1", "s", "KB from the registry", "seconds / full pull", "bytes / full pull"];
+        [&*containerd, "s", "KB from the registry", "seconds / full pull", "bytes / full pull"];
     table::print("Pull and first output of python3 -c 'import numpy'", &columns, &rows);
     Ok(())
 }

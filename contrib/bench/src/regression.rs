@@ -7,9 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use e2e::debian::{self, Debian};
-use e2e::image::{Config, Format, Image, Layer, write_layout};
-use e2e::tools;
+use harness::debian::{self, Debian};
+use harness::image::{Config, Format, Image, Layer, write_layout};
+use harness::tools;
 
 use crate::measure::{Cost, in_turn, median, run as measure};
 use crate::native_content::{TallAndFlat, mixed_tree, small_files};

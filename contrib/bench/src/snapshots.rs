@@ -13,9 +13,9 @@ use cvmfs_snapshotter::proto::snapshots::snapshots_client::SnapshotsClient;
 use cvmfs_snapshotter::proto::snapshots::{
     CommitSnapshotRequest, MountsRequest, PrepareSnapshotRequest, RemoveSnapshotRequest,
 };
-use e2e::containerd::{Containerd, Settings, Version};
-use e2e::node::Node;
-use e2e::snapshotter::{self, Snapshotter};
+use harness::containerd::{Containerd, Settings, Version};
+use harness::node::Node;
+use harness::snapshotter::{self, Snapshotter};
 use hyper_util::rt::TokioIo;
 use tonic::Request;
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -30,7 +30,8 @@ const NAMESPACE: &str = "bench";
 pub(crate) fn run(rounds: usize) -> Result<()> {
     let node = Rc::new(Node::new()?);
     let ours = Snapshotter::start(&node, &[])?;
-    let settings = Settings::new(Version::V2_1).with_plugin(Some(ours.plugin()));
+    let version = Version::newest()?;
+    let settings = Settings::new(version).with_plugin(Some(ours.plugin()));
     let containerd = Containerd::start(&node, settings)?;
     // containerd's garbage collector removes what it does not know, so the row without it has a daemon of its own.
     let apart = Rc::new(Node::new()?);
@@ -62,7 +63,8 @@ pub(crate) fn run(rounds: usize) -> Result<()> {
         })
         .collect();
     let headline = "Prepare + Mounts + Remove on a 20-layer chain";
-    table::print(headline, &["containerd 2.1", "cycles/s", "rate / overlayfs"], &rows);
+    let containerd = format!("containerd {version}");
+    table::print(headline, &[&containerd, "cycles/s", "rate / overlayfs"], &rows);
     Ok(())
 }
 

@@ -34,7 +34,8 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn show(command: &Command) -> String {
+/// The command as one would type it.
+pub(crate) fn show(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
@@ -42,6 +43,11 @@ fn show(command: &Command) -> String {
 /// Whether this runs as root.
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// Lets sudo ask for a password now, if it is needed, and not in the middle of something else.
+pub(crate) fn ask_for_root() -> Result<()> {
+    if is_root() { Ok(()) } else { stream(Command::new("sudo").arg("--validate")) }
 }
 
 /// A command that runs `program` as root: directly, or through sudo.

@@ -2,10 +2,14 @@
 //!
 //! Each says what it does before it does it, and each can be run again at any time: what is there is left alone.
 
+mod build_times;
+mod cargo;
 mod command;
+mod generations;
 mod mirror;
 mod packages;
 mod programs;
+mod progress;
 mod runtimes;
 mod suites;
 mod workspace;
@@ -42,6 +46,12 @@ enum Task {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Compare the processor time of clean builds, of the demo and of the programs, with another revision's
+    BuildTimes {
+        /// The other revision, as git names it
+        #[arg(long, value_name = "REV")]
+        against: String,
+    },
 }
 
 fn main() -> ExitCode {
@@ -56,13 +66,11 @@ fn main() -> ExitCode {
 
 fn run(task: &Task) -> Result<()> {
     match task {
-        Task::Packages => packages::install(),
-        Task::Runtimes => {
-            packages::install()?;
-            runtimes::unpack()
-        }
+        Task::Packages => programs::bring_packages(),
+        Task::Runtimes => programs::bring_runtimes(),
         Task::Test { filter } => programs::test(filter.as_deref()),
         Task::Demo => programs::demo(),
         Task::Bench { arguments } => programs::bench(arguments),
+        Task::BuildTimes { against } => build_times::compare(against),
     }
 }

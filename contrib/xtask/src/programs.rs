@@ -5,53 +5,102 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::command::{is_root, step, stream};
+use crate::cargo::{build, cargo};
+use crate::command::{as_root, ask_for_root, is_root, step, stream};
+use crate::generations::Runtime;
+use crate::progress::{Progress, side_by_side};
 use crate::{packages, runtimes, workspace};
+
+/// What users run.
+const PROGRAMS: [&str; 4] = ["--package", "ducc", "--package", "cvmfs-snapshotter"];
+
+/// Installs the Debian packages that everything needs.
+pub(crate) fn bring_packages() -> Result<()> {
+    ask_for_root()?;
+    step("Debian packages");
+    side_by_side(vec![("packages", Box::new(|it| packages::install(packages::ALL, it)))])
+}
+
+/// Unpacks the runtimes that the tests drive.
+pub(crate) fn bring_runtimes() -> Result<()> {
+    bring_packages()?;
+    step("Container runtimes");
+    side_by_side(vec![("runtimes", Box::new(|it| runtimes::unpack(&runtimes::ALL, it)))])
+}
 
 /// Brings packages and runtimes, builds the programs that end-to-end tests drive, and runs the tests.
 pub(crate) fn test(filter: Option<&str>) -> Result<()> {
-    bring()?;
-    step("Building the programs under test");
-    stream(cargo()?.args(["build", "--workspace", "--bins"]))?;
+    bring_packages()?;
+    step("Building the programs and the tests; container runtimes meanwhile");
+    side_by_side(vec![
+        // With the tests, since they ask for more features of some crates, which would then be built twice.
+        ("programs", Box::new(|it| build(it, &["--workspace", "--bins", "--tests"]))),
+        ("runtimes", Box::new(|it| runtimes::unpack(&runtimes::ALL, it))),
+    ])?;
     step("Running the tests");
-    stream(cargo()?.args(["test", "--workspace", "--no-fail-fast"]).args(filter))
-}
-
-/// Shows the main job with optimized programs.
-pub(crate) fn demo() -> Result<()> {
-    bring_and_optimize(&["ducc", "cvmfs-snapshotter", "e2e"])?;
-    step("Running the demo");
-    stream(cargo()?.args(["run", "--quiet", "--release", "--package", "e2e", "--bin", "demo"]))
-}
-
-/// Runs the benchmarks with optimized programs; `arguments` go to them.
-pub(crate) fn bench(arguments: &[String]) -> Result<()> {
-    bring_and_optimize(&["ducc", "cvmfs-snapshotter", "bench"])?;
-    step("Running the benchmarks");
-    let run = ["run", "--quiet", "--release", "--package", "bench", "--"];
-    stream(cargo()?.args(run).args(arguments))
-}
-
-fn bring() -> Result<()> {
-    packages::install()?;
-    runtimes::unpack()
-}
-
-fn bring_and_optimize(programs: &[&str]) -> Result<()> {
-    bring()?;
-    step("Building the programs, optimized (the first time takes some minutes)");
-    let packages = programs.iter().flat_map(|package| ["--package", package]);
-    stream(cargo()?.args(["build", "--release", "--bins"]).args(packages))
-}
-
-/// Cargo in the checkout; what it runs is told where the runtimes are, and runs as root.
-fn cargo() -> Result<Command> {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(workspace::root()?).env("RUNTIMES_DIR", workspace::runtimes()?);
+    let mut command = cargo()?;
+    command.env("RUNTIMES_DIR", workspace::runtimes()?);
     if !is_root() {
         // Mounts and namespaces need root; what was built as ourselves runs as root.
         let arch = env::consts::ARCH.to_uppercase();
         command.env(format!("CARGO_TARGET_{arch}_UNKNOWN_LINUX_GNU_RUNNER"), "sudo --preserve-env");
     }
-    Ok(command)
+    stream(command.args(["test", "--workspace", "--no-fail-fast"]).args(filter))
+}
+
+/// Shows the main job.
+pub(crate) fn demo() -> Result<()> {
+    step(
+        "Building what the demo runs, and downloading container runtimes meanwhile; \
+         the first time this takes about 4 minutes on two processors",
+    );
+    let programs = [["--profile", "demo", "--package", "demo"].as_slice(), &PROGRAMS].concat();
+    prepare(packages::DEMO, &runtimes::DEMO, |it| build(it, &programs))?;
+    step("Running the demo");
+    run("demo", "demo", &[])
+}
+
+/// Runs the benchmarks; `arguments` go to them.
+pub(crate) fn bench(arguments: &[String]) -> Result<()> {
+    step("Building the programs as users do, and the benchmarks; container runtimes meanwhile");
+    prepare(packages::ALL, &runtimes::ALL, |it| {
+        // By themselves, so that they are what `cargo build --release` makes, whatever the benchmarks need.
+        build(it, &[["--release"].as_slice(), &PROGRAMS].concat())?;
+        build(it, &["--release", "--package", "bench"])
+    })?;
+    step("Running the benchmarks");
+    run("release", "bench", arguments)
+}
+
+/// Builds, and brings packages and runtimes at the same time.
+fn prepare(
+    packages: &[&str],
+    runtimes: &[Runtime],
+    build: impl FnOnce(&Progress) -> Result<()> + Send,
+) -> Result<()> {
+    ask_for_root()?;
+    side_by_side(vec![
+        ("programs", Box::new(build)),
+        (
+            "downloads",
+            Box::new(|it| {
+                packages::install(packages, it)?;
+                runtimes::unpack(runtimes, it)
+            }),
+        ),
+    ])
+}
+
+/// Runs one of the project's own programs as root.
+fn run(profile: &str, name: &str, arguments: &[String]) -> Result<()> {
+    let program = workspace::program(profile, name)?;
+    let mut command = if is_root() {
+        Command::new(program)
+    } else {
+        let mut command = as_root("--preserve-env");
+        command.arg(program);
+        command
+    };
+    command.current_dir(workspace::root()?).env("RUNTIMES_DIR", workspace::runtimes()?);
+    stream(command.args(arguments))
 }

@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 
 use crate::command::output;
 
-/// The suites that are looked through. A generation moves from one to the next in the course of time.
-const SUITES: [&str; 4] = ["bookworm", "trixie", "forky", "sid"];
+/// The suites that are looked through, the oldest first. A generation moves from one to the next in the course of time.
+pub(crate) const SUITES: [&str; 4] = ["bookworm", "trixie", "forky", "sid"];
 /// Debian's keys of all its suites.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
@@ -20,19 +20,29 @@ pub(crate) struct Suites {
 }
 
 impl Suites {
-    /// Reads the lists of all suites from `mirror` into `dir`.
-    pub(crate) fn update(dir: &Path, mirror: &str) -> Result<Self> {
+    /// Reads the lists of `suites` from `mirror` into `dir`. A suite that the mirror does not have is left out.
+    pub(crate) fn update(dir: &Path, mirror: &str, suites: &[&str]) -> Result<Self> {
         for sub in ["lists/partial", "cache/archives/partial", "none"] {
             fs::create_dir_all(dir.join(sub))?;
         }
-        let lines =
-            SUITES.map(|suite| format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n"));
-        fs::write(dir.join("sources.list"), lines.concat())?;
+        let lines: String = (suites.iter())
+            .map(|suite| format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n"))
+            .collect();
+        fs::write(dir.join("sources.list"), lines)?;
         fs::write(dir.join("status"), "")?;
-        let suites = Self { dir: dir.to_path_buf() };
-        output(suites.apt("apt-get").args(["-qq", "update"]))
-            .context("reading Debian's package lists")?;
-        Ok(suites)
+        let this = Self { dir: dir.to_path_buf() };
+        match output(this.apt("apt-get").args(["-qq", "update"])) {
+            Err(error) if !this.has_lists()? => {
+                Err(error).context("reading Debian's package lists")
+            }
+            _ => Ok(this),
+        }
+    }
+
+    /// Whether at least one suite was there.
+    fn has_lists(&self) -> Result<bool> {
+        let lists = fs::read_dir(self.dir.join("lists"))?.flatten();
+        Ok(lists.into_iter().any(|entry| entry.file_name().to_string_lossy().contains("_Packages")))
     }
 
     fn apt(&self, program: &str) -> Command {
@@ -52,6 +62,9 @@ impl Suites {
             "Acquire::Check-Valid-Until=false",
             "Acquire::Check-Date=false",
             "Acquire::Languages=none",
+            // Images of containers switch these off; then every call would read all lists again, for seconds.
+            "Dir::Cache::pkgcache=pkgcache.bin",
+            "Dir::Cache::srcpkgcache=srcpkgcache.bin",
             "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
             "APT::Sandbox::User=root",
             "Debug::NoLocking=true",
@@ -61,33 +74,51 @@ impl Suites {
         command
     }
 
-    /// Downloads the newest version of `package` that begins with `generation` into `dir`; returns the file.
-    pub(crate) fn download(&self, package: &str, generation: &str, dir: &Path) -> Result<PathBuf> {
-        let table = output(self.apt("apt-cache").args(["madison", package]))?;
-        let version = newest(&table, generation).with_context(|| {
-            format!(
-                "no {package} {generation}… in Debian's {}; there is:\n{table}",
-                SUITES.join(", ")
-            )
-        })?;
-        fs::create_dir_all(dir)?;
+    /// The versions of `package` that the suites have, the newest first, each once.
+    pub(crate) fn versions(&self, package: &str) -> Result<Vec<String>> {
+        Ok(versions(&output(self.apt("apt-cache").args(["madison", package]))?))
+    }
+
+    /// The size of a package's file in bytes.
+    pub(crate) fn size(&self, package: &str, version: &str) -> Result<u64> {
         let wanted = format!("{package}={version}");
-        output(self.apt("apt-get").args(["-qq", "download", &wanted]).current_dir(dir))
+        let uri = output(self.apt("apt-get").args(["-qq", "--print-uris", "download", &wanted]))?;
+        // 'http://…' containerd_….deb 12345 SHA256:…
+        let size = uri.split_whitespace().nth(2).and_then(|size| size.parse().ok());
+        size.with_context(|| format!("apt-get does not say how large {wanted} is: {uri}"))
+    }
+
+    /// Where a download grows; it holds one file.
+    pub(crate) fn downloads(&self) -> PathBuf {
+        self.dir.join("downloads")
+    }
+
+    /// Downloads a package in place of the one before and returns the file.
+    pub(crate) fn download(&self, package: &str, version: &str) -> Result<PathBuf> {
+        let dir = self.downloads();
+        if dir.exists() {
+            fs::remove_dir_all(&dir)?;
+        }
+        fs::create_dir(&dir)?;
+        let wanted = format!("{package}={version}");
+        output(self.apt("apt-get").args(["-qq", "download", &wanted]).current_dir(&dir))
             .with_context(|| format!("downloading {wanted}"))?;
-        let file = fs::read_dir(dir)?.flatten().map(|entry| entry.path()).find(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name.starts_with(&format!("{package}_")) && name.ends_with(".deb")
-        });
-        file.with_context(|| format!("apt-get downloaded no {wanted}"))
+        let mut files = fs::read_dir(dir)?.flatten().map(|entry| entry.path());
+        files
+            .find(|file| file.extension().is_some_and(|extension| extension == "deb"))
+            .with_context(|| format!("apt-get downloaded no {wanted}"))
     }
 }
 
-/// The first version, which is the newest, of the generation in a table of `apt-cache madison`.
-fn newest<'a>(table: &'a str, generation: &str) -> Option<&'a str> {
-    table.lines().filter_map(|line| line.split('|').nth(1)).map(str::trim).find(|version| {
-        let upstream = version.split_once(':').map_or(*version, |(_, rest)| rest);
-        upstream.starts_with(generation)
-    })
+/// The second column of a table of `apt-cache madison`, which sorts it.
+fn versions(table: &str) -> Vec<String> {
+    let mut versions: Vec<String> = table
+        .lines()
+        .filter_map(|line| line.split('|').nth(1))
+        .map(|version| version.trim().to_owned())
+        .collect();
+    versions.dedup();
+    versions
 }
 
 #[cfg(test)]
@@ -95,18 +126,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chooses_the_newest_of_a_generation() {
-        let table = "containerd | 2.1.9~ds1-1 | http://x forky/main amd64 Packages\n\
+    fn each_version_once_the_newest_first() {
+        let table = "containerd | 2.1.9~ds1-1 | http://x sid/main amd64 Packages\n\
+                     containerd | 2.1.9~ds1-1 | http://x forky/main amd64 Packages\n\
                      containerd | 1.7.24~ds1-6 | http://x trixie/main amd64 Packages\n\
                      containerd | 1:1.6.20~ds1-1 | http://x bookworm/main amd64 Packages\n";
-        let cases = [
-            ("2.1.", Some("2.1.9~ds1-1")),
-            ("1.6.", Some("1:1.6.20~ds1-1")),
-            ("1.", Some("1.7.24~ds1-6")),
-            ("3.", None),
-        ];
-        for (generation, wanted) in cases {
-            assert_eq!(newest(table, generation), wanted, "{generation}");
-        }
+        assert_eq!(versions(table), ["2.1.9~ds1-1", "1.7.24~ds1-6", "1:1.6.20~ds1-1"]);
+        assert!(versions("").is_empty());
     }
 }

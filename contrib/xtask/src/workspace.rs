@@ -1,5 +1,6 @@
 //! Where things are in the checkout.
 
+use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -14,4 +15,11 @@ pub(crate) fn root() -> Result<PathBuf> {
 /// Where the container runtimes are unpacked; the tests find them through `RUNTIMES_DIR`.
 pub(crate) fn runtimes() -> Result<PathBuf> {
     Ok(root()?.join("target/runtimes"))
+}
+
+/// A program that was built in `profile`, in the target directory that this program was built in, too.
+pub(crate) fn program(profile: &str, name: &str) -> Result<PathBuf> {
+    let own = env::current_exe().context("finding the xtask's own path")?;
+    let target = own.ancestors().nth(2).context("the xtask is in no target directory")?;
+    Ok(target.join(profile).join(name))
 }

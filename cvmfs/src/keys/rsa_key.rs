@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use rsa::pkcs1::DecodeRsaPrivateKey;
-use rsa::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePublicKey};
+use rsa::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey};
 use rsa::rand_core::OsRng;
 use rsa::{Pkcs1v15Sign, RsaPrivateKey, RsaPublicKey};
 use sha1::{Digest, Sha1};
@@ -18,6 +18,9 @@ use crate::{Error, Result};
 /// section 9.2, note 1).
 const SHA1_DIGEST_INFO: [u8; 15] =
     [0x30, 0x21, 0x30, 0x09, 0x06, 0x05, 0x2b, 0x0e, 0x03, 0x02, 0x1a, 0x05, 0x00, 0x04, 0x14];
+
+/// The length of new keys, in bits.
+const KEY_BITS: usize = 2048;
 
 /// How manifests are signed: over the SHA-1 of the message.
 fn manifest_scheme() -> Pkcs1v15Sign {
@@ -129,8 +132,9 @@ impl PrivateKey {
 
 /// A new pair of keys, in a form that both libraries can read.
 pub(super) fn generate_pair() -> Result<rcgen::KeyPair> {
-    rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048)
-        .map_err(cannot_generate)
+    let key = RsaPrivateKey::new(&mut OsRng, KEY_BITS).map_err(cannot_generate)?;
+    let der = key.to_pkcs8_der().map_err(cannot_generate)?;
+    rcgen::KeyPair::try_from(der.as_bytes()).map_err(cannot_generate)
 }
 
 pub(super) fn cannot_generate(error: impl fmt::Display) -> Error {

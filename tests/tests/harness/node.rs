@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use e2e::Result;
 use e2e::busybox;
-use e2e::containerd::{Containerd, Settings, Version};
-use e2e::cri::Start;
+use e2e::containerd::{Settings, Version};
+use e2e::cri::{self, Cri, Start};
 use e2e::node::Node;
 use e2e::registry::Registry;
 
@@ -17,9 +17,10 @@ fn containers_mounts_groups_and_files_go_with_their_node() -> Result<()> {
     let node = Rc::new(Node::new()?);
     let (name, dir) = (node.name().to_owned(), node.dir().to_path_buf());
     let sandbox = busybox::push_sandbox(&registry, &node.make_dir("blobs")?)?;
-    let settings = Settings::new(Version::V1_7).with_registry(&registry).with_sandbox(&sandbox);
-    let containerd = Containerd::start(&node, settings)?;
-    let cri = containerd.cri()?.with_retries(3);
+    let settings =
+        Settings::new(Version::newest()?).with_registry(&registry).with_sandbox(&sandbox);
+    let containerd = cri::start(&node, settings)?;
+    let cri = Cri::of(&containerd)?.with_retries(3);
     let pod = cri.run_pod("abandoned")?;
     let marker = format!("{name}-marker");
     let args = ["-c", "sleep 1000; :", marker.as_str()];

@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use e2e::Result;
 use e2e::busybox;
-use e2e::containerd::{Containerd, Settings, Version};
+use e2e::containerd::{Settings, Version};
+use e2e::cri::{self, Cri};
 use e2e::image::{
     Compression, Config, Entry, Format, Image, Index, Layer, host_architecture, push,
 };
@@ -34,9 +35,9 @@ fn users_and_certificates() -> Result<()> {
         push(&registry, "private/image:1", &image)?;
         let node = Rc::new(Node::new()?);
         let settings =
-            Settings::new(Version::V2_1).with_registry(&sandboxes).with_registry(&registry);
-        let containerd = Containerd::start(&node, settings.with_sandbox(&sandbox))?;
-        let cri = containerd.cri()?;
+            Settings::new(Version::newest()?).with_registry(&sandboxes).with_registry(&registry);
+        let containerd = cri::start(&node, settings.with_sandbox(&sandbox))?;
+        let cri = Cri::of(&containerd)?;
         let reference = registry.reference("private/image:1");
         assert_eq!(
             cri.pull(&reference, None).is_ok(),

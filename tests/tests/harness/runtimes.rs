@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use e2e::Result;
 use e2e::apptainer::{Mode, apptainer};
 use e2e::busybox;
 use e2e::containerd::{Client, Containerd, Settings, Version};
+use e2e::cri::{self, Cri};
 use e2e::debian::{Debian, GREETING, PRINT_VERSION};
 use e2e::docker::Docker;
 use e2e::image::push;
 use e2e::node::Node;
 use e2e::registry::Registry;
-use e2e::{podman, runc, umoci};
+use e2e::{Context, Result, podman, runc, umoci};
 
 /// A registry with the Debian image and a sandbox image.
 struct World {
@@ -46,11 +46,10 @@ impl World {
     }
 }
 
-fn cri(version: Version) -> Result<()> {
+fn run_with_cri(version: Version) -> Result<()> {
     let world = World::new()?;
-    let containerd =
-        Containerd::start(&world.node, world.settings(version).with_sandbox(&world.sandbox))?;
-    let cri = containerd.cri()?.with_retries(3);
+    let containerd = cri::start(&world.node, world.settings(version).with_sandbox(&world.sandbox))?;
+    let cri = Cri::of(&containerd)?.with_retries(3);
     let (_, traffic) = world.registry.watch(|| cri.pull(&world.image(), None))?;
     assert!(
         world.layers().is_subset(&traffic.blobs().into_iter().collect()),
@@ -67,24 +66,17 @@ fn cri(version: Version) -> Result<()> {
 }
 
 #[test]
-fn cri_on_containerd_1_6_runs_the_debian_image() -> Result<()> {
-    cri(Version::V1_6)
-}
-
-#[test]
-fn cri_on_containerd_1_7_runs_the_debian_image() -> Result<()> {
-    cri(Version::V1_7)
-}
-
-#[test]
-fn cri_on_containerd_2_1_runs_the_debian_image() -> Result<()> {
-    cri(Version::V2_1)
+fn cri_on_every_containerd_runs_the_debian_image() -> Result<()> {
+    for version in Version::all()? {
+        run_with_cri(version).with_context(|| format!("containerd {version}"))?;
+    }
+    Ok(())
 }
 
 #[test]
 fn ctr_pulls_and_runs_the_debian_image() -> Result<()> {
     let world = World::new()?;
-    let containerd = Containerd::start(&world.node, world.settings(Version::V2_1))?;
+    let containerd = Containerd::start(&world.node, world.settings(Version::newest()?))?;
     containerd.pull(Client::Ctr, &world.image())?;
     let output = containerd.run(&world.image(), "version", &["python3", "-c", PRINT_VERSION])?;
     assert_eq!(output.stdout.trim(), world.debian.numpy);
@@ -93,7 +85,7 @@ fn ctr_pulls_and_runs_the_debian_image() -> Result<()> {
 
 #[test]
 fn ctr_remote_pulls_and_runs_the_debian_image_on_every_containerd() -> Result<()> {
-    for version in Version::ALL {
+    for version in Version::all()? {
         let world = World::new()?;
         let containerd = Containerd::start(&world.node, world.settings(version))?;
         containerd.pull(Client::CtrRemote, &world.image())?;
@@ -107,7 +99,7 @@ fn ctr_remote_pulls_and_runs_the_debian_image_on_every_containerd() -> Result<()
 #[test]
 fn docker_runs_the_debian_image() -> Result<()> {
     let world = World::new()?;
-    let docker = Docker::start(&world.node, world.settings(Version::V2_1))?;
+    let docker = Docker::start(&world.node, world.settings(Version::newest()?))?;
     docker.docker(&["pull", &world.image()])?;
     assert_eq!(docker.run(&world.image(), &[])?.stdout, format!("{GREETING}\n"));
     let output = docker.run(&world.image(), &["python3", "-c", PRINT_VERSION])?;

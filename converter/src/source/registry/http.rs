@@ -40,6 +40,8 @@ impl Http {
         certificate_directories: &[PathBuf],
     ) -> Result<Self> {
         let certificates = certificates(registry, certificate_directories)?;
+        // This fails only if a provider has been installed already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         // No content coding: digests are computed over the bytes on the wire.
         let identity =
             HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);

@@ -39,6 +39,8 @@ impl Patience {
 
 impl HttpConnector for Patience {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        // Fails only if one is installed already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = ReqwestConnector::default().connect(options)?;
         Ok(HttpClient::new(Patient { client, patience: *self }))
     }

@@ -1,9 +1,9 @@
-//! containerd 1.6, 1.7 and 2.1 with the CRI plugin, each on a [`Node`].
+//! containerd in every generation that is unpacked, on a [`Node`] of its own.
 
 mod config;
 mod ctr;
+mod version;
 
-use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,37 +14,11 @@ use rustix::process::Signal;
 
 pub use config::{Plugin, Settings, write_hosts};
 pub use ctr::Client;
+pub use version::Version;
 
-use crate::cri::Cri;
 use crate::node::{Node, NodeDaemon};
 use crate::process::run;
 use crate::tools;
-
-/// A generation of containerd.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Version {
-    /// 1.6, as Debian 12 has it.
-    V1_6,
-    /// 1.7, as Debian 13 has it.
-    V1_7,
-    /// 2.1.
-    V2_1,
-}
-
-impl Version {
-    /// All generations that are tested.
-    pub const ALL: [Self; 3] = [Self::V1_6, Self::V1_7, Self::V2_1];
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::V1_6 => "1.6",
-            Self::V1_7 => "1.7",
-            Self::V2_1 => "2.1",
-        })
-    }
-}
 
 /// A running containerd.
 #[derive(Debug)]
@@ -69,9 +43,6 @@ impl Containerd {
         fs::write(dir.join("config.toml"), settings.render(&dir))?;
         let mut containerd = Self { daemon: None, bin, dir, settings, node: Rc::clone(node) };
         containerd.launch()?;
-        if let Some(sandbox) = containerd.settings.sandbox.clone() {
-            containerd.cri()?.pull(&sandbox, None).context("pulling the sandbox image")?;
-        }
         Ok(containerd)
     }
 
@@ -141,11 +112,6 @@ impl Containerd {
     /// The node that it runs on.
     pub fn node(&self) -> &Rc<Node> {
         &self.node
-    }
-
-    /// A new CRI client.
-    pub fn cri(&self) -> Result<Cri> {
-        Cri::connect(&self.socket(), self.node.name(), &self.node.make_dir("pods")?)
     }
 
     /// The daemon's log so far.

@@ -23,7 +23,7 @@ pub struct ColdStart {
 }
 
 impl ColdStart {
-    /// Pulls `name` from `registry` on a new node with containerd 2.1 and runs `command`, which must print
+    /// Pulls `name` from `registry` on a new node with the newest containerd and runs `command`, which must print
     /// `expected`. The node has our snapshotter if there is a `repository`, otherwise containerd's overlayfs.
     pub fn measure(
         registry: &Registry,
@@ -35,7 +35,8 @@ impl ColdStart {
         let node = Rc::new(Node::new()?);
         let snapshotter = repository.map(|path| Snapshotter::start(&node, &[path])).transpose()?;
         let plugin = snapshotter.as_ref().map(Snapshotter::plugin);
-        let settings = Settings::new(Version::V2_1).with_plugin(plugin).with_registry(registry);
+        let settings =
+            Settings::new(Version::newest()?).with_plugin(plugin).with_registry(registry);
         let containerd = Containerd::start(&node, settings)?;
         let reference = registry.reference(name);
         let begun = Instant::now();

@@ -32,7 +32,7 @@ pub struct Settings {
     pub plugin: Option<Plugin>,
     /// Whether CRI passes image labels (`containerd.io/snapshot/cri.*`) to the snapshotter.
     pub cri_labels: bool,
-    /// Whether the transfer service (2.1) does so.
+    /// Whether the transfer service does so, from 2.0 on.
     pub transfer_labels: bool,
     /// The sandbox image, pulled at the start; `None` if CRI is not used.
     pub sandbox: Option<String>,
@@ -69,7 +69,7 @@ impl Settings {
         self
     }
 
-    /// With CRI and this sandbox image.
+    /// With CRI and this sandbox image, which is to be pulled when containerd runs.
     pub fn with_sandbox(mut self, reference: impl Into<String>) -> Self {
         self.sandbox = Some(reference.into());
         self
@@ -91,7 +91,7 @@ impl Settings {
              [grpc]\naddress = \"{dir}/containerd.sock\"\n\
              [ttrpc]\naddress = \"{dir}/containerd.sock.ttrpc\"\n\
              [plugins.\"io.containerd.internal.v1.opt\"]\npath = \"{dir}/opt\"\n",
-            version = if self.version == Version::V2_1 { 3 } else { 2 },
+            version = if self.version.has_config_v3() { 3 } else { 2 },
             disabled = self.disabled_plugins(),
         );
         if let Some(plugin) = &self.plugin {
@@ -104,12 +104,13 @@ impl Settings {
                 self.transfer_labels,
             );
         }
-        if self.version != Version::V1_6 {
+        if self.version.has_transfer_service() {
             text += &self.transfer(&format!("{dir}/certs.d"));
         }
-        text += &match self.version {
-            Version::V1_6 | Version::V1_7 => self.cri_v2(&format!("{dir}/certs.d")),
-            Version::V2_1 => self.cri_v3(&format!("{dir}/certs.d")),
+        text += &if self.version.has_config_v3() {
+            self.cri_v3(&format!("{dir}/certs.d"))
+        } else {
+            self.cri_v2(&format!("{dir}/certs.d"))
         };
         text
     }

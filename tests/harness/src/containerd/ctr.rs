@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::{Containerd, Version};
+use super::Containerd;
 use crate::process::{Output, run};
 use crate::registry::{PASSWORD, USER};
 use crate::tools;
@@ -12,7 +12,7 @@ use crate::tools;
 /// Which program pulls an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Client {
-    /// `ctr image pull`: lazy with 2.1 only.
+    /// `ctr image pull`: lazy from 2.0 on.
     Ctr,
     /// `ctr-remote image rpull`: lazy with every generation.
     CtrRemote,
@@ -84,12 +84,5 @@ impl Containerd {
         args.extend([reference, id]);
         args.extend(command);
         self.ctr(&args)
-    }
-}
-
-impl Version {
-    /// Whether `client` asks the snapshotter before it downloads a layer.
-    pub fn is_lazy_with(self, client: Client) -> bool {
-        client == Client::CtrRemote || self == Self::V2_1
     }
 }

@@ -5,6 +5,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -55,10 +56,31 @@ pub fn runtime(name: &str) -> Result<PathBuf> {
     Ok(dir)
 }
 
+/// The generations of a runtime that are unpacked, in no order: `1.7` for a directory `<name>-1.7`.
+pub(crate) fn generations(name: &str) -> Result<Vec<String>> {
+    let dir = runtimes_dir();
+    let entries =
+        fs::read_dir(&dir).with_context(|| format!("listing {}: {ADVICE}", dir.display()))?;
+    let mut generations = Vec::new();
+    for entry in entries {
+        let entry = entry?.file_name();
+        let rest = entry.to_str().and_then(|entry| entry.strip_prefix(name)?.strip_prefix('-'));
+        generations.extend(rest.map(str::to_owned));
+    }
+    Ok(generations)
+}
+
+/// The directory `<name>-<number>` with the highest number, below [`runtimes_dir`].
+pub fn newest_runtime(name: &str) -> Result<PathBuf> {
+    let numbers = generations(name)?.into_iter().filter_map(|number| number.parse::<u32>().ok());
+    let newest = numbers.max().with_context(|| format!("no {name} is unpacked: {ADVICE}"))?;
+    runtime(&format!("{name}-{newest}"))
+}
+
 /// Where the runtimes are unpacked: `RUNTIMES_DIR`, or `target/runtimes` of the checkout.
 fn runtimes_dir() -> PathBuf {
     env::var_os("RUNTIMES_DIR").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/runtimes"),
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/runtimes"),
         PathBuf::from,
     )
 }

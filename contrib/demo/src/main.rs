@@ -6,15 +6,15 @@ use std::fs;
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
-use e2e::apptainer::{Mode, apptainer};
-use e2e::cold_start::ColdStart;
-use e2e::debian::{Debian, PRINT_VERSION};
-use e2e::ducc::Convert;
-use e2e::image::push;
-use e2e::node::Node;
-use e2e::process::show;
-use e2e::registry::Registry;
-use e2e::tools;
+use harness::apptainer::{Mode, apptainer};
+use harness::cold_start::ColdStart;
+use harness::debian::{Debian, PRINT_VERSION};
+use harness::ducc::Convert;
+use harness::image::push;
+use harness::node::Node;
+use harness::process::show;
+use harness::registry::Registry;
+use harness::tools;
 
 const FULL: &str = "demo/numpy:1";
 const THIN: &str = "demo/numpy-thin:1";

@@ -17,10 +17,10 @@ use axum::routing::get;
 use axum::{Json, Router};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, PKCS_RSA_SHA256,
-    SigningKey,
-};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SigningKey};
+use rsa::RsaPrivateKey;
+use rsa::pkcs8::EncodePrivateKey;
+use rsa::rand_core::OsRng;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -56,6 +56,9 @@ impl Certificate {
     }
 }
 
+/// The length of the key that signs tokens.
+const TOKEN_KEY_BITS: usize = 2048;
+
 /// How many seconds a token is valid, unless a test sets another lifetime.
 const TOKEN_SECONDS: u64 = 300;
 
@@ -83,7 +86,8 @@ impl TokenServer {
     /// Starts one for a single user and writes its certificate to `dir`.
     pub fn start(dir: &Path, user: &str, password: &str) -> Result<Self> {
         // The registry's token library verifies RS256 against the certificate in the token's header (`x5c`).
-        let key = KeyPair::generate_for(&PKCS_RSA_SHA256)?;
+        let key = RsaPrivateKey::new(&mut OsRng, TOKEN_KEY_BITS)?.to_pkcs8_der()?;
+        let key = KeyPair::try_from(key.as_bytes())?;
         let certificate =
             CertificateParams::new(vec!["token.e2e".to_owned()])?.self_signed(&key)?;
         let bundle = dir.join("token.crt");

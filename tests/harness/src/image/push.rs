@@ -13,6 +13,8 @@ use crate::registry::{PASSWORD, Registry, USER};
 /// Uploads `artifact` as `name` (`repository:tag`), except for blobs that the registry already has.
 pub fn push(registry: &Registry, name: &str, artifact: &dyn Artifact) -> Result<()> {
     let (repository, tag) = name.split_once(':').with_context(|| format!("{name} has no tag"))?;
+    // Fails only if one is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut client = Client::builder().timeout(Duration::from_secs(120));
     if let Some(authority) = registry.authority() {
         client =
