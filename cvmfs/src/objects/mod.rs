@@ -13,6 +13,7 @@ mod deflate;
 mod index;
 mod job;
 mod session;
+mod sync;
 mod tally;
 mod workers;
 
@@ -221,5 +222,7 @@ fn told() -> Error {
     Error::Refused("the upload has failed before".to_owned())
 }
 
+#[cfg(test)]
+mod explored;
 #[cfg(test)]
 mod tests;
