@@ -2,6 +2,8 @@
 //! in one run on one machine; what counts is the ratio of the medians. The tables that this prints are what
 //! `docs/benchmarks.md` shows.
 
+mod catalog_pages;
+mod catalog_rows;
 mod conversion;
 mod deflate;
 mod measure;
@@ -62,6 +64,8 @@ enum Bench {
     Snapshots,
     /// The libraries that compress file content.
     Deflate,
+    /// Catalogs written page by page against catalogs made by SQLite.
+    CatalogPages,
     /// Publishing into a CernVM-FS repository against the least it can cost, and against umoci.
     Native,
     /// Merged and flat root of layers that are in a CernVM-FS repository already.
@@ -99,6 +103,7 @@ fn run(cli: &Cli) -> Result<()> {
             Bench::NodeStart => node_start::run(cli.rounds)?,
             Bench::Snapshots => snapshots::run(cli.rounds)?,
             Bench::Deflate => deflate::run(cli.rounds)?,
+            Bench::CatalogPages => catalog_pages::run(cli.rounds)?,
             Bench::Native => native::run(cli.rounds, out)?,
             Bench::Merge => native_merge::run(cli.rounds, out, cli.entries)?,
             Bench::Scale => native_scale::run(cli.rounds, out, cli.images)?,
