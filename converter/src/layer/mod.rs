@@ -9,6 +9,12 @@
 //!
 //! Where the tar formats leave something open, layers are read as Go's `archive/tar` and containerd read
 //! them, because one DiffID must give the same files on every node, whoever unpacks it.
+//!
+//! Why neither `tar` nor `tar-core` parses them: `header` says what `tar` reads otherwise than Go. `tar-core` (0.1) is
+//! made for this use, with limits and without input and output, but reads otherwise, too: times are whole seconds, a
+//! checksum of signed bytes is wrong, a second PAX header is an error, a PAX header may end in anything, and a single
+//! block of zeros is passed over. What it leaves to its user is here as well: paths, whiteouts, and the check of sparse
+//! maps.
 
 mod blob;
 mod entry;
