@@ -1,6 +1,8 @@
 //! Benchmarks. The programs that are compared run in turn (A, B, C, A, B, C, …), in one run on one machine; what
 //! counts is the ratio of the medians. `docs/benchmarks.md` shows the tables that this prints.
 
+mod catalog_pages;
+mod catalog_rows;
 mod conversion;
 mod deflate;
 mod measure;
@@ -66,6 +68,8 @@ enum Bench {
     Snapshots,
     /// The libraries that compress file content.
     Deflate,
+    /// Catalogs written page by page, against catalogs made by SQLite.
+    CatalogPages,
     /// Publishing into a CernVM-FS repository, against the least it can cost and against umoci.
     Native,
     /// Making the merged and the flat root of layers that are already in a CernVM-FS repository.
@@ -105,6 +109,7 @@ fn run(cli: &Cli) -> Result<()> {
             Bench::NodeStart => node_start::run(cli.rounds)?,
             Bench::Snapshots => snapshots::run(cli.rounds)?,
             Bench::Deflate => deflate::run(cli.rounds)?,
+            Bench::CatalogPages => catalog_pages::run(cli.rounds)?,
             Bench::Native => native::run(cli.rounds, out)?,
             Bench::Merge => native_merge::run(cli.rounds, out, cli.entries)?,
             Bench::Scale => native_scale::run(cli.rounds, out, cli.images)?,

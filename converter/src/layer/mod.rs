@@ -9,6 +9,12 @@
 //!
 //! Where the tar formats leave something open, layers are read as Go's `archive/tar` and containerd read
 //! them, because one DiffID must give the same files on every node, no matter which program unpacks it.
+//!
+//! Why neither `tar` nor `tar-core` parses them: the head of `header` tells what `tar` reads differently from Go.
+//! `tar-core` (0.1) is made for this use, with limits and without I/O, but it reads some tars differently, too: it
+//! rounds times to whole seconds, rejects checksums of signed bytes and a second PAX header, accepts anything at the
+//! end of a PAX header, and skips a single block of zeros. What it leaves to its user is here as well: paths,
+//! whiteouts, and the check of sparse maps.
 
 mod blob;
 mod compression;

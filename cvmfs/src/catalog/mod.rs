@@ -19,6 +19,8 @@
 //! | `update`, `change` | an existing catalog, changed in place |
 //! | `verify` | whether a catalog keeps the rules |
 
+#[doc(hidden)]
+pub mod bench;
 mod build;
 mod bulk;
 mod change;

@@ -6,8 +6,9 @@
 //! order, so that small ones do not overtake a large one for ever.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use super::sync::{AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, PoisonError};
 
 /// The memory that all uploads share.
 #[derive(Debug)]
@@ -136,64 +137,186 @@ impl Drop for Reservation {
     }
 }
 
+/// These run twice: once with real threads, and with shuttle's in thousands of interleavings (`explored.rs`).
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-    use std::thread;
-    use std::time::Duration;
+    use std::sync::Mutex as Unscheduled;
 
+    use super::super::sync::{explore, explore_all, mpsc, thread};
     use super::*;
+
+    const TOTAL: u64 = 10;
+
+    /// Who holds what, counted apart from the budget. It is no part of what is explored.
+    #[derive(Default)]
+    struct Ledger(Unscheduled<Vec<u64>>);
+
+    impl Ledger {
+        /// Notes a reservation.
+        fn enter(&self, bytes: u64) {
+            let mut held = self.0.lock().unwrap();
+            held.push(bytes);
+            let sum: u64 = held.iter().sum();
+            assert!(sum <= TOTAL || held.len() == 1, "held at one time: {held:?}");
+        }
+
+        /// Notes that a reservation will be given back.
+        fn leave(&self, bytes: u64) {
+            let mut held = self.0.lock().unwrap();
+            let place = held.iter().position(|&other| other == bytes).unwrap();
+            held.swap_remove(place);
+        }
+    }
+
+    fn is_free(budget: &Budget) {
+        assert_eq!(budget.used.load(Ordering::SeqCst), 0);
+        assert_eq!(budget.waiting.load(Ordering::SeqCst), 0);
+        assert!(budget.queue().waiting.is_empty());
+    }
+
+    /// Waits until so many wait for the budget.
+    fn await_waiting(budget: &Budget, count: usize) {
+        while budget.queue().waiting.len() < count {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn whoever_waits_is_woken() {
+        explore_all(|| {
+            let budget = Budget::new(TOTAL);
+            let first = budget.reserve(TOTAL);
+            let waiting = Arc::clone(&budget);
+            let waiting = thread::spawn(move || drop(waiting.reserve(1)));
+            drop(first);
+            waiting.join().unwrap();
+            is_free(&budget);
+        });
+    }
+
+    #[test]
+    fn everybody_is_served_within_the_bound() {
+        explore(|| {
+            let budget = Budget::new(TOTAL);
+            let ledger = Ledger::default();
+            thread::scope(|scope| {
+                // One asks for more than there is.
+                for sizes in [[6, 3], [5, 7], [1, 25]] {
+                    let (budget, ledger) = (&budget, &ledger);
+                    scope.spawn(move || {
+                        for bytes in sizes {
+                            let mut reservation = budget.reserve(bytes);
+                            ledger.enter(bytes);
+                            let part = bytes.div_ceil(2);
+                            ledger.leave(bytes);
+                            ledger.enter(part);
+                            reservation.shrink(part);
+                            if reservation.grow(1) {
+                                ledger.leave(part);
+                                ledger.enter(part + 1);
+                            }
+                            ledger.leave(reservation.bytes());
+                        }
+                    });
+                }
+            });
+            is_free(&budget);
+            assert!(budget.peak() <= 25);
+        });
+    }
+
+    #[test]
+    fn all_that_fit_are_served_together() {
+        explore(|| {
+            let budget = Budget::new(TOTAL);
+            let first = budget.reserve(TOTAL);
+            let (sender, receiver) = mpsc::channel();
+            thread::scope(|scope| {
+                let other = &budget;
+                // Each keeps what it has until the other has its part, too.
+                scope.spawn(move || {
+                    let _reservation = other.reserve(5);
+                    receiver.recv().unwrap();
+                });
+                scope.spawn(move || {
+                    let _reservation = other.reserve(5);
+                    sender.send(()).unwrap();
+                });
+                drop(first);
+            });
+            is_free(&budget);
+        });
+    }
 
     #[test]
     fn the_first_to_ask_is_the_first_served() {
-        let budget = Budget::new(9);
-        let first = budget.reserve(6);
-        let (sender, order) = mpsc::channel();
-        thread::scope(|scope| {
-            for (name, bytes) in [("large", 9), ("small", 1)] {
-                let waiting = budget.queue().waiting.len();
-                let (budget, sender) = (&budget, sender.clone());
-                scope.spawn(move || {
-                    let reservation = budget.reserve(bytes);
-                    sender.send(name).unwrap();
-                    drop(reservation);
-                });
-                while budget.queue().waiting.len() == waiting {
-                    thread::sleep(Duration::from_millis(1));
+        explore(|| {
+            let budget = Budget::new(9);
+            let first = budget.reserve(6);
+            let (sender, order) = mpsc::channel();
+            thread::scope(|scope| {
+                for (name, bytes) in [("large", 9), ("small", 1)] {
+                    let waiting = budget.queue().waiting.len();
+                    let (budget, sender) = (&budget, sender.clone());
+                    scope.spawn(move || {
+                        let reservation = budget.reserve(bytes);
+                        sender.send(name).unwrap();
+                        drop(reservation);
+                    });
+                    await_waiting(budget, waiting + 1);
                 }
-            }
-            assert!(order.try_recv().is_err(), "small would fit but was not the first");
-            drop(first);
+                assert!(order.try_recv().is_err(), "small would fit but was not the first");
+                drop(first);
+            });
+            drop(sender);
+            assert_eq!(order.iter().collect::<Vec<_>>(), ["large", "small"]);
+            assert_eq!(budget.peak(), 9);
+            assert_eq!(budget.used.load(Ordering::SeqCst), 0);
         });
-        drop(sender);
-        assert_eq!(order.iter().collect::<Vec<_>>(), ["large", "small"]);
-        assert_eq!(budget.peak(), 9);
-        assert_eq!(budget.used.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn nobody_grows_past_one_that_waits() {
+        explore(|| {
+            let budget = Budget::new(TOTAL);
+            let mut first = budget.reserve(5);
+            thread::scope(|scope| {
+                scope.spawn(|| drop(budget.reserve(6)));
+                await_waiting(&budget, 1);
+                assert!(!first.grow(1));
+                drop(first);
+            });
+            is_free(&budget);
+        });
     }
 
     #[test]
     fn a_reservation_grows_into_what_is_free() {
-        let budget = Budget::new(10);
-        let mut reservation = budget.reserve(5);
-        assert!(!reservation.grow(6));
-        assert!(reservation.grow(5));
-        assert!(!reservation.grow(1));
-        assert_eq!(reservation.bytes(), 10);
-        reservation.shrink(1);
-        assert!(reservation.grow(9));
-        drop(reservation);
-        assert_eq!(budget.used.load(Ordering::SeqCst), 0);
+        explore_all(|| {
+            let budget = Budget::new(10);
+            let mut reservation = budget.reserve(5);
+            assert!(!reservation.grow(6));
+            assert!(reservation.grow(5));
+            assert!(!reservation.grow(1));
+            assert_eq!(reservation.bytes(), 10);
+            reservation.shrink(1);
+            assert!(reservation.grow(9));
+            drop(reservation);
+            assert_eq!(budget.used.load(Ordering::SeqCst), 0);
+        });
     }
 
     #[test]
     fn what_is_larger_than_all_comes_alone() {
-        let budget = Budget::new(10);
-        let mut large = budget.reserve(25);
-        large.shrink(10);
-        assert_eq!(budget.used.load(Ordering::SeqCst), 10);
-        large.shrink(11);
-        drop(large);
-        assert_eq!(budget.used.load(Ordering::SeqCst), 0);
-        assert_eq!(budget.peak(), 25);
+        explore_all(|| {
+            let budget = Budget::new(10);
+            let mut large = budget.reserve(25);
+            large.shrink(10);
+            assert_eq!(budget.used.load(Ordering::SeqCst), 10);
+            large.shrink(11);
+            drop(large);
+            assert_eq!(budget.used.load(Ordering::SeqCst), 0);
+            assert_eq!(budget.peak(), 25);
+        });
     }
 }

@@ -18,6 +18,7 @@ mod progress;
 mod queue;
 mod settings;
 mod statistics;
+mod sync;
 mod upload;
 mod workers;
 
@@ -123,5 +124,7 @@ impl Objects {
     }
 }
 
+#[cfg(test)]
+mod explored;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 mod damage;
 mod model;
+mod pages;
 mod rows;
 mod trees;
 mod updates;

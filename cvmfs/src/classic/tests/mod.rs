@@ -1,3 +1,6 @@
+mod corpus;
+mod original;
+
 use super::*;
 use crate::compression::inflate;
 use crate::hash::Algorithm;

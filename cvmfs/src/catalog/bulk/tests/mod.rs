@@ -1,3 +1,5 @@
+mod boundaries;
+
 use std::fs::File;
 
 use rusqlite::{Connection, MAIN_DB, types};
@@ -70,13 +72,21 @@ fn write(rows: &[Row], file: Option<File>) -> Option<Vec<u8>> {
     pages.finish().unwrap()
 }
 
-/// Fails if SQLite finds anything else than the rows.
-fn compare(bytes: &[u8], rows: &[Row]) {
+/// Opens a database with SQLite, which must find nothing wrong with it.
+fn open(bytes: &[u8]) -> Connection {
     let mut connection = Connection::open_in_memory().unwrap();
     connection.deserialize_read_exact(MAIN_DB, bytes, bytes.len(), false).unwrap();
-    let check: String =
-        connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
-    assert_eq!(check, "ok", "{} rows", rows.len());
+    assert_eq!(integrity(&connection), "ok");
+    connection
+}
+
+fn integrity(connection: &Connection) -> String {
+    connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap()
+}
+
+/// Fails if SQLite finds anything else than the rows.
+fn compare(bytes: &[u8], rows: &[Row]) {
+    let connection = open(bytes);
     let mut list = connection.prepare("SELECT name, number, content, empty FROM t").unwrap();
     let found: Vec<Row> = list
         .query_map([], |row| {
@@ -88,20 +98,45 @@ fn compare(bytes: &[u8], rows: &[Row]) {
         .unwrap();
     assert!(found == rows, "{} rows", rows.len());
     drop(list);
-    let mut find = connection
+
+    // Both indexes from beginning to end, which needs nothing of the table.
+    let mut names: Vec<_> = rows.iter().map(|row| row.0.as_slice()).collect();
+    names.sort_unstable();
+    let mut numbers: Vec<_> = rows.iter().map(|row| row.1).collect();
+    numbers.sort_unstable();
+    let mut list = connection
+        .prepare("SELECT CAST(name AS BLOB) FROM t INDEXED BY sqlite_autoindex_t_1 ORDER BY name")
+        .unwrap();
+    let found: Vec<Vec<u8>> =
+        list.query_map([], |row| row.get(0)).unwrap().collect::<rusqlite::Result<_>>().unwrap();
+    assert!(found == names, "the names of {} rows", rows.len());
+    drop(list);
+    let mut list =
+        connection.prepare("SELECT number FROM t INDEXED BY by_number ORDER BY number").unwrap();
+    let found: Vec<i64> =
+        list.query_map([], |row| row.get(0)).unwrap().collect::<rusqlite::Result<_>>().unwrap();
+    assert!(found == numbers, "the numbers of {} rows", rows.len());
+    drop(list);
+
+    let mut by_name = connection
         .prepare("SELECT number FROM t INDEXED BY sqlite_autoindex_t_1 WHERE name = ?1")
+        .unwrap();
+    let mut by_number = connection
+        .prepare("SELECT count(*) FROM t INDEXED BY by_number WHERE number = ?1")
         .unwrap();
     for (name, number, _) in rows.iter().step_by(1 + rows.len() / 200) {
         let found: i64 =
-            find.query_row([super::super::database::text(name)], |row| row.get(0)).unwrap();
+            by_name.query_row([super::super::database::text(name)], |row| row.get(0)).unwrap();
         assert_eq!(found, *number);
+        let same = numbers.partition_point(|other| other <= number)
+            - numbers.partition_point(|other| other < number);
+        let found: isize = by_number.query_row([number], |row| row.get(0)).unwrap();
+        assert_eq!(found, same.cast_signed());
     }
-    drop(find);
+    drop((by_name, by_number));
     // It can be changed like any other.
     connection.execute_batch("INSERT INTO t VALUES ('new', 5, x'', 'x'); DELETE FROM t;").unwrap();
-    let check: String =
-        connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
-    assert_eq!(check, "ok", "{} rows, changed", rows.len());
+    assert_eq!(integrity(&connection), "ok", "{} rows, changed", rows.len());
 }
 
 #[test]
