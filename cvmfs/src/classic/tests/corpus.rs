@@ -31,8 +31,8 @@ fn certificates() -> Vec<Text> {
     ];
     let rsa = [RsaKeySize::_2048, RsaKeySize::_3072, RsaKeySize::_4096]
         .map(|size| KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, size));
-    let elliptic = [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384]
-        .map(|algorithm| KeyPair::generate_for(algorithm));
+    let elliptic =
+        [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384].map(KeyPair::generate_for);
     let mut chain = String::new();
     for pair in rsa.into_iter().chain(elliptic).map(Result::unwrap) {
         texts.push((format!("a key: {:?}", pair.algorithm()), pair.serialize_pem().into_bytes()));
