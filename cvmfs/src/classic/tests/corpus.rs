@@ -36,8 +36,8 @@ fn certificates() -> Vec<Text> {
         let key = RsaPrivateKey::new(&mut OsRng, bits).unwrap().to_pkcs8_der().unwrap();
         KeyPair::try_from(key.as_bytes())
     });
-    let elliptic = [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384]
-        .map(|algorithm| KeyPair::generate_for(algorithm));
+    let elliptic =
+        [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384].map(KeyPair::generate_for);
     let mut chain = String::new();
     for pair in rsa.into_iter().chain(elliptic).map(Result::unwrap) {
         texts.push((format!("a key: {:?}", pair.algorithm()), pair.serialize_pem().into_bytes()));
