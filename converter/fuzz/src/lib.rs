@@ -70,7 +70,7 @@ fn read(blob: &[u8], with_content: bool) -> (Vec<Entry>, Result<Summary, Error>)
         match reader.next_entry() {
             Ok(Some(entry)) => {
                 check_entry(&entry);
-                let segments = reader.content_segments();
+                let segments = reader.content().segments().to_vec();
                 check_segments(&entry, &segments);
                 let read = if with_content {
                     read_content(&mut reader, &entry, &segments)
