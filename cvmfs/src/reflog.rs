@@ -97,7 +97,7 @@ impl Reflog {
         self.references.get(&hash).is_some_and(|reference| reference.kind == kind)
     }
 
-    /// Removes a line; tells whether it was there.
+    /// Removes a line; returns whether it was there.
     pub fn remove(&mut self, hash: ContentHash, kind: RefKind) -> bool {
         self.contains(hash, kind) && self.references.remove(&hash).is_some()
     }

@@ -46,7 +46,7 @@ pub struct Repository {
     keys: Keys,
 }
 
-/// A publish that has begun. At its end it tells whether a garbage collection came in between.
+/// A publish that has begun. Ending it shows whether a garbage collection came in between.
 pub struct Session {
     generation: Generation,
 }

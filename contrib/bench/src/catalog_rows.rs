@@ -13,7 +13,7 @@ use rusqlite::{Statement, params};
 
 /// Entries of one directory, as in an image of Debian with Python.
 const IN_DIRECTORY: u64 = 12;
-/// Of so many entries one is a link.
+/// One entry in this many is a link.
 const LINKS: u64 = 10;
 
 /// A row with all that its columns refer to.

@@ -14,8 +14,8 @@ use layer_layout::record::ParentRecord;
 use layer_layout::{ChainId, LayerDigest, RepositoryPath};
 
 use super::fetch::{Unpacked, Unpacking};
-use super::prepare::Workspace;
 use super::target::Layer;
+use super::workspace::Workspace;
 use crate::repository::{OpenEnds, Published};
 use crate::{Error, Result};
 

@@ -8,6 +8,7 @@ mod layer_stack;
 mod prepare;
 mod publish;
 mod target;
+mod workspace;
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,30 +1,15 @@
-//! All of an image into a transaction. Everything here may block.
+//! Puts everything of an image into a transaction. All of this may block.
 
-use std::sync::Arc;
-
-use layer_layout::RepositoryPath;
 use layer_layout::path::{self, LayerMetadata};
 use layer_layout::record::{LayerRecord, OriginRecord};
 
 use super::layer_stack::LayerStack;
-use super::target::Target;
-use crate::repository::{Published, Repository, SharedTransaction};
+use super::workspace::Workspace;
+use crate::repository::Published;
 use crate::{Error, Result, singularity};
 
-/// An image and the transaction that it is prepared in.
-#[derive(Clone)]
-pub(super) struct Workspace {
-    pub(super) transaction: SharedTransaction,
-    pub(super) repository: Arc<dyn Repository>,
-    pub(super) target: Arc<Target>,
-}
-
 impl Workspace {
-    fn is_absent(&self, path: &RepositoryPath) -> Result<bool> {
-        Ok(self.repository.lookup(path)?.is_none())
-    }
-
-    /// DUCC's records of the layers: of new ones what they are, of all that this image uses them.
+    /// Writes DUCC's records of the layers: for new ones what they are, for all of them that this image uses them.
     pub(super) fn write_layer_records(&self, stack: &LayerStack) -> Result<()> {
         for layer in self.target.distinct_layers() {
             let digest = layer.digest();

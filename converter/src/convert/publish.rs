@@ -12,8 +12,8 @@ use layer_layout::RepositoryPath;
 
 use super::fetch::{self, Unpacked, Unpacking};
 use super::layer_stack::LayerStack;
-use super::prepare::Workspace;
 use super::target::Target;
+use super::workspace::Workspace;
 use super::{Conversion, blocking};
 use crate::progress::LayerProgress;
 use crate::report::Report;

@@ -1,4 +1,4 @@
-//! What has to be in the repository for one image, and what of it is there.
+//! What one image needs in the repository, and which of it is already there.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What of an image a repository cannot keep.
+//! What a repository cannot keep of an image.
 //!
 //! An image is not worth losing for any of it, but nobody should have to find out by themselves. So it is
 //! counted by kind and told once, with examples where paths are at hand.

@@ -27,7 +27,7 @@ const IN_MEMORY: usize = 16 << 20;
 const ROW: usize = 128;
 /// Bytes of rows that are collected before catalogs are handed over, because that may have to wake a thread.
 const AT_ONCE: u64 = 64 << 10;
-/// The bytes in memory are counted after so many bytes have come.
+/// How many bytes arrive before those in memory are counted again.
 const COUNT_AFTER: usize = 1 << 20;
 
 /// What a name must be.

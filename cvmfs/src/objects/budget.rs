@@ -52,7 +52,7 @@ impl Budget {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until so many bytes are free. A request for more than the whole budget is granted when nothing else is
+    /// Waits until this many bytes are free. A request for more than the whole budget is granted when nothing else is
     /// reserved, because it cannot do with less.
     pub(super) fn reserve(self: &Arc<Self>, bytes: u64) -> Reservation {
         let mut queue = self.queue();
@@ -72,7 +72,7 @@ impl Budget {
         Reservation { budget: Arc::clone(self), bytes }
     }
 
-    /// Takes so many bytes if they are free.
+    /// Takes this many bytes if they are free.
     fn take(&self, bytes: u64) -> bool {
         let fitting = |used| (used == 0 || used + bytes <= self.total).then_some(used + bytes);
         match self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fitting) {
@@ -112,7 +112,7 @@ impl Reservation {
 }
 
 impl Reservation {
-    /// Adds so many bytes if they are free and no request waits.
+    /// Adds this many bytes if they are free and no request waits.
     pub(super) fn grow(&mut self, bytes: u64) -> bool {
         let grown = self.budget.waiting.load(Ordering::SeqCst) == 0 && self.budget.take(bytes);
         if grown {
@@ -174,7 +174,7 @@ mod tests {
         assert!(budget.queue().waiting.is_empty());
     }
 
-    /// Waits until so many wait for the budget.
+    /// Waits until this many requests wait for the budget.
     fn await_waiting(budget: &Budget, count: usize) {
         while budget.queue().waiting.len() < count {
             thread::yield_now();

@@ -59,7 +59,7 @@ fn compress(deflate: &mut libdeflater::Compressor, content: &[u8], stored: &mut 
     }
 }
 
-/// The most bytes that a stream of so many bytes takes: stored blocks are never smaller than 5000 bytes and cost 5 more
+/// The most bytes that a stream of this many bytes takes: stored blocks are never smaller than 5000 bytes and cost 5 more
 /// each; header, checksum and the last block take a few more.
 pub(super) fn bound(content: u64) -> u64 {
     content + content / 1000 + 64

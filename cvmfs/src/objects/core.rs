@@ -63,7 +63,7 @@ impl Core {
         Ok(id.hash)
     }
 
-    /// The memory that a chunk or a file of so many bytes takes until it is stored.
+    /// The memory that a chunk or a file of this many bytes takes until it is stored.
     pub(super) fn need(&self, content: u64) -> u64 {
         content + self.beside(content)
     }

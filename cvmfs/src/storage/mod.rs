@@ -257,7 +257,7 @@ impl Storage {
     }
 }
 
-/// Whether a file of so many bytes can be an object that was written to its end.
+/// Whether a file of this many bytes can be an object that was written to its end.
 fn is_whole(id: ObjectId, size: u64) -> bool {
     size > 0 || id.hash == id.hash.algorithm.hash(b"")
 }

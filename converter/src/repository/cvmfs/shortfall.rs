@@ -1,4 +1,4 @@
-//! What of an image the repository format cannot hold, or its clients do not show.
+//! What the repository format cannot hold of an image, or its clients do not show.
 
 use crate::repository::shortfalls;
 

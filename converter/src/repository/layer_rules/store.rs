@@ -21,7 +21,7 @@ pub(in crate::repository) trait LayerStore {
     /// What stands at a name where no directory is; `None` if nothing does.
     fn obstacle(&mut self, at: Name<'_, Self::Directory>) -> Result<Option<Obstacle>>;
 
-    /// Makes a directory; gives `None` and does nothing if the name is taken. Without `metadata`, no entry
+    /// Makes a directory; returns `None` and does nothing if the name is taken. Without `metadata`, no entry
     /// describes it.
     fn make_directory(
         &mut self,
@@ -29,7 +29,7 @@ pub(in crate::repository) trait LayerStore {
         metadata: Option<&Metadata>,
     ) -> Result<Option<Self::Directory>>;
 
-    /// Makes what holds no names; gives `false` and does nothing if the name is taken. `content` is that of a
+    /// Makes what holds no names; returns `false` and does nothing if the name is taken. `content` is that of a
     /// file.
     fn make_leaf(
         &mut self,
@@ -46,7 +46,7 @@ pub(in crate::repository) trait LayerStore {
         target: Name<'_, Self::Directory>,
     ) -> Result<Linked>;
 
-    /// Removes what has a name, if anything has, with all in it. Tells whether it was a directory.
+    /// Removes what has a name, if anything has, with all in it. Returns whether it was a directory.
     fn remove(&mut self, at: Name<'_, Self::Directory>) -> Result<bool>;
 
     /// Notes that an entry describes a directory, which has these attributes from now on.

@@ -14,7 +14,7 @@ use crate::scratch::Scratch;
 
 const TREES: [&str; 3] = ["catalog", "sqlite_autoindex_catalog_1", "idx_catalog_parent"];
 
-/// A catalog of so many entries in the root directory, and their rows in order.
+/// A catalog of this many entries in the root directory, and their rows in order.
 fn catalog(count: usize, scratch: &Scratch) -> (Connection, Vec<[Value; 16]>) {
     let entry = Entry { kind: EntryKind::Fifo, ..Entry::directory(0o644, TIME) };
     let names: Vec<_> = (0..count).map(|number| format!("{number:05}").into_bytes()).collect();
@@ -74,7 +74,7 @@ fn levels(connection: &mut Connection, tree: &str) -> usize {
     }
 }
 
-/// The least count with which a tree has so many levels above its leaves.
+/// The least count with which a tree has this many levels above its leaves.
 fn first_with(wanted: usize, tree: &str, scratch: &Scratch) -> usize {
     let has = |count| levels(&mut catalog(count, scratch).0, tree) >= wanted;
     let (mut without, mut with) = (0, 1);

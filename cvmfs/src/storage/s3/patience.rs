@@ -31,7 +31,7 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// How long a request that sends so many bytes may take.
+    /// How long a request that sends this many bytes may take.
     pub(super) fn limit(self, bytes: u64) -> Duration {
         self.base + Duration::from_secs(bytes / SLOWEST)
     }

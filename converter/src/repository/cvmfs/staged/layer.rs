@@ -19,7 +19,7 @@ use crate::repository::layer_rules::{
 };
 use crate::repository::{Error, Result};
 
-/// After so many files it is asked which are stored.
+/// How many files are sent before the finished ones are collected.
 const COLLECT_AFTER: u32 = 256;
 
 /// A layer that is being unpacked.

@@ -37,7 +37,7 @@ struct Cells<'a> {
 }
 
 impl Cells<'_> {
-    /// The first row behind the largest tree with so many levels above its leaves that begins with the row `first`.
+    /// The first row behind the largest tree with this many levels above its leaves that begins with the row `first`.
     fn end(&self, levels: usize, first: usize) -> usize {
         let mut row = first;
         if levels == 0 {
@@ -96,7 +96,7 @@ fn levels(database: &[u8], tree: &str) -> usize {
     }
 }
 
-/// Writes databases with as many rows as just fit below so many levels, and with a few less and more.
+/// Writes databases with as many rows as just fit below this many levels, and with a few less and more.
 fn try_around(cells: &Cells<'_>, full: usize, tree: &str, row: &dyn Fn(usize) -> Row) {
     let most = cells.end(full, 1) - 1;
     for count in most.saturating_sub(AROUND)..=most + AROUND {
