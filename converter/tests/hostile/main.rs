@@ -17,7 +17,7 @@ use ducc::repository::{Directory, Repository};
 use layer_layout::{Digest, RepositoryPath, path};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
-use corpus::{Case, Found, Outcome, Outside, Snapshot, What, cases};
+use corpus::{Case, Found, Node, Outcome, Outside, Snapshot, cases};
 
 /// What a user would read: the error and its causes.
 fn chain(error: &dyn Error) -> String {
@@ -123,26 +123,26 @@ fn check(case: &str, layer: &OwnedFd, found: &Found) {
     let stat = match rustix::fs::statat(layer, &*found.path, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => stat,
         Err(error) => {
-            assert!(found.what == What::Absent, "{case}: {shown}: {error}");
+            assert!(found.node == Node::Absent, "{case}: {shown}: {error}");
             return;
         }
     };
-    let what = match FileType::from_raw_mode(stat.st_mode) {
+    let node = match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => {
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW;
             let file = rustix::fs::openat(layer, &*found.path, flags, Mode::empty()).unwrap();
             let mut content = Vec::new();
             fs::File::from(file).read_to_end(&mut content).unwrap();
-            What::File(content)
+            Node::File(content)
         }
-        FileType::Directory => What::Directory,
+        FileType::Directory => Node::Directory,
         FileType::Symlink => {
             let target = rustix::fs::readlinkat(layer, &*found.path, Vec::new()).unwrap();
-            What::Symlink(target.into_bytes())
+            Node::Symlink(target.into_bytes())
         }
-        FileType::CharacterDevice => What::Device,
-        FileType::Fifo => What::Fifo,
+        FileType::CharacterDevice => Node::Device,
+        FileType::Fifo => Node::Fifo,
         other => panic!("{case}: {shown}: is {other:?}"),
     };
-    assert_eq!(what, found.what, "{case}: {shown}");
+    assert_eq!(node, found.node, "{case}: {shown}");
 }

@@ -1,7 +1,7 @@
 //! Entries that contradict each other.
 
 use super::tar::{Header, Tar};
-use super::{Case, Outcome, What, file, found};
+use super::{Case, Node, Outcome, file, found};
 
 use Outcome::{NotUnpacked, Refused, Unpacked};
 
@@ -60,7 +60,7 @@ fn kinds() -> Vec<Case> {
                 let tar = Tar::new().directory("a").file("a/old", "").symlink("a", "/");
                 tar.directory("a").file("a/b", "x").end()
             },
-            Unpacked(vec![found("a/old", What::Absent), file("a/b", "x")]),
+            Unpacked(vec![found("a/old", Node::Absent), file("a/b", "x")]),
         ),
         Case::new(
             "a directory that nobody may enter",
@@ -165,8 +165,8 @@ fn whiteouts() -> Vec<Case> {
                     .end()
             },
             Unpacked(vec![
-                found(".wh..wh.aufs", What::Absent),
-                found(".wh..wh.plnk", What::Absent),
+                found(".wh..wh.aufs", Node::Absent),
+                found(".wh..wh.plnk", Node::Absent),
                 file("b", "y"),
             ]),
         ),

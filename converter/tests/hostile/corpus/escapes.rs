@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::tar::{Header, Tar};
-use super::{Case, Outcome, What, file, found};
+use super::{Case, Node, Outcome, file, found};
 
 use Outcome::{NotUnpacked, Refused, Unpacked};
 
@@ -223,7 +223,7 @@ fn in_place_of_symlinks(outside: &Path) -> Vec<Case> {
     let (victim, directory) = (outside.join("victim"), outside.join("directory"));
     let to_victim = || Tar::new().symlink("link", victim.as_os_str().as_bytes());
     let to_directory = || Tar::new().symlink("link", directory.as_os_str().as_bytes());
-    let is = |what: What| Unpacked(vec![found("link", what)]);
+    let is = |node: Node| Unpacked(vec![found("link", node)]);
     let fifo = Header::new(b'6', "link");
     let device = Header::new(b'3', "link").device(1, 3);
     let dressed = Header::new(b'2', "link").mode(0o777).owner(12345, 12345).mtime(1);
@@ -232,23 +232,23 @@ fn in_place_of_symlinks(outside: &Path) -> Vec<Case> {
         Case::new(
             "a file over a symlink",
             to_victim().file("link", EVIL).end(),
-            is(What::File(EVIL.into())),
+            is(Node::File(EVIL.into())),
         )
         .touching(&victim),
         Case::new(
             "a hard link over a symlink",
             to_victim().file("a", EVIL).hard_link("link", "a").end(),
-            is(What::File(EVIL.into())),
+            is(Node::File(EVIL.into())),
         )
         .touching(&victim),
-        Case::new("a fifo over a symlink", to_victim().header(fifo).end(), is(What::Fifo))
+        Case::new("a fifo over a symlink", to_victim().header(fifo).end(), is(Node::Fifo))
             .touching(&victim),
-        Case::new("a device over a symlink", to_victim().header(device).end(), is(What::Device))
+        Case::new("a device over a symlink", to_victim().header(device).end(), is(Node::Device))
             .touching(&victim),
         Case::new(
             "a directory over a symlink",
             to_directory().directory("link").file("link/inner", EVIL).end(),
-            Unpacked(vec![found("link", What::Directory), file("link/inner", EVIL)]),
+            Unpacked(vec![found("link", Node::Directory), file("link/inner", EVIL)]),
         )
         .touching(directory.join("inner")),
         Case::new(
@@ -258,7 +258,7 @@ fn in_place_of_symlinks(outside: &Path) -> Vec<Case> {
                     .header(Header::new(b'5', "link/").mode(0).owner(12345, 12345).mtime(1))
                     .end()
             },
-            is(What::Directory),
+            is(Node::Directory),
         )
         .touching(&directory),
         Case::new(
@@ -268,7 +268,7 @@ fn in_place_of_symlinks(outside: &Path) -> Vec<Case> {
                     [("SCHILY.xattr.trusted.evil", b"evil"), ("linkpath", link)];
                 Tar::new().pax(&records).header(dressed).end()
             },
-            is(What::Symlink(link.to_vec())),
+            is(Node::Symlink(link.to_vec())),
         )
         .touching(&victim),
         Case::new(
@@ -277,13 +277,13 @@ fn in_place_of_symlinks(outside: &Path) -> Vec<Case> {
                 let new = outside.join("new");
                 Tar::new().symlink("link", new.as_os_str().as_bytes()).file("link", EVIL).end()
             },
-            is(What::File(EVIL.into())),
+            is(Node::File(EVIL.into())),
         )
         .touching(outside.join("new")),
         Case::new(
             "a file over a hard link to a symlink",
             to_victim().hard_link("same", "link").file("same", EVIL).end(),
-            Unpacked(vec![file("same", EVIL), found("link", What::Symlink(link.to_vec()))]),
+            Unpacked(vec![file("same", EVIL), found("link", Node::Symlink(link.to_vec()))]),
         )
         .touching(&victim),
         Case::new(
@@ -363,7 +363,7 @@ fn hard_links(outside: &Path) -> Vec<Case> {
                 let link = victim.as_os_str().as_bytes();
                 Tar::new().symlink("link", link).hard_link("new", "link").end()
             },
-            Unpacked(vec![found("new", What::Symlink(victim.as_os_str().as_bytes().to_vec()))]),
+            Unpacked(vec![found("new", Node::Symlink(victim.as_os_str().as_bytes().to_vec()))]),
         )
         .touching(&victim),
     ]

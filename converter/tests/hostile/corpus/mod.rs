@@ -48,12 +48,12 @@ pub(crate) struct Found {
     /// From the layer's root.
     pub(crate) path: Vec<u8>,
     /// What is there.
-    pub(crate) what: What,
+    pub(crate) node: Node,
 }
 
 /// What a name must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum What {
+pub(crate) enum Node {
     /// A regular file with this content.
     File(Vec<u8>),
     /// A directory.
@@ -94,9 +94,9 @@ impl Case {
 }
 
 fn file(path: impl AsRef<[u8]>, content: impl AsRef<[u8]>) -> Found {
-    Found { path: path.as_ref().to_vec(), what: What::File(content.as_ref().to_vec()) }
+    Found { path: path.as_ref().to_vec(), node: Node::File(content.as_ref().to_vec()) }
 }
 
-fn found(path: impl AsRef<[u8]>, what: What) -> Found {
-    Found { path: path.as_ref().to_vec(), what }
+fn found(path: impl AsRef<[u8]>, node: Node) -> Found {
+    Found { path: path.as_ref().to_vec(), node }
 }

@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::tar::Tar;
-use super::{Case, Outcome, What, file, found};
+use super::{Case, Node, Outcome, file, found};
 
 use Outcome::{Refused, Unpacked};
 
@@ -73,7 +73,7 @@ pub(super) fn cases(outside: &Path) -> Vec<Case> {
         Case::new(
             "bytes that are no text",
             Tar::new().file(b"\xff\xfe\n\x1b", "evil").directory("\u{202e}").end(),
-            Unpacked(vec![file(b"\xff\xfe\n\x1b", "evil"), found("\u{202e}", What::Directory)]),
+            Unpacked(vec![file(b"\xff\xfe\n\x1b", "evil"), found("\u{202e}", Node::Directory)]),
         ),
     ]
 }
