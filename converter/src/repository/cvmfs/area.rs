@@ -46,11 +46,11 @@ pub(super) struct Core {
 struct Item {
     path: RepositoryPath,
     /// `None` until it is complete. What is incomplete when the change ends is not published.
-    what: Option<What>,
+    content: Option<ItemContent>,
 }
 
 #[derive(Clone)]
-pub(super) enum What {
+pub(super) enum ItemContent {
     /// A tree, whose path contains a digest. One that is already published there is equivalent.
     Tree(Recipe),
     /// A file or a symlink, which replaces any that is published there.
@@ -103,17 +103,17 @@ impl Core {
     }
 
     /// Announces what will stand at a path, in place of anything announced there before.
-    pub(super) fn announce(&self, path: &RepositoryPath, what: Option<What>) {
+    pub(super) fn announce(&self, path: &RepositoryPath, content: Option<ItemContent>) {
         let mut items = held(&self.items);
         match items.iter_mut().find(|item| item.path == *path) {
-            Some(item) => item.what = what,
-            None => items.push(Item { path: path.clone(), what }),
+            Some(item) => item.content = content,
+            None => items.push(Item { path: path.clone(), content }),
         }
     }
 
     /// Reports that an announced tree is complete.
     pub(super) fn complete(&self, path: &RepositoryPath, tree: Recipe) {
-        self.announce(path, Some(What::Tree(tree)));
+        self.announce(path, Some(ItemContent::Tree(tree)));
     }
 
     /// What is published at a path.
@@ -124,8 +124,8 @@ impl Core {
     /// A tree that this change has prepared.
     pub(super) fn prepared(&self, path: &RepositoryPath) -> Result<Recipe> {
         let items = held(&self.items);
-        match items.iter().find(|item| item.path == *path).and_then(|item| item.what.as_ref()) {
-            Some(What::Tree(recipe)) => Ok(recipe.clone()),
+        match items.iter().find(|item| item.path == *path).and_then(|item| item.content.as_ref()) {
+            Some(ItemContent::Tree(recipe)) => Ok(recipe.clone()),
             _ => Err(Error::NoTree(path.clone())),
         }
     }
@@ -175,10 +175,10 @@ impl Core {
     }
 
     /// What is prepared and has to be published, after checking that nothing is in the way.
-    pub(super) fn due(&self) -> Result<Vec<(RepositoryPath, What)>> {
+    pub(super) fn due(&self) -> Result<Vec<(RepositoryPath, ItemContent)>> {
         let mut due = Vec::new();
-        for Item { path, what } in &*held(&self.items) {
-            let Some(what) = what else { continue };
+        for Item { path, content } in &*held(&self.items) {
+            let Some(content) = content else { continue };
             let mut above = path.parent();
             while let Some(directory) = above {
                 match self.published(&directory)? {
@@ -190,15 +190,15 @@ impl Core {
                     None => above = directory.parent(),
                 }
             }
-            match (what, self.published(path)?) {
-                (What::Tree(_), Some(entry)) if entry.is_directory() => continue,
-                (What::Tree(_), Some(_)) => {
+            match (content, self.published(path)?) {
+                (ItemContent::Tree(_), Some(entry)) if entry.is_directory() => continue,
+                (ItemContent::Tree(_), Some(_)) => {
                     return Err(Error::occupied(path, Occupant::NotADirectory));
                 }
-                (What::Small(_), Some(entry)) if entry.is_directory() => {
+                (ItemContent::Small(_), Some(entry)) if entry.is_directory() => {
                     return Err(Error::occupied(path, Occupant::Directory));
                 }
-                _ => due.push((path.clone(), what.clone())),
+                _ => due.push((path.clone(), content.clone())),
             }
         }
         Ok(due)
@@ -207,13 +207,13 @@ impl Core {
     /// Writes the trees of `due`, several at a time. The result is in no particular order.
     pub(super) fn write_trees(
         &self,
-        due: &[(RepositoryPath, What)],
+        due: &[(RepositoryPath, ItemContent)],
     ) -> Result<Vec<(RepositoryPath, NestedTree)>> {
         let trees: Vec<_> = due
             .iter()
-            .filter_map(|(path, what)| match what {
-                What::Tree(recipe) => Some((path, recipe)),
-                What::Small(_) => None,
+            .filter_map(|(path, content)| match content {
+                ItemContent::Tree(recipe) => Some((path, recipe)),
+                ItemContent::Small(_) => None,
             })
             .collect();
         let threads = self.objects.settings().threads.max(1);

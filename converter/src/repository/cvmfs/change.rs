@@ -7,7 +7,7 @@ use cvmfs_repository::entry::{Entry, EntryKind, Time};
 use cvmfs_repository::publication::Edits;
 use layer_layout::{RepositoryPath, path};
 
-use super::area::{Core, Recipe, What, seconds};
+use super::area::{Core, ItemContent, Recipe, seconds};
 use super::editor::Editor;
 use super::staged;
 use super::tree_path::tree_path;
@@ -82,7 +82,7 @@ impl Transaction for Change {
 
     fn write_file(&self, path: &RepositoryPath, content: &[u8]) -> Result<()> {
         let file = EntryKind::File(self.core.objects.store_file(content)?);
-        self.core.announce(path, Some(What::Small(own(file, FILE_MODE))));
+        self.core.announce(path, Some(ItemContent::Small(own(file, FILE_MODE))));
         Ok(())
     }
 
@@ -91,7 +91,7 @@ impl Transaction for Change {
             return Err(Error::occupied(path, Occupant::Directory));
         }
         let link = EntryKind::Symlink(target.into());
-        self.core.announce(path, Some(What::Small(own(link, SYMLINK_MODE))));
+        self.core.announce(path, Some(ItemContent::Small(own(link, SYMLINK_MODE))));
         Ok(())
     }
 
@@ -109,11 +109,11 @@ impl Transaction for Change {
         for (path, tree) in core.write_trees(&due)? {
             edits.graft(&tree_path(&path), tree);
         }
-        for (path, what) in due {
+        for (path, content) in due {
             for root in path::catalog_roots(&path) {
                 edits.nest(&tree_path(&root));
             }
-            if let What::Small(entry) = what {
+            if let ItemContent::Small(entry) = content {
                 edits.put(&tree_path(&path), entry, core.published(&path)?.as_ref());
             }
         }

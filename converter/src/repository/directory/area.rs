@@ -18,7 +18,7 @@ use crate::repository::{EntryError, Error, Result};
 
 /// What a transaction puts at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sort {
+pub(super) enum ItemKind {
     /// A tree, whose path contains a digest. One that is already published there is equivalent.
     Tree,
     /// A file or a symlink, which replaces any that is published there.
@@ -29,7 +29,7 @@ pub(super) enum Sort {
 #[derive(Debug, Clone)]
 pub(super) struct Item {
     pub(super) path: RepositoryPath,
-    pub(super) sort: Sort,
+    pub(super) kind: ItemKind,
     /// Whether it is complete. What is incomplete when the transaction ends is removed.
     pub(super) ready: bool,
 }
@@ -97,11 +97,11 @@ impl Area {
     }
 
     /// Takes a place in the order of appearance. A path that is prepared again keeps its place.
-    pub(super) fn announce(&self, path: &RepositoryPath, sort: Sort) {
+    pub(super) fn announce(&self, path: &RepositoryPath, kind: ItemKind) {
         let mut items = held(&self.items);
         match items.iter_mut().find(|item| item.path == *path) {
-            Some(item) => (item.sort, item.ready) = (sort, false),
-            None => items.push(Item { path: path.clone(), sort, ready: false }),
+            Some(item) => (item.kind, item.ready) = (kind, false),
+            None => items.push(Item { path: path.clone(), kind, ready: false }),
         }
     }
 
@@ -131,7 +131,7 @@ impl Area {
 
     /// Makes the root of a tree that will stand at `path`. Only its owner can enter it until it is complete.
     pub(super) fn new_tree(&self, path: &RepositoryPath) -> Result<Beneath> {
-        self.announce(path, Sort::Tree);
+        self.announce(path, ItemKind::Tree);
         let bytes = path.as_str().as_bytes();
         rustix::fs::mkdirat(self.place(path)?, split(bytes).1, Mode::RWXU)
             .and_then(|()| self.staging.beneath(bytes))

@@ -10,7 +10,7 @@ use layer_layout::RepositoryPath;
 use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
 
-use super::area::{Area, CREATE, Item, Sort};
+use super::area::{Area, CREATE, Item, ItemKind};
 use super::attributes::mode_of;
 use super::beneath::{Beneath, indirect, split};
 use super::complete::complete;
@@ -46,7 +46,7 @@ impl Change {
         let Area { repository, staging, .. } = &*self.area;
         let mut moves = Vec::new();
         let mut units = HashSet::new();
-        for Item { path, sort, .. } in self.area.complete_items() {
+        for Item { path, kind, .. } in self.area.complete_items() {
             let unit = path.unit();
             if units.contains(&unit) {
                 continue;
@@ -63,17 +63,17 @@ impl Change {
                 Some(_) => false,
             };
             let target = if whole { unit } else { path };
-            match (whole, sort, self.published(&target)?) {
+            match (whole, kind, self.published(&target)?) {
                 (true, ..) | (_, _, None) => {}
                 // Its path contains a digest, so what is there is equivalent.
-                (_, Sort::Tree, Some(FileType::Directory)) => continue,
-                (_, Sort::Tree, Some(_)) => {
+                (_, ItemKind::Tree, Some(FileType::Directory)) => continue,
+                (_, ItemKind::Tree, Some(_)) => {
                     return Err(Error::occupied(&target, Occupant::NotADirectory));
                 }
-                (_, Sort::Small, Some(FileType::Directory)) => {
+                (_, ItemKind::Small, Some(FileType::Directory)) => {
                     return Err(Error::occupied(&target, Occupant::Directory));
                 }
-                (_, Sort::Small, Some(_)) => {}
+                (_, ItemKind::Small, Some(_)) => {}
             }
             self.check_file_system(&target)?;
             let bytes = target.as_str().as_bytes();
@@ -186,7 +186,7 @@ impl Transaction for Change {
     }
 
     fn write_file(&self, path: &RepositoryPath, content: &[u8]) -> Result<()> {
-        self.area.announce(path, Sort::Small);
+        self.area.announce(path, ItemKind::Small);
         let directory = self.area.place(path)?;
         let name = split(path.as_str().as_bytes()).1;
         let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
@@ -203,7 +203,7 @@ impl Transaction for Change {
     }
 
     fn symlink(&self, path: &RepositoryPath, target: &str) -> Result<()> {
-        self.area.announce(path, Sort::Small);
+        self.area.announce(path, ItemKind::Small);
         if self.published(path)? == Some(FileType::Directory) {
             return Err(Error::occupied(path, Occupant::Directory));
         }
