@@ -5,7 +5,7 @@ use http::StatusCode;
 use http::header::{HeaderMap, HeaderName};
 use layer_layout::Digest;
 
-use super::session::{Request, Session};
+use super::client::{RegistryClient, Request};
 use crate::source::failure::Failure;
 
 /// The header in which a registry gives the digest of a manifest.
@@ -13,11 +13,11 @@ const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-conten
 
 /// An answer as a whole; `None` if it is longer than `limit` bytes.
 pub(super) async fn fetch_once(
-    session: &Session,
+    client: &RegistryClient,
     request: &Request<'_>,
     limit: u64,
 ) -> Result<Option<(HeaderMap, Bytes)>, Failure> {
-    let mut response = session.send(request).await?;
+    let mut response = client.send(request).await?;
     if response.status() != StatusCode::OK {
         let reason = format!("unexpected answer {}", response.status());
         return Err(Failure::protocol(response.url(), reason));
@@ -27,7 +27,7 @@ pub(super) async fn fetch_once(
     }
     let headers = response.headers().clone();
     let mut bytes = BytesMut::new();
-    while let Some(chunk) = session.chunk(&mut response).await? {
+    while let Some(chunk) = client.chunk(&mut response).await? {
         if bytes.len() as u64 + chunk.len() as u64 > limit {
             return Ok(None);
         }

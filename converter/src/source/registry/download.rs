@@ -15,8 +15,8 @@ use reqwest::Response;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::AbortHandle;
 
+use super::client::{RegistryClient, Request};
 use super::content_range::ContentRange;
-use super::session::{Request, Session};
 use crate::source::blob::{BlobReader, Expected, OnBytes};
 use crate::source::error::Error;
 use crate::source::failure::{Failure, show};
@@ -33,13 +33,13 @@ type Piece = Result<Bytes, Error>;
 
 /// Starts to download a blob. `permit` is given back when all of it has arrived or nobody wants it any more.
 pub(super) fn start(
-    session: Arc<Session>,
+    client: Arc<RegistryClient>,
     expected: Expected,
     on_bytes: OnBytes,
     permit: OwnedSemaphorePermit,
 ) -> BlobReader {
     let (sender, receiver) = mpsc::channel(PIECES);
-    let download = Download { session, expected: expected.clone(), on_bytes, sender, done: 0 };
+    let download = Download { client, expected: expected.clone(), on_bytes, sender, done: 0 };
     let task = tokio::spawn(async move {
         download.run().await;
         drop(permit);
@@ -56,7 +56,7 @@ pub(super) fn start(
 }
 
 struct Download {
-    session: Arc<Session>,
+    client: Arc<RegistryClient>,
     expected: Expected,
     on_bytes: OnBytes,
     sender: mpsc::Sender<Piece>,
@@ -101,7 +101,7 @@ impl Download {
             }
             let Expected { image, part, .. } = &self.expected;
             tracing::debug!(%image, %part, done = self.done, %failure, "download interrupted");
-            if let Err(cause) = self.session.pause(&mut failures, *failure).await {
+            if let Err(cause) = self.client.pause(&mut failures, *failure).await {
                 let (image, part) = (image.to_string(), *part);
                 return self.fail(Error::Fetch { image, part, cause: Box::new(cause) }).await;
             }
@@ -121,7 +121,7 @@ impl Download {
                 .expect("digits and punctuation fit into any header");
             request = request.header(RANGE, range);
         }
-        let mut response = match self.session.send(&request).await {
+        let mut response = match self.client.send(&request).await {
             // Nothing follows what we have, so the blob is shorter than promised.
             Err(failure)
                 if failure.is_status(StatusCode::RANGE_NOT_SATISFIABLE) && self.done > 0 =>
@@ -132,7 +132,7 @@ impl Download {
         };
         let mut skip = self.check_begin(&response)?;
         loop {
-            let piece = match self.session.chunk(&mut response).await {
+            let piece = match self.client.chunk(&mut response).await {
                 Ok(piece) => piece,
                 // Everything has arrived; only the end of the transfer was not signalled properly.
                 Err(_) if self.done == self.expected.size => return Ok(()),

@@ -12,7 +12,7 @@
 //! | [`pull`] | an image's documents and layers out of a repository |
 //! | [`push`] | a thin image into a repository |
 //! | [`document`] | small answers, read as a whole |
-//! | [`session`] | requests to one repository: authentication, time limits, repetition |
+//! | [`client`] | requests to one repository: authentication, time limits, repetition |
 //! | [`auth`], [`challenge`] | Basic and Bearer authentication |
 //! | [`http`] | TLS trust, proxies, redirects |
 //! | [`retry`] | how often and after which pause something is tried again |
@@ -20,6 +20,7 @@
 
 mod auth;
 mod challenge;
+mod client;
 mod content_range;
 mod document;
 mod download;
@@ -27,7 +28,6 @@ mod http;
 mod pull;
 mod push;
 mod retry;
-mod session;
 
 pub(super) use pull::Registry;
 pub use push::{Pushed, push_thin};

@@ -8,9 +8,9 @@ use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use layer_layout::{Digest, Platform, RegistryReference};
 use tokio::sync::Semaphore;
 
+use super::client::{PULL, RegistryClient, Request};
 use super::document::{content_digest, fetch_once};
 use super::download;
-use super::session::{PULL, Request, Session};
 use crate::source::blob::{BlobReader, Expected, OnBytes};
 use crate::source::error::{DocumentError, Error, Part, ReferenceError, Result};
 use crate::source::image::{Descriptor, Document, Image, KnownManifest, LayerDescriptor};
@@ -24,7 +24,7 @@ pub(in crate::source) struct Registry {
     reference: RegistryReference,
     image: Arc<str>,
     platform: Platform,
-    session: Arc<Session>,
+    client: Arc<RegistryClient>,
     downloads: Arc<Semaphore>,
 }
 
@@ -47,7 +47,7 @@ impl Registry {
             reference: reference.clone(),
             image: reference.to_string().into(),
             platform: options.platform.clone(),
-            session: Arc::new(Session::open(reference, PULL, options)?),
+            client: Arc::new(RegistryClient::open(reference, PULL, options)?),
             downloads: Arc::new(Semaphore::new(permits)),
         })
     }
@@ -106,7 +106,7 @@ impl Registry {
             let image = self.image.to_string();
             return Err(Error::Interrupted { image, part: expected.part });
         };
-        Ok(download::start(Arc::clone(&self.session), expected, on_bytes, permit))
+        Ok(download::start(Arc::clone(&self.client), expected, on_bytes, permit))
     }
 
     /// An index or manifest by tag or digest.
@@ -133,7 +133,7 @@ impl Registry {
         limit: u64,
     ) -> Result<(HeaderMap, Bytes)> {
         let image = || self.image.to_string();
-        let fetched = self.session.repeat(|| fetch_once(&self.session, request, limit)).await;
+        let fetched = self.client.repeat(|| fetch_once(&self.client, request, limit)).await;
         match fetched {
             Ok(Some(fetched)) => Ok(fetched),
             Ok(None) => Err(Error::TooLarge { image: image(), part, limit }),

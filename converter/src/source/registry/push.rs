@@ -10,8 +10,8 @@ use http::{Method, StatusCode};
 use layer_layout::thin::{Blob, ThinImage};
 use layer_layout::{Digest, RegistryReference};
 
+use super::client::{PUSH, RegistryClient, Request};
 use super::document::{content_digest, fetch_once};
-use super::session::{PUSH, Request, Session};
 use crate::source::error::{Error, Part, ReferenceError, Result};
 use crate::source::failure::Failure;
 use crate::source::manifest::MANIFEST_LIMIT;
@@ -50,7 +50,7 @@ pub async fn push_thin(
     if let Some(named) = reference.digest().filter(|named| **named != digest) {
         return wrong(ReferenceError::PushToDigest { own: digest, named: *named });
     }
-    let session = Session::open(reference, PUSH, options)?;
+    let client = RegistryClient::open(reference, PUSH, options)?;
     let failed = |part: Part| {
         move |cause: Failure| Error::Push {
             image: reference.to_string(),
@@ -64,18 +64,18 @@ pub async fn push_thin(
         None => format!("manifests/{digest}"),
     };
     let mut pushed = Pushed { digest, pushed: false, blobs: 0, bytes: 0 };
-    let there = session.repeat(|| current(&session, &target)).await;
+    let there = client.repeat(|| current(&client, &target)).await;
     if there.map_err(failed(Part::Manifest))? == Some(digest) {
         return Ok(pushed);
     }
     for blob in &image.blobs {
-        let sent = session.repeat(|| push_blob(&session, blob)).await;
+        let sent = client.repeat(|| push_blob(&client, blob)).await;
         if sent.map_err(failed(Part::Blob(blob.digest)))? {
             pushed.blobs += 1;
             pushed.bytes += blob.bytes.len() as u64;
         }
     }
-    let put = session.repeat(|| push_manifest(&session, &target, image)).await;
+    let put = client.repeat(|| push_manifest(&client, &target, image)).await;
     put.map_err(failed(Part::Manifest))?;
     pushed.pushed = true;
     pushed.bytes += image.manifest.bytes.len() as u64;
@@ -83,9 +83,9 @@ pub async fn push_thin(
 }
 
 /// The digest of the manifest that the registry has now.
-async fn current(session: &Session, target: &str) -> Result<Option<Digest>, Failure> {
+async fn current(client: &RegistryClient, target: &str) -> Result<Option<Digest>, Failure> {
     let request = Request::new(Method::HEAD, target).header(ACCEPT, accept());
-    match session.send(&request).await {
+    match client.send(&request).await {
         Ok(response) => Ok(content_digest(response.headers())),
         Err(failure) if failure.is_status(StatusCode::NOT_FOUND) => Ok(None),
         Err(failure) => Err(failure),
@@ -93,15 +93,15 @@ async fn current(session: &Session, target: &str) -> Result<Option<Digest>, Fail
 }
 
 /// Sends a blob if the registry does not have it; returns whether it was sent.
-async fn push_blob(session: &Session, blob: &Blob) -> Result<bool, Failure> {
+async fn push_blob(client: &RegistryClient, blob: &Blob) -> Result<bool, Failure> {
     let target = format!("blobs/{}", blob.digest);
-    match session.send(&Request::new(Method::HEAD, &target)).await {
+    match client.send(&Request::new(Method::HEAD, &target)).await {
         Ok(_) => return Ok(false),
         Err(failure) if failure.is_status(StatusCode::NOT_FOUND) => {}
         Err(failure) => return Err(failure),
     }
     let begin = Request::new(Method::POST, "blobs/uploads/").body(Bytes::new());
-    let response = session.send(&begin).await?;
+    let response = client.send(&begin).await?;
     let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
     let bad = |reason: &str| Failure::protocol(response.url(), reason);
     let location = location.ok_or_else(|| bad("the registry gave no Location for the upload"))?;
@@ -114,12 +114,16 @@ async fn push_blob(session: &Session, blob: &Blob) -> Result<bool, Failure> {
     let upload = Request::new(Method::PUT, location.as_str())
         .header(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))
         .body(Bytes::copy_from_slice(&blob.bytes));
-    session.send(&upload).await?;
+    client.send(&upload).await?;
     Ok(true)
 }
 
 /// Sends the manifest, and checks that the registry serves the same.
-async fn push_manifest(session: &Session, target: &str, image: &ThinImage) -> Result<(), Failure> {
+async fn push_manifest(
+    client: &RegistryClient,
+    target: &str,
+    image: &ThinImage,
+) -> Result<(), Failure> {
     let expected = image.manifest.digest;
     let lies = |url, got: Digest| {
         Failure::protocol(url, format!("the registry stored manifest {got} instead of {expected}"))
@@ -127,16 +131,16 @@ async fn push_manifest(session: &Session, target: &str, image: &ThinImage) -> Re
     let put = Request::new(Method::PUT, target)
         .header(CONTENT_TYPE, HeaderValue::from_static(image.media_type))
         .body(Bytes::copy_from_slice(&image.manifest.bytes));
-    let response = session.send(&put).await?;
+    let response = client.send(&put).await?;
     if let Some(got) = content_digest(response.headers()).filter(|got| *got != expected) {
         return Err(lies(response.url(), got));
     }
     let get = Request::new(Method::GET, target).header(ACCEPT, accept());
-    let got = match fetch_once(session, &get, MANIFEST_LIMIT).await? {
+    let got = match fetch_once(client, &get, MANIFEST_LIMIT).await? {
         Some((_, bytes)) => Digest::of(&bytes),
         None => Digest::of(b""),
     };
-    if got == expected { Ok(()) } else { Err(lies(&session.url(target)?, got)) }
+    if got == expected { Ok(()) } else { Err(lies(&client.url(target)?, got)) }
 }
 
 fn accept() -> HeaderValue {

@@ -35,7 +35,7 @@ pub(super) const PUSH: &str = "pull,push";
 /// plain HTTP, and only if it answers the TLS handshake with something other than TLS; a refused connection
 /// or a certificate error is final.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(super) struct RegistryClient {
     /// `…/v2/<repository>/`, with the scheme as written.
     base: Url,
     plain: AtomicBool,
@@ -71,7 +71,7 @@ impl<'a> Request<'a> {
     }
 }
 
-impl Session {
+impl RegistryClient {
     /// `actions` is what the repository is needed for: [`PULL`] or [`PUSH`].
     pub(super) fn open(
         reference: &RegistryReference,
