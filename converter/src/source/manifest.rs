@@ -26,13 +26,13 @@ const ATTESTATION: &str = "vnd.docker.reference.type";
 /// A parsed document.
 #[derive(Debug)]
 pub(super) enum Parsed {
-    Index(Vec<Entry>),
+    Index(Vec<IndexEntry>),
     Manifest(Manifest),
 }
 
 /// An image in an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct IndexEntry {
     pub(super) digest: Digest,
     pub(super) size: u64,
     pub(super) media_type: String,
@@ -140,7 +140,7 @@ pub(super) fn parse(image: &str, document: &Document) -> Result<Parsed> {
 }
 
 /// The images of an index, without the entries that are not images.
-pub(super) fn entries(image: &str, bytes: &[u8]) -> Result<Vec<Entry>> {
+pub(super) fn entries(image: &str, bytes: &[u8]) -> Result<Vec<IndexEntry>> {
     let index: ImageIndex = serde_json::from_slice(bytes)
         .map_err(|error| refused(image, Part::Index, DocumentError::Json(error)))?;
     let is_image = |entry: &&OciDescriptor| {
@@ -160,7 +160,7 @@ pub(super) fn entries(image: &str, bytes: &[u8]) -> Result<Vec<Entry>> {
                 (platform.os().to_string(), platform.architecture().to_string());
             Platform::new(&os, &architecture, platform.variant().as_deref())
         });
-        Ok(Entry {
+        Ok(IndexEntry {
             digest: digest(image, Part::Index, entry)?,
             size: entry.size(),
             media_type: entry.media_type().to_string(),
@@ -179,11 +179,11 @@ pub(super) fn entries(image: &str, bytes: &[u8]) -> Result<Vec<Entry>> {
 /// that fits is taken. An entry that names no platform is taken only if it is the only entry.
 pub(super) fn choose<'a>(
     image: &str,
-    entries: impl IntoIterator<Item = &'a Entry>,
+    entries: impl IntoIterator<Item = &'a IndexEntry>,
     wanted: &Platform,
-) -> Result<&'a Entry> {
-    let entries: Vec<&Entry> = entries.into_iter().collect();
-    if let [only @ Entry { platform: None, .. }] = entries[..] {
+) -> Result<&'a IndexEntry> {
+    let entries: Vec<&IndexEntry> = entries.into_iter().collect();
+    if let [only @ IndexEntry { platform: None, .. }] = entries[..] {
         return Ok(only);
     }
     let offers = || entries.iter().filter_map(|&entry| Some((entry, entry.platform.as_ref()?)));

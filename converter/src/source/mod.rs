@@ -39,10 +39,10 @@ pub use registry::{Pushed, push_thin};
 
 /// The place one image comes from.
 #[derive(Debug)]
-pub struct Source(Kind);
+pub struct Source(Backend);
 
 #[derive(Debug)]
-enum Kind {
+enum Backend {
     Registry(Box<registry::Registry>),
     Local(Box<local::LocalImage>),
 }
@@ -55,10 +55,9 @@ impl Source {
     /// registry cannot be used.
     pub async fn open(reference: &ImageReference, options: &Options) -> Result<Self> {
         match reference {
-            ImageReference::Registry(reference) => {
-                registry::Registry::open(reference, options).map(|it| Kind::Registry(Box::new(it)))
-            }
-            _ => local::open(reference, options).await.map(|it| Kind::Local(Box::new(it))),
+            ImageReference::Registry(reference) => registry::Registry::open(reference, options)
+                .map(|it| Backend::Registry(Box::new(it))),
+            _ => local::open(reference, options).await.map(|it| Backend::Local(Box::new(it))),
         }
         .map(Self)
     }
@@ -72,8 +71,8 @@ impl Source {
     /// If there is no such image, or it cannot be used; the error says what there is instead.
     pub async fn resolve(&self, known: Option<&KnownManifest>) -> Result<Image> {
         match &self.0 {
-            Kind::Registry(registry) => registry.resolve(known).await,
-            Kind::Local(local) => local.resolve().await,
+            Backend::Registry(registry) => registry.resolve(known).await,
+            Backend::Local(local) => local.resolve().await,
         }
     }
 
@@ -83,8 +82,8 @@ impl Source {
     /// If it cannot be read or is not what the manifest promises.
     pub async fn config(&self, image: &Image) -> Result<Bytes> {
         match &self.0 {
-            Kind::Registry(registry) => registry.config(&image.config).await,
-            Kind::Local(local) => local.config(&image.config).await,
+            Backend::Registry(registry) => registry.config(&image.config).await,
+            Backend::Local(local) => local.config(&image.config).await,
         }
     }
 
@@ -98,8 +97,8 @@ impl Source {
     /// If a layout or archive has no such layer. If a download fails, reading from the reader fails.
     pub async fn layer(&self, layer: &LayerDescriptor, on_bytes: OnBytes) -> Result<BlobReader> {
         match &self.0 {
-            Kind::Registry(registry) => registry.layer(layer, on_bytes).await,
-            Kind::Local(local) => local.layer(layer, on_bytes).await,
+            Backend::Registry(registry) => registry.layer(layer, on_bytes).await,
+            Backend::Local(local) => local.layer(layer, on_bytes).await,
         }
     }
 }

@@ -97,10 +97,12 @@ pub(super) async fn find(path: &Path, registry: &str, repository: &str) -> Resul
             }
             Ok(None) => {}
             // A `credsStore` is often left over from another machine, and then it has nothing for us.
-            Err(helper::Failure::NotInstalled(error)) if !required => {
+            Err(helper::HelperFailure::NotInstalled(error)) if !required => {
                 tracing::warn!(%error, "continuing without the credential store");
             }
-            Err(helper::Failure::NotInstalled(error) | helper::Failure::Failed(error)) => {
+            Err(
+                helper::HelperFailure::NotInstalled(error) | helper::HelperFailure::Failed(error),
+            ) => {
                 return Err(error);
             }
         }

@@ -30,7 +30,7 @@ pub(super) struct Answer {
 }
 
 /// Why a helper gave no answer.
-pub(super) enum Failure {
+pub(super) enum HelperFailure {
     /// There is no such program.
     NotInstalled(Error),
     /// It did not follow the protocol.
@@ -43,14 +43,14 @@ pub(super) async fn get(
     program: &str,
     path: &Path,
     registry: &str,
-) -> Result<Option<Answer>, Failure> {
+) -> Result<Option<Answer>, HelperFailure> {
     let error = |reason: String| Error::Helper {
         program: program.to_owned(),
         path: path.to_owned(),
         registry: registry.to_owned(),
         reason,
     };
-    let failed = |reason: String| Failure::Failed(error(reason));
+    let failed = |reason: String| HelperFailure::Failed(error(reason));
     let mut child = Command::new(program)
         .arg("get")
         .stdin(Stdio::piped())
@@ -59,7 +59,9 @@ pub(super) async fn get(
         .kill_on_drop(true)
         .spawn()
         .map_err(|cause| match cause.kind() {
-            ErrorKind::NotFound => Failure::NotInstalled(error("it is not installed".to_owned())),
+            ErrorKind::NotFound => {
+                HelperFailure::NotInstalled(error("it is not installed".to_owned()))
+            }
             _ => failed(cause.to_string()),
         })?;
     if let Some(mut stdin) = child.stdin.take() {

@@ -193,7 +193,7 @@ async fn helpers() {
                 let answer = answer.map(|answer| format!("{}:{}", answer.username, answer.secret));
                 assert_eq!(answer.as_deref(), expected, "{script}");
             }
-            (Err(helper::Failure::Failed(error)), Err(expected)) => {
+            (Err(helper::HelperFailure::Failed(error)), Err(expected)) => {
                 assert!(error.to_string().contains(expected), "{script}: {error}");
             }
             (answer, _) => panic!("{script}: {:?}", answer.is_ok()),

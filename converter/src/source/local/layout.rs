@@ -10,7 +10,7 @@ use super::store::{Store, blob};
 use crate::source::blob::Expected;
 use crate::source::error::{DocumentError, Error, Missing, Part, Result};
 use crate::source::image::{Document, Image};
-use crate::source::manifest::{self, Entry, MANIFEST_LIMIT, Parsed};
+use crate::source::manifest::{self, IndexEntry, MANIFEST_LIMIT, Parsed};
 
 /// `index.json` may lead to an index, and the specification lets that lead to a further one. Nobody nests
 /// deeper.
@@ -76,10 +76,10 @@ pub(super) fn open(
 /// The wanted entry of `index.json`.
 fn select<'a>(
     image: &str,
-    entries: &'a [Entry],
+    entries: &'a [IndexEntry],
     tag: Option<&str>,
     platform: &Platform,
-) -> Result<&'a Entry> {
+) -> Result<&'a IndexEntry> {
     let names = || {
         let names: BTreeSet<String> = entries
             .iter()
@@ -87,12 +87,12 @@ fn select<'a>(
             .collect();
         names.into_iter().collect::<Vec<_>>()
     };
-    let found: Vec<&Entry> = match tag {
+    let found: Vec<&IndexEntry> = match tag {
         None => entries.iter().collect(),
         Some(tag) => {
-            let exact = |entry: &&Entry| entry.ref_name.as_deref() == Some(tag);
-            let by_tag = |entry: &&Entry| entry.ref_name.as_deref().map(tag_of) == Some(tag);
-            let found: Vec<&Entry> = entries.iter().filter(exact).collect();
+            let exact = |entry: &&IndexEntry| entry.ref_name.as_deref() == Some(tag);
+            let by_tag = |entry: &&IndexEntry| entry.ref_name.as_deref().map(tag_of) == Some(tag);
+            let found: Vec<&IndexEntry> = entries.iter().filter(exact).collect();
             if found.is_empty() { entries.iter().filter(by_tag).collect() } else { found }
         }
     };
@@ -116,7 +116,7 @@ fn select<'a>(
 }
 
 /// A document of the layout, checked.
-fn read(image: &str, store: &Store, entry: &Entry) -> Result<Document> {
+fn read(image: &str, store: &Store, entry: &IndexEntry) -> Result<Document> {
     let part = Part::Manifest;
     let bytes = store.document(image, part, &blob(&entry.digest), MANIFEST_LIMIT)?;
     let expected = Expected { image: image.into(), part, digest: entry.digest, size: entry.size };

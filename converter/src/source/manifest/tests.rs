@@ -2,7 +2,7 @@ use bytes::Bytes;
 use layer_layout::Platform;
 use serde_json::{Value, json};
 
-use super::{CONFIG_LIMIT, Entry, Manifest, Parsed, choose, document, entries, parse};
+use super::{CONFIG_LIMIT, IndexEntry, Manifest, Parsed, choose, document, entries, parse};
 use crate::source::error::{Error, Result};
 use crate::source::media_type::{
     DOCKER_CONFIG, DOCKER_LIST, DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST,
@@ -151,7 +151,7 @@ fn manifests() {
 }
 
 /// An index with an entry for each platform, whose sizes count up.
-fn index(platforms: &[&str]) -> Vec<Entry> {
+fn index(platforms: &[&str]) -> Vec<IndexEntry> {
     let manifests = platforms.iter().enumerate().map(|(size, platform)| {
         let mut parts = platform.split('/');
         let mut entry = json!({"mediaType": OCI_MANIFEST, "digest": A, "size": size});
