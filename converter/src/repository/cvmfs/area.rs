@@ -26,7 +26,7 @@ use crate::repository::{Error, Occupant, OpenEnds, Result, Stratum0};
 const MAX_WRITERS: usize = 4;
 
 /// What all parts of a change share.
-pub(super) struct Core {
+pub(super) struct Area {
     pub(super) name: String,
     pub(super) stratum0: Arc<Stratum0>,
     /// Keeps a stock server's tools away.
@@ -72,7 +72,7 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Core {
+impl Area {
     pub(super) fn new(
         name: &str,
         stratum0: Arc<Stratum0>,

@@ -7,7 +7,7 @@ use cvmfs_repository::entry::{Entry, EntryKind, Time};
 use cvmfs_repository::publication::Edits;
 use layer_layout::{RepositoryPath, path};
 
-use super::area::{Core, ItemContent, Recipe, seconds};
+use super::area::{Area, ItemContent, Recipe, seconds};
 use super::editor::Editor;
 use super::staged;
 use super::tree_path::tree_path;
@@ -23,7 +23,7 @@ const SYMLINK_MODE: u32 = 0o777;
 
 /// A change of a repository that nobody sees yet.
 pub(super) struct Change {
-    core: Arc<Core>,
+    area: Arc<Area>,
 }
 
 /// An entry that the publisher itself adds, with the current time.
@@ -33,15 +33,15 @@ fn own(kind: EntryKind, mode: u32) -> Entry {
 }
 
 impl Change {
-    pub(super) fn new(core: Core) -> Self {
-        Self { core: Arc::new(core) }
+    pub(super) fn new(area: Area) -> Self {
+        Self { area: Arc::new(area) }
     }
 }
 
 impl Transaction for Change {
     fn layer_writer(&self, path: &RepositoryPath) -> Result<Box<dyn LayerWriter>> {
-        self.core.announce(path, None);
-        Ok(Box::new(Writer::new(Arc::clone(&self.core), path.clone())?))
+        self.area.announce(path, None);
+        Ok(Box::new(Writer::new(Arc::clone(&self.area), path.clone())?))
     }
 
     fn complete_layer(
@@ -50,63 +50,63 @@ impl Transaction for Change {
         open_ends: &OpenEnds,
         parents: &[RepositoryPath],
     ) -> Result<Completion> {
-        let (inheritance, lower) = self.core.inherit(open_ends, parents)?;
-        let Recipe::Staged(layer) = self.core.prepared(path)? else {
+        let (inheritance, lower) = self.area.inherit(open_ends, parents)?;
+        let Recipe::Staged(layer) = self.area.prepared(path)? else {
             return Err(Error::NoTree(path.clone()));
         };
         // If completing it fails, a partly completed layer must not be published.
-        self.core.announce(path, None);
-        self.core.tally.add(staged::complete(&layer, &inheritance, &lower)?);
-        self.core.complete(path, Recipe::Staged(layer));
+        self.area.announce(path, None);
+        self.area.tally.add(staged::complete(&layer, &inheritance, &lower)?);
+        self.area.complete(path, Recipe::Staged(layer));
         Ok(inheritance.completion())
     }
 
     fn completion(&self, open_ends: &OpenEnds, parents: &[RepositoryPath]) -> Result<Completion> {
-        Ok(self.core.inherit(open_ends, parents)?.0.completion())
+        Ok(self.area.inherit(open_ends, parents)?.0.completion())
     }
 
     fn merge(&self, path: &RepositoryPath, layers: &[RepositoryPath]) -> Result<()> {
-        let merged = Recipe::Merged(self.core.trees(layers)?);
-        self.core.complete(path, merged);
+        let merged = Recipe::Merged(self.area.trees(layers)?);
+        self.area.complete(path, merged);
         Ok(())
     }
 
     fn share(&self, path: &RepositoryPath, source: &RepositoryPath) -> Result<Box<dyn TreeEditor>> {
-        let source = Recipe::Merged(Arc::new([self.core.tree(source)?]));
-        let core = Arc::clone(&self.core);
-        let editor = Editor::new(core, path.clone(), self.core.open(&source)?)?;
+        let source = Recipe::Merged(Arc::new([self.area.tree(source)?]));
+        let area = Arc::clone(&self.area);
+        let editor = Editor::new(area, path.clone(), self.area.open(&source)?)?;
         let added = Recipe::Staged(Arc::clone(editor.added()));
-        self.core.complete(path, Recipe::Merged(Arc::new([added, source])));
+        self.area.complete(path, Recipe::Merged(Arc::new([added, source])));
         Ok(Box::new(editor))
     }
 
     fn write_file(&self, path: &RepositoryPath, content: &[u8]) -> Result<()> {
-        let file = EntryKind::File(self.core.objects.store_file(content)?);
-        self.core.announce(path, Some(ItemContent::Small(own(file, FILE_MODE))));
+        let file = EntryKind::File(self.area.objects.store_file(content)?);
+        self.area.announce(path, Some(ItemContent::Small(own(file, FILE_MODE))));
         Ok(())
     }
 
     fn symlink(&self, path: &RepositoryPath, target: &str) -> Result<()> {
-        if self.core.published(path)?.is_some_and(|entry| entry.is_directory()) {
+        if self.area.published(path)?.is_some_and(|entry| entry.is_directory()) {
             return Err(Error::occupied(path, Occupant::Directory));
         }
         let link = EntryKind::Symlink(target.into());
-        self.core.announce(path, Some(ItemContent::Small(own(link, SYMLINK_MODE))));
+        self.area.announce(path, Some(ItemContent::Small(own(link, SYMLINK_MODE))));
         Ok(())
     }
 
     fn shortfalls(&self) -> Vec<String> {
-        self.core.tally.lines()
+        self.area.tally.lines()
     }
 
     fn commit(self: Box<Self>) -> Result<()> {
-        let core = &self.core;
-        let due = core.due()?;
+        let area = &self.area;
+        let due = area.due()?;
         if due.is_empty() {
             return Ok(());
         }
         let mut edits = Edits::default();
-        for (path, tree) in core.write_trees(&due)? {
+        for (path, tree) in area.write_trees(&due)? {
             edits.graft(&tree_path(&path), tree);
         }
         for (path, content) in due {
@@ -114,10 +114,10 @@ impl Transaction for Change {
                 edits.nest(&tree_path(&root));
             }
             if let ItemContent::Small(entry) = content {
-                edits.put(&tree_path(&path), entry, core.published(&path)?.as_ref());
+                edits.put(&tree_path(&path), entry, area.published(&path)?.as_ref());
             }
         }
-        let manifest = core.stratum0.repository.publish(&edits, &core.objects, &core.session)?;
-        Ok(core.stratum0.tell_server(&manifest)?)
+        let manifest = area.stratum0.repository.publish(&edits, &area.objects, &area.session)?;
+        Ok(area.stratum0.tell_server(&manifest)?)
     }
 }

@@ -13,7 +13,7 @@ use cvmfs_repository::entry::{Entry, EntryKind};
 use layer_layout::RepositoryPath;
 use rustix::io::Errno;
 
-use super::area::Core;
+use super::area::Area;
 use super::staged::{Attributes, Staged, Tree};
 use super::view::{Dir, Merged, ReadDirectory};
 use crate::repository::byte_path::{components, join, split};
@@ -22,7 +22,7 @@ use crate::repository::{Error, Result, TreeEditor};
 
 /// Adds to one tree.
 pub(super) struct Editor {
-    core: Arc<Core>,
+    area: Arc<Area>,
     path: RepositoryPath,
     added: Arc<Staged>,
     tree: Tree,
@@ -52,12 +52,12 @@ fn clean(path: &Path) -> Vec<u8> {
 
 impl Editor {
     /// Begins to add to `source`; the result will stand at `path`.
-    pub(super) fn new(core: Arc<Core>, path: RepositoryPath, source: Dir) -> Result<Self> {
+    pub(super) fn new(area: Arc<Area>, path: RepositoryPath, source: Dir) -> Result<Self> {
         let root = source.entry().clone();
-        let added = Arc::new(Staged::create(&core.database(), &Attributes::of(&root))?);
+        let added = Arc::new(Staged::create(&area.database(), &Attributes::of(&root))?);
         let trees = vec![Dir::Staged(added.watch()?), source];
         let tree = added.change()?;
-        Ok(Self { core, path, added, tree, root: Dir::Merged(Merged::of(trees, root)?) })
+        Ok(Self { area, path, added, tree, root: Dir::Merged(Merged::of(trees, root)?) })
     }
 
     /// The additions, to be laid over the source.
@@ -67,7 +67,7 @@ impl Editor {
 
     fn shown(&self, path: &[u8]) -> PathBuf {
         let name = std::ffi::OsStr::from_bytes(path);
-        Path::new(&self.core.name).join(&self.path).join(name)
+        Path::new(&self.area.name).join(&self.path).join(name)
     }
 
     fn find(&self, path: &[u8]) -> Result<Target> {
@@ -164,7 +164,7 @@ impl TreeEditor for Editor {
     }
 
     fn write_file(&mut self, path: &Path, mode: u32, content: &[u8]) -> Result<()> {
-        let file = self.core.objects.store_file(content)?;
+        let file = self.area.objects.store_file(content)?;
         let entry = self.attributes(mode).entry(EntryKind::File(file));
         self.put(&clean(path), entry)
     }

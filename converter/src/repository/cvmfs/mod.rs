@@ -38,7 +38,7 @@ use cvmfs_repository::entry::EntryKind;
 use cvmfs_repository::snapshot::Snapshot;
 use layer_layout::RepositoryPath;
 
-use self::area::Core;
+use self::area::Area;
 use self::change::Change;
 use self::tree_path::tree_path;
 use super::{Error, Occupant, Published, Repository, Result, Stratum0, Transaction};
@@ -89,9 +89,9 @@ impl Repository for Cvmfs {
         let session = self.stratum0.repository.begin()?;
         let base = self.stratum0.repository.snapshot()?;
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = base.clone();
-        let core =
-            Core::new(&self.name, Arc::clone(&self.stratum0), locks, session, base, self.split())?;
-        Ok(Box::new(Change::new(core)))
+        let area =
+            Area::new(&self.name, Arc::clone(&self.stratum0), locks, session, base, self.split())?;
+        Ok(Box::new(Change::new(area)))
     }
 
     fn read(&self, path: &RepositoryPath) -> Result<Option<Vec<u8>>> {

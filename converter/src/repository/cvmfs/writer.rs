@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cvmfs_repository::catalog::MARKER;
 use layer_layout::RepositoryPath;
 
-use super::area::{Core, Recipe};
+use super::area::{Area, Recipe};
 use super::shortfall::Shortfall;
 use super::staged::Layer;
 use crate::layer::{Content, Entry, Kind};
@@ -14,15 +14,15 @@ use crate::repository::{LayerWriter, OpenEnds, Result};
 
 /// Unpacks one layer.
 pub(super) struct Writer {
-    core: Arc<Core>,
+    area: Arc<Area>,
     path: RepositoryPath,
     rules: LayerRules<Layer>,
 }
 
 impl Writer {
-    pub(super) fn new(core: Arc<Core>, path: RepositoryPath) -> Result<Self> {
-        let layer = Layer::create(&core.database(), core.objects.upload())?;
-        Ok(Self { core, path, rules: LayerRules::new(layer) })
+    pub(super) fn new(area: Arc<Area>, path: RepositoryPath) -> Result<Self> {
+        let layer = Layer::create(&area.database(), area.objects.upload())?;
+        Ok(Self { area, path, rules: LayerRules::new(layer) })
     }
 }
 
@@ -37,11 +37,11 @@ impl LayerWriter for Writer {
     }
 
     fn finish(self: Box<Self>) -> Result<OpenEnds> {
-        let Self { core, path, rules } = *self;
+        let Self { area, path, rules } = *self;
         let (layer, open_ends) = rules.finish()?;
-        let (tree, shortfalls) = layer.finish(&core.objects)?;
-        core.tally.add(shortfalls);
-        core.complete(&path, Recipe::Staged(Arc::new(tree)));
+        let (tree, shortfalls) = layer.finish(&area.objects)?;
+        area.tally.add(shortfalls);
+        area.complete(&path, Recipe::Staged(Arc::new(tree)));
         Ok(open_ends)
     }
 }
