@@ -121,9 +121,11 @@ fn a_dead_server_is_an_error_and_the_repository_stays() -> Result<()> {
 #[test]
 fn an_interrupted_publisher_does_not_wait_for_a_stalled_server() -> Result<()> {
     const MANIFEST: &str = "/.cvmfspublished";
+    /// A phase, which requests stall in it, and what the error says.
+    type Case = (&'static str, fn(&str, &str) -> bool, &'static str);
     let bucket = Bucket::new("")?;
     bucket.create()?;
-    let cases: [(&str, fn(&str, &str) -> bool, &str); 3] = [
+    let cases: [Case; 3] = [
         ("opening", |method, _| method == "GET", "nothing was published"),
         ("unpacking", |method, _| method == "PUT", "nothing was published"),
         (
