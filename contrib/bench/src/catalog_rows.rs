@@ -4,10 +4,9 @@ use anyhow::{Context, Result};
 use cvmfs_repository::catalog::Mount;
 use cvmfs_repository::catalog::row::{Columns, Location};
 use cvmfs_repository::compression::Compression;
-use cvmfs_repository::entry::{Content, Entry, EntryKind, File, Links, Time};
+use cvmfs_repository::entry::{Content, Entry, EntryKind, File, Time};
 use cvmfs_repository::hash::{Algorithm, ContentHash};
 use cvmfs_repository::path::{PathHash, TreePath};
-use cvmfs_repository::xattr::Xattrs;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Statement, params};
 
@@ -63,16 +62,7 @@ pub(crate) fn rows(count: u64) -> Result<Vec<Row>> {
             seconds: random.i64(1_600_000_000..1_760_000_000),
             nanoseconds: Some(random.u32(0..1_000_000_000)),
         };
-        let entry = Entry {
-            kind,
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            mtime,
-            xattrs: Xattrs::default(),
-            links: Links::ONE,
-            hidden: false,
-        };
+        let entry = Entry { kind, ..Entry::directory(0o644, mtime) };
         let path = directory.join(&name).hash();
         rows.push(Row { path, parent: directory.hash(), name, entry });
     }
