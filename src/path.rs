@@ -76,6 +76,16 @@ impl RepositoryPath {
         }
     }
 
+    /// The path of a name in the directory `parent`, or in the repository's root. `None` if no file can have that
+    /// name: it is empty, `.` or `..`, or holds a slash or a NUL.
+    pub fn of_name(parent: Option<&Self>, name: &str) -> Option<Self> {
+        let possible = !matches!(name, "" | "." | "..") && !name.contains(['/', '\0']);
+        possible.then(|| match parent {
+            Some(parent) => parent.below(name),
+            None => Self(name.to_owned()),
+        })
+    }
+
     fn below(&self, name: &str) -> Self {
         Self(format!("{}/{name}", self.0))
     }
@@ -299,6 +309,17 @@ mod tests {
         ] {
             let roots: Vec<_> = catalog_roots(&path).map(|root| root.to_string()).collect();
             assert_eq!(roots, expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn names_make_paths() {
+        let directory = RepositoryPath::of_name(None, "r.io").unwrap();
+        assert_eq!(directory.as_str(), "r.io");
+        let below = RepositoryPath::of_name(Some(&directory), ".a:1").unwrap();
+        assert_eq!(below.as_str(), "r.io/.a:1");
+        for name in ["", ".", "..", "a/b", "/", "a\0"] {
+            assert_eq!(RepositoryPath::of_name(Some(&directory), name), None, "{name:?}");
         }
     }
 

@@ -52,6 +52,13 @@ pub trait Repository: Send + Sync {
     /// # Errors
     /// If that cannot be found out.
     fn lookup(&self, path: &RepositoryPath) -> Result<Option<Published>>;
+
+    /// What is published in a directory, or in the root: each name with what it is, in no particular order. Nothing
+    /// if there is no directory. Names that are not UTF-8 are left out: they are not the publisher's.
+    ///
+    /// # Errors
+    /// If the directory is there and cannot be read.
+    fn list(&self, directory: Option<&RepositoryPath>) -> Result<Vec<(String, Published)>>;
 }
 
 /// What a repository has at a path.

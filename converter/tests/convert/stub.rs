@@ -95,6 +95,10 @@ impl Repository for Stub {
         self.call(Operation::Lookup);
         Ok(None)
     }
+
+    fn list(&self, _directory: Option<&RepositoryPath>) -> Result<Vec<(String, Published)>> {
+        Ok(Vec::new())
+    }
 }
 
 struct Change(Stub);

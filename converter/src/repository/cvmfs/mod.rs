@@ -35,6 +35,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cvmfs_repository::catalog::Split;
 use cvmfs_repository::entry::EntryKind;
+use cvmfs_repository::path::TreePath;
 use cvmfs_repository::snapshot::Snapshot;
 use layer_layout::RepositoryPath;
 
@@ -105,12 +106,30 @@ impl Repository for Cvmfs {
 
     fn lookup(&self, path: &RepositoryPath) -> Result<Option<Published>> {
         let entry = self.newest().lookup(&tree_path(path))?;
-        Ok(entry.map(|entry| match entry.kind {
-            EntryKind::Directory => Published::Directory,
-            EntryKind::Symlink(target) => {
-                Published::Symlink(String::from_utf8_lossy(&target).into_owned())
-            }
-            _ => Published::Other,
-        }))
+        Ok(entry.map(|entry| published(entry.kind)))
+    }
+
+    fn list(&self, directory: Option<&RepositoryPath>) -> Result<Vec<(String, Published)>> {
+        let path = directory.map_or(TreePath::ROOT, tree_path);
+        let mut names = Vec::new();
+        if let Some(directory) = self.newest().directory(&path)? {
+            directory.for_each(&mut |child| {
+                if let (false, Ok(name)) = (child.marker, String::from_utf8(child.name)) {
+                    names.push((name, published(child.entry.kind)));
+                }
+                Ok(())
+            })?;
+        }
+        Ok(names)
+    }
+}
+
+fn published(kind: EntryKind) -> Published {
+    match kind {
+        EntryKind::Directory => Published::Directory,
+        EntryKind::Symlink(target) => {
+            Published::Symlink(String::from_utf8_lossy(&target).into_owned())
+        }
+        _ => Published::Other,
     }
 }

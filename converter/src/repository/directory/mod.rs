@@ -36,14 +36,16 @@ pub(super) mod tests;
 mod transaction;
 mod unchanged;
 
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use layer_layout::{RepositoryPath, path};
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use self::area::Area;
 use self::beneath::{Beneath, indirect, split};
+use self::listing::Lister;
 use self::lock::Lock;
 use self::transaction::Change;
 use crate::repository::{Error, Published, Repository, Result, Transaction};
@@ -125,17 +127,54 @@ impl Repository for Directory {
             Err(Errno::NOENT) => return Ok(None),
             Err(error) => return Err(failed(error)),
         };
-        Ok(Some(match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => Published::Directory,
-            FileType::Symlink => {
-                let (parent, name) = split(bytes);
-                let target = root
-                    .handle(parent)
-                    .and_then(|parent| rustix::fs::readlinkat(parent, name, Vec::new()))
-                    .map_err(failed)?;
-                Published::Symlink(target.to_string_lossy().into_owned())
-            }
-            _ => Published::Other,
-        }))
+        let (parent, name) = split(bytes);
+        let parent = root.handle(parent).map_err(failed)?;
+        published(&parent, name, FileType::from_raw_mode(stat.st_mode)).map(Some).map_err(failed)
     }
+
+    fn list(&self, directory: Option<&RepositoryPath>) -> Result<Vec<(String, Published)>> {
+        let root = self.root()?;
+        let path = directory.map_or("", RepositoryPath::as_str).as_bytes();
+        let directory = match root.directory(path) {
+            Ok(directory) => directory,
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Vec::new()),
+            Err(error) => return Err(root.failed("open", path)(error)),
+        };
+        let mut names = Vec::new();
+        let listed = Lister::new().names(&directory, |name, file_type| {
+            let Ok(text) = str::from_utf8(name) else { return Ok(()) };
+            let file_type = match file_type {
+                FileType::Unknown => {
+                    let flags = AtFlags::SYMLINK_NOFOLLOW;
+                    FileType::from_raw_mode(rustix::fs::statat(&directory, name, flags)?.st_mode)
+                }
+                known => known,
+            };
+            match published(&directory, name, file_type) {
+                Ok(published) => names.push((text.to_owned(), published)),
+                // Removed in the meantime.
+                Err(Errno::NOENT) => {}
+                Err(error) => return Err(error),
+            }
+            Ok(())
+        });
+        listed.map_err(root.failed("read", path))?;
+        Ok(names)
+    }
+}
+
+/// What `name` in `directory` is, which has this type.
+fn published(
+    directory: impl AsFd,
+    name: &[u8],
+    file_type: FileType,
+) -> rustix::io::Result<Published> {
+    Ok(match file_type {
+        FileType::Directory => Published::Directory,
+        FileType::Symlink => {
+            let target = rustix::fs::readlinkat(directory, name, Vec::new())?;
+            Published::Symlink(target.to_string_lossy().into_owned())
+        }
+        _ => Published::Other,
+    })
 }
