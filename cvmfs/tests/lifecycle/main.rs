@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
+mod contention;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
