@@ -140,7 +140,7 @@ impl Failure {
         match self {
             Self::Transport { .. } | Self::Stalled { .. } | Self::Truncated { .. } => true,
             Self::Status { status, .. } => {
-                status.is_server_error()
+                (status.is_server_error() && *status != StatusCode::NOT_IMPLEMENTED)
                     || matches!(
                         *status,
                         StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
@@ -148,6 +148,17 @@ impl Failure {
             }
             _ => false,
         }
+    }
+
+    /// Whether this says something about the host as a whole, not about what it was asked for.
+    pub(super) fn is_of_the_host(&self) -> bool {
+        matches!(
+            self,
+            Self::Transport { .. }
+                | Self::Certificate { .. }
+                | Self::Stalled { .. }
+                | Self::GaveUp { .. }
+        )
     }
 
     /// How long the peer asks us to wait.
@@ -176,7 +187,7 @@ pub(super) fn show(url: &Url) -> String {
 
 /// Reads a `Retry-After` header (RFC 9110, section 10.2.3): a number of seconds, or a date; a date in the past
 /// means now.
-fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+pub(super) fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     let text = text.trim();
     if let Ok(seconds) = text.parse::<u64>() {
         return Some(Duration::from_secs(seconds));
