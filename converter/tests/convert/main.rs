@@ -7,4 +7,5 @@
 mod cancelling;
 mod image;
 mod parents;
+mod proxy;
 mod stub;
