@@ -2,6 +2,7 @@
 
 pub(crate) mod repository;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -150,9 +151,22 @@ impl From<ThinFormat> for ThinForm {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Download")]
 pub(crate) struct DownloadOptions {
-    /// How many layers to fetch at a time; 0 means all at once.
+    /// How many layers to fetch at a time, of all images together; 0 means all at once.
     #[arg(long, value_name = "N", env = "DUCC_MAX_CONCURRENT_DOWNLOADS", default_value_t = 3)]
     pub(crate) max_concurrent_downloads: usize,
+
+    /// How many requests one registry gets at a time; 0 means no limit.
+    #[arg(long, value_name = "N", env = "DUCC_MAX_REQUESTS_PER_REGISTRY", default_value_t = 8)]
+    pub(crate) max_requests_per_registry: usize,
+
+    /// Where mirrors and other places for images are configured [default: $CONTAINERS_REGISTRIES_CONF, or
+    /// /etc/containers/registries.conf and registries.conf.d].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) registries_conf: Option<PathBuf>,
+
+    /// Accept only images signed with this cosign key, a public key in PEM; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) signature_key: Vec<PathBuf>,
 
     /// How often to try a download before giving up.
     #[arg(short = 'r', long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]

@@ -79,6 +79,14 @@ fn request(arguments: ConvertSingleImage) -> anyhow::Result<Request> {
         let password = source::credentials::push_password().context("--username")?;
         credentials = credentials.with_login(reference.registry(), user, &password);
     }
+    let registries_conf = match &download.registries_conf {
+        Some(path) => source::RegistriesConf::from_file(path)?,
+        None => source::RegistriesConf::from_system()?,
+    };
+    let policy = match &download.signature_key[..] {
+        [] => None,
+        keys => Some(source::Policy::from_files(keys).context("--signature-key")?),
+    };
     Ok(Request {
         reference: image,
         name: public_name,
@@ -94,9 +102,12 @@ fn request(arguments: ConvertSingleImage) -> anyhow::Result<Request> {
         source: source::Options {
             platform: platform.unwrap_or_else(Platform::host),
             max_concurrent_downloads: download.max_concurrent_downloads,
+            max_requests_per_registry: download.max_requests_per_registry,
             attempts: download.attempts,
             stall_timeout: download.stall_timeout,
             credentials,
+            registries_conf,
+            policy,
             ..source::Options::default()
         },
     })
