@@ -93,6 +93,14 @@ pub enum Failure {
     /// Credentials could not be read.
     #[error(transparent)]
     Credentials(#[from] credentials::Error),
+    /// The host is not asked, because it has not answered lately.
+    #[error("{url}: the registry does not answer, and is left alone for {seconds} seconds more")]
+    LeftAlone {
+        /// What would have been asked for.
+        url: String,
+        /// For how long.
+        seconds: u64,
+    },
     /// Trying again did not help.
     #[error("gave up after {attempts} attempts")]
     GaveUp {
@@ -157,8 +165,23 @@ impl Failure {
             Self::Transport { .. }
                 | Self::Certificate { .. }
                 | Self::Stalled { .. }
+                | Self::LeftAlone { .. }
                 | Self::GaveUp { .. }
         )
+    }
+
+    /// Whether there was no answer of the registry itself: nothing at all, or that of a proxy before it.
+    pub(super) fn is_silence(&self) -> bool {
+        match self {
+            Self::Transport { .. } | Self::Stalled { .. } => true,
+            Self::Status { status, .. } => matches!(
+                *status,
+                StatusCode::BAD_GATEWAY
+                    | StatusCode::SERVICE_UNAVAILABLE
+                    | StatusCode::GATEWAY_TIMEOUT
+            ),
+            _ => false,
+        }
     }
 
     /// How long the peer asks us to wait.

@@ -2,16 +2,14 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::availability::Availability;
 use super::challenge::Challenge;
 use super::http::Http;
 use super::limiter::Limiter;
 use super::lock;
 use super::settings::HostSettings;
-
-/// How long a mirror that failed is not asked again.
-const AVOIDED: Duration = Duration::from_secs(60);
 
 /// One host, `name[:port]`, with what all images behind it share.
 #[derive(Debug)]
@@ -20,6 +18,7 @@ pub(in crate::source) struct Host {
     pub(in crate::source) name: String,
     pub(in crate::source) http: Http,
     pub(in crate::source) limiter: Limiter,
+    pub(in crate::source) availability: Availability,
     pub(in crate::source) stall_timeout: Duration,
     pub(in crate::source) insecure: bool,
     /// What tells this host from another one of the same name with other settings.
@@ -27,7 +26,6 @@ pub(in crate::source) struct Host {
     /// How it wanted requests to be authenticated when it last refused one.
     challenge: Mutex<Option<Challenge>>,
     plain: AtomicBool,
-    avoided_until: Mutex<Option<Instant>>,
 }
 
 impl Host {
@@ -36,13 +34,13 @@ impl Host {
         Self {
             name: name.to_owned(),
             http,
+            availability: Availability::default(),
             limiter: Limiter::new(name, max_requests, first_pause, longest_pause),
             stall_timeout: settings.stall_timeout,
             insecure: settings.insecure,
             number,
             challenge: Mutex::default(),
             plain: AtomicBool::new(false),
-            avoided_until: Mutex::default(),
         }
     }
 
@@ -64,15 +62,5 @@ impl Host {
 
     pub(in crate::source) fn set_plain(&self) {
         self.plain.store(true, Ordering::Relaxed);
-    }
-
-    /// Remembers for a while that the host does not work.
-    pub(in crate::source) fn avoid(&self) {
-        *lock(&self.avoided_until) = Instant::now().checked_add(AVOIDED);
-    }
-
-    /// Whether the host did not work a short time ago. Counts only where there is another one to ask.
-    pub(in crate::source) fn is_avoided(&self) -> bool {
-        lock(&self.avoided_until).is_some_and(|until| Instant::now() < until)
     }
 }

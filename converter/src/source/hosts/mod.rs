@@ -9,11 +9,13 @@
 //! | [`registries`] | all hosts of a run |
 //! | [`host`], [`settings`] | one host, and how it is to be talked to |
 //! | [`limiter`], [`rate_limit`] | how many requests at a time, and pauses that a host asks for |
+//! | [`availability`] | whether it is worth asking |
 //! | [`http`], [`certificates`] | HTTP clients: trust, client certificates, proxies, redirects |
 //! | [`auth`], [`challenge`] | Basic and Bearer authentication for one repository |
 //! | [`recent`] | a map that forgets what has not been used for long |
 
 mod auth;
+mod availability;
 mod certificates;
 mod challenge;
 mod host;

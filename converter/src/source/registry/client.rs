@@ -122,6 +122,10 @@ impl RegistryClient {
     /// Sends a request, and sends it again with authentication if the registry answers 401. Any answer in the
     /// end that is not a success is a failure. There is no waiting and trying again: see [`Self::repeat`].
     pub(super) async fn send(&self, request: &Request<'_>) -> Result<Response, Failure> {
+        if let Some(left) = self.host.availability.left_alone() {
+            let url = show(&self.url(request.target)?);
+            return Err(Failure::LeftAlone { url, seconds: left.as_secs() + 1 });
+        }
         let mut authenticated = false;
         loop {
             let url = self.url(request.target)?;
@@ -193,6 +197,9 @@ impl RegistryClient {
         // After a redirect the answer is that of an object store.
         if own && response.url().origin() == url.origin() {
             limiter.observe(response.status(), response.headers());
+            if !response.status().is_server_error() {
+                self.host.availability.answered();
+            }
         }
         match response.headers().get(CONTENT_ENCODING) {
             Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => {
@@ -252,6 +259,9 @@ impl RegistryClient {
             return Err(failure);
         }
         if *failures >= self.retry.attempts {
+            if failure.is_silence() {
+                self.host.availability.gave_up();
+            }
             return Err(Failure::GaveUp { attempts: *failures, cause: Box::new(failure) });
         }
         let pause = self.retry.pause(*failures, failure.retry_after());

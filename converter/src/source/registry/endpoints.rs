@@ -50,13 +50,13 @@ impl Endpoints {
         if let Error::Fetch { cause, .. } = &error
             && cause.is_of_the_host()
         {
-            host.avoid();
+            host.availability.avoid();
         }
         Ok(self.usable(at + 1))
     }
 
     fn usable(&self, from: usize) -> usize {
         let last = self.0.len() - 1;
-        (from..last).find(|&at| !self.0[at].host().is_avoided()).unwrap_or(last)
+        (from..last).find(|&at| !self.0[at].host().availability.is_avoided()).unwrap_or(last)
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use layer_layout::{Digest, ImageReference};
 
 use super::authentication::{Guarded, token};
-use super::fixture::{Fixture, open, options};
+use super::fixture::{Fixture, open, options, text};
 use super::server::{Answer, Server};
 use crate::source::{Credentials, Options, Source};
 
@@ -146,4 +146,24 @@ async fn a_token_is_for_one_login() {
         open(&guarded.server, ":1", &of(user)).await.current_digest().await.unwrap();
         assert_eq!(guarded.tokens(), tokens, "{user}");
     }
+}
+
+/// Thousands of images behind a host that is down do not wait for it one after another.
+#[tokio::test]
+async fn a_registry_that_is_down() {
+    let server = Server::start(|_, _| Answer::new(502, "")).await;
+    let run = options();
+    for (number, requests) in [(0, 3), (1, 3), (2, 3), (3, 0), (4, 0)] {
+        let before = server.log().len();
+        let error = nth(&server, number, &run).await.current_digest().await.unwrap_err();
+        let message = text(&error);
+        let part = if requests > 0 { "502" } else { "does not answer" };
+        assert!(message.contains(part), "{message}");
+        assert!(message.contains(&format!("/images/{number}")), "{message}");
+        assert_eq!(server.log().len() - before, requests, "{number}");
+    }
+    // Others are none the worse for it.
+    let fixture = Fixture::new();
+    let well = everywhere(&fixture, Duration::ZERO).await;
+    nth(&well, 1, &run).await.current_digest().await.unwrap();
 }
