@@ -6,6 +6,8 @@
 //! source ──▶ layer ──▶ tree ──▶ repository
 //! ```
 //!
+//! and [`wish`] says which images.
+//!
 //! | room | what it is for |
 //! |---|---|
 //! | [`source`] | where an image comes from: manifests, configurations, verified blobs |
@@ -14,6 +16,7 @@
 //! | [`singularity`] | the files that Apptainer and Singularity expect in a root file system |
 //! | [`repository`] | where content goes, and how an image appears all at once |
 //! | [`convert`] | one image from its source into a repository |
+//! | [`wish`] | which images somebody wants in which repository |
 
 pub mod convert;
 mod error;
@@ -25,5 +28,6 @@ pub mod repository;
 pub mod singularity;
 pub mod source;
 pub mod tree;
+pub mod wish;
 
 pub use error::{Error, Result};
