@@ -374,7 +374,7 @@ mod tests {
         let bomb: String = std::iter::once("a0: &a0 [xxxxxxxxxx, xxxxxxxxxx]\n".to_owned())
             .chain((1..12).map(|n| {
                 let alias = format!("*a{}", n - 1);
-                format!("a{n}: &a{n} [{}]\n", vec![alias.as_str(); 10].join(", "))
+                format!("a{n}: &a{n} [{}]\n", [alias.as_str(); 10].join(", "))
             }))
             .collect();
         let long = "x".repeat(TEXT_LIMIT + 1);

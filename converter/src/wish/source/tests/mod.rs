@@ -3,7 +3,7 @@
 mod git;
 mod http;
 // The same server as in the tests of registries; not all of it is needed here.
-#[allow(dead_code, reason = "shared")]
+#[allow(clippy::duplicate_mod, dead_code, reason = "shared")]
 #[path = "../../../source/tests/server.rs"]
 mod server;
 
