@@ -1,6 +1,7 @@
 //! `ducc expand-wildcard`.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use ducc::source::{self, Source};
@@ -34,8 +35,8 @@ pub(crate) async fn run(arguments: ExpandWildcard) -> anyhow::Result<()> {
         lists.push(list);
         unknown += faults;
     }
-    let expander =
-        Expander::new(RegistryTags::new(options), Timestamp::now(), IgnoreErrors::default());
+    let tags = Arc::new(RegistryTags::new(options));
+    let expander = Expander::new(tags, Timestamp::now(), IgnoreErrors::default());
     let mut images = Vec::new();
     for (name, list) in &lists {
         for entry in expander.expand(name, list).await.entries {

@@ -171,8 +171,8 @@ impl Expansion {
 impl<T: Tags> Expander<T> {
     /// An expander that asks `tags`. Ages are counted back from `now`. Failures of images that `ignore_errors` or their
     /// list covers are to be ignored.
-    pub fn new(tags: T, now: Timestamp, ignore_errors: IgnoreErrors) -> Self {
-        Self { tags: Arc::new(tags), now, ignore_errors, listed: Arc::default() }
+    pub fn new(tags: Arc<T>, now: Timestamp, ignore_errors: IgnoreErrors) -> Self {
+        Self { tags, now, ignore_errors, listed: Arc::default() }
     }
 
     /// Expands a list. `name` is what its user calls it.

@@ -60,7 +60,7 @@ fn table(tags: &[(&'static str, &'static str)]) -> Table {
 
 async fn expand(table: Table, text: &str, ignore: IgnoreErrors) -> Expansion {
     let list = list::parse(text.as_bytes()).list.unwrap();
-    Expander::new(table, NOW.parse().unwrap(), ignore).expand("list.yaml", &list).await
+    Expander::new(Arc::new(table), NOW.parse().unwrap(), ignore).expand("list.yaml", &list).await
 }
 
 fn shown(expanded: &Expanded) -> Vec<String> {
