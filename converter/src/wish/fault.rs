@@ -141,6 +141,9 @@ pub enum Problem {
         /// The line of the first.
         first: usize,
     },
+    /// There are so many faults that not all are told.
+    #[error("here and below are {0} more faults")]
+    More(usize),
 }
 
 fn suggestion(known: &Option<&'static str>) -> String {
@@ -150,23 +153,65 @@ fn suggestion(known: &Option<&'static str>) -> String {
     }
 }
 
-/// What is found while a list is read.
+/// The most faults that are told.
+const MOST: usize = 1000;
+
+/// What is found while a list is read. Of very many faults only the first are kept.
 #[derive(Debug, Default)]
-pub(super) struct Faults(Vec<Fault>);
+pub(super) struct Faults {
+    kept: Vec<Fault>,
+    /// How many there are of each severity.
+    counts: [usize; 3],
+    /// The first that is not kept.
+    more: Option<Position>,
+}
 
 impl Faults {
     pub(super) fn report(&mut self, at: Position, severity: Severity, problem: impl Into<Problem>) {
-        self.0.push(Fault { at, severity, problem: problem.into() });
+        self.counts[severity as usize] += 1;
+        if self.kept.len() < MOST {
+            self.kept.push(Fault { at, severity, problem: problem.into() });
+        } else {
+            self.more.get_or_insert(at);
+        }
     }
 
     /// How many there are of at least this severity.
     pub(super) fn count(&self, severity: Severity) -> usize {
-        self.0.iter().filter(|fault| fault.severity >= severity).count()
+        self.counts[severity as usize..].iter().sum()
     }
 
-    /// All, in the order of the text.
+    /// All that are kept, in the order of the text, and perhaps one that stands for the others.
     pub(super) fn in_order(mut self) -> Vec<Fault> {
-        self.0.sort_by_key(|fault| fault.at);
-        self.0
+        self.kept.sort_by_key(|fault| fault.at);
+        if let Some(at) = self.more {
+            let severity = [Severity::List, Severity::Entry, Severity::Remark]
+                .into_iter()
+                .find(|&severity| self.count(severity) > 0)
+                .unwrap_or(Severity::Remark);
+            let problem = Problem::More(self.count(Severity::Remark) - self.kept.len());
+            self.kept.push(Fault { at, severity, problem });
+        }
+        self.kept
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_very_many_faults_the_first_are_told() {
+        let mut faults = Faults::default();
+        for line in 1..=MOST + 7 {
+            let severity = if line == MOST + 3 { Severity::List } else { Severity::Remark };
+            faults.report(Position { line, column: 1 }, severity, Problem::Empty);
+        }
+        assert_eq!((faults.count(Severity::Remark), faults.count(Severity::Entry)), (MOST + 7, 1));
+        let faults = faults.in_order();
+        assert_eq!(faults.len(), MOST + 1);
+        let last = faults.last().unwrap();
+        assert_eq!((last.at.line, last.severity), (MOST + 1, Severity::List));
+        assert_eq!(last.to_string(), format!("{}:1: here and below are 7 more faults", MOST + 1));
     }
 }
