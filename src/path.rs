@@ -14,7 +14,7 @@
 //! .metadata/.wishes/<hex>.json                          which images a wish list wants
 //! .multiarch/…, .metadata/.multiarch/…                  images for several platforms, see [`Architecture`]
 //! <public name>                                         relative symlink to .flat/…
-//! .ducc/                                                lock and staging area of a running publisher
+//! .ducc/                                                lock, staging area and leftovers of a running publisher
 //! ```
 //!
 //! `<hh>` is the first two hex digits of what follows; digests are lower-case hex without `sha256:`.
@@ -37,6 +37,7 @@ mod architecture;
 mod place;
 mod unit;
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::path::Path;
 
@@ -91,6 +92,19 @@ impl RepositoryPath {
         }
     }
 
+    /// Parses a path as [`Self::as_str`] gives it; `None` if it is not relative, clean and with at least one name.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut names = text.split('/');
+        let first = Self::of_name(None, names.next()?)?;
+        names.try_fold(first, |path, name| Self::of_name(Some(&path), name))
+    }
+
+    /// Whether a directory at this path stays when nothing is in it any more: those in the repository's root whose
+    /// names begin with a dot. Any other directory above published things goes with the last of them.
+    pub fn is_permanent(&self) -> bool {
+        self.0.starts_with('.') && !self.0.contains('/')
+    }
+
     /// The path of a name in the directory `parent`, or in the repository's root. `None` if no file can have that
     /// name: it is empty, `.` or `..`, or holds a slash or a NUL.
     pub fn of_name(parent: Option<&Self>, name: &str) -> Option<Self> {
@@ -103,6 +117,13 @@ impl RepositoryPath {
 
     fn below(&self, name: &str) -> Self {
         Self(format!("{}/{name}", self.0))
+    }
+}
+
+/// It compares, orders and hashes as its text does.
+impl Borrow<str> for RepositoryPath {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 
@@ -306,6 +327,11 @@ pub fn publisher_journal() -> RepositoryPath {
     publisher().below("journal.json")
 }
 
+/// `.ducc/removed`: what a publisher has taken out of sight and is about to delete.
+pub fn publisher_removed() -> RepositoryPath {
+    publisher().below("removed")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -397,6 +423,25 @@ mod tests {
         assert_eq!(below.as_str(), "r.io/.a:1");
         for name in ["", ".", "..", "a/b", "/", "a\0"] {
             assert_eq!(RepositoryPath::of_name(Some(&directory), name), None, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn texts_are_paths_if_they_are_clean() {
+        for text in ["r.io", "r.io/a:1", ".layers/ab/x/layerfs"] {
+            assert_eq!(RepositoryPath::parse(text).unwrap().as_str(), text);
+        }
+        for text in ["", "/", "/etc", "../x", "a/../b", "a//b", "a/", "a/./b", "a\0"] {
+            assert_eq!(RepositoryPath::parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn directories_of_the_layout_are_permanent() {
+        for (text, permanent) in
+            [(".layers", true), (".layers/ab", false), ("r.io", false), ("r.io/a", false)]
+        {
+            assert_eq!(RepositoryPath::parse(text).unwrap().is_permanent(), permanent, "{text}");
         }
     }
 

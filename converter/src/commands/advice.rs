@@ -45,7 +45,7 @@ fn advice(error: &Error) -> Option<Cow<'static, str>> {
             "run this one again when that has ended"
         }
         Error::CollectionStopped(CollectionStop::TooSlow) => "run the garbage collection again",
-        Error::Collected | Error::Conflict(_) => "publish again",
+        Error::Collected | Error::Conflict(_) | Error::Superseded { .. } => "publish again",
         Error::Outpaced { .. } => "publish when fewer are at work",
         Error::Occupied { .. } => "remove it",
         Error::Tag(TagError::Exists(_)) => "remove it first, or choose another name",

@@ -99,6 +99,14 @@ impl Repository for Stub {
     fn list(&self, _directory: Option<&RepositoryPath>) -> Result<Vec<(String, Published)>> {
         Ok(Vec::new())
     }
+
+    fn refresh(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn content_bytes(&self, _paths: &[RepositoryPath]) -> Result<u64> {
+        Ok(0)
+    }
 }
 
 struct Change(Stub);
@@ -151,8 +159,46 @@ impl Transaction for Change {
         Ok(())
     }
 
+    fn read(&self, _path: &RepositoryPath) -> Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
+    fn lookup(&self, _path: &RepositoryPath) -> Result<Option<Published>> {
+        Ok(None)
+    }
+
+    fn remove(&self, _path: &RepositoryPath) -> Result<()> {
+        Ok(())
+    }
+
+    fn replace(&self, _path: &RepositoryPath) -> Result<()> {
+        Ok(())
+    }
+
+    fn withdraw(&self, _path: &RepositoryPath) -> Result<()> {
+        Ok(())
+    }
+
+    fn rely_on(&self, _path: &RepositoryPath) -> Result<()> {
+        Ok(())
+    }
+
+    fn require_unchanged(&self) -> Result<()> {
+        Ok(())
+    }
+
     fn shortfalls(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    fn publish(&self, _paths: &[RepositoryPath]) -> Result<()> {
+        self.0.call(Operation::Commit);
+        self.0.outcome.committed.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn rebase(&self) -> Result<()> {
+        Ok(())
     }
 
     fn commit(self: Box<Self>) -> Result<()> {
