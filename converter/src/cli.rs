@@ -1,6 +1,8 @@
 //! The command line.
 
+pub(crate) mod removal;
 pub(crate) mod repository;
+pub(crate) mod verify;
 
 use std::time::Duration;
 
@@ -44,6 +46,22 @@ pub(crate) enum Command {
     /// Convert one image: its layers, its merged root, its flat root and, if asked, a thin image.
     #[command(after_help = EXIT_STATUS, after_long_help = format!("{EXAMPLES}\n\n{EXIT_STATUS}"))]
     ConvertSingleImage(Box<ConvertSingleImage>),
+
+    /// Remove images that have been unwanted for longer than the grace period, and what nothing refers to.
+    #[command(visible_alias = "gc", after_help = removal::EXIT_STATUS)]
+    GarbageCollection(removal::GarbageCollection),
+
+    /// Remove one image at once: its names, and what only it refers to.
+    #[command(after_help = removal::EXIT_STATUS)]
+    DeleteImage(removal::DeleteImage),
+
+    /// Mark images that are not wished for as unwanted; `garbage-collection` removes them after the grace period.
+    #[command(after_help = removal::EXIT_STATUS)]
+    PruneImages(removal::PruneImages),
+
+    /// Check that published images are what they should be.
+    #[command(after_help = verify::EXIT_STATUS)]
+    Verify(verify::Verify),
 
     /// Create, check and maintain a CernVM-FS repository that is written natively.
     #[command(subcommand, arg_required_else_help = true)]

@@ -14,16 +14,22 @@
 //! | [`singularity`] | the files that Apptainer and Singularity expect in a root file system |
 //! | [`repository`] | where content goes, and how an image appears all at once |
 //! | [`convert`] | one image from its source into a repository |
+//! | [`inventory`] | what is in a repository, and what refers to what |
+//! | [`removal`] | what is not needed any more: since when, and how it goes |
+//! | [`verify`] | what is wrong with published images |
 
 pub mod convert;
 mod error;
 pub mod image_config;
+pub mod inventory;
 pub mod layer;
 pub mod progress;
+pub mod removal;
 pub mod report;
 pub mod repository;
 pub mod singularity;
 pub mod source;
 pub mod tree;
+pub mod verify;
 
 pub use error::{Error, Result};

@@ -8,7 +8,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use ducc::progress::Progress;
-use ducc::repository;
 use rustix::fs::Mode;
 
 use cli::{Cli, Command};
@@ -27,7 +26,13 @@ fn main() -> ExitCode {
     rustix::process::umask(Mode::from_raw_mode(UMASK));
     let status = match command {
         Command::ConvertSingleImage(arguments) => convert(*arguments),
-        Command::Repository(command) => administer(command),
+        Command::GarbageCollection(arguments) => {
+            administer(|| commands::garbage_collection::run(arguments))
+        }
+        Command::DeleteImage(arguments) => administer(|| commands::delete_image::run(arguments)),
+        Command::PruneImages(arguments) => administer(|| commands::prune_images::run(arguments)),
+        Command::Verify(arguments) => administer(|| commands::verify::run(arguments)),
+        Command::Repository(command) => administer(|| commands::repository::run(command)),
     };
     ExitCode::from(status)
 }
@@ -46,16 +51,18 @@ fn convert(arguments: cli::ConvertSingleImage) -> u8 {
     status
 }
 
-fn administer(command: cli::repository::RepositoryCommand) -> u8 {
+/// Runs a command that works on a repository, and gives the exit status.
+fn administer(command: impl FnOnce() -> anyhow::Result<()>) -> u8 {
     let quiet = false;
     logging::start(&Progress::new(logging::style(quiet)), quiet);
-    match commands::repository::run(command) {
+    match command() {
         Ok(()) => 0,
         Err(error) => {
             eprintln!("ducc: {}", commands::advice::explain(&error));
-            match error.downcast_ref::<repository::Error>() {
-                Some(error) if error.is_no_such_repository() => EXIT_NO_REPOSITORY,
-                _ => EXIT_FAILED,
+            if commands::advice::is_no_such_repository(&error) {
+                EXIT_NO_REPOSITORY
+            } else {
+                EXIT_FAILED
             }
         }
     }

@@ -79,15 +79,15 @@ mod tests {
     fn paths_and_links_lead_to_their_unit() {
         let digest = Digest::of(b"");
         let hex = digest.hex();
-        let (flat, chain, layer): (Unit, Unit, Unit) = (
-            Unit::Flat(digest.into()),
-            Unit::Chain(digest.into()),
-            Unit::Layer(digest.into()),
-        );
+        let (flat, chain, layer): (Unit, Unit, Unit) =
+            (Unit::Flat(digest.into()), Unit::Chain(digest.into()), Unit::Layer(digest.into()));
         for unit in [flat, chain, layer] {
             assert_eq!(Unit::of_path(&unit.path()), Some(unit));
             assert_eq!(Unit::of_link_target(&format!("../../{unit}")), Some(unit));
-            assert_eq!(Unit::of_link_target(&format!("/cvmfs/r.example.org/{unit}/bin")), Some(unit));
+            assert_eq!(
+                Unit::of_link_target(&format!("/cvmfs/r.example.org/{unit}/bin")),
+                Some(unit)
+            );
         }
         assert_eq!(Unit::of_path(&path::chain_rootfs(&digest.into())), Some(chain));
         assert_eq!(Unit::of_path(&path::layerfs(&digest.into())), Some(layer));

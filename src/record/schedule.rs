@@ -132,9 +132,10 @@ fn entry(members: Map<String, Value>) -> Result<ScheduleEntry> {
         other => return Err(wrong(format!("{other:?} is no reason to remove an image"))),
     };
     let diff_ids = match members.get("DiffIDs") {
-        Some(ids) => {
-            list("DiffIDs", ids)?.iter().map(|id| text("DiffIDs", id)?.parse()).collect::<Result<_>>()?
-        }
+        Some(ids) => list("DiffIDs", ids)?
+            .iter()
+            .map(|id| text("DiffIDs", id)?.parse())
+            .collect::<Result<_>>()?,
         None => Vec::new(),
     };
     Ok(ScheduleEntry::Image(Box::new(ScheduledImage {
@@ -307,10 +308,7 @@ mod tests {
         assert_eq!(unwished.diff_ids, [Digest::of(b"c").into()]);
         assert_eq!(moved.place.to_string(), "r.io/a:2 (arm64:v8)");
         assert_eq!((moved.reason, moved.diff_ids.len()), (Reason::Moved, 0));
-        let units = [
-            Unit::Flat(Digest::of(b"a").into()),
-            Unit::Layer(Digest::of(b"b").into()),
-        ];
+        let units = [Unit::Flat(Digest::of(b"a").into()), Unit::Layer(Digest::of(b"b").into())];
         assert_eq!(content.units, units);
     }
 

@@ -47,7 +47,8 @@ impl WishRecord {
 
     /// The bytes of the file.
     pub fn to_json(&self) -> Vec<u8> {
-        let written = |names: &BTreeSet<PublicName>| names.iter().map(ToString::to_string).collect();
+        let written =
+            |names: &BTreeSet<PublicName>| names.iter().map(ToString::to_string).collect();
         compact(&Json {
             list: self.list.clone(),
             names: written(&self.names),

@@ -17,11 +17,12 @@ mod shortfalls;
 mod stratum0;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use layer_layout::RepositoryPath;
+use layer_layout::{LayerPath, RepositoryPath};
 
 pub use cvmfs::Cvmfs;
 pub use directory::Directory;
@@ -29,6 +30,7 @@ pub use error::{EntryError, Error, JournalError, Occupant, Result, ScratchError}
 pub use layer_layout::record::{Completion, OpenEnds};
 pub use locator::{Locator, LocatorError};
 pub use stratum0::{Access, Stratum0};
+pub use tree::{ContentId, TreeDirectory, TreeEntry, TreeNode};
 
 use crate::layer::{Content, Entry};
 
@@ -78,6 +80,16 @@ pub trait Repository: Send + Sync {
     /// # Errors
     /// If something that is there cannot be read.
     fn content_bytes(&self, paths: &[RepositoryPath]) -> Result<u64>;
+
+    /// Reads a directory of a published tree with all attributes; `None` if there is none.
+    ///
+    /// # Errors
+    /// If it is there and cannot be read.
+    fn read_directory(
+        &self,
+        tree: &RepositoryPath,
+        below: &LayerPath,
+    ) -> Result<Option<TreeDirectory>>;
 }
 
 /// Paths without those that lie below another of them.

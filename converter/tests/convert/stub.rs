@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use ducc::layer::{Content, Entry};
 use ducc::repository::{
-    Completion, LayerWriter, OpenEnds, Published, Repository, Result, Transaction, TreeEditor,
+    Completion, LayerWriter, OpenEnds, Published, Repository, Result, Transaction, TreeDirectory,
+    TreeEditor,
 };
-use layer_layout::RepositoryPath;
+use layer_layout::{LayerPath, RepositoryPath};
 use tokio::sync::oneshot;
 
 /// An operation.
@@ -106,6 +107,14 @@ impl Repository for Stub {
 
     fn content_bytes(&self, _paths: &[RepositoryPath]) -> Result<u64> {
         Ok(0)
+    }
+
+    fn read_directory(
+        &self,
+        _tree: &RepositoryPath,
+        _below: &LayerPath,
+    ) -> Result<Option<TreeDirectory>> {
+        Ok(None)
     }
 }
 

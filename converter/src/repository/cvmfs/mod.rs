@@ -20,6 +20,7 @@
 //! | `editor` | adding files to a tree |
 //! | `staged` | trees in scratch databases |
 //! | `view` | reading trees, wherever they are, and writing them into catalogs |
+//! | `tree` | reading published trees with all attributes |
 //! | `attributes`, `shortfall` | owners, modes and extended attributes, and which of them are lost |
 
 mod area;
@@ -33,6 +34,7 @@ mod shortfall;
 mod staged;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod tree_path;
 mod view;
 mod writer;
@@ -43,13 +45,15 @@ use cvmfs_repository::catalog::Split;
 use cvmfs_repository::entry::{Entry, EntryKind};
 use cvmfs_repository::path::TreePath;
 use cvmfs_repository::snapshot::Snapshot;
-use layer_layout::RepositoryPath;
+use layer_layout::{LayerPath, RepositoryPath};
 
 use self::area::Area;
 use self::change::Change;
 use self::latest::Latest;
 use self::tree_path::tree_path;
-use super::{Error, Occupant, Published, Repository, Result, Stratum0, Transaction, outermost};
+use super::{
+    Error, Occupant, Published, Repository, Result, Stratum0, Transaction, TreeDirectory, outermost,
+};
 
 /// The number of entries above which a tree is split into nested catalogs, unless the user chooses another.
 const CATALOG_ENTRIES: u32 = 5_000;
@@ -135,6 +139,15 @@ impl Repository for Cvmfs {
         let newest = self.newest.get();
         let bytes = outermost(paths).into_iter().map(|path| newest.bytes_below(&tree_path(path)));
         Ok(bytes.sum::<cvmfs_repository::Result<u64>>()?)
+    }
+
+    fn read_directory(
+        &self,
+        tree: &RepositoryPath,
+        below: &LayerPath,
+    ) -> Result<Option<TreeDirectory>> {
+        let path = below.components().fold(tree_path(tree), |path, name| path.join(name));
+        tree::read(&self.newest.get(), &path)
     }
 }
 

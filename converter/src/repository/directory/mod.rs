@@ -15,6 +15,7 @@
 //! | `lower`, `complete` | what a layer takes from the layers below it ([`parents`](super::parents)) |
 //! | `merge`, `listing`, `copy` | making one tree of several |
 //! | `editor`, `unchanged` | adding files to a tree |
+//! | `tree` | reading published trees with all attributes |
 //! | `attributes`, `shortfall` | modes, owners, times and extended attributes, and which of them are missing |
 //! | `beneath`, `remove` | opening and removing without ever leaving a directory |
 
@@ -40,12 +41,13 @@ mod shortfall;
 #[cfg(test)]
 pub(super) mod tests;
 mod transaction;
+mod tree;
 mod unchanged;
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use layer_layout::{RepositoryPath, path};
+use layer_layout::{LayerPath, RepositoryPath, path};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -55,7 +57,9 @@ use self::journal::Move;
 use self::lock::Lock;
 use self::moves::Places;
 use self::transaction::Change;
-use crate::repository::{Error, Published, Repository, Result, Transaction, outermost};
+use crate::repository::{
+    Error, Published, Repository, Result, Transaction, TreeDirectory, outermost,
+};
 
 /// A repository in a plain directory.
 #[derive(Debug)]
@@ -129,6 +133,19 @@ impl Repository for Directory {
 
     fn content_bytes(&self, paths: &[RepositoryPath]) -> Result<u64> {
         bytes::of(&self.root()?, &outermost(paths))
+    }
+
+    fn read_directory(
+        &self,
+        tree: &RepositoryPath,
+        below: &LayerPath,
+    ) -> Result<Option<TreeDirectory>> {
+        let root = self.root()?;
+        let mut path = tree.as_str().as_bytes().to_vec();
+        if !below.is_root() {
+            path = beneath::join(&path, below.as_bytes());
+        }
+        tree::read(&root, &path).map_err(root.failed("read", &path))
     }
 }
 

@@ -1,0 +1,72 @@
+//! Which images are wished for, from all that a command line names.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use ducc::removal::Wanted;
+use layer_layout::PublicName;
+
+use crate::cli::removal::{PruneImages, image};
+
+/// What all sources together want. A source that cannot be read or understood is an error: its images would count as
+/// unwanted.
+pub(super) fn wanted_from(arguments: &PruneImages) -> anyhow::Result<Wanted> {
+    let mut names = BTreeSet::new();
+    for file in &arguments.expanded_images {
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read {}", file.display()))?;
+        names.extend(expanded_images(&text, file)?);
+    }
+    Ok(Wanted::all_platforms(names))
+}
+
+/// The images in a file that `expand-wildcard` has written: the key `images`, and an image in each line below it.
+fn expanded_images(text: &str, file: &Path) -> anyhow::Result<BTreeSet<PublicName>> {
+    let mut names = BTreeSet::new();
+    let mut begun = false;
+    for (number, line) in (1..).zip(text.lines()) {
+        let wrong = |reason: &str| format!("{}, line {number}: {reason}", file.display());
+        match line.trim() {
+            "" | "---" => {}
+            comment if comment.starts_with('#') => {}
+            "images:" if !begun => begun = true,
+            // A list without images.
+            "images: []" if !begun => begun = true,
+            item if begun && item.starts_with("- ") => {
+                let item = item[2..].trim().trim_matches(['"', '\'']);
+                names.insert(image(item).map_err(|error| anyhow::anyhow!(wrong(&error)))?);
+            }
+            _ => bail!(wrong("expected `images:` and then `- IMAGE` in each line")),
+        }
+    }
+    if !begun {
+        bail!("{} has no list `images:`; nothing is pruned", file.display());
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_images_are_read() {
+        let read = |text: &str| {
+            let names = expanded_images(text, Path::new("list.yaml"));
+            names.map(|names| names.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        let good = "# by expand-wildcard\nimages:\n    - https://r.io/b:2\n    - 'r.io/a:1'\n";
+        assert_eq!(read(good).unwrap(), ["r.io/a:1", "r.io/b:2"]);
+        assert_eq!(read("images: []\n").unwrap(), [""; 0]);
+        for (text, expected) in [
+            ("", "no list"),
+            ("images:\n- r.io/a:*\n", "line 2"),
+            ("images:\n  nested: x\n", "line 2"),
+            ("wishlists:\n- x\n", "line 1"),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text:?}: {error}");
+        }
+    }
+}

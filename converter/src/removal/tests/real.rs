@@ -1,0 +1,109 @@
+//! Removal from real repositories of both kinds.
+
+use std::sync::Arc;
+
+use layer_layout::path;
+
+use super::{day, options, want};
+use crate::inventory::Inventory;
+use crate::inventory::tests::model::{Image, layer};
+use crate::inventory::tests::place;
+use crate::removal::{Options, Removed, Subject, carry_out, keep_books, unwanted};
+use crate::repository::Repository;
+use crate::verify::tests::scene::{Scene, image, native, publish};
+use crate::verify::verify;
+
+/// A repository in which there is one image, and a second that shares a layer with it.
+fn with_repositories(check: impl Fn(&dyn Repository)) {
+    let scene = Scene::new();
+    let (_place, native) = native();
+    let repositories: [&dyn Repository; 2] = [&*scene.repository, &*native];
+    for repository in repositories {
+        publish(repository, &place("r.io/two:2"), &two());
+        check(repository);
+    }
+}
+
+fn two() -> Image {
+    Image::new(&["a", "c"], 2)
+}
+
+fn no_wait(text: &str) -> bool {
+    panic!("{text}")
+}
+
+fn prune(repository: &dyn Repository, names: &[&str], now: u64) {
+    let change = |view: &dyn Repository| unwanted::prune(view, &want(names), day(now));
+    keep_books(repository, &mut no_wait, change).unwrap();
+}
+
+fn collect(repository: &dyn Repository, options: &Options) -> Removed {
+    let mut removed = Removed::default();
+    carry_out(repository, &Subject::Expired, options, &mut no_wait, &mut removed).unwrap();
+    removed
+}
+
+fn assert_sound(repository: &dyn Repository, names: &[&str]) {
+    repository.refresh().unwrap();
+    let inventory = Inventory::take(repository).unwrap();
+    assert_eq!(inventory.broken, []);
+    let places: Vec<_> = inventory.images.iter().filter_map(|image| image.place.clone()).collect();
+    let expected: Vec<_> = names.iter().map(|name| place(name)).collect();
+    assert_eq!(places, expected);
+    let needed = inventory.images.iter().flat_map(|image| image.units()).collect();
+    assert_eq!(inventory.content, needed);
+    verify(repository, &places, |verdict| assert_eq!(verdict.faults, [])).unwrap();
+}
+
+#[test]
+fn what_is_unwanted_goes_and_the_rest_is_as_it_was() {
+    with_repositories(|repository| {
+        assert_sound(repository, &["r.io/one:1", "r.io/two:2"]);
+        prune(repository, &["r.io/two:2"], 0);
+        assert_eq!(collect(repository, &options(day(9))), Removed::default());
+        let removed = collect(repository, &options(day(10)));
+        assert_eq!((removed.images.len(), removed.paths.len(), removed.batches), (1, 5, 1));
+        assert_sound(repository, &["r.io/two:2"]);
+        assert_eq!(collect(repository, &options(day(20))), Removed::default());
+        prune(repository, &[], 20);
+        let few = Options { batch: 2, ..options(day(30)) };
+        assert!(collect(repository, &few).batches > 1);
+        assert_sound(repository, &[]);
+    });
+}
+
+#[test]
+fn one_image_goes_at_once_and_can_be_published_again() {
+    with_repositories(|repository| {
+        let subject = Subject::Images(vec![place("r.io/one:1")]);
+        let mut removed = Removed::default();
+        carry_out(repository, &subject, &options(day(0)), &mut no_wait, &mut removed).unwrap();
+        assert_sound(repository, &["r.io/two:2"]);
+        publish(repository, &place("r.io/one:1"), &image());
+        assert_sound(repository, &["r.io/one:1", "r.io/two:2"]);
+    });
+}
+
+#[test]
+fn what_will_go_has_a_size() {
+    with_repositories(|repository| {
+        let layer = path::layer(&layer("b"));
+        assert!(repository.content_bytes(&[layer]).unwrap() >= 4);
+    });
+}
+
+/// Somebody publishes an image that needs what is being removed, just before it is.
+#[test]
+fn a_collector_that_is_overtaken_plans_anew() {
+    let (_place, repository) = native();
+    publish(&*repository, &place("r.io/two:2"), &two());
+    prune(&*repository, &["r.io/two:2"], 0);
+    let rival = Arc::clone(&repository);
+    let racing = Racing { repository: &*repository, rival: &*rival, raced: false.into() };
+    let mut removed = Removed::default();
+    carry_out(&racing, &Subject::Expired, &options(day(10)), &mut no_wait, &mut removed).unwrap();
+    let names: Vec<_> = removed.images.iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["r.io/one:1"]);
+    // The content was wanted again, and stays.
+    assert_sound(&*repository, &["r.io/three:3", "r.io/two:2"]);
+}
