@@ -1,6 +1,7 @@
 //! What goes, what stays, and since when.
 
 mod property;
+mod real;
 mod wishes;
 
 use std::time::Duration;

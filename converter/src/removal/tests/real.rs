@@ -1,16 +1,17 @@
 //! Removal from real repositories of both kinds.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use layer_layout::path;
+use layer_layout::{LayerPath, RepositoryPath, path};
 
 use super::{day, options, want};
 use crate::inventory::Inventory;
 use crate::inventory::tests::model::{Image, layer};
 use crate::inventory::tests::place;
 use crate::removal::{Options, Removed, Subject, carry_out, keep_books, unwanted};
-use crate::repository::Repository;
-use crate::verify::tests::scene::{Scene, image, native, publish};
+use crate::repository::{Published, Repository, Result, Transaction, TreeDirectory};
+use crate::verify::tests::scene::{Scene, image, native, native_twice, publish};
 use crate::verify::verify;
 
 /// A repository in which there is one image, and a second that shares a layer with it.
@@ -92,18 +93,73 @@ fn what_will_go_has_a_size() {
     });
 }
 
+/// A repository that somebody else changes as soon as a collector has begun to look at it.
+struct Overtaking {
+    repository: Arc<dyn Repository>,
+    rival: Arc<dyn Repository>,
+    done: AtomicBool,
+}
+
+impl Overtaking {
+    fn overtake(&self) {
+        if !self.done.swap(true, Ordering::SeqCst) {
+            publish(&*self.rival, &place("r.io/three:3"), &image());
+        }
+    }
+}
+
+impl Repository for Overtaking {
+    fn name(&self) -> &str {
+        self.repository.name()
+    }
+
+    fn begin(&self, wait: &mut dyn FnMut(&str) -> bool) -> Result<Box<dyn Transaction>> {
+        let transaction = self.repository.begin(wait);
+        self.overtake();
+        transaction
+    }
+
+    fn refresh(&self) -> Result<()> {
+        self.repository.refresh()
+    }
+
+    fn read(&self, path: &RepositoryPath) -> Result<Option<Vec<u8>>> {
+        self.repository.read(path)
+    }
+
+    fn lookup(&self, path: &RepositoryPath) -> Result<Option<Published>> {
+        self.repository.lookup(path)
+    }
+
+    fn list(&self, directory: Option<&RepositoryPath>) -> Result<Vec<(String, Published)>> {
+        self.repository.list(directory)
+    }
+
+    fn content_bytes(&self, paths: &[RepositoryPath]) -> Result<u64> {
+        self.repository.content_bytes(paths)
+    }
+
+    fn read_directory(
+        &self,
+        tree: &RepositoryPath,
+        below: &LayerPath,
+    ) -> Result<Option<TreeDirectory>> {
+        self.repository.read_directory(tree, below)
+    }
+}
+
 /// Somebody publishes an image that needs what is being removed, just before it is.
 #[test]
 fn a_collector_that_is_overtaken_plans_anew() {
-    let (_place, repository) = native();
+    let (_place, repository, rival) = native_twice();
     publish(&*repository, &place("r.io/two:2"), &two());
     prune(&*repository, &["r.io/two:2"], 0);
-    let rival = Arc::clone(&repository);
-    let racing = Racing { repository: &*repository, rival: &*rival, raced: false.into() };
-    let mut removed = Removed::default();
-    carry_out(&racing, &Subject::Expired, &options(day(10)), &mut no_wait, &mut removed).unwrap();
-    let names: Vec<_> = removed.images.iter().map(ToString::to_string).collect();
-    assert_eq!(names, ["r.io/one:1"]);
-    // The content was wanted again, and stays.
+    rival.refresh().unwrap();
+    let overtaken =
+        Overtaking { repository: Arc::clone(&repository), rival, done: AtomicBool::new(false) };
+    let removed = collect(&overtaken, &options(day(10)));
+    assert!(overtaken.done.into_inner());
+    let paths: Vec<_> = removed.paths.iter().map(ToString::to_string).collect();
+    assert_eq!(paths, ["r.io/one:1", ".metadata/r.io/one:1"], "the content is needed again");
     assert_sound(&*repository, &["r.io/three:3", "r.io/two:2"]);
 }

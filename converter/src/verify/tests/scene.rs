@@ -179,14 +179,30 @@ impl Scene {
 
 /// A native repository with the image.
 pub(crate) fn native() -> (tempfile::TempDir, Arc<dyn Repository>) {
+    let (place, repository, _) = native_twice();
+    (place, repository)
+}
+
+/// A native repository with the image, opened by two who know nothing of each other.
+pub(crate) fn native_twice() -> (tempfile::TempDir, Arc<dyn Repository>, Arc<dyn Repository>) {
     let place = tempfile::tempdir().unwrap();
-    let storage = Storage::local(place.path());
-    let objects = Stratum0::new_objects(&storage, Algorithm::Sha1, Compression::Zlib);
+    let (data, keys) = (place.path().join("data"), place.path().join("keys"));
+    std::fs::create_dir_all(&data).unwrap();
+    std::fs::create_dir_all(&keys).unwrap();
     let fqrn: cvmfs_repository::fqrn::Fqrn = "verify.example.org".parse().unwrap();
-    let keys = Keys::generate(&fqrn).unwrap();
-    let repository = Engine::create(storage, fqrn, keys, &objects, &Creation::default()).unwrap();
-    let stratum0 = Stratum0 { repository, objects, server: None, catalog_entries: None };
-    let repository = Cvmfs::open(stratum0, None).unwrap();
-    publish(&repository, &at(), &image());
-    (place, Arc::new(repository))
+    Keys::generate(&fqrn).unwrap().save(&keys, &fqrn).unwrap();
+    let storage = Storage::local(&data);
+    let objects = || Stratum0::new_objects(&storage, Algorithm::Sha1, Compression::Zlib);
+    let load = || Keys::load(&keys, &fqrn).unwrap();
+    let open = |repository| {
+        let stratum0 =
+            Stratum0 { repository, objects: objects(), server: None, catalog_entries: None };
+        Arc::new(Cvmfs::open(stratum0, None).unwrap())
+    };
+    let creation = Creation::default();
+    let created = Engine::create(storage.clone(), fqrn.clone(), load(), &objects(), &creation);
+    let one = open(created.unwrap());
+    publish(&*one, &at(), &image());
+    let other = open(Engine::open(storage.clone(), fqrn.clone(), load()));
+    (place, one, other)
 }
