@@ -3,6 +3,7 @@
 pub(crate) mod removal;
 pub(crate) mod repository;
 pub(crate) mod verify;
+pub(crate) mod wish;
 
 use std::time::Duration;
 
@@ -66,6 +67,15 @@ pub(crate) enum Command {
     /// Create, check and maintain a CernVM-FS repository that is written natively.
     #[command(subcommand, arg_required_else_help = true)]
     Repository(RepositoryCommand),
+
+    #[command(subcommand)]
+    Wishlist(wish::WishlistCommand),
+    CheckImageSyntax(wish::CheckImageSyntax),
+    ExpandWildcard(wish::ExpandWildcard),
+    DownloadManifest(wish::DownloadManifest),
+    /// Print the version.
+    #[command(visible_alias = "v")]
+    Version,
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,8 @@
 //! source ──▶ layer ──▶ tree ──▶ repository
 //! ```
 //!
+//! and [`wish`] says which images.
+//!
 //! | room | what it is for |
 //! |---|---|
 //! | [`source`] | where an image comes from: manifests, configurations, verified blobs |
@@ -17,6 +19,7 @@
 //! | [`inventory`] | what is in a repository, and what refers to what |
 //! | [`removal`] | what is not needed any more: since when, and how it goes |
 //! | [`verify`] | what is wrong with published images |
+//! | [`wish`] | which images somebody wants in which repository |
 
 pub mod convert;
 mod error;
@@ -31,5 +34,6 @@ pub mod singularity;
 pub mod source;
 pub mod tree;
 pub mod verify;
+pub mod wish;
 
 pub use error::{Error, Result};

@@ -33,11 +33,38 @@ fn main() -> ExitCode {
         Command::PruneImages(arguments) => administer(|| commands::prune_images::run(arguments)),
         Command::Verify(arguments) => administer(|| commands::verify::run(arguments)),
         Command::Repository(command) => administer(|| commands::repository::run(command)),
+        Command::Wishlist(command) => simple(commands::wishlist::run(command)),
+        Command::CheckImageSyntax(arguments) => {
+            simple(async { commands::check_image_syntax::run(arguments) })
+        }
+        Command::ExpandWildcard(arguments) => simple(commands::expand_wildcard::run(arguments)),
+        Command::DownloadManifest(arguments) => simple(commands::download_manifest::run(arguments)),
+        Command::Version => simple(async { commands::version::run() }),
     };
     ExitCode::from(status)
 }
 
 fn convert(arguments: cli::ConvertSingleImage) -> u8 {
+    run(commands::convert::run(arguments))
+}
+
+/// Runs a command that either does what was asked for, or says why not.
+fn simple(command: impl Future<Output = anyhow::Result<()>>) -> u8 {
+    let quiet = false;
+    logging::start(&Progress::new(logging::style(quiet)), quiet);
+    run(async {
+        match command.await {
+            Ok(()) => 0,
+            Err(error) => {
+                eprintln!("ducc: {}", commands::advice::explain(&error));
+                EXIT_FAILED
+            }
+        }
+    })
+}
+
+/// Runs a command to its exit status.
+fn run(command: impl Future<Output = u8>) -> u8 {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -45,7 +72,7 @@ fn convert(arguments: cli::ConvertSingleImage) -> u8 {
             return EXIT_FAILED;
         }
     };
-    let status = runtime.block_on(commands::convert::run(arguments));
+    let status = runtime.block_on(command);
     // A thread that waits for another publisher or for a storage must not keep an interrupted program alive.
     runtime.shutdown_background();
     status

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use ducc::repository::Locator;
+use ducc::wish::source::ListSource;
 use jiff::Timestamp;
 use layer_layout::{ImageReference, PublicName};
 
@@ -71,8 +72,13 @@ pub(crate) struct PruneImages {
     /// The repository.
     pub(crate) repository: Locator,
 
+    /// Wish lists: files, https://… or git+https://HOST/REPOSITORY//PATH[@BRANCH] (also git+ssh and git+file). What none of
+    /// them wishes for becomes unwanted.
+    #[arg(value_name = "WISHLIST", required_unless_present = "expanded_images")]
+    pub(crate) wish_lists: Vec<ListSource>,
+
     /// A file with the key `images`, a list of images that are wished for, as `ducc expand-wildcard` writes it.
-    #[arg(long, value_name = "FILE", required = true)]
+    #[arg(long, value_name = "FILE")]
     pub(crate) expanded_images: Vec<PathBuf>,
 
     /// Change nothing; show what would become unwanted.

@@ -1,11 +1,16 @@
 //! What the subcommands do.
 
 pub(crate) mod advice;
+pub(crate) mod check_image_syntax;
 pub(crate) mod convert;
 pub(crate) mod delete_image;
+pub(crate) mod download_manifest;
+pub(crate) mod expand_wildcard;
 pub(crate) mod garbage_collection;
 pub(crate) mod prune_images;
 mod removal_report;
 pub(crate) mod repository;
 pub(crate) mod verify;
+pub(crate) mod version;
 mod wanted;
+pub(crate) mod wishlist;

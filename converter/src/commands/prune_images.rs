@@ -1,6 +1,6 @@
 //! `ducc prune-images`.
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use ducc::removal::unwanted::{self, Bookkeeping};
 use ducc::removal::{Wanted, keep_books};
 use jiff::Timestamp;
@@ -18,7 +18,8 @@ pub(crate) fn run(arguments: PruneImages) -> anyhow::Result<()> {
 }
 
 fn prune(arguments: PruneImages, report: &mut Report) -> anyhow::Result<()> {
-    let wanted: Wanted = wanted_from(&arguments)?;
+    let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
+    let wanted: Wanted = runtime.block_on(wanted_from(&arguments))?;
     let repository = arguments.repository.open(None, &arguments.common.access.access())?;
     let now = Timestamp::now();
     let books: Bookkeeping = if arguments.dry_run {

@@ -5,20 +5,44 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use ducc::removal::Wanted;
+use ducc::source;
+use ducc::wish::IgnoreErrors;
+use ducc::wish::expand::Expander;
+use ducc::wish::registry_tags::RegistryTags;
+use jiff::Timestamp;
 use layer_layout::PublicName;
 
+use super::expand_wildcard::read;
 use crate::cli::removal::{PruneImages, image};
 
-/// What all sources together want. A source that cannot be read or understood is an error: its images would count as
-/// unwanted.
-pub(super) fn wanted_from(arguments: &PruneImages) -> anyhow::Result<Wanted> {
-    let mut names = BTreeSet::new();
+/// What all sources together want. A source that cannot be read is an error, because all its images would count as
+/// unwanted; an entry that cannot be resolved leaves the images of its repository alone, and is told.
+pub(super) async fn wanted_from(arguments: &PruneImages) -> anyhow::Result<Wanted> {
+    let mut wanted = Wanted::default();
     for file in &arguments.expanded_images {
         let text = std::fs::read_to_string(file)
             .with_context(|| format!("cannot read {}", file.display()))?;
-        names.extend(expanded_images(&text, file)?);
+        wanted.add(Wanted::all_platforms(expanded_images(&text, file)?));
     }
-    Ok(Wanted::all_platforms(names))
+    let credentials = source::Credentials::from_environment()?;
+    let options = source::Options { credentials, ..source::Options::default() };
+    let tags = RegistryTags::new(options);
+    let expander = Expander::new(tags, Timestamp::now(), IgnoreErrors::default());
+    for list in &arguments.wish_lists {
+        let ((name, list), _) = read(list).await?;
+        let expansion = expander.expand(&name, &list).await;
+        for (entry, error) in expansion.failed() {
+            tracing::warn!(list = name, line = entry.line, "{}", chain(error));
+        }
+        wanted.add(Wanted::of(&expansion));
+    }
+    Ok(wanted)
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// The images in a file that `expand-wildcard` has written: the key `images`, and an image in each line below it.

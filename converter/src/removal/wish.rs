@@ -1,5 +1,6 @@
 //! What wish lists say about images that are published.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use layer_layout::record::WishRecord;
@@ -8,6 +9,8 @@ use layer_layout::{Architecture, ImagePlace, PublicName, RepositoryPath, path};
 use super::{Error, Result};
 use crate::inventory::View;
 use crate::repository::Published;
+use crate::wish;
+use crate::wish::expand::{Expanded, Expansion};
 
 /// What one wish list wants.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -61,6 +64,57 @@ impl Wanted {
     pub fn all_platforms(names: impl IntoIterator<Item = PublicName>) -> Self {
         let names = names.into_iter().map(|name| (name, Platforms::All)).collect();
         Self { names, unknown: Unknown::None }
+    }
+
+    /// What a list wants whose patterns have been resolved, as far as that is known. Of an image without platforms of its
+    /// own, all that are published are wanted: earlier lists may have asked for more.
+    pub fn of(expansion: &Expansion) -> Self {
+        let mut wanted = Self::default();
+        for wish in expansion.wishes() {
+            let platforms = match &wish.platforms {
+                wish::Platforms::HostOnly | wish::Platforms::All => Platforms::All,
+                wish::Platforms::List(platforms) => {
+                    Platforms::Only(platforms.iter().filter_map(Architecture::of).collect())
+                }
+            };
+            if let Some(name) = wish.reference.public_name() {
+                wanted.add_name(name, platforms);
+            }
+        }
+        let repository = |(entry, _): (&Expanded, _)| {
+            let reference = &entry.repository;
+            (reference.registry().to_owned(), reference.repository().to_owned())
+        };
+        let unresolved: BTreeSet<_> = expansion.failed().map(repository).collect();
+        if !expansion.complete {
+            wanted.unknown = Unknown::All;
+        } else if !unresolved.is_empty() {
+            wanted.unknown = Unknown::Repositories(unresolved);
+        }
+        wanted
+    }
+
+    /// What this list or another one wants.
+    pub fn add(&mut self, other: Self) {
+        for (name, platforms) in other.names {
+            self.add_name(name, platforms);
+        }
+        match (&mut self.unknown, other.unknown) {
+            (_, Unknown::None) => {}
+            (Unknown::Repositories(own), Unknown::Repositories(others)) => own.extend(others),
+            (Unknown::All, _) => {}
+            (unknown, other) => *unknown = other,
+        }
+    }
+
+    fn add_name(&mut self, name: PublicName, platforms: Platforms) {
+        match (self.names.entry(name), platforms) {
+            (Entry::Vacant(entry), platforms) => drop(entry.insert(platforms)),
+            (Entry::Occupied(mut entry), platforms) => match (entry.get_mut(), platforms) {
+                (Platforms::Only(own), Platforms::Only(others)) => own.extend(others),
+                (own, _) => *own = Platforms::All,
+            },
+        }
     }
 
     /// What a list wants that could not be read.

@@ -25,6 +25,8 @@ pub enum Part {
     Layer(LayerDigest),
     /// A blob that is pushed.
     Blob(Digest),
+    /// The list of a repository's tags.
+    Tags,
 }
 
 impl fmt::Display for Part {
@@ -35,6 +37,7 @@ impl fmt::Display for Part {
             Self::Config => f.write_str("the configuration"),
             Self::Layer(digest) => write!(f, "layer {digest}"),
             Self::Blob(digest) => write!(f, "blob {digest}"),
+            Self::Tags => f.write_str("the list of tags"),
         }
     }
 }

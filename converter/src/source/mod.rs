@@ -11,6 +11,7 @@
 //! | `failure` | why a registry did not do what it was asked, and whether trying again may help |
 //! | `registry` | the OCI distribution-spec over HTTP: authentication, retries, resumed downloads |
 //! | [`push_thin`] | a thin image into a registry |
+//! | [`list_tags`] | the tags of a repository |
 //! | [`credentials`] | which login to use for which registry |
 //! | `local` | OCI layouts and docker-archives |
 
@@ -35,7 +36,7 @@ pub use failure::Failure;
 pub use image::{Descriptor, Document, Image, KnownManifest, LayerDescriptor};
 pub use media_type::LayerRefusal;
 pub use options::Options;
-pub use registry::{Pushed, push_thin};
+pub use registry::{Pushed, list_tags, push_thin};
 
 /// The place one image comes from.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 pub use credential::{Credential, Found, Secret};
 pub use environment::{Mirror, push_password};
-pub use error::{Error, VariableError};
+pub use error::{Error, NameError, VariableError};
 
 use self::error::Result;
 use self::registry_name::same_registry;
@@ -62,6 +62,24 @@ impl Credentials {
         let origin = format!("the given user name {username:?}");
         self.logins.insert(0, (registry.to_owned(), Found { credential, origin }));
         self
+    }
+
+    /// The same with the login of one label of `DUCC_AUTH_REGISTRIES` before all others: how a wish list says
+    /// `credentials: NAME` for an image in `registry` (`host[:port]`), of which several accounts are known. As
+    /// any login, it is sent to its own registry only.
+    ///
+    /// # Errors
+    /// If there is no such label, it stands for a pull-through registry, or for another registry than the
+    /// image's, where the login would never be used.
+    pub fn named(&self, name: &str, registry: &str) -> Result<Self> {
+        let found = self.environment.named(name, registry).map_err(|reason| Error::Name {
+            name: name.to_owned(),
+            registry: registry.to_owned(),
+            reason,
+        })?;
+        let mut chosen = self.clone();
+        chosen.logins.insert(0, (registry.to_owned(), found.clone()));
+        Ok(chosen)
     }
 
     /// The pull-through registry that stands in for a registry, `DUCC_<N>_PROXY`.

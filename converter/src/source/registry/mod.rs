@@ -11,6 +11,7 @@
 //! |---|---|
 //! | [`pull`] | an image's documents and layers out of a repository |
 //! | [`push`] | a thin image into a repository |
+//! | [`tags`] | the tags of a repository, page by page |
 //! | [`document`] | small answers, read as a whole |
 //! | [`client`] | requests to one repository: authentication, time limits, repetition |
 //! | [`auth`], [`challenge`] | Basic and Bearer authentication |
@@ -28,6 +29,8 @@ mod http;
 mod pull;
 mod push;
 mod retry;
+mod tags;
 
 pub(super) use pull::Registry;
 pub use push::{Pushed, push_thin};
+pub use tags::list_tags;
