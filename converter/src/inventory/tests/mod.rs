@@ -9,7 +9,7 @@ use layer_layout::path::{self, ImageMetadata, Unit};
 use layer_layout::{ChainId, ImagePlace};
 
 use self::model::{Image, Model, diff_id, layer};
-use super::{Inventory, is_ducc_chain, linked_layer, places};
+use super::{Inventory, PublishedImage, is_ducc_chain, linked_layer, places};
 
 pub(crate) fn place(text: &str) -> ImagePlace {
     let (architecture, name) = match text.split_once(' ') {
@@ -45,7 +45,7 @@ fn images_are_found_with_all_they_need() {
         ("r.io/x/one:1".to_owned(), one.config()),
     ];
     assert_eq!(found, expected);
-    let needed: BTreeSet<Unit> = inventory.images.iter().flat_map(|image| image.units()).collect();
+    let needed: BTreeSet<Unit> = inventory.images.iter().flat_map(PublishedImage::units).collect();
     assert_eq!(needed, inventory.content);
     assert_eq!(inventory.content, model.content());
     assert_eq!(inventory.content.len(), 2 + 3 + 3);
@@ -99,7 +99,8 @@ fn chains_of_images_that_ducc_has_published_come_from_layer_records() {
 fn what_cannot_be_understood_is_named() {
     let at = place("r.io/one:1");
     let manifest = at.metadata(ImageMetadata::Manifest);
-    let cases: [(&str, &dyn Fn(&mut Model)); 6] = [
+    type Damage<'a> = &'a dyn Fn(&mut Model);
+    let cases: [(&str, Damage<'_>); 6] = [
         ("manifest.json: invalid image manifest: EOF", &|model| model.file(manifest.as_str(), "")),
         ("manifest.json: invalid image manifest: it lists images", &|model| {
             model.file(manifest.as_str(), r#"{"manifests":[]}"#);

@@ -15,7 +15,7 @@ use super::unwanted::{self, Bookkeeping};
 use super::{Batch, Error, Options, Plan, Platforms, Result, Subject, Wanted, plan};
 use crate::inventory::tests::model::{Image, Model, diff_id, layer};
 use crate::inventory::tests::place;
-use crate::inventory::{Inventory, linked_layer};
+use crate::inventory::{Inventory, PublishedImage, linked_layer};
 
 const DAY: u64 = 24 * 60 * 60;
 
@@ -385,7 +385,7 @@ fn platforms_go_one_by_one_and_the_public_link_with_the_last() {
     let books =
         unwanted::prune(&model, &Wanted { names: only.into(), ..Wanted::default() }, day(0))
             .unwrap();
-    assert_eq!(books.unwanted, [arm.clone()]);
+    assert_eq!(books.unwanted, std::slice::from_ref(&arm));
     write(&mut model, &books);
     collect(&mut model, &options(day(10)));
     assert!(!model.has(arm.link().as_str()) && model.has("r.io/one:1"));
@@ -422,7 +422,7 @@ fn batches_have_a_size_and_leave_complete_images() {
     }
     assert_eq!(schedule(&model).entries, []);
     let expected: std::collections::BTreeSet<Unit> =
-        Inventory::take(&model).unwrap().images.iter().flat_map(|image| image.units()).collect();
+        Inventory::take(&model).unwrap().images.iter().flat_map(PublishedImage::units).collect();
     assert_eq!(model.content(), expected);
 }
 

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use layer_layout::{LayerPath, RepositoryPath, path};
 
 use super::{day, options, want};
-use crate::inventory::Inventory;
 use crate::inventory::tests::model::{Image, layer};
 use crate::inventory::tests::place;
+use crate::inventory::{Inventory, PublishedImage};
 use crate::removal::{Options, Removed, Subject, carry_out, keep_books, unwanted};
 use crate::repository::{Published, Repository, Result, Transaction, TreeDirectory};
 use crate::verify::tests::scene::{Scene, image, native, native_twice, publish};
@@ -51,7 +51,7 @@ fn assert_sound(repository: &dyn Repository, names: &[&str]) {
     let places: Vec<_> = inventory.images.iter().filter_map(|image| image.place.clone()).collect();
     let expected: Vec<_> = names.iter().map(|name| place(name)).collect();
     assert_eq!(places, expected);
-    let needed = inventory.images.iter().flat_map(|image| image.units()).collect();
+    let needed = inventory.images.iter().flat_map(PublishedImage::units).collect();
     assert_eq!(inventory.content, needed);
     verify(repository, &places, |verdict| assert_eq!(verdict.faults, [])).unwrap();
 }

@@ -77,7 +77,7 @@ fn what_is_damaged_is_named() {
         (Box::new(|scene| scene.remove(link.as_str())), vec![Fault::Missing(link.clone())]),
         (
             Box::new(|scene| {
-                [&link, &base].map(|link| scene.remove(link.as_str())).into_iter().collect()
+                [&link, &base].iter().for_each(|link| scene.remove(link.as_str()));
             }),
             vec![Fault::NoChains],
         ),
