@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use ducc::removal::unwanted::{self, Bookkeeping};
-use ducc::removal::{Wanted, keep_books};
+use ducc::removal::{Unknown, Wanted, keep_books};
 use jiff::Timestamp;
 
 use super::removal_report::{self, Report};
@@ -11,7 +11,7 @@ use crate::cli::removal::PruneImages;
 
 /// Puts images that are not wished for into the schedule.
 pub(crate) fn run(arguments: PruneImages) -> anyhow::Result<()> {
-    let mut report = Report::new(arguments.dry_run);
+    let mut report = Report { marks: true, ..Report::new(arguments.dry_run) };
     let json = arguments.common.json;
     let result = prune(arguments, &mut report);
     removal_report::finish(report, json, result)
@@ -39,6 +39,12 @@ fn prune(arguments: PruneImages, report: &mut Report) -> anyhow::Result<()> {
             "these images are not wished for and stay, because their metadata cannot be read (`ducc delete-image` \
              removes one): {}",
             broken.join("; ")
+        );
+    }
+    if wanted.unknown != Unknown::None {
+        bail!(
+            "some entries of the wish lists could not be resolved (see above); the images of their repositories were \
+             left alone"
         );
     }
     Ok(())

@@ -10,6 +10,9 @@ use super::repository::ObjectsRemoved;
 /// The report, for people and for programs (`--json`).
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
+    /// Whether images are only marked as unwanted.
+    #[serde(skip)]
+    pub(super) marks: bool,
     /// Whether nothing was changed.
     pub(super) dry_run: bool,
     /// The images whose names are gone.
@@ -44,6 +47,7 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn new(dry_run: bool) -> Self {
         Self {
+            marks: false,
             dry_run,
             images: Vec::new(),
             paths: Vec::new(),
@@ -85,6 +89,11 @@ impl Report {
     }
 
     fn summary(&self) -> String {
+        if self.marks {
+            let does = if self.dry_run { "would mark" } else { "marked" };
+            let (unwanted, rescued) = (self.unwanted.len(), self.rescued.len());
+            return format!("{does} {unwanted} images as unwanted; {rescued} are wished for again");
+        }
         let does = if self.dry_run { "would remove" } else { "removed" };
         let mut text = format!("{does} {} images, {} paths", self.images.len(), self.paths.len());
         if let Some(bytes) = self.bytes {
