@@ -33,6 +33,6 @@ pub use digest::{ChainId, ConfigDigest, DiffId, Digest, LayerDigest};
 pub use error::{Error, Result};
 pub use layer_path::LayerPath;
 pub use name::PublicName;
-pub use path::RepositoryPath;
+pub use path::{Architecture, ImagePlace, RepositoryPath};
 pub use platform::Platform;
 pub use reference::{ImageReference, RegistryReference, Scheme};

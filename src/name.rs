@@ -49,6 +49,11 @@ impl PublicName {
     pub fn registry(&self) -> &str {
         &self.registry
     }
+
+    /// The repository in the registry, for instance `library/debian`.
+    pub fn repository(&self) -> &str {
+        &self.repository
+    }
 }
 
 impl fmt::Display for PublicName {

@@ -10,9 +10,11 @@
 //! .chains/<hh>/<ChainID>/rootfs/                        the chain's merged root file system
 //! .flat/<hh>/<config digest>/                           the same with the Singularity files
 //! .metadata/<public name>/{manifest,config,index}.json  raw bytes, as the source had them
-//! .metadata/remove-schedule.json                        images to be removed (DUCC)
+//! .metadata/remove-schedule.json                        images to be removed
+//! .metadata/.wishes/<hex>.json                          which images a wish list wants
+//! .multiarch/…, .metadata/.multiarch/…                  images for several platforms, see [`Architecture`]
 //! <public name>                                         relative symlink to .flat/…
-//! .ducc/                                                lock and staging area of a running publisher
+//! .ducc/                                                lock, staging area and leftovers of a running publisher
 //! ```
 //!
 //! `<hh>` is the first two hex digits of what follows; digests are lower-case hex without `sha256:`.
@@ -31,10 +33,24 @@
 //! `.chains/…`, and `layer` points there. So a look-up by ChainID is always right, and one by layer digest is
 //! right if there is no `parent.json`.
 
+mod architecture;
+mod place;
+mod unit;
+
+use std::borrow::Borrow;
 use std::fmt;
 use std::path::Path;
 
-use crate::{ChainId, ConfigDigest, LayerDigest, PublicName};
+use serde::Serialize;
+
+use crate::{ChainId, ConfigDigest, Digest, LayerDigest, PublicName};
+
+use self::architecture::MULTIARCH;
+pub use self::architecture::{
+    Architecture, aliases, architectures, architectures_metadata, is_through_architectures,
+};
+pub use self::place::ImagePlace;
+pub use self::unit::Unit;
 
 /// A path inside a repository: relative, clean, never empty.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -76,6 +92,19 @@ impl RepositoryPath {
         }
     }
 
+    /// Parses a path as [`Self::as_str`] gives it; `None` if it is not relative, clean and with at least one name.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut names = text.split('/');
+        let first = Self::of_name(None, names.next()?)?;
+        names.try_fold(first, |path, name| Self::of_name(Some(&path), name))
+    }
+
+    /// Whether a directory at this path stays when nothing is in it any more: those in the repository's root whose
+    /// names begin with a dot. Any other directory above published things goes with the last of them.
+    pub fn is_permanent(&self) -> bool {
+        self.0.starts_with('.') && !self.0.contains('/')
+    }
+
     /// The path of a name in the directory `parent`, or in the repository's root. `None` if no file can have that
     /// name: it is empty, `.` or `..`, or holds a slash or a NUL.
     pub fn of_name(parent: Option<&Self>, name: &str) -> Option<Self> {
@@ -91,9 +120,22 @@ impl RepositoryPath {
     }
 }
 
+/// It compares, orders and hashes as its text does.
+impl Borrow<str> for RepositoryPath {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl AsRef<Path> for RepositoryPath {
     fn as_ref(&self) -> &Path {
         Path::new(&self.0)
+    }
+}
+
+impl Serialize for RepositoryPath {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 
@@ -108,8 +150,12 @@ impl fmt::Display for RepositoryPath {
 /// few names each, however many images there are. The trees themselves (`layerfs`, `rootfs`, `.flat/…`) are not
 /// among these directories.
 pub fn catalog_roots(path: &RepositoryPath) -> impl Iterator<Item = RepositoryPath> + use<> {
-    let depth = match path.0.split('/').next() {
-        Some(LAYERS | CHAINS | FLAT | METADATA) => 2,
+    let mut names = path.0.split('/');
+    let depth = match (names.next(), names.next()) {
+        // One for each platform, and for each registry there.
+        (Some(METADATA), Some(MULTIARCH)) => 4,
+        (Some(MULTIARCH), _) => 3,
+        (Some(LAYERS | CHAINS | FLAT | METADATA), _) => 2,
         // The registry of a public name.
         _ => 1,
     };
@@ -163,6 +209,21 @@ pub fn chains() -> RepositoryPath {
     RepositoryPath(CHAINS.to_owned())
 }
 
+/// `.flat`: all flat roots.
+pub fn flats() -> RepositoryPath {
+    RepositoryPath(FLAT.to_owned())
+}
+
+/// `.dirty-chains`: where DUCC notes which of its chains are unfinished.
+pub fn dirty_chains() -> RepositoryPath {
+    RepositoryPath(".dirty-chains".to_owned())
+}
+
+/// `podmanStore`: DUCC's store for Podman, whose links lead to layers and flat roots.
+pub fn podman_store() -> RepositoryPath {
+    RepositoryPath("podmanStore".to_owned())
+}
+
 /// `.chains/<hh>/<hex>`: everything of one chain.
 pub fn chain(chain: &ChainId) -> RepositoryPath {
     sharded(CHAINS, &chain.hex())
@@ -200,6 +261,22 @@ pub enum ImageMetadata {
     Index,
 }
 
+impl ImageMetadata {
+    /// The file's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Manifest => "manifest.json",
+            Self::Config => "config.json",
+            Self::Index => "index.json",
+        }
+    }
+}
+
+/// `.metadata`: the metadata of all images.
+pub fn metadata() -> RepositoryPath {
+    RepositoryPath(METADATA.to_owned())
+}
+
 /// `.metadata/<public name>`: the metadata of the image behind a public name.
 pub fn image_metadata_directory(name: &PublicName) -> RepositoryPath {
     RepositoryPath(format!("{METADATA}/{name}"))
@@ -207,11 +284,17 @@ pub fn image_metadata_directory(name: &PublicName) -> RepositoryPath {
 
 /// `.metadata/<public name>/<file>`.
 pub fn image_metadata(name: &PublicName, file: ImageMetadata) -> RepositoryPath {
-    image_metadata_directory(name).below(match file {
-        ImageMetadata::Manifest => "manifest.json",
-        ImageMetadata::Config => "config.json",
-        ImageMetadata::Index => "index.json",
-    })
+    image_metadata_directory(name).below(file.name())
+}
+
+/// `.metadata/.wishes`: a [`WishRecord`](crate::record::WishRecord) for each wish list.
+pub fn wishes() -> RepositoryPath {
+    RepositoryPath(format!("{METADATA}/.wishes"))
+}
+
+/// `.metadata/.wishes/<hex>.json`, named by the digest of what the list is called: its path or URL.
+pub fn wish_record(list: &str) -> RepositoryPath {
+    wishes().below(&format!("{}.json", Digest::of(list.as_bytes()).hex()))
 }
 
 /// `.metadata/remove-schedule.json`: a [`RemoveSchedule`](crate::record::RemoveSchedule).
@@ -242,6 +325,11 @@ pub fn publisher_staging() -> RepositoryPath {
 /// `.ducc/journal.json`: what a publisher is moving into place. If it is killed, the next one finishes the moves.
 pub fn publisher_journal() -> RepositoryPath {
     publisher().below("journal.json")
+}
+
+/// `.ducc/removed`: what a publisher has taken out of sight and is about to delete.
+pub fn publisher_removed() -> RepositoryPath {
+    publisher().below("removed")
 }
 
 #[cfg(test)]
@@ -297,6 +385,8 @@ mod tests {
         let digest = Digest::of(b"");
         let (l, c, i) = (digest.into(), digest.into(), digest.into());
         let name: PublicName = "r.io:5000/a/b:1".parse().unwrap();
+        let architecture = Some("arm64:v8".parse().unwrap());
+        let of_arm = ImagePlace { name: name.clone(), architecture };
         for (path, expected) in [
             (layerfs(&l), [".layers", ".layers/e3"].as_slice()),
             (layer_metadata(&l, LayerMetadata::Origin), &[".layers", ".layers/e3"]),
@@ -306,6 +396,19 @@ mod tests {
             (image_metadata(&name, ImageMetadata::Manifest), &[".metadata", ".metadata/r.io:5000"]),
             (remove_schedule(), &[".metadata"]),
             (public_link(&name), &["r.io:5000"]),
+            (
+                of_arm.metadata(ImageMetadata::Config),
+                &[
+                    ".metadata",
+                    ".metadata/.multiarch",
+                    ".metadata/.multiarch/arm64:v8",
+                    ".metadata/.multiarch/arm64:v8/r.io:5000",
+                ],
+            ),
+            (
+                of_arm.link(),
+                &[".multiarch", ".multiarch/arm64:v8", ".multiarch/arm64:v8/r.io:5000"],
+            ),
         ] {
             let roots: Vec<_> = catalog_roots(&path).map(|root| root.to_string()).collect();
             assert_eq!(roots, expected, "{path}");
@@ -320,6 +423,25 @@ mod tests {
         assert_eq!(below.as_str(), "r.io/.a:1");
         for name in ["", ".", "..", "a/b", "/", "a\0"] {
             assert_eq!(RepositoryPath::of_name(Some(&directory), name), None, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn texts_are_paths_if_they_are_clean() {
+        for text in ["r.io", "r.io/a:1", ".layers/ab/x/layerfs"] {
+            assert_eq!(RepositoryPath::parse(text).unwrap().as_str(), text);
+        }
+        for text in ["", "/", "/etc", "../x", "a/../b", "a//b", "a/", "a/./b", "a\0"] {
+            assert_eq!(RepositoryPath::parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn directories_of_the_layout_are_permanent() {
+        for (text, permanent) in
+            [(".layers", true), (".layers/ab", false), ("r.io", false), ("r.io/a", false)]
+        {
+            assert_eq!(RepositoryPath::parse(text).unwrap().is_permanent(), permanent, "{text}");
         }
     }
 

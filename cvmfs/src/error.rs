@@ -200,13 +200,23 @@ pub enum Error {
     /// Somebody else has put something at a path since the author of an edit looked there.
     #[error("{0} was changed by another publisher while this was being prepared")]
     Conflict(TreePath),
+    /// A change that depends on a revision was to be applied to another one.
+    #[error("revision {newest} was published while this was being prepared from revision {seen}")]
+    Superseded {
+        /// The revision that the change was made for.
+        seen: u64,
+        /// The one that it met.
+        newest: u64,
+    },
     /// Other publishers replaced the manifest first, again and again.
-    #[error("other publishers of {fqrn} were faster {attempts} times")]
+    #[error("other publishers of {fqrn} were faster {attempts} times within {minutes} minutes")]
     Outpaced {
         /// The repository.
         fqrn: Fqrn,
         /// How often it was tried.
         attempts: u32,
+        /// For how long it was tried.
+        minutes: u64,
     },
     /// Something stands where something else is to be published.
     #[error("{path} cannot be published: {what} stands there")]
@@ -347,6 +357,6 @@ pub enum TagError {
 impl Error {
     /// Whether doing the same again, starting from the newest revision, can be expected to work.
     pub fn is_overtaken(&self) -> bool {
-        matches!(self, Self::Collected | Self::Conflict(_))
+        matches!(self, Self::Collected | Self::Conflict(_) | Self::Superseded { .. })
     }
 }

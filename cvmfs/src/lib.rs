@@ -20,6 +20,7 @@
 //! The crate knows nothing of containers.
 
 mod administration;
+mod backoff;
 pub mod catalog;
 pub mod check;
 mod classic;
@@ -40,6 +41,7 @@ pub mod objects;
 pub mod path;
 pub mod publication;
 pub mod reflog;
+mod reliance;
 mod repository;
 pub mod scratch;
 pub mod server_conf;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
+use crate::backoff::{self, Backoff};
 use crate::compression::Compression;
 use crate::fqrn::Fqrn;
 use crate::generation::Generation;
@@ -34,8 +35,8 @@ use crate::{Distrust, Error, Result, TagError};
 pub(crate) const COMPRESSION: &str = "ducc_compression";
 pub(crate) const NOT_COMPRESSED: &str = "none";
 
-/// How often a publisher lets others go first before it gives up.
-const ATTEMPTS: u32 = 200;
+/// How often a publisher tries to replace the reflog of its own manifest.
+const REFLOG_ATTEMPTS: u32 = 20;
 /// How long a publisher waits until another one that has replaced the manifest has replaced the reflog, too.
 const REFLOG_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -103,7 +104,24 @@ impl Repository {
     /// # Errors
     /// If something is missing, damaged or not signed with the right key.
     pub fn snapshot(&self) -> Result<Snapshot> {
-        Ok(self.newest()?.0)
+        Ok(self.newest(None)?.0)
+    }
+
+    /// The newest revision, verified, for somebody who has read an earlier one: what did not change since is not fetched
+    /// again.
+    ///
+    /// # Errors
+    /// As for [`Self::snapshot`].
+    pub fn snapshot_since(&self, seen: &Snapshot) -> Result<Snapshot> {
+        Ok(self.newest(Some(seen))?.0)
+    }
+
+    /// The revision of a manifest that [`Self::publish`] has returned; `seen` is any earlier one.
+    ///
+    /// # Errors
+    /// If its root catalog cannot be read.
+    pub fn published(&self, manifest: Manifest, seen: &Snapshot) -> Result<Snapshot> {
+        seen.another(manifest)
     }
 
     /// How the repository wants new objects: in the hash algorithm of its root catalog, and compressed
@@ -161,14 +179,19 @@ impl Repository {
         }
     }
 
-    fn newest(&self) -> Result<(Snapshot, Version)> {
+    fn newest(&self, seen: Option<&Snapshot>) -> Result<(Snapshot, Version)> {
         let (file, version) = self
             .storage
             .read_file(manifest::NAME)?
             .ok_or_else(|| Error::NoSuchRepository(self.storage.name().to_owned()))?;
         let signed = Manifest::parse(&file)?;
         let manifest = self.verify(&signed, SystemTime::now())?.clone();
-        Ok((self.unverified(manifest)?, version))
+        let snapshot = match seen {
+            Some(seen) if *seen.manifest() == manifest => seen.clone(),
+            Some(seen) => seen.another(manifest)?,
+            None => self.unverified(manifest)?,
+        };
+        Ok((snapshot, version))
     }
 
     /// The revision of a manifest that need not be trusted.
@@ -219,13 +242,21 @@ impl Repository {
         Ok(Session { generation: Generation::settled(&self.storage)? })
     }
 
+    /// Checks that what was stored since a session began is still there.
+    ///
+    /// # Errors
+    /// [`Error::Collected`] if there has been a garbage collection.
+    pub fn confirm(&self, session: &Session) -> Result<()> {
+        session.generation.check(&self.storage)
+    }
+
     /// Makes edits visible in one new revision; if nothing differs from what is there, the manifest stays.
     ///
     /// # Errors
-    /// If an edit cannot be applied, the storage refuses, or a garbage collection has removed what the edits
-    /// refer to ([`Error::Collected`]: publish again).
+    /// If an edit cannot be applied, something that the edits rely on has changed, the storage refuses, or a garbage
+    /// collection has removed what the edits refer to ([`Error::Collected`]: publish again).
     pub fn publish(&self, edits: &Edits, objects: &Objects, session: &Session) -> Result<Manifest> {
-        self.revise(objects, &mut |draft| {
+        self.revise_since(edits.seen(), objects, &mut |draft| {
             session.generation.check(&self.storage)?;
             let revision = draft.base.manifest().revision + 1;
             let Some(root) = edits.apply(draft.base, objects, revision, draft.now)? else {
@@ -247,14 +278,21 @@ impl Repository {
         objects: &Objects,
         change: &mut dyn FnMut(&mut Draft<'_>) -> Result<bool>,
     ) -> Result<Manifest> {
+        self.revise_since(None, objects, change)
+    }
+
+    /// The same for a publisher that has read an earlier revision.
+    fn revise_since(
+        &self,
+        seen: Option<&Snapshot>,
+        objects: &Objects,
+        change: &mut dyn FnMut(&mut Draft<'_>) -> Result<bool>,
+    ) -> Result<Manifest> {
         let publisher = self.keys.publisher()?;
-        for attempt in 0..ATTEMPTS {
-            if attempt > 0 {
-                std::thread::sleep(Duration::from_millis(fastrand::u64(
-                    1..20 * u64::from(attempt.min(25)),
-                )));
-            }
-            let (base, version) = self.newest()?;
+        let mut backoff = Backoff::begin();
+        let mut seen = seen.cloned();
+        loop {
+            let (base, version) = self.newest(seen.as_ref())?;
             let (reflog, reflog_version) = self.reflog(base.manifest())?;
             let mut draft = Draft {
                 manifest: base.manifest().clone(),
@@ -274,9 +312,14 @@ impl Repository {
                 self.replace_reflog(&signed, reflog, reflog_version)?;
                 return Ok(manifest);
             }
-            tracing::debug!(repository = %self.fqrn, attempt, "another publisher was faster");
+            let attempts = backoff.attempts();
+            tracing::debug!(repository = %self.fqrn, attempts, "another publisher was faster");
+            if !backoff.again() {
+                let minutes = backoff::PATIENCE.as_secs() / 60;
+                return Err(Error::Outpaced { fqrn: self.fqrn.clone(), attempts, minutes });
+            }
+            seen = Some(base);
         }
-        Err(Error::Outpaced { fqrn: self.fqrn.clone(), attempts: ATTEMPTS })
     }
 
     /// The reference log that belongs to a manifest, and the version of the file.
@@ -313,7 +356,7 @@ impl Repository {
     ) -> Result<()> {
         let reflog = Bytes::from(reflog);
         let mut expected = seen.map_or(Expected::Absent, Expected::Version);
-        for _ in 0..ATTEMPTS {
+        for _ in 0..REFLOG_ATTEMPTS {
             if self.storage.replace_file(reflog::NAME, reflog.clone(), expected)?.is_some() {
                 return Ok(());
             }

@@ -12,6 +12,7 @@ use crate::entry::{Content, Entry, EntryKind, File};
 use crate::hash::{ContentHash, ObjectId, ObjectKind};
 use crate::manifest::Manifest;
 use crate::path::TreePath;
+use crate::reliance::Reliance;
 use crate::scratch::Scratch;
 use crate::storage::Storage;
 use crate::{Error, Result};
@@ -25,7 +26,8 @@ pub struct Snapshot(Arc<Inner>);
 
 struct Inner {
     manifest: Manifest,
-    catalogs: Catalogs,
+    /// Shared with the revisions that were read after it.
+    catalogs: Arc<Catalogs>,
     root: Arc<Catalog>,
 }
 
@@ -94,7 +96,19 @@ impl Snapshot {
     /// # Errors
     /// If its root catalog cannot be read, or is not the one that the manifest describes.
     pub(crate) fn new(manifest: Manifest, storage: Storage, scratch: Scratch) -> Result<Self> {
-        let catalogs = Catalogs { storage, scratch, open: Mutex::default() };
+        Self::of(manifest, Arc::new(Catalogs { storage, scratch, open: Mutex::default() }))
+    }
+
+    /// The revision of a manifest of the same repository that the caller has verified. Catalogs that are the same are
+    /// not fetched again.
+    ///
+    /// # Errors
+    /// As for [`Self::new`].
+    pub(crate) fn another(&self, manifest: Manifest) -> Result<Self> {
+        Self::of(manifest, Arc::clone(&self.0.catalogs))
+    }
+
+    fn of(manifest: Manifest, catalogs: Arc<Catalogs>) -> Result<Self> {
         let root = catalogs.get(manifest.root)?;
         if !root.mount().is_root() {
             return Err(Error::Corrupt {
@@ -173,6 +187,51 @@ impl Snapshot {
             };
         }
         Ok(Some(directory))
+    }
+
+    /// Whether a path is in another revision what it is in this one, or absent in both: a tree with a catalog of its own
+    /// has the same catalog, anything else is of the same kind and has the same content. A directory without a
+    /// catalog may hold other things.
+    ///
+    /// # Errors
+    /// If a catalog cannot be read.
+    pub fn has_the_same_at(&self, path: &TreePath, other: &Self) -> Result<bool> {
+        let mut reliance = Reliance::new(self.clone());
+        reliance.add(path);
+        Ok(reliance.broken_in(other)?.is_none())
+    }
+
+    /// Bytes in the regular files at and below a path, in which every name of a file counts. Where a nested catalog
+    /// begins, that catalog knows the sum. 0 if nothing is there.
+    ///
+    /// # Errors
+    /// If a catalog cannot be read.
+    pub fn bytes_below(&self, path: &TreePath) -> Result<u64> {
+        let Some((parent, name)) = path.split() else {
+            return Ok(self.counters().total().file_size);
+        };
+        let Some(parent) = self.directory(&parent)? else { return Ok(0) };
+        let mut bytes = 0;
+        let mut waiting = Vec::new();
+        let mut add = |parent: &Directory, child: Child, waiting: &mut Vec<_>| {
+            match &child.entry.kind {
+                EntryKind::File(file) => bytes += file.size,
+                EntryKind::Directory => waiting.push((child.mount, parent.open(&child)?)),
+                _ => {}
+            }
+            Ok(())
+        };
+        if let Some(child) = parent.child(name)? {
+            add(&parent, child, &mut waiting)?;
+        }
+        let mut nested = 0;
+        while let Some((mount, directory)) = waiting.pop() {
+            match mount {
+                Mount::Nested => nested += directory.catalog.counters().total().file_size,
+                _ => directory.for_each(&mut |child| add(&directory, child, &mut waiting))?,
+            }
+        }
+        Ok(bytes + nested)
     }
 
     /// The content of a file, verified. For small files: all of it is held in memory.

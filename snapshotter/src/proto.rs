@@ -1,4 +1,7 @@
-//! containerd's messages and service, generated from `proto/` by the build script.
+//! containerd's messages and service.
+//!
+//! The code in `proto/generated` is made from `proto/*.proto`. It is kept with the sources because its generator takes
+//! longer to compile than this crate. A test (`tests/generated.rs`) makes it again and compares.
 
 pub use self::containerd::services::snapshots::v1 as snapshots;
 pub use self::containerd::types;
@@ -7,12 +10,12 @@ pub use self::containerd::types;
 #[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all)]
 mod containerd {
     pub mod types {
-        tonic::include_proto!("containerd.types");
+        include!("../../proto/generated/containerd.types.rs");
     }
     pub mod services {
         pub mod snapshots {
             pub mod v1 {
-                tonic::include_proto!("containerd.services.snapshots.v1");
+                include!("../../proto/generated/containerd.services.snapshots.v1.rs");
             }
         }
     }

@@ -174,6 +174,17 @@ pub(crate) struct Gc {
     #[command(flatten)]
     pub(crate) target: Target,
 
+    #[command(flatten)]
+    pub(crate) keep: Keep,
+
+    /// Only show what would be removed.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Which revisions and objects a collection keeps.
+#[derive(Debug, Args)]
+pub(crate) struct Keep {
     /// Keep this many revisions before the newest, whatever their age.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) keep_revisions: u64,
@@ -185,10 +196,14 @@ pub(crate) struct Gc {
     /// Keep objects that were stored more recently than this; must be longer than any publish takes.
     #[arg(long, value_name = "HOURS", default_value = "24", value_parser = hours)]
     pub(crate) grace: Duration,
+}
 
-    /// Only show what would be removed.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
+impl Default for Keep {
+    /// What the options are if none is given.
+    fn default() -> Self {
+        let hours = |hours: u64| Duration::from_secs(hours * 3600);
+        Self { keep_revisions: 1, keep_days: hours(3 * 24), grace: hours(24) }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -204,7 +219,7 @@ pub(crate) struct ImportKeys {
     pub(crate) access: AccessOptions,
 }
 
-fn days(text: &str) -> Result<Duration, String> {
+pub(super) fn days(text: &str) -> Result<Duration, String> {
     duration(text, 24 * 3600, "days")
 }
 
@@ -218,4 +233,23 @@ fn duration(text: &str, unit: u64, name: &str) -> Result<Duration, String> {
         .and_then(|number| number.checked_mul(unit))
         .map(Duration::from_secs)
         .ok_or_else(|| format!("expected a number of {name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Options {
+        #[command(flatten)]
+        keep: Keep,
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_options() {
+        let parsed = Options::parse_from(["gc"]).keep;
+        assert_eq!(format!("{parsed:?}"), format!("{:?}", Keep::default()));
+    }
 }

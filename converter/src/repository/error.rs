@@ -76,9 +76,16 @@ pub enum Error {
         /// What is wrong with it.
         reason: JournalError,
     },
-    /// A tree that is to be read is neither published nor prepared.
+    /// A tree that is to be read, or something that is to be published, is neither published nor prepared.
     #[error("{0} is neither published nor being published")]
     NoTree(RepositoryPath),
+    /// Something that is being published relies on what is not there any more, or was made from what is not the same any
+    /// more.
+    #[error("{0} was changed or removed while something that needs it was being prepared")]
+    Stale(RepositoryPath),
+    /// A publish of the same transaction has stopped half-way.
+    #[error("an earlier publish into {} has stopped half-way; beginning again finishes it", .0.display())]
+    Unfinished(PathBuf),
     /// An entry of a layer contradicts the layer's earlier entries or the layers below.
     #[error("{path}: {reason}")]
     Entry {
@@ -205,9 +212,28 @@ impl Error {
     }
 
     /// Whether another publisher was faster, so that the same can be expected to succeed if it is done again,
-    /// beginning with reading the repository.
+    /// beginning with reading the repository: after [`Transaction::rebase`](super::Transaction::rebase), or, if
+    /// [objects were collected](Self::is_collected), in a new transaction.
     pub fn is_overtaken(&self) -> bool {
-        matches!(self, Self::Cvmfs(error) if error.is_overtaken())
+        matches!(self, Self::Stale(_))
+            || self.of_engine().is_some_and(cvmfs_repository::Error::is_overtaken)
+    }
+
+    /// Whether something else stands where something is to be published. That keeps only what needs this path from being
+    /// published.
+    pub fn is_in_the_way(&self) -> bool {
+        let by_engine = matches!(self, Self::Cvmfs(cvmfs_repository::Error::Occupied { .. }));
+        by_engine
+            || matches!(
+                self,
+                Self::Occupied { .. } | Self::Indirect { .. } | Self::OtherFileSystem { .. }
+            )
+    }
+
+    /// Whether a garbage collection may have removed content that a transaction has stored. Nothing that it has prepared
+    /// can be published then.
+    pub fn is_collected(&self) -> bool {
+        matches!(self, Self::Cvmfs(cvmfs_repository::Error::Collected))
     }
 
     pub(crate) fn system(

@@ -1,5 +1,6 @@
 //! The names of repositories on the command line.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -52,6 +53,16 @@ impl Locator {
             Self::Cvmfs(url) => Stratum0::in_storage(url, access)?,
             Self::Server(fqrn) => Stratum0::of_server(fqrn, access)?,
         })
+    }
+}
+
+impl fmt::Display for Locator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(path) => write!(f, "{}", path.display()),
+            Self::Cvmfs(url) => write!(f, "{CVMFS}{url}"),
+            Self::Server(fqrn) => write!(f, "{fqrn}"),
+        }
     }
 }
 

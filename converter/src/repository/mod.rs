@@ -1,7 +1,8 @@
 //! Where content and trees go.
 //!
 //! A [`Transaction`] is the only way to change a repository: it prepares layers, merged trees, small files
-//! and links out of everybody's sight, and [`Transaction::commit`] makes all of it visible, or nothing.
+//! and links out of everybody's sight. [`Transaction::publish`] makes part of it visible and goes on,
+//! [`Transaction::commit`] makes all of it visible, or nothing.
 //! Paths are [`RepositoryPath`]s; content of untrusted layers is resolved strictly beneath its own layer.
 
 mod byte_path;
@@ -9,23 +10,27 @@ pub mod cvmfs;
 pub mod directory;
 mod error;
 mod layer_rules;
+mod ledger;
 mod locator;
 mod parents;
 mod shortfalls;
 mod stratum0;
 #[cfg(test)]
 mod tests;
+mod tree;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use layer_layout::RepositoryPath;
+use layer_layout::{LayerPath, RepositoryPath};
 
 pub use cvmfs::Cvmfs;
 pub use directory::Directory;
 pub use error::{EntryError, Error, JournalError, Occupant, Result, ScratchError};
 pub use layer_layout::record::{Completion, OpenEnds};
 pub use locator::{Locator, LocatorError};
-pub use stratum0::{Access, Stratum0};
+pub use stratum0::{Access, Stratum0, own_directory};
+pub use tree::{ContentId, TreeDirectory, TreeEntry, TreeNode};
 
 use crate::layer::{Content, Entry};
 
@@ -40,6 +45,14 @@ pub trait Repository: Send + Sync {
     /// # Errors
     /// [`Error::Busy`] if `wait` said no; others if the repository cannot be written.
     fn begin(&self, wait: &mut dyn FnMut(&str) -> bool) -> Result<Box<dyn Transaction>>;
+
+    /// Sees what others have published since. [`Self::read`], [`Self::lookup`], [`Self::list`] and
+    /// [`Self::content_bytes`] tell of the newest state when the repository was opened or refreshed, or when one of its
+    /// transactions began, was rebased or published something.
+    ///
+    /// # Errors
+    /// If the newest state cannot be read or trusted.
+    fn refresh(&self) -> Result<()>;
 
     /// Reads a published small file; `None` if there is none.
     ///
@@ -59,6 +72,44 @@ pub trait Repository: Send + Sync {
     /// # Errors
     /// If the directory is there and cannot be read.
     fn list(&self, directory: Option<&RepositoryPath>) -> Result<Vec<(String, Published)>>;
+
+    /// A text that differs whenever what is published at `path` does: a small file's content, or what a symlink says.
+    /// `None` if neither is there.
+    ///
+    /// # Errors
+    /// If that cannot be found out.
+    fn fingerprint(&self, path: &RepositoryPath) -> Result<Option<String>>;
+
+    /// Whether clients replace `$(VARIABLE)` in symlinks (CernVM-FS), so that one public path leads each of them to
+    /// the image for its own platform.
+    fn expands_variables(&self) -> bool;
+
+    /// How many bytes the regular files at and below these paths hold, which removing the paths would free. A directory
+    /// counts a file with several names once, and only if all of them are there; a CernVM-FS repository counts every
+    /// name, and frees the space when the objects are collected. Paths at which nothing is count nothing.
+    ///
+    /// # Errors
+    /// If something that is there cannot be read.
+    fn content_bytes(&self, paths: &[RepositoryPath]) -> Result<u64>;
+
+    /// Reads a directory of a published tree with all attributes; `None` if there is none.
+    ///
+    /// # Errors
+    /// If it is there and cannot be read.
+    fn read_directory(
+        &self,
+        tree: &RepositoryPath,
+        below: &LayerPath,
+    ) -> Result<Option<TreeDirectory>>;
+}
+
+/// Paths without those that lie below another of them.
+fn outermost(paths: &[RepositoryPath]) -> Vec<&RepositoryPath> {
+    let all: BTreeSet<_> = paths.iter().collect();
+    let above =
+        |path: &RepositoryPath| std::iter::successors(path.parent(), RepositoryPath::parent);
+    let covered = |path: &RepositoryPath| above(path).any(|above| all.contains(&above));
+    all.iter().copied().filter(|path| !covered(path)).collect()
 }
 
 /// What a repository has at a path.
@@ -72,9 +123,10 @@ pub enum Published {
     Other,
 }
 
-/// A change of a repository that nobody sees yet. Dropping it undoes everything.
+/// A change of a repository that nobody sees yet. Dropping it undoes everything that has not been published.
 ///
-/// A path that is read (`parents`, `layers`) may be published already or prepared by this transaction.
+/// A path that is read (`parents`, `layers`) may be published already or prepared by this transaction. Several threads may
+/// prepare beside each other and while another publishes, each at its own paths.
 pub trait Transaction: Send + Sync {
     /// Begins to unpack a layer; it will stand at `path` (a `layerfs`). Several may be open at once, each
     /// in its own thread.
@@ -127,16 +179,92 @@ pub trait Transaction: Send + Sync {
     /// If it cannot be written, or a directory is there.
     fn symlink(&self, path: &RepositoryPath, target: &str) -> Result<()>;
 
+    /// Reads a small file as it will be when everything that is prepared and removed so far is published; `None` if there
+    /// will be none.
+    ///
+    /// # Errors
+    /// As for [`Repository::read`].
+    fn read(&self, path: &RepositoryPath) -> Result<Option<Vec<u8>>>;
+
+    /// What will be at `path` when everything that is prepared and removed so far is published.
+    ///
+    /// # Errors
+    /// As for [`Repository::lookup`].
+    fn lookup(&self, path: &RepositoryPath) -> Result<Option<Published>>;
+
+    /// Whether something complete is prepared exactly at `path` and not published yet.
+    fn is_prepared(&self, path: &RepositoryPath) -> bool;
+
+    /// Drops what is prepared at `path`, and lets what is published there (a file, a link, or a whole tree) go away with
+    /// the next publish that names this path. Directories above that are empty then go, too, as far as the target
+    /// can remove them without getting in others' way. What is prepared at the path afterwards takes its place.
+    ///
+    /// # Errors
+    /// If what is prepared cannot be taken away.
+    fn remove(&self, path: &RepositoryPath) -> Result<()>;
+
+    /// Lets the tree that this transaction prepares at `path` take the place of the published one, which else would
+    /// count as equivalent and be kept. Readers see the old or the new one. From now on [`Self::merge`] and the like
+    /// read the prepared one. To be called before it is prepared or after.
+    ///
+    /// # Errors
+    /// None at present; a target may refuse.
+    fn replace(&self, path: &RepositoryPath) -> Result<()>;
+
+    /// Drops what is prepared at `path` and below it, and gives back the space that it takes.
+    ///
+    /// # Errors
+    /// If it cannot be taken away.
+    fn withdraw(&self, path: &RepositoryPath) -> Result<()>;
+
+    /// Tells that something prepared needs what is published at `path` as it is now: a layer or a merged root that was
+    /// not prepared because it was there. If somebody removes or replaces it, every publish from then on fails as
+    /// overtaken ([`Error::is_overtaken`]), until [`Self::rebase`] or until this transaction removes it itself. A
+    /// path that this transaction prepares may be named as well; then the caller sees to it that it is published
+    /// with or before what needs it.
+    ///
+    /// # Errors
+    /// One that is overtaken if nothing is there.
+    fn rely_on(&self, path: &RepositoryPath) -> Result<()>;
+
+    /// Makes every publish fail as overtaken ([`Error::is_overtaken`]) unless the repository is exactly what this
+    /// transaction has read, until [`Self::rebase`]. A garbage collection needs that: what it removes must not
+    /// have been referred to meanwhile.
+    ///
+    /// # Errors
+    /// None at present; a target may refuse.
+    fn require_unchanged(&self) -> Result<()>;
+
     /// What could not be kept because this process may not do so (owners, device nodes, …), a line each,
     /// with counts. Empty for root.
     fn shortfalls(&self) -> Vec<String>;
 
-    /// Makes everything visible: content first, names last, in the order in which paths were first named.
-    /// What is prepared below a directory that the repository does not have yet (a new layer, a new chain)
-    /// appears together with that directory, at once.
+    /// Makes visible what is prepared at exactly these paths, and removes what was to be removed from them; all else
+    /// stays prepared. Content appears first, names last, in the order in which paths were first named; names
+    /// are removed before, trees afterwards. In a CernVM-FS repository all of it is one revision, and none if nothing
+    /// differs. In a directory, what is prepared below a directory that the repository does not have yet (a new layer, a
+    /// new chain) appears together with that directory, at once, if all of it is named. A path at which something is
+    /// published already, and nothing prepared, may be named.
     ///
     /// # Errors
-    /// If something cannot be moved into place; the next [`Repository::begin`] then finishes it.
+    /// [`Error::NoTree`] if nothing is prepared, removed or published at one of the paths; one that is overtaken
+    /// ([`Error::is_overtaken`]) if another publisher came in between: nothing was published then. If something cannot
+    /// be moved into place, the transaction is of no more use, and the next [`Repository::begin`] finishes it.
+    fn publish(&self, paths: &[RepositoryPath]) -> Result<()>;
+
+    /// Reads the newest state after a publish that was overtaken. Small files, links, removals and reliances are
+    /// forgotten: the caller writes them again for the new state. Prepared trees are kept, and what was stored for them,
+    /// except those that somebody else has published meanwhile, and those that were made from published trees that
+    /// have changed or gone; [`Self::lookup`] tells which are there.
+    ///
+    /// # Errors
+    /// If the repository cannot be read, or [objects were collected](Error::is_collected).
+    fn rebase(&self) -> Result<()>;
+
+    /// Publishes all that is prepared and removed, and ends.
+    ///
+    /// # Errors
+    /// As for [`Self::publish`].
     fn commit(self: Box<Self>) -> Result<()>;
 }
 

@@ -60,7 +60,9 @@ impl Access {
     }
 }
 
-fn own_directory(system: &str, variable: &str, home: &str, below: &str) -> PathBuf {
+/// Where a program keeps something of its own: `system` for root, else `below` in the directory that `variable` of the
+/// XDG base directory specification names, or in `home` below the user's home directory.
+pub fn own_directory(system: &str, variable: &str, home: &str, below: &str) -> PathBuf {
     if rustix::process::geteuid().is_root() {
         return PathBuf::from(system);
     }

@@ -42,6 +42,23 @@ const LINKS: [(&str, &str); 6] = [
     ("environment", ".singularity.d/env/90-environment.sh"),
 ];
 
+/// The directory of these files.
+pub const DIRECTORY: &str = ".singularity.d";
+
+/// The names by which current runtimes find what they need; without them an image has no environment and does not run.
+pub const CONTRACT: [&str; 5] = [
+    ".singularity.d/env/10-docker2singularity.sh",
+    ".singularity.d/env/90-environment.sh",
+    ".singularity.d/env/99-base.sh",
+    ".singularity.d/runscript",
+    ".singularity.d/startscript",
+];
+
+/// What [`add_files`] may add to a root, apart from what is below [`DIRECTORY`].
+pub fn added_paths() -> impl Iterator<Item = &'static str> {
+    DIRECTORIES.into_iter().chain(MOUNT_POINTS).chain(LINKS.map(|(link, _)| link))
+}
+
 const SCRIPT_MODE: u32 = 0o755;
 const DATA_MODE: u32 = 0o644;
 

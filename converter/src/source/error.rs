@@ -8,6 +8,7 @@ use layer_layout::{Digest, LayerDigest, Platform};
 use super::credentials;
 use super::failure::Failure;
 use super::media_type::LayerRefusal;
+use super::policy::Refusal;
 
 /// The result of this room's fallible functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -23,8 +24,12 @@ pub enum Part {
     Config,
     /// A layer.
     Layer(LayerDigest),
-    /// A blob that is pushed.
+    /// A blob that is pushed, or one with a signature.
     Blob(Digest),
+    /// The list of a repository's tags.
+    Tags,
+    /// What refers to an image: signatures, thin images.
+    Referrers,
 }
 
 impl fmt::Display for Part {
@@ -35,6 +40,8 @@ impl fmt::Display for Part {
             Self::Config => f.write_str("the configuration"),
             Self::Layer(digest) => write!(f, "layer {digest}"),
             Self::Blob(digest) => write!(f, "blob {digest}"),
+            Self::Tags => f.write_str("the list of tags"),
+            Self::Referrers => f.write_str("the list of referrers"),
         }
     }
 }
@@ -180,6 +187,14 @@ pub enum Error {
         /// Why not.
         reason: SetupError,
     },
+    /// The image is not signed as the policy demands.
+    #[error("{image} is refused: {reason}")]
+    Unsigned {
+        /// The image as its user named it.
+        image: String,
+        /// Why.
+        reason: Box<Refusal>,
+    },
     /// The program is being shut down.
     #[error("the transfer of {part} of {image} was interrupted")]
     Interrupted {
@@ -219,6 +234,12 @@ pub enum DocumentError {
     /// A JSON document of another kind.
     #[error("it has neither manifests nor layers")]
     NoImage,
+    /// An index of something other than images.
+    #[error("it lists no image, only attestations, signatures or images for Windows")]
+    NoImages,
+    /// A configuration without operating system or architecture.
+    #[error("it does not say for which platform it is; ask for one platform")]
+    NoPlatform,
     /// An index without its list.
     #[error("it calls itself {0} but lists no manifests")]
     NoManifests(String),
@@ -290,6 +311,17 @@ pub enum ReferenceError {
         /// Why that is not a URL.
         cause: url::ParseError,
     },
+    /// The administrator forbids it.
+    #[error("{} blocks it", .0.display())]
+    Blocked(PathBuf),
+    /// A file sends it to a place that cannot be one.
+    #[error("{} sends it to {location:?}, which names no repository", file.display())]
+    NoRepository {
+        /// The file, `registries.conf` or one beside it.
+        file: PathBuf,
+        /// What the file makes of it.
+        location: String,
+    },
     /// It names a registry where a layout or archive is needed.
     #[error("this is in a registry, not in a file")]
     NotAFile,
@@ -331,6 +363,9 @@ pub enum SetupError {
         /// What is wrong with it.
         cause: reqwest::Error,
     },
+    /// A client certificate without its key, or a key without its certificate.
+    #[error("{}.cert and .key belong together, and one of them is missing", .0.display())]
+    HalfAPair(PathBuf),
     /// A file holds no certificate at all.
     #[error("{}: no certificate in PEM form", .0.display())]
     NoCertificate(PathBuf),

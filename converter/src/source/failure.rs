@@ -93,6 +93,14 @@ pub enum Failure {
     /// Credentials could not be read.
     #[error(transparent)]
     Credentials(#[from] credentials::Error),
+    /// The host is not asked, because it has not answered lately.
+    #[error("{url}: the registry does not answer, and is left alone for {seconds} seconds more")]
+    LeftAlone {
+        /// What would have been asked for.
+        url: String,
+        /// For how long.
+        seconds: u64,
+    },
     /// Trying again did not help.
     #[error("gave up after {attempts} attempts")]
     GaveUp {
@@ -140,12 +148,38 @@ impl Failure {
         match self {
             Self::Transport { .. } | Self::Stalled { .. } | Self::Truncated { .. } => true,
             Self::Status { status, .. } => {
-                status.is_server_error()
+                (status.is_server_error() && *status != StatusCode::NOT_IMPLEMENTED)
                     || matches!(
                         *status,
                         StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
                     )
             }
+            _ => false,
+        }
+    }
+
+    /// Whether this says something about the host as a whole, not about what it was asked for.
+    pub(super) fn is_of_the_host(&self) -> bool {
+        matches!(
+            self,
+            Self::Transport { .. }
+                | Self::Certificate { .. }
+                | Self::Stalled { .. }
+                | Self::LeftAlone { .. }
+                | Self::GaveUp { .. }
+        )
+    }
+
+    /// Whether there was no answer of the registry itself: nothing at all, or that of a proxy before it.
+    pub(super) fn is_silence(&self) -> bool {
+        match self {
+            Self::Transport { .. } | Self::Stalled { .. } => true,
+            Self::Status { status, .. } => matches!(
+                *status,
+                StatusCode::BAD_GATEWAY
+                    | StatusCode::SERVICE_UNAVAILABLE
+                    | StatusCode::GATEWAY_TIMEOUT
+            ),
             _ => false,
         }
     }
@@ -176,7 +210,7 @@ pub(super) fn show(url: &Url) -> String {
 
 /// Reads a `Retry-After` header (RFC 9110, section 10.2.3): a number of seconds, or a date; a date in the past
 /// means now.
-fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+pub(super) fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     let text = text.trim();
     if let Ok(seconds) = text.parse::<u64>() {
         return Some(Duration::from_secs(seconds));

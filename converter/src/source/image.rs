@@ -67,8 +67,8 @@ pub struct Image {
     pub reference: String,
     /// The index or manifest list through which the manifest was found, if there was one.
     pub index: Option<Document>,
-    /// The platform of the index's entry; `None` without an index. The configuration names the platform of
-    /// every image.
+    /// The platform of the index's entry. Without an index, [`super::Source::resolve_all`] gives the platform
+    /// that the configuration names, [`super::Source::resolve`] `None`.
     pub platform: Option<Platform>,
     /// The manifest. For a docker-archive, which has none, a Docker schema 2 manifest that depends on the
     /// archive's content only.

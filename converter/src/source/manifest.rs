@@ -152,7 +152,13 @@ pub(super) fn entries(image: &str, bytes: &[u8]) -> Result<Vec<IndexEntry>> {
             platform.os().to_string() == "unknown"
                 && platform.architecture().to_string() == "unknown"
         });
-        !attestation && !unknown && DocumentKind::of(entry.media_type().as_ref()).is_some()
+        // The list of an image's referrers is an index, too.
+        let artifact = entry
+            .artifact_type()
+            .as_ref()
+            .is_some_and(|artifact| !media_type::is_image_config(artifact.as_ref()));
+        let manifest = DocumentKind::of(entry.media_type().as_ref()).is_some();
+        !attestation && !unknown && !artifact && manifest
     };
     let entry = |entry: &OciDescriptor| {
         let platform = entry.platform().as_ref().map(|platform| {

@@ -6,15 +6,22 @@ use std::time::Duration;
 use layer_layout::Platform;
 
 use super::credentials::Credentials;
+use super::hosts::{HostSettings, Registries};
+use super::policy::Policy;
+use super::registries_conf::RegistriesConf;
 
-/// What is common to all sources of a run.
+/// How a source is to be used. For the images of one run, change a clone: what can be shared is shared
+/// through `registries`.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Which image of an index is wanted. The default is this machine's.
     pub platform: Platform,
-    /// How many layers of one image are downloaded at a time; 0 means no limit. The default is 3, as with
-    /// containerd and Docker: more are seldom faster, and many registries limit the rate of requests.
+    /// How many layers of all images together are downloaded at a time; 0 means no limit. The default is 3, as
+    /// with containerd and Docker: more are seldom faster, and many registries limit the rate of requests.
     pub max_concurrent_downloads: usize,
+    /// How many requests may wait for the answer of one registry at a time; 0 means no limit. The default is 8.
+    /// A layer counts until its content begins to arrive.
+    pub max_requests_per_registry: usize,
     /// How long a peer may stay silent before the attempt counts as failed. The default is one minute.
     pub stall_timeout: Duration,
     /// How long connecting may take, TLS handshake included. The default is 30 seconds.
@@ -29,27 +36,54 @@ pub struct Options {
     pub longest_pause: Duration,
     /// Logins for registries.
     pub credentials: Credentials,
-    /// Directories with CA certificates by registry, `<directory>/<host[:port]>/*.crt` (PEM), on top of the
-    /// system's trust store. The defaults are those of Docker and Podman.
+    /// Mirrors, and other places for images.
+    pub registries_conf: RegistriesConf,
+    /// Directories with certificates by registry, `<directory>/<host[:port]>/`: CA certificates `*.crt` on top of
+    /// the system's trust store, and a client certificate `<name>.cert` with `<name>.key` (all PEM). The defaults
+    /// are those of Docker and Podman.
     pub certificate_directories: Vec<PathBuf>,
+    /// Whose signatures an image needs; `None` takes any image.
+    pub policy: Option<Policy>,
+    /// What the images of a run share.
+    pub registries: Registries,
+}
+
+impl Options {
+    /// The settings for a host; `insecure` is whether any certificate will do.
+    pub(super) fn host_settings(&self, insecure: bool) -> HostSettings {
+        HostSettings {
+            connect_timeout: self.connect_timeout,
+            stall_timeout: self.stall_timeout,
+            max_requests: self.max_requests_per_registry,
+            first_pause: self.first_pause,
+            longest_pause: self.longest_pause,
+            certificate_directories: self.certificate_directories.clone(),
+            insecure,
+        }
+    }
 }
 
 impl Default for Options {
-    /// Without credentials: see [`Credentials::from_environment`].
+    /// Without credentials and mirrors: see [`Credentials::from_environment`] and
+    /// [`RegistriesConf::from_system`].
     fn default() -> Self {
         Self {
             platform: Platform::host(),
             max_concurrent_downloads: 3,
+            max_requests_per_registry: 8,
             stall_timeout: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(30),
             attempts: 6,
             first_pause: Duration::from_secs(1),
             longest_pause: Duration::from_secs(120),
             credentials: Credentials::default(),
+            registries_conf: RegistriesConf::default(),
             certificate_directories: vec![
                 PathBuf::from("/etc/docker/certs.d"),
                 PathBuf::from("/etc/containers/certs.d"),
             ],
+            policy: None,
+            registries: Registries::default(),
         }
     }
 }

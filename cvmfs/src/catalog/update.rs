@@ -179,6 +179,15 @@ impl CatalogUpdate {
         Ok(self.find(path.hash())?.map(|(row, _)| row))
     }
 
+    /// Whether nothing is in a directory of this catalog.
+    ///
+    /// # Errors
+    /// If a row is damaged.
+    pub fn is_empty(&self, directory: &TreePath) -> Result<bool> {
+        let (first, second) = directory.hash().columns();
+        Ok(self.rows(&self.statements.children, [first, second, i64::MIN])?.is_empty())
+    }
+
     /// The catalog that is mounted at a path.
     ///
     /// # Errors

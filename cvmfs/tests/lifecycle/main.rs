@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
+mod contention;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -202,6 +204,140 @@ fn what_others_changed_meanwhile_is_not_overwritten() {
     edits.graft(&path("/tree"), site.tree(&path("/tree"), 4));
     let error = site.publish(&edits).unwrap_err();
     assert!(matches!(&error, Error::Conflict(at) if *at == path("/tree")), "{error}");
+}
+
+#[test]
+fn edits_that_rely_on_something_are_not_applied_when_it_has_changed() {
+    let site = Site::new(Algorithm::Sha1);
+    let mut edits = Edits::default();
+    edits.nest(&path("/n"));
+    for at in ["/n/file", "/n/other", "/plain/file"] {
+        edits.put(&path(at), site.file(at.as_bytes()), None);
+    }
+    edits.graft(&path("/n/tree"), site.tree(&path("/n/tree"), 3));
+    site.publish(&edits).unwrap();
+    let seen = site.repository.snapshot().unwrap();
+    type Change<'a> = (&'a str, &'a dyn Fn(&mut Edits));
+    let changes: [Change<'_>; 5] = [
+        ("nothing", &|_| {}),
+        ("a file", &|edits| {
+            let there = seen.lookup(&path("/n/file")).unwrap();
+            edits.put(&path("/n/file"), site.file(b"changed"), there.as_ref());
+        }),
+        ("a tree", &|edits| {
+            edits.graft_instead(&path("/n/tree"), site.tree(&path("/n/tree"), 4));
+        }),
+        ("a plain directory", &|edits| edits.remove(&path("/plain"))),
+        ("something new", &|edits| edits.put(&path("/n/new"), site.file(b""), None)),
+    ];
+    let relied = ["/n/file", "/n/tree", "/plain", "/n/new", "/n", "/n/other", "/n/absent"];
+    for (what, change) in changes {
+        let before = site.repository.snapshot().unwrap();
+        let mut edits = Edits::default();
+        change(&mut edits);
+        if !edits.is_empty() {
+            site.publish(&edits).unwrap();
+        }
+        let broken: Vec<_> = relied
+            .into_iter()
+            .filter(|at| {
+                let mut edits = Edits::since(&before);
+                edits.rely_on(&path(at));
+                // It changes nothing, so that what follows finds what was there.
+                edits.remove(&path("/absent"));
+                match site.publish(&edits) {
+                    Ok(_) => false,
+                    Err(Error::Conflict(conflict)) => {
+                        assert_eq!(conflict, path(at), "{what}");
+                        true
+                    }
+                    Err(error) => panic!("{what}: {error}"),
+                }
+            })
+            .collect();
+        let expected: &[&str] = match what {
+            "nothing" => &[],
+            "a file" => &["/n/file", "/n"],
+            "a tree" => &["/n/tree", "/n"],
+            "a plain directory" => &["/plain"],
+            _ => &["/n/new", "/n"],
+        };
+        assert_eq!(broken, expected, "{what}");
+    }
+    site.sound();
+}
+
+#[test]
+fn edits_for_one_revision_are_not_applied_to_another() {
+    let site = Site::new(Algorithm::Sha1);
+    let mut edits = Edits::since(&site.repository.snapshot().unwrap());
+    edits.put(&path("/file"), site.file(b"x"), None);
+    edits.require_unchanged();
+    // Another manifest alone is not another revision.
+    site.repository.add_tag(&site.objects, "v1", "").unwrap();
+    assert_eq!(site.publish(&edits).unwrap(), 2);
+    edits.put(&path("/second"), site.file(b"x"), None);
+    let error = site.publish(&edits).unwrap_err();
+    assert!(matches!(error, Error::Superseded { seen: 1, newest: 2 }), "{error}");
+    assert!(error.is_overtaken(), "{error}");
+    assert_eq!(site.content("/second"), None);
+}
+
+#[test]
+fn what_is_removed_takes_empty_directories_with_it() {
+    let site = Site::new(Algorithm::Sha1);
+    let files = ["/n/a/b/file", "/n/a/other", "/n/c/file", "/d/e/f/file"];
+    let mut edits = Edits::default();
+    edits.nest(&path("/n"));
+    for at in files {
+        edits.put(&path(at), site.file(b"x"), None);
+    }
+    site.publish(&edits).unwrap();
+    let there = |at: &str| site.repository.snapshot().unwrap().lookup(&path(at)).unwrap().is_some();
+    for (removed, gone, left) in [
+        ("/n/a/b/file", "/n/a/b", "/n/a/other"),
+        ("/n/a/other", "/n/a", "/n/c"),
+        // A catalog begins at /n.
+        ("/n/c/file", "/n/c", "/n"),
+        ("/d/e/f/file", "/d", "/n"),
+    ] {
+        let mut edits = Edits::default();
+        edits.remove(&path(removed));
+        let mut above = path(removed).split().map(|(above, _)| above);
+        while let Some(directory) = above.filter(|above| !above.is_root()) {
+            edits.prune(&directory);
+            above = directory.split().map(|(above, _)| above);
+        }
+        site.publish(&edits).unwrap();
+        assert!(!there(gone) && there(left), "{removed}");
+        // What is gone already is no reason to make its directory.
+        let revision = site.repository.snapshot().unwrap().manifest().revision;
+        assert_eq!(site.publish(&edits).unwrap(), revision, "{removed}");
+        site.sound();
+    }
+}
+
+#[test]
+fn sizes_are_those_of_the_content() {
+    let site = Site::new(Algorithm::Sha1);
+    let mut edits = Edits::default();
+    edits.put(&path("/d/one"), site.file(b"12345"), None);
+    edits.put(&path("/d/e/two"), site.file(b"123"), None);
+    // 9 files of 3 bytes.
+    edits.graft(&path("/d/tree"), site.tree(&path("/d/tree"), 3));
+    site.publish(&edits).unwrap();
+    let snapshot = site.repository.snapshot().unwrap();
+    for (at, expected) in [
+        ("/d/one", 5),
+        ("/d/e", 3),
+        ("/d/tree", 27),
+        ("/d/tree/d1", 9),
+        ("/d", 35),
+        ("/", 35),
+        ("/x/y", 0),
+    ] {
+        assert_eq!(snapshot.bytes_below(&path(at)).unwrap(), expected, "{at}");
+    }
 }
 
 #[test]

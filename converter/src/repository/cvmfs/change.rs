@@ -1,19 +1,24 @@
 //! What a publisher can do with a CernVM-FS repository.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use cvmfs_repository::entry::{Entry, EntryKind, Time};
-use cvmfs_repository::publication::Edits;
-use layer_layout::{RepositoryPath, path};
+use layer_layout::RepositoryPath;
 
-use super::area::{Area, ItemContent, Recipe, seconds};
+use super::area::{Area, ItemContent, Small, seconds};
 use super::editor::Editor;
+use super::recipe::{Currency, Recipe};
 use super::staged;
 use super::tree_path::tree_path;
+use super::view::ReadDirectory;
 use super::writer::Writer;
+use super::{published, read};
+use crate::repository::byte_path::{components, split};
+use crate::repository::ledger::{Ledger, Standing};
 use crate::repository::{
-    Completion, Error, LayerWriter, Occupant, OpenEnds, Result, Transaction, TreeEditor,
+    Completion, Error, LayerWriter, Occupant, OpenEnds, Published, Result, Transaction, TreeEditor,
 };
 
 /// Mode of files that are published next to trees.
@@ -32,16 +37,69 @@ fn own(kind: EntryKind, mode: u32) -> Entry {
     Entry { kind, ..Entry::directory(mode, now) }
 }
 
+/// What will be at a path.
+enum Found {
+    Nothing,
+    Directory,
+    /// Something small that this change has prepared.
+    Small(Small),
+    /// Published, or in a tree.
+    Entry(Entry),
+}
+
 impl Change {
     pub(super) fn new(area: Area) -> Self {
         Self { area: Arc::new(area) }
+    }
+
+    fn put(&self, path: &RepositoryPath, entry: Entry, content: &[u8]) {
+        let small = Small { entry, content: content.into() };
+        let mut ledger = self.area.ledger();
+        let announced = ledger.announce(path);
+        ledger.complete(&announced, ItemContent::Small(small));
+    }
+
+    fn find(&self, path: &RepositoryPath) -> Result<Found> {
+        let tree = match self.area.ledger().standing(path) {
+            Standing::Prepared(ItemContent::Small(small)) => {
+                return Ok(Found::Small(small.clone()));
+            }
+            Standing::Prepared(ItemContent::Tree(_)) | Standing::Implied => {
+                return Ok(Found::Directory);
+            }
+            Standing::Removed | Standing::Within(_, ItemContent::Small(_)) => {
+                return Ok(Found::Nothing);
+            }
+            Standing::Within(root, ItemContent::Tree(tree)) => {
+                Some((tree.recipe.clone(), root.as_str().len()))
+            }
+            Standing::Untouched => None,
+        };
+        let entry = match tree {
+            Some((tree, root)) => self.find_in(&tree, &path.as_str().as_bytes()[root..])?,
+            None => self.area.published(path)?,
+        };
+        Ok(entry.map_or(Found::Nothing, Found::Entry))
+    }
+
+    /// What a prepared tree has at a path.
+    fn find_in(&self, tree: &Recipe, path: &[u8]) -> Result<Option<Entry>> {
+        let (parent, name) = split(path);
+        let mut directory = self.area.open(tree)?;
+        for name in components(parent) {
+            match directory.enter(name)? {
+                Some(below) => directory = below,
+                None => return Ok(None),
+            }
+        }
+        Ok(directory.child(name)?.map(|child| child.entry))
     }
 }
 
 impl Transaction for Change {
     fn layer_writer(&self, path: &RepositoryPath) -> Result<Box<dyn LayerWriter>> {
-        self.area.announce(path, None);
-        Ok(Box::new(Writer::new(Arc::clone(&self.area), path.clone())?))
+        let announced = self.area.announce(path);
+        Ok(Box::new(Writer::new(Arc::clone(&self.area), announced)?))
     }
 
     fn complete_layer(
@@ -55,9 +113,9 @@ impl Transaction for Change {
             return Err(Error::NoTree(path.clone()));
         };
         // If completing it fails, a partly completed layer must not be published.
-        self.area.announce(path, None);
+        let announced = self.area.announce(path);
         self.area.tally.add(staged::complete(&layer, &inheritance, &lower)?);
-        self.area.complete(path, Recipe::Staged(layer));
+        self.area.complete(&announced, Recipe::Staged(layer));
         Ok(inheritance.completion())
     }
 
@@ -67,7 +125,7 @@ impl Transaction for Change {
 
     fn merge(&self, path: &RepositoryPath, layers: &[RepositoryPath]) -> Result<()> {
         let merged = Recipe::Merged(self.area.trees(layers)?);
-        self.area.complete(path, merged);
+        self.area.complete(&self.area.announce(path), merged);
         Ok(())
     }
 
@@ -76,22 +134,76 @@ impl Transaction for Change {
         let area = Arc::clone(&self.area);
         let editor = Editor::new(area, path.clone(), self.area.open(&source)?)?;
         let added = Recipe::Staged(Arc::clone(editor.added()));
-        self.area.complete(path, Recipe::Merged(Arc::new([added, source])));
+        let shared = Recipe::Merged(Arc::new([added, source]));
+        self.area.complete(&self.area.announce(path), shared);
         Ok(Box::new(editor))
     }
 
     fn write_file(&self, path: &RepositoryPath, content: &[u8]) -> Result<()> {
         let file = EntryKind::File(self.area.objects.store_file(content)?);
-        self.area.announce(path, Some(ItemContent::Small(own(file, FILE_MODE))));
+        self.put(path, own(file, FILE_MODE), content);
         Ok(())
     }
 
     fn symlink(&self, path: &RepositoryPath, target: &str) -> Result<()> {
-        if self.area.published(path)?.is_some_and(|entry| entry.is_directory()) {
+        let hidden = self.area.ledger().hides(path);
+        if !hidden && self.area.published(path)?.is_some_and(|entry| entry.is_directory()) {
             return Err(Error::occupied(path, Occupant::Directory));
         }
-        let link = EntryKind::Symlink(target.into());
-        self.area.announce(path, Some(ItemContent::Small(own(link, SYMLINK_MODE))));
+        self.put(path, own(EntryKind::Symlink(target.into()), SYMLINK_MODE), b"");
+        Ok(())
+    }
+
+    fn read(&self, path: &RepositoryPath) -> Result<Option<Vec<u8>>> {
+        match self.find(path)? {
+            Found::Nothing => Ok(None),
+            Found::Small(Small { entry: Entry { kind: EntryKind::File(_), .. }, content }) => {
+                Ok(Some(content.to_vec()))
+            }
+            Found::Entry(entry) => read(&self.area.base.get(), path, entry),
+            Found::Directory | Found::Small(_) => Err(Error::occupied(path, Occupant::NotAFile)),
+        }
+    }
+
+    fn lookup(&self, path: &RepositoryPath) -> Result<Option<Published>> {
+        Ok(match self.find(path)? {
+            Found::Nothing => None,
+            Found::Directory => Some(Published::Directory),
+            Found::Small(Small { entry, .. }) | Found::Entry(entry) => Some(published(entry.kind)),
+        })
+    }
+
+    fn is_prepared(&self, path: &RepositoryPath) -> bool {
+        self.area.ledger().prepared(path).is_some()
+    }
+
+    fn remove(&self, path: &RepositoryPath) -> Result<()> {
+        let mut ledger = self.area.ledger();
+        ledger.withdraw(path);
+        ledger.remove(path);
+        Ok(())
+    }
+
+    fn replace(&self, path: &RepositoryPath) -> Result<()> {
+        self.area.ledger().replace(path);
+        Ok(())
+    }
+
+    fn withdraw(&self, path: &RepositoryPath) -> Result<()> {
+        self.area.ledger().withdraw(path);
+        Ok(())
+    }
+
+    fn rely_on(&self, path: &RepositoryPath) -> Result<()> {
+        if matches!(self.find(path)?, Found::Nothing) {
+            return Err(Error::Stale(path.clone()));
+        }
+        self.area.ledger().rely_on(path);
+        Ok(())
+    }
+
+    fn require_unchanged(&self) -> Result<()> {
+        self.area.exact.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -99,25 +211,41 @@ impl Transaction for Change {
         self.area.tally.lines()
     }
 
-    fn commit(self: Box<Self>) -> Result<()> {
+    fn publish(&self, paths: &[RepositoryPath]) -> Result<()> {
+        let published = |path: &RepositoryPath| Ok(self.area.published(path)?.is_some());
+        self.area.publish(|ledger| ledger.select(paths, published))
+    }
+
+    fn rebase(&self) -> Result<()> {
         let area = &self.area;
-        let due = area.due()?;
-        if due.is_empty() {
-            return Ok(());
+        let _publishing = area.publishing();
+        let repository = &area.stratum0.repository;
+        repository.confirm(&area.session)?;
+        let base = area.base.get();
+        let newest = repository.snapshot_since(&base)?;
+        let mut currency = Currency::of(&newest);
+        let mut ledger = area.ledger();
+        ledger.forget_intentions();
+        area.exact.store(false, Ordering::Relaxed);
+        let gone = ledger.prepared_where(|path, content| {
+            let ItemContent::Tree(tree) = content else { return Ok(true) };
+            let at = tree_path(path);
+            let done_by_others = match ledger.replaces(path) {
+                true => !base.has_the_same_at(&at, &newest)?,
+                false => newest.lookup(&at)?.is_some_and(|entry| entry.is_directory()),
+            };
+            Ok(done_by_others || currency.stale(&tree.recipe)?.is_some())
+        })?;
+        for path in &gone {
+            ledger.withdraw(path);
         }
-        let mut edits = Edits::default();
-        for (path, tree) in area.write_trees(&due)? {
-            edits.graft(&tree_path(&path), tree);
-        }
-        for (path, content) in due {
-            for root in path::catalog_roots(&path) {
-                edits.nest(&tree_path(&root));
-            }
-            if let ItemContent::Small(entry) = content {
-                edits.put(&tree_path(&path), entry, area.published(&path)?.as_ref());
-            }
-        }
-        let manifest = area.stratum0.repository.publish(&edits, &area.objects, &area.session)?;
-        Ok(area.stratum0.tell_server(&manifest)?)
+        drop(ledger);
+        area.base.advance(newest.clone());
+        area.newest.advance(newest);
+        Ok(())
+    }
+
+    fn commit(self: Box<Self>) -> Result<()> {
+        self.area.publish(Ledger::select_all)
     }
 }

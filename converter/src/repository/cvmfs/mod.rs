@@ -13,36 +13,47 @@
 //! |---|---|
 //! | `change` | what a publisher can do |
 //! | `area` | what a change has prepared, and how its trees are reached |
+//! | `recipe` | where a tree is |
+//! | `publishing` | how prepared things become a revision |
+//! | `latest` | the latest revision that was read |
 //! | `writer` | unpacking an untrusted layer, as [`layer_rules`](super::layer_rules) say |
 //! | `editor` | adding files to a tree |
 //! | `staged` | trees in scratch databases |
 //! | `view` | reading trees, wherever they are, and writing them into catalogs |
+//! | `tree` | reading published trees with all attributes |
 //! | `attributes`, `shortfall` | owners, modes and extended attributes, and which of them are lost |
 
 mod area;
 mod attributes;
 mod change;
 mod editor;
+mod latest;
+mod publishing;
+mod recipe;
 mod shortfall;
 mod staged;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod tree_path;
 mod view;
 mod writer;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use cvmfs_repository::catalog::Split;
-use cvmfs_repository::entry::EntryKind;
+use cvmfs_repository::entry::{Content, Entry, EntryKind};
 use cvmfs_repository::path::TreePath;
 use cvmfs_repository::snapshot::Snapshot;
-use layer_layout::RepositoryPath;
+use layer_layout::{LayerPath, RepositoryPath};
 
 use self::area::Area;
 use self::change::Change;
+use self::latest::Latest;
 use self::tree_path::tree_path;
-use super::{Error, Occupant, Published, Repository, Result, Stratum0, Transaction};
+use super::{
+    Error, Occupant, Published, Repository, Result, Stratum0, Transaction, TreeDirectory, outermost,
+};
 
 /// The number of entries above which a tree is split into nested catalogs, unless the user chooses another.
 const CATALOG_ENTRIES: u32 = 5_000;
@@ -53,8 +64,8 @@ const MINIMUM_PART: u64 = 50;
 pub struct Cvmfs {
     name: String,
     stratum0: Arc<Stratum0>,
-    /// The newest revision when the repository was opened or when the last change began.
-    newest: Mutex<Snapshot>,
+    /// Shared with its changes, which tell what they have published.
+    newest: Arc<Latest>,
 }
 
 impl Cvmfs {
@@ -63,13 +74,9 @@ impl Cvmfs {
     /// # Errors
     /// If its newest revision cannot be read or trusted.
     pub fn open(stratum0: Stratum0, name: Option<&str>) -> Result<Self> {
-        let newest = Mutex::new(stratum0.repository.snapshot()?);
+        let newest = Arc::new(Latest::new(stratum0.repository.snapshot()?));
         let name = name.unwrap_or(stratum0.repository.fqrn().as_str()).to_owned();
         Ok(Self { name, stratum0: Arc::new(stratum0), newest })
-    }
-
-    fn newest(&self) -> Snapshot {
-        self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn split(&self) -> Split {
@@ -88,31 +95,36 @@ impl Repository for Cvmfs {
     fn begin(&self, _wait: &mut dyn FnMut(&str) -> bool) -> Result<Box<dyn Transaction>> {
         let locks = self.stratum0.lock()?;
         let session = self.stratum0.repository.begin()?;
-        let base = self.stratum0.repository.snapshot()?;
-        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = base.clone();
-        let area =
-            Area::new(&self.name, Arc::clone(&self.stratum0), locks, session, base, self.split())?;
+        self.refresh()?;
+        let newest = Arc::clone(&self.newest);
+        let stratum0 = Arc::clone(&self.stratum0);
+        let area = Area::new(&self.name, stratum0, locks, session, newest, self.split())?;
         Ok(Box::new(Change::new(area)))
     }
 
+    fn refresh(&self) -> Result<()> {
+        let newest = self.stratum0.repository.snapshot_since(&self.newest.get())?;
+        self.newest.advance(newest);
+        Ok(())
+    }
+
     fn read(&self, path: &RepositoryPath) -> Result<Option<Vec<u8>>> {
-        let newest = self.newest();
-        match newest.lookup(&tree_path(path))?.map(|entry| entry.kind) {
+        let newest = self.newest.get();
+        match newest.lookup(&tree_path(path))? {
+            Some(entry) => read(&newest, path, entry),
             None => Ok(None),
-            Some(EntryKind::File(file)) => Ok(Some(newest.read(&file)?)),
-            Some(_) => Err(Error::occupied(path, Occupant::NotAFile)),
         }
     }
 
     fn lookup(&self, path: &RepositoryPath) -> Result<Option<Published>> {
-        let entry = self.newest().lookup(&tree_path(path))?;
+        let entry = self.newest.get().lookup(&tree_path(path))?;
         Ok(entry.map(|entry| published(entry.kind)))
     }
 
     fn list(&self, directory: Option<&RepositoryPath>) -> Result<Vec<(String, Published)>> {
         let path = directory.map_or(TreePath::ROOT, tree_path);
         let mut names = Vec::new();
-        if let Some(directory) = self.newest().directory(&path)? {
+        if let Some(directory) = self.newest.get().directory(&path)? {
             directory.for_each(&mut |child| {
                 if let (false, Ok(name)) = (child.marker, String::from_utf8(child.name)) {
                     names.push((name, published(child.entry.kind)));
@@ -122,8 +134,53 @@ impl Repository for Cvmfs {
         }
         Ok(names)
     }
+
+    /// The names of objects, which are hashes of their content; nothing is read but catalogs.
+    fn fingerprint(&self, path: &RepositoryPath) -> Result<Option<String>> {
+        let entry = self.newest.get().lookup(&tree_path(path))?;
+        Ok(entry.and_then(|entry| match entry.kind {
+            EntryKind::File(file) => match file.content {
+                Content::Whole(hash) => Some(hash.to_string()),
+                Content::Chunks(_, chunks) => {
+                    let hashes = chunks.iter().map(|chunk| chunk.hash.to_string());
+                    Some(hashes.collect::<Vec<_>>().join("+"))
+                }
+                Content::External(_) => None,
+            },
+            EntryKind::Symlink(target) => Some(format!("-> {}", target.escape_ascii())),
+            _ => None,
+        }))
+    }
+
+    fn expands_variables(&self) -> bool {
+        true
+    }
+
+    fn content_bytes(&self, paths: &[RepositoryPath]) -> Result<u64> {
+        let newest = self.newest.get();
+        let bytes = outermost(paths).into_iter().map(|path| newest.bytes_below(&tree_path(path)));
+        Ok(bytes.sum::<cvmfs_repository::Result<u64>>()?)
+    }
+
+    fn read_directory(
+        &self,
+        tree: &RepositoryPath,
+        below: &LayerPath,
+    ) -> Result<Option<TreeDirectory>> {
+        let path = below.components().fold(tree_path(tree), |path, name| path.join(name));
+        tree::read(&self.newest.get(), &path)
+    }
 }
 
+/// What the file at a path holds, of which this is the entry.
+fn read(from: &Snapshot, path: &RepositoryPath, entry: Entry) -> Result<Option<Vec<u8>>> {
+    match entry.kind {
+        EntryKind::File(file) => Ok(Some(from.read(&file)?)),
+        _ => Err(Error::occupied(path, Occupant::NotAFile)),
+    }
+}
+
+/// What a client sees of this kind of entry.
 fn published(kind: EntryKind) -> Published {
     match kind {
         EntryKind::Directory => Published::Directory,

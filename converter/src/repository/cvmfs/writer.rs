@@ -3,26 +3,27 @@
 use std::sync::Arc;
 
 use cvmfs_repository::catalog::MARKER;
-use layer_layout::RepositoryPath;
 
-use super::area::{Area, Recipe};
+use super::area::Area;
+use super::recipe::Recipe;
 use super::shortfall::Shortfall;
 use super::staged::Layer;
 use crate::layer::{Content, Entry, Kind};
 use crate::repository::layer_rules::LayerRules;
+use crate::repository::ledger::Announcement;
 use crate::repository::{LayerWriter, OpenEnds, Result};
 
 /// Unpacks one layer.
 pub(super) struct Writer {
     area: Arc<Area>,
-    path: RepositoryPath,
+    announced: Announcement,
     rules: LayerRules<Layer>,
 }
 
 impl Writer {
-    pub(super) fn new(area: Arc<Area>, path: RepositoryPath) -> Result<Self> {
+    pub(super) fn new(area: Arc<Area>, announced: Announcement) -> Result<Self> {
         let layer = Layer::create(&area.database(), area.objects.upload())?;
-        Ok(Self { area, path, rules: LayerRules::new(layer) })
+        Ok(Self { area, announced, rules: LayerRules::new(layer) })
     }
 }
 
@@ -37,11 +38,11 @@ impl LayerWriter for Writer {
     }
 
     fn finish(self: Box<Self>) -> Result<OpenEnds> {
-        let Self { area, path, rules } = *self;
+        let Self { area, announced, rules } = *self;
         let (layer, open_ends) = rules.finish()?;
         let (tree, shortfalls) = layer.finish(&area.objects)?;
         area.tally.add(shortfalls);
-        area.complete(&path, Recipe::Staged(Arc::new(tree)));
+        area.complete(&announced, Recipe::Staged(Arc::new(tree)));
         Ok(open_ends)
     }
 }

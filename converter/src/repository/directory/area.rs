@@ -1,19 +1,21 @@
 //! The staging area of one transaction: what is prepared, and how its trees are reached.
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use layer_layout::{RepositoryPath, path};
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::attributes::{self, Fresh, Refusal};
 use super::beneath::{Beneath, indirect, split};
 use super::lock::{self, Lock};
+use super::moves::{self, look};
 use super::remove::remove;
 use super::shortfall::Tally;
 use crate::layer::LayerPath;
+use crate::repository::ledger::{Announcement, Ledger};
 use crate::repository::{EntryError, Error, Result};
 
 /// What a transaction puts at a path.
@@ -25,15 +27,6 @@ pub(super) enum ItemKind {
     Small,
 }
 
-/// Something prepared.
-#[derive(Debug, Clone)]
-pub(super) struct Item {
-    pub(super) path: RepositoryPath,
-    pub(super) kind: ItemKind,
-    /// Whether it is complete. What is incomplete when the transaction ends is removed.
-    pub(super) ready: bool,
-}
-
 /// A directory whose mode keeps even its owner (who is not root) from reading it, and which has been opened
 /// up for the duration of the transaction: the tree, the path in it, and the mode to restore.
 type Opened = (Arc<Beneath>, Vec<u8>, u32);
@@ -43,12 +36,15 @@ type Opened = (Arc<Beneath>, Vec<u8>, u32);
 pub(super) struct Area {
     pub(super) repository: Beneath,
     pub(super) staging: Beneath,
-    /// In the order in which they will appear.
-    items: Mutex<Vec<Item>>,
+    ledger: Mutex<Ledger<ItemKind>>,
+    /// Held by those who put something at a path of the staging area, and exclusively while things are moved from there.
+    gate: RwLock<()>,
     opened: Mutex<Vec<Opened>>,
+    /// How many things were moved aside.
+    asides: AtomicU64,
     pub(super) tally: Tally,
     pub(super) fresh: Fresh,
-    /// Set as soon as the journal decides what happens to the content.
+    /// Set as long as the journal decides what happens to the content.
     sealed: AtomicBool,
     lock: Lock,
 }
@@ -60,10 +56,13 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Area {
     /// Makes an empty staging area; anything that a killed publisher has left there is removed.
     pub(super) fn new(repository: Beneath, lock: Lock) -> Result<Self> {
+        let publisher = lock.directory();
+        for path in [path::publisher_staging(), path::publisher_removed()] {
+            remove(publisher, lock::name(&path))
+                .map_err(repository.failed("remove", path.as_str().as_bytes()))?;
+        }
         let path = path::publisher_staging();
         let bytes = path.as_str().as_bytes();
-        let publisher = lock.directory();
-        remove(publisher, lock::name(&path)).map_err(repository.failed("remove", bytes))?;
         rustix::fs::mkdirat(publisher, lock::name(&path), Mode::RWXU)
             .map_err(repository.failed("make", bytes))?;
         let staging = repository.beneath(bytes).map_err(repository.failed("open", bytes))?;
@@ -77,8 +76,10 @@ impl Area {
         Ok(Self {
             repository,
             staging,
-            items: Mutex::default(),
+            ledger: Mutex::default(),
+            gate: RwLock::default(),
             opened: Mutex::default(),
+            asides: AtomicU64::new(0),
             tally: Tally::default(),
             fresh: Fresh::of_this_process(),
             sealed: AtomicBool::new(false),
@@ -91,34 +92,100 @@ impl Area {
         self.lock.directory()
     }
 
-    /// From now on the journal decides what happens to the staging area.
-    pub(super) fn seal(&self) {
-        self.sealed.store(true, Ordering::Relaxed);
+    /// Sets whether the journal decides what happens to the staging area.
+    pub(super) fn seal(&self, sealed: bool) {
+        self.sealed.store(sealed, Ordering::Relaxed);
     }
 
-    /// Takes a place in the order of appearance. A path that is prepared again keeps its place.
-    pub(super) fn announce(&self, path: &RepositoryPath, kind: ItemKind) {
-        let mut items = held(&self.items);
-        match items.iter_mut().find(|item| item.path == *path) {
-            Some(item) => (item.kind, item.ready) = (kind, false),
-            None => items.push(Item { path: path.clone(), kind, ready: false }),
+    /// Whether moves that the journal lists have not all been done.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.sealed.load(Ordering::Relaxed)
+    }
+
+    /// What is prepared, removed and relied on.
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger<ItemKind>> {
+        held(&self.ledger)
+    }
+
+    /// Keeps publishes away while something is put at a path of the staging area, or looked for.
+    pub(super) fn entering(&self) -> RwLockReadGuard<'_, ()> {
+        self.gate.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps everybody else from putting something at a path of the staging area.
+    pub(super) fn publishing(&self) -> RwLockWriteGuard<'_, ()> {
+        self.gate.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A name in the place for what is moved aside that nothing has had.
+    pub(super) fn aside(&self) -> u64 {
+        self.asides.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The place for what is moved aside, which is made if it is not there.
+    fn removed(&self) -> Result<OwnedFd> {
+        let path = path::publisher_removed();
+        moves::removed(self.publisher())
+            .map_err(self.repository.failed("make", path.as_str().as_bytes()))
+    }
+
+    /// Moves something prepared aside, if it is there, and removes the directories in the staging area that are empty
+    /// then. Nobody else must be entering. Gives the name that it has now.
+    pub(super) fn set_aside(&self, path: &RepositoryPath) -> Result<Option<u64>> {
+        let bytes = path.as_str().as_bytes();
+        let failed = |error| self.staging.failed("take away", bytes)(error);
+        let Some(stat) = look(&self.staging, bytes).map_err(failed)? else { return Ok(None) };
+        let (parent, name) = split(bytes);
+        let parent = self.staging.handle(parent).map_err(failed)?;
+        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        if is_directory && stat.st_mode & 0o200 == 0 {
+            rustix::fs::chmodat(&parent, name, Mode::RWXU, AtFlags::empty()).map_err(failed)?;
+        }
+        let aside = self.aside();
+        rustix::fs::renameat(parent, name, self.removed()?, aside.to_string()).map_err(failed)?;
+        let mut above = path.parent();
+        while let Some(directory) = above {
+            let (parent, name) = split(directory.as_str().as_bytes());
+            let parent = self.staging.handle(parent).map_err(failed)?;
+            if rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR).is_err() {
+                break;
+            }
+            above = directory.parent();
+        }
+        Ok(Some(aside))
+    }
+
+    /// Deletes what was moved aside. What cannot be deleted is left to the next publisher.
+    pub(super) fn delete(&self, asides: &[u64]) {
+        if asides.is_empty() {
+            return;
+        }
+        let deleted = self.removed().and_then(|removed| {
+            for aside in asides {
+                let name = aside.to_string();
+                let path = [path::publisher_removed().as_str(), &name].join("/");
+                remove(&removed, name.as_bytes())
+                    .map_err(self.repository.failed("delete", path.as_bytes()))?;
+            }
+            Ok(())
+        });
+        if let Err(error) = deleted {
+            tracing::warn!("{error}; the next publisher deletes it");
         }
     }
 
+    /// Takes a place in the order of appearance. A path that is prepared again keeps its place.
+    pub(super) fn announce(&self, path: &RepositoryPath) -> Announcement {
+        self.ledger().announce(path)
+    }
+
     /// Reports that what was announced is complete.
-    pub(super) fn complete(&self, path: &RepositoryPath) {
-        held(&self.items)
-            .iter_mut()
-            .filter(|item| item.path == *path)
-            .for_each(|item| item.ready = true);
+    pub(super) fn complete(&self, announced: &Announcement, kind: ItemKind) {
+        self.ledger().complete(announced, kind);
     }
 
-    /// What is complete, in the order of appearance.
-    pub(super) fn complete_items(&self) -> Vec<Item> {
-        held(&self.items).iter().filter(|item| item.ready).cloned().collect()
-    }
-
-    /// Clears the place of `path` in the staging area and opens the directory that will hold it.
+    /// Clears the place of `path` in the staging area and opens the directory that will hold it. The caller is
+    /// [entering](Self::entering).
     pub(super) fn place(&self, path: &RepositoryPath) -> Result<OwnedFd> {
         let bytes = path.as_str().as_bytes();
         let (parent, name) = split(bytes);
@@ -130,25 +197,33 @@ impl Area {
     }
 
     /// Makes the root of a tree that will stand at `path`. Only its owner can enter it until it is complete.
-    pub(super) fn new_tree(&self, path: &RepositoryPath) -> Result<Beneath> {
-        self.announce(path, ItemKind::Tree);
+    pub(super) fn new_tree(&self, path: &RepositoryPath) -> Result<(Announcement, Beneath)> {
+        let _entering = self.entering();
+        let announced = self.announce(path);
         let bytes = path.as_str().as_bytes();
         rustix::fs::mkdirat(self.place(path)?, split(bytes).1, Mode::RWXU)
             .and_then(|()| self.staging.beneath(bytes))
+            .map(|tree| (announced, tree))
             .map_err(self.staging.failed("make", bytes))
+    }
+
+    /// Whether a complete tree is prepared exactly at a path.
+    fn has_tree(&self, path: &RepositoryPath) -> bool {
+        self.ledger().prepared(path) == Some(&ItemKind::Tree)
     }
 
     /// Opens a tree that this transaction has prepared.
     pub(super) fn prepared_tree(&self, path: &RepositoryPath) -> Result<Beneath> {
-        let ready = held(&self.items).iter().any(|item| item.path == *path && item.ready);
-        if !ready {
+        let _entering = self.entering();
+        if !self.has_tree(path) {
             return Err(Error::NoTree(path.clone()));
         }
         let bytes = path.as_str().as_bytes();
         self.staging.beneath(bytes).map_err(self.staging.failed("open", bytes))
     }
 
-    /// Opens a tree that is published or prepared.
+    /// Opens a tree that is published or prepared. A published one that is going to be removed or replaced does not
+    /// count.
     pub(super) fn tree(&self, path: &RepositoryPath) -> Result<Arc<Beneath>> {
         let bytes = path.as_str().as_bytes();
         let open = |base: &Beneath| match base.beneath(bytes) {
@@ -161,12 +236,13 @@ impl Area {
             }
             Err(error) => Err(indirect(base, path, "open")(error)),
         };
-        if let Some(tree) = open(&self.repository)? {
+        let _entering = self.entering();
+        let hidden = self.ledger().hides(path);
+        if let (false, Some(tree)) = (hidden, open(&self.repository)?) {
             return Ok(tree);
         }
-        let ready = held(&self.items).iter().any(|item| item.path == *path && item.ready);
         match open(&self.staging)? {
-            Some(tree) if ready => Ok(tree),
+            Some(tree) if self.has_tree(path) => Ok(tree),
             _ => Err(Error::NoTree(path.clone())),
         }
     }
@@ -206,7 +282,11 @@ impl Area {
     /// Restores the modes of the directories that were opened up, in reverse order.
     pub(super) fn close_opened(&self) -> Result<()> {
         for (tree, path, mode) in held(&self.opened).drain(..).rev() {
-            chmod(&tree, &path, mode).map_err(tree.failed("restore the mode of", &path))?;
+            match chmod(&tree, &path, mode) {
+                // The tree has been removed or withdrawn since.
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(error) => return Err(tree.failed("restore the mode of", &path)(error)),
+            }
         }
         Ok(())
     }
@@ -228,8 +308,10 @@ impl Drop for Area {
     fn drop(&mut self) {
         // Errors cannot be reported here, and the next publisher removes what is left.
         let _ = self.close_opened();
-        if !self.sealed.load(Ordering::Relaxed) {
-            let _ = remove(self.publisher(), lock::name(&path::publisher_staging()));
+        if !self.is_sealed() {
+            for path in [path::publisher_staging(), path::publisher_removed()] {
+                let _ = remove(self.publisher(), lock::name(&path));
+            }
         }
     }
 }

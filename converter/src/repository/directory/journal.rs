@@ -1,23 +1,24 @@
 //! What a publisher has begun to move into place, so that the work of a killed publisher can be finished.
 //!
-//! Everything that will be visible lies in the staging area under the path it will have. The journal lists
-//! these paths in the order of the moves. A move is a rename(2): it is done or not, and if it is done its
-//! source is gone. So the list can be worked through from the start any number of times.
+//! Everything that will be visible lies in the staging area under the path it will have; what has to go is moved aside
+//! and deleted when all is done. The journal lists the moves in their order. As long as there is a journal nothing that
+//! was moved aside is deleted, so one can see of every move whether it was done, and the list can be worked through from
+//! the start any number of times.
 
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 
-use layer_layout::path;
+use layer_layout::{RepositoryPath, path};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::beneath::{Beneath, split};
+use super::beneath::Beneath;
 use super::lock;
 use crate::repository::{Error, JournalError, Result};
 
-/// One name that is to appear.
+/// A change of one name. In JSON, what does not apply is left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Move {
     /// Path in the repository, and in the staging area.
@@ -26,6 +27,38 @@ pub(super) struct Move {
     /// moving a directory needs that permission, because its `..` changes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) mode: Option<u32>,
+    /// The name of the place that what is there now is moved aside to. Without it, something that replaces a file or
+    /// symlink, or takes a free name, comes from the staging area.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) aside: Option<u64>,
+    /// The inode number of what comes from the staging area in exchange for what is moved aside. Without it, nothing
+    /// does. It tells whether the exchange was done.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) inode: Option<u64>,
+}
+
+impl Move {
+    /// Something prepared gets its name.
+    pub(super) fn appearing(path: &RepositoryPath, mode: Option<u32>) -> Self {
+        Self { path: path.as_str().to_owned(), mode, aside: None, inode: None }
+    }
+
+    /// Something published loses its name.
+    pub(super) fn disappearing(path: &RepositoryPath, aside: u64) -> Self {
+        let path = path.as_str().to_owned();
+        Self { path, mode: None, aside: Some(aside), inode: None }
+    }
+
+    /// Something prepared takes the name of something published.
+    pub(super) fn replacing(
+        path: &RepositoryPath,
+        mode: Option<u32>,
+        aside: u64,
+        inode: u64,
+    ) -> Self {
+        let path = path.as_str().to_owned();
+        Self { path, mode, aside: Some(aside), inode: Some(inode) }
+    }
 }
 
 /// Suffix of the journal's name while it is being written.
@@ -65,62 +98,24 @@ pub(super) fn read(repository: &Beneath) -> Result<Option<Vec<Move>>> {
     let moves: Vec<Move> =
         serde_json::from_slice(&content).map_err(|error| damaged(JournalError::Json(error)))?;
     for Move { path, .. } in &moves {
-        let clean = path.split('/').all(|name| !matches!(name, "" | "." | ".."));
-        if !clean || path.contains('\0') {
+        if RepositoryPath::parse(path).is_none() {
             return Err(damaged(JournalError::Path(path.clone())));
         }
     }
     Ok(Some(moves))
 }
 
-/// Removes the journal, after which there is nothing left to finish.
+/// Removes the journal durably, after which there is nothing left to finish.
 pub(super) fn remove(publisher: &OwnedFd) -> rustix::io::Result<()> {
     let path = path::publisher_journal();
     let name = lock::name(&path);
+    let mut removed = false;
     for name in [name.to_vec(), [name, UNFINISHED].concat()] {
         match rustix::fs::unlinkat(publisher, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
+            Ok(()) => removed = true,
+            Err(Errno::NOENT) => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(())
-}
-
-/// Does the moves that have not been done yet, in order, and makes them durable.
-pub(super) fn work_off(repository: &Beneath, staging: &Beneath, moves: &[Move]) -> Result<()> {
-    for step in moves {
-        let path = step.path.as_bytes();
-        perform(repository, staging, step).map_err(|cause| match cause {
-            Errno::ISDIR | Errno::LOOP | Errno::NOTDIR => repository
-                .failed("move into place, because something else stands there,", path)(
-                cause
-            ),
-            cause => repository.failed("move into place", path)(cause),
-        })?;
-    }
-    rustix::fs::syncfs(repository).map_err(repository.failed("write back", b""))
-}
-
-fn perform(repository: &Beneath, staging: &Beneath, step: &Move) -> rustix::io::Result<()> {
-    let (parent, name) = split(step.path.as_bytes());
-    let staged = match staging.handle(parent) {
-        Ok(fd) => Some(fd),
-        Err(Errno::NOENT) => None,
-        Err(error) => return Err(error),
-    };
-    if let Some(staged) = staged {
-        repository.make_directories(parent)?;
-        match rustix::fs::renameat(staged, name, repository.handle(parent)?, name) {
-            // Already done, or another tree of that name was there first: it is equivalent.
-            Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    match step.mode {
-        Some(mode) => {
-            let parent = repository.handle(parent)?;
-            rustix::fs::chmodat(parent, name, Mode::from_raw_mode(mode), AtFlags::empty())
-        }
-        None => Ok(()),
-    }
+    if removed { rustix::fs::fsync(publisher) } else { Ok(()) }
 }

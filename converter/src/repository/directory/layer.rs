@@ -8,12 +8,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use layer_layout::RepositoryPath;
 use layer_layout::overlay::{OPAQUE_VALUE, TRUSTED_OPAQUE, USER_OPAQUE, WHITEOUT_DEVICE};
 use rustix::fs::{AtFlags, FileType, Mode, XattrFlags};
 use rustix::io::Errno;
 
-use super::area::{Area, CREATE, refused};
+use super::area::{Area, CREATE, ItemKind, refused};
 use super::attributes::Holder;
 use super::beneath::{Beneath, split};
 use super::notes::{Directories, DirectoryId};
@@ -23,6 +22,7 @@ use crate::layer::{Content, Entry, LayerPath, Metadata, Timestamp};
 use crate::repository::layer_rules::{
     self, LayerRules, LayerStore, Leaf, Linked, Marks, Obstacle, Subdirectory, implied,
 };
+use crate::repository::ledger::Announcement;
 use crate::repository::{Error, LayerWriter, OpenEnds, Result};
 
 /// Content is copied in pieces of this size: most files are one.
@@ -33,12 +33,12 @@ type Name<'a> = layer_rules::Name<'a, DirectoryId>;
 /// Unpacks one layer.
 pub(super) struct Writer {
     rules: LayerRules<LayerTree>,
-    path: RepositoryPath,
+    announced: Announcement,
 }
 
 impl Writer {
-    pub(super) fn new(area: Arc<Area>, path: RepositoryPath, tree: Beneath) -> Self {
-        Self { rules: LayerRules::new(LayerTree::new(area, tree)), path }
+    pub(super) fn new(area: Arc<Area>, announced: Announcement, tree: Beneath) -> Self {
+        Self { rules: LayerRules::new(LayerTree::new(area, tree)), announced }
     }
 }
 
@@ -50,7 +50,7 @@ impl LayerWriter for Writer {
     fn finish(self: Box<Self>) -> Result<OpenEnds> {
         let (LayerTree { area, missing, .. }, open_ends) = self.rules.finish()?;
         area.tally.add(missing);
-        area.complete(&self.path);
+        area.complete(&self.announced, ItemKind::Tree);
         Ok(open_ends)
     }
 }

@@ -7,18 +7,22 @@
 //! |---|---|
 //! | `lock` | one publisher at a time |
 //! | `area` | the staging area, and how prepared and published trees are reached |
-//! | `journal` | the moves of a commit, which the successor of a killed publisher finishes |
 //! | `transaction` | what a publisher can do |
+//! | `plan` | what has to be moved to publish something |
+//! | `journal`, `moves` | the moves of a publish, which the successor of a killed publisher finishes |
+//! | `names`, `bytes` | reading, looking up, listing and measuring what is there |
 //! | `layer`, `notes` | unpacking an untrusted layer ([`layer_rules`](super::layer_rules)) |
 //! | `lower`, `complete` | what a layer takes from the layers below it ([`parents`](super::parents)) |
 //! | `merge`, `listing`, `copy` | making one tree of several |
 //! | `editor`, `unchanged` | adding files to a tree |
+//! | `tree` | reading published trees with all attributes |
 //! | `attributes`, `shortfall` | modes, owners, times and extended attributes, and which of them are missing |
 //! | `beneath`, `remove` | opening and removing without ever leaving a directory |
 
 mod area;
 mod attributes;
 mod beneath;
+mod bytes;
 mod complete;
 mod copy;
 mod editor;
@@ -28,27 +32,34 @@ mod listing;
 mod lock;
 mod lower;
 mod merge;
+mod moves;
+mod names;
 mod notes;
+mod plan;
 mod remove;
 mod shortfall;
 #[cfg(test)]
 pub(super) mod tests;
 mod transaction;
+mod tree;
 mod unchanged;
 
-use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use layer_layout::{RepositoryPath, path};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use layer_layout::{Digest, LayerPath, RepositoryPath, path};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use self::area::Area;
-use self::beneath::{Beneath, indirect, split};
-use self::listing::Lister;
+use self::beneath::Beneath;
+use self::journal::Move;
 use self::lock::Lock;
+use self::moves::Places;
 use self::transaction::Change;
-use crate::repository::{Error, Published, Repository, Result, Transaction};
+use crate::repository::{
+    Error, Published, Repository, Result, Transaction, TreeDirectory, outermost,
+};
 
 /// A repository in a plain directory.
 #[derive(Debug)]
@@ -96,14 +107,7 @@ impl Repository for Directory {
         let repository = self.root()?;
         let lock = Lock::acquire(self.root()?, wait)?;
         if let Some(moves) = journal::read(&repository)? {
-            let staging = path::publisher_staging();
-            let staging = staging.as_str().as_bytes();
-            match repository.beneath(staging) {
-                Ok(staging) => journal::work_off(&repository, &staging, &moves)?,
-                // Killed between the removal of the staging area and that of the journal.
-                Err(Errno::NOENT) => {}
-                Err(error) => return Err(repository.failed("open", staging)(error)),
-            }
+            finish(&repository, lock.directory(), &moves)?;
         }
         journal::remove(lock.directory())
             .map_err(repository.failed("remove", path::publisher_journal().as_str().as_bytes()))?;
@@ -111,70 +115,62 @@ impl Repository for Directory {
     }
 
     fn read(&self, path: &RepositoryPath) -> Result<Option<Vec<u8>>> {
-        let root = self.root()?;
-        root.read(path.as_str().as_bytes()).map_err(|cause| match Errno::from_io_error(&cause) {
-            Some(errno) => indirect(&root, path, "read")(errno),
-            None => Error::system("read", root.shown(path.as_str().as_bytes()), cause),
-        })
+        names::read(&self.root()?, path)
     }
 
     fn lookup(&self, path: &RepositoryPath) -> Result<Option<Published>> {
-        let root = self.root()?;
-        let bytes = path.as_str().as_bytes();
-        let failed = |error| indirect(&root, path, "look at")(error);
-        let stat = match root.stat(bytes) {
-            Ok(stat) => stat,
-            Err(Errno::NOENT) => return Ok(None),
-            Err(error) => return Err(failed(error)),
-        };
-        let (parent, name) = split(bytes);
-        let parent = root.handle(parent).map_err(failed)?;
-        published(&parent, name, FileType::from_raw_mode(stat.st_mode)).map(Some).map_err(failed)
+        names::lookup(&self.root()?, path)
     }
 
     fn list(&self, directory: Option<&RepositoryPath>) -> Result<Vec<(String, Published)>> {
-        let root = self.root()?;
-        let path = directory.map_or("", RepositoryPath::as_str).as_bytes();
-        let directory = match root.directory(path) {
-            Ok(directory) => directory,
-            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Vec::new()),
-            Err(error) => return Err(root.failed("open", path)(error)),
-        };
-        let mut names = Vec::new();
-        let listed = Lister::new().names(&directory, |name, file_type| {
-            let Ok(text) = str::from_utf8(name) else { return Ok(()) };
-            let file_type = match file_type {
-                FileType::Unknown => {
-                    let flags = AtFlags::SYMLINK_NOFOLLOW;
-                    FileType::from_raw_mode(rustix::fs::statat(&directory, name, flags)?.st_mode)
-                }
-                known => known,
-            };
-            match published(&directory, name, file_type) {
-                Ok(published) => names.push((text.to_owned(), published)),
-                // Removed in the meantime.
-                Err(Errno::NOENT) => {}
-                Err(error) => return Err(error),
+        names::list(&self.root()?, directory)
+    }
+
+    /// A directory is always seen as it is.
+    fn refresh(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn fingerprint(&self, path: &RepositoryPath) -> Result<Option<String>> {
+        Ok(match self.lookup(path)? {
+            Some(Published::Symlink(target)) => Some(format!("-> {target}")),
+            Some(Published::Other) => {
+                self.read(path)?.map(|content| Digest::of(&content).to_string())
             }
-            Ok(())
-        });
-        listed.map_err(root.failed("read", path))?;
-        Ok(names)
+            Some(Published::Directory) | None => None,
+        })
+    }
+
+    fn expands_variables(&self) -> bool {
+        false
+    }
+
+    fn content_bytes(&self, paths: &[RepositoryPath]) -> Result<u64> {
+        bytes::of(&self.root()?, &outermost(paths))
+    }
+
+    fn read_directory(
+        &self,
+        tree: &RepositoryPath,
+        below: &LayerPath,
+    ) -> Result<Option<TreeDirectory>> {
+        let root = self.root()?;
+        let mut path = tree.as_str().as_bytes().to_vec();
+        if !below.is_root() {
+            path = beneath::join(&path, below.as_bytes());
+        }
+        tree::read(&root, &path).map_err(root.failed("read", &path))
     }
 }
 
-/// What `name` in `directory` is, which has this type.
-fn published(
-    directory: impl AsFd,
-    name: &[u8],
-    file_type: FileType,
-) -> rustix::io::Result<Published> {
-    Ok(match file_type {
-        FileType::Directory => Published::Directory,
-        FileType::Symlink => {
-            let target = rustix::fs::readlinkat(directory, name, Vec::new())?;
-            Published::Symlink(target.to_string_lossy().into_owned())
-        }
-        _ => Published::Other,
-    })
+/// Does the moves that a killed publisher has not done.
+fn finish(repository: &Beneath, publisher: &OwnedFd, moves: &[Move]) -> Result<()> {
+    let staging = path::publisher_staging();
+    let staging = staging.as_str().as_bytes();
+    match repository.beneath(staging) {
+        Ok(staging) => Places { repository, staging: &staging, publisher }.work_off(moves),
+        // An earlier version was killed between the removal of the staging area and that of the journal.
+        Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(repository.failed("open", staging)(error)),
+    }
 }

@@ -1,35 +1,42 @@
 //! What a publisher can do with a directory.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use layer_layout::RepositoryPath;
-use rustix::fs::{AtFlags, FileType, Mode};
-use rustix::io::Errno;
+use rustix::fs::Mode;
 
-use super::area::{Area, CREATE, Item, ItemKind};
-use super::attributes::mode_of;
-use super::beneath::{Beneath, indirect, split};
+use super::area::{Area, CREATE, ItemKind};
+use super::beneath::{Beneath, split};
 use super::complete::complete;
 use super::editor::Editor;
-use super::journal::{self, Move};
+use super::journal;
 use super::layer::Writer;
-use super::lock;
 use super::lower::Lower;
 use super::merge::merge;
-use super::remove::remove;
+use super::moves::Places;
+use super::names;
+use super::plan::{Plan, plan};
+use crate::repository::ledger::{Ledger, Selection, Standing};
 use crate::repository::parents::inheritance::inherit;
 use crate::repository::{
-    Completion, Error, LayerWriter, Occupant, OpenEnds, Result, Transaction, TreeEditor,
+    Completion, Error, LayerWriter, Occupant, OpenEnds, Published, Result, Transaction, TreeEditor,
 };
 
 /// A change of a directory that nobody sees yet.
 #[derive(Debug)]
 pub(super) struct Change {
     area: Arc<Area>,
+}
+
+/// Where something will be found.
+enum Place<'a> {
+    /// Beneath this.
+    In(&'a Beneath),
+    /// It is a directory because something is prepared below it.
+    Implied,
+    Nowhere,
 }
 
 impl Change {
@@ -41,114 +48,119 @@ impl Change {
         paths.iter().map(|path| self.area.tree(path)).collect()
     }
 
-    /// What has to be moved where, after checking that nothing is in the way.
-    pub(super) fn moves(&self) -> Result<Vec<Move>> {
-        let Area { repository, staging, .. } = &*self.area;
-        let mut moves = Vec::new();
-        let mut units = HashSet::new();
-        for Item { path, kind, .. } in self.area.complete_items() {
-            let unit = path.unit();
-            if units.contains(&unit) {
-                continue;
-            }
-            let whole = match self.published(&unit)? {
-                None => {
-                    units.insert(unit.clone());
-                    true
-                }
-                Some(FileType::Directory) => false,
-                Some(_) if unit != path => {
-                    return Err(Error::occupied(&unit, Occupant::NotADirectory));
-                }
-                Some(_) => false,
-            };
-            let target = if whole { unit } else { path };
-            match (whole, kind, self.published(&target)?) {
-                (true, ..) | (_, _, None) => {}
-                // Its path contains a digest, so what is there is equivalent.
-                (_, ItemKind::Tree, Some(FileType::Directory)) => continue,
-                (_, ItemKind::Tree, Some(_)) => {
-                    return Err(Error::occupied(&target, Occupant::NotADirectory));
-                }
-                (_, ItemKind::Small, Some(FileType::Directory)) => {
-                    return Err(Error::occupied(&target, Occupant::Directory));
-                }
-                (_, ItemKind::Small, Some(_)) => {}
-            }
-            self.check_file_system(&target)?;
-            let bytes = target.as_str().as_bytes();
-            let stat = staging.stat(bytes).map_err(staging.failed("look at", bytes))?;
-            let closed = FileType::from_raw_mode(stat.st_mode) == FileType::Directory
-                && stat.st_mode & 0o200 == 0;
-            if closed {
-                self.chmod(&target, mode_of(&stat) | 0o200)?;
-            }
-            moves.push(Move {
-                path: target.as_str().to_owned(),
-                mode: closed.then(|| mode_of(&stat)),
-            });
-        }
-        rustix::fs::syncfs(repository).map_err(repository.failed("write back", b""))?;
-        Ok(moves)
-    }
-
     /// What is published at a path.
-    fn published(&self, path: &RepositoryPath) -> Result<Option<FileType>> {
-        let repository = &self.area.repository;
-        match repository.stat(path.as_str().as_bytes()) {
-            Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
-            Err(Errno::NOENT) => Ok(None),
-            Err(error) => Err(indirect(repository, path, "look at")(error)),
+    fn published(&self, path: &RepositoryPath) -> Result<Option<Published>> {
+        names::lookup(&self.area.repository, path)
+    }
+
+    /// Where to look for what will be at a path.
+    fn place(&self, path: &RepositoryPath) -> Place<'_> {
+        match self.area.ledger().standing(path) {
+            Standing::Prepared(_) | Standing::Within(..) => Place::In(&self.area.staging),
+            Standing::Implied => Place::Implied,
+            Standing::Removed => Place::Nowhere,
+            Standing::Untouched => Place::In(&self.area.repository),
         }
     }
 
-    /// Checks that a rename from the staging area can reach `path`.
-    fn check_file_system(&self, path: &RepositoryPath) -> Result<()> {
-        let Area { repository, staging, .. } = &*self.area;
-        let here = rustix::fs::fstat(staging).map_err(staging.failed("look at", b""))?.st_dev;
-        let mut at = path.parent();
-        while let Some(directory) = at {
-            match repository.stat(directory.as_str().as_bytes()) {
-                Ok(stat) if stat.st_dev == here => return Ok(()),
-                Ok(_) => return Err(Error::OtherFileSystem { path: directory }),
-                Err(Errno::NOENT) => at = directory.parent(),
-                Err(error) => return Err(indirect(repository, path, "look at")(error)),
-            }
-        }
-        Ok(())
-    }
-
-    fn chmod(&self, path: &RepositoryPath, mode: u32) -> Result<()> {
-        let staging = &self.area.staging;
-        let (parent, name) = split(path.as_str().as_bytes());
-        staging
-            .handle(parent)
-            .and_then(|parent| {
-                rustix::fs::chmodat(parent, name, Mode::from_raw_mode(mode), AtFlags::empty())
-            })
-            .map_err(staging.failed("set the mode of", path.as_str().as_bytes()))
+    /// What has to be moved where to publish everything.
+    #[cfg(test)]
+    pub(super) fn plan(&self) -> Result<Plan> {
+        let selection = self.area.ledger().select_all()?;
+        plan(&self.area, &selection)
     }
 
     /// Writes the journal. From now on the moves will be done, by this publisher or the next.
-    pub(super) fn seal(&self, moves: &[Move]) -> Result<()> {
+    pub(super) fn seal(&self, plan: &Plan) -> Result<()> {
+        let Area { repository, .. } = &*self.area;
+        rustix::fs::syncfs(repository).map_err(repository.failed("write back", b""))?;
+        plan.open_up(&self.area)?;
         let path = layer_layout::path::publisher_journal();
-        journal::write(self.area.publisher(), moves).map_err(|cause| {
-            Error::system("write", self.area.repository.shown(path.as_str().as_bytes()), cause)
+        journal::write(self.area.publisher(), &plan.moves).map_err(|cause| {
+            Error::system("write", repository.shown(path.as_str().as_bytes()), cause)
         })?;
-        self.area.seal();
+        self.area.seal(true);
         Ok(())
     }
 
-    /// Does the moves in the journal.
-    pub(super) fn perform(&self, moves: &[Move]) -> Result<()> {
-        journal::work_off(&self.area.repository, &self.area.staging, moves)
+    /// What the moves of the journal begin and end with.
+    pub(super) fn places(&self) -> Places<'_> {
+        let Area { repository, staging, .. } = &*self.area;
+        Places { repository, staging, publisher: self.area.publisher() }
+    }
+
+    /// Publishes what is selected. What is moved aside is deleted when others can go on.
+    fn publish_selected(
+        &self,
+        select: impl FnOnce(&Ledger<ItemKind>) -> Result<Selection<ItemKind>>,
+    ) -> Result<()> {
+        let area = &self.area;
+        let asides = {
+            let _publishing = area.publishing();
+            if area.is_sealed() {
+                return Err(Error::Unfinished(area.repository.shown(b"")));
+            }
+            let selection = select(&area.ledger())?;
+            if selection.is_empty() {
+                return Ok(());
+            }
+            self.check_reliance()?;
+            let plan = plan(area, &selection)?;
+            if !plan.moves.is_empty() {
+                if let Err(error) = self.seal(&plan) {
+                    plan.close(area)?;
+                    return Err(error);
+                }
+                self.places().work_off(&plan.moves)?;
+                let path = layer_layout::path::publisher_journal();
+                journal::remove(area.publisher())
+                    .map_err(area.repository.failed("remove", path.as_str().as_bytes()))?;
+                area.seal(false);
+            }
+            area.ledger().published(&selection);
+            let mut asides: Vec<_> = plan.asides().collect();
+            for path in &plan.leftovers {
+                asides.extend(area.set_aside(path)?);
+            }
+            asides
+        };
+        area.delete(&asides);
+        Ok(())
+    }
+
+    /// Checks that what others need that are about to be published is there.
+    fn check_reliance(&self) -> Result<()> {
+        let ledger = self.area.ledger();
+        for (path, _) in ledger.relied_on() {
+            if self.published(path)?.is_none() {
+                return Err(Error::Stale(path.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops what is prepared at a path and below it, and what `also` notes.
+    fn drop_prepared(
+        &self,
+        path: &RepositoryPath,
+        also: impl FnOnce(&mut Ledger<ItemKind>),
+    ) -> Result<()> {
+        let aside = {
+            let _publishing = self.area.publishing();
+            let mut ledger = self.area.ledger();
+            let gone = ledger.withdraw(path);
+            also(&mut ledger);
+            if gone.is_empty() { None } else { self.area.set_aside(path)? }
+        };
+        self.area.delete(aside.as_slice());
+        Ok(())
     }
 }
 
 impl Transaction for Change {
     fn layer_writer(&self, path: &RepositoryPath) -> Result<Box<dyn LayerWriter>> {
-        let tree = self.area.new_tree(path)?;
-        Ok(Box::new(Writer::new(self.area.clone(), path.clone(), tree)))
+        let (announced, tree) = self.area.new_tree(path)?;
+        Ok(Box::new(Writer::new(self.area.clone(), announced, tree)))
     }
 
     fn complete_layer(
@@ -160,7 +172,10 @@ impl Transaction for Change {
         let layers = self.trees(parents)?;
         let inheritance = inherit(open_ends, parents, &Lower { area: &self.area, trees: &layers })?;
         let tree = Arc::new(self.area.prepared_tree(path)?);
+        // If completing it fails, a partly completed layer must not be published.
+        let announced = self.area.announce(path);
         complete(&self.area, &tree, &inheritance, &layers)?;
+        self.area.complete(&announced, ItemKind::Tree);
         Ok(inheritance.completion())
     }
 
@@ -171,22 +186,21 @@ impl Transaction for Change {
 
     fn merge(&self, path: &RepositoryPath, layers: &[RepositoryPath]) -> Result<()> {
         let layers = self.trees(layers)?;
-        let target = self.area.new_tree(path)?;
+        let (announced, target) = self.area.new_tree(path)?;
         merge(&self.area, &target, &layers)?;
-        self.area.complete(path);
+        self.area.complete(&announced, ItemKind::Tree);
         Ok(())
     }
 
     fn share(&self, path: &RepositoryPath, source: &RepositoryPath) -> Result<Box<dyn TreeEditor>> {
         self.merge(path, std::slice::from_ref(source))?;
-        let bytes = path.as_str().as_bytes();
-        let tree = self.area.staging.beneath(bytes);
-        let tree = tree.map_err(self.area.staging.failed("open", bytes))?;
+        let tree = self.area.prepared_tree(path)?;
         Ok(Box::new(Editor::new(self.area.clone(), tree)?))
     }
 
     fn write_file(&self, path: &RepositoryPath, content: &[u8]) -> Result<()> {
-        self.area.announce(path, ItemKind::Small);
+        let _entering = self.area.entering();
+        let announced = self.area.announce(path);
         let directory = self.area.place(path)?;
         let name = split(path.as_str().as_bytes()).1;
         let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
@@ -198,19 +212,69 @@ impl Transaction for Change {
             let shown = self.area.repository.shown(path.as_str().as_bytes());
             Error::system("write", shown, cause)
         })?;
-        self.area.complete(path);
+        self.area.complete(&announced, ItemKind::Small);
         Ok(())
     }
 
     fn symlink(&self, path: &RepositoryPath, target: &str) -> Result<()> {
-        self.area.announce(path, ItemKind::Small);
-        if self.published(path)? == Some(FileType::Directory) {
+        let _entering = self.area.entering();
+        let hidden = self.area.ledger().hides(path);
+        if !hidden && self.published(path)? == Some(Published::Directory) {
             return Err(Error::occupied(path, Occupant::Directory));
         }
+        let announced = self.area.announce(path);
         let bytes = path.as_str().as_bytes();
         rustix::fs::symlinkat(target, self.area.place(path)?, split(bytes).1)
             .map_err(self.area.repository.failed("make the link", bytes))?;
-        self.area.complete(path);
+        self.area.complete(&announced, ItemKind::Small);
+        Ok(())
+    }
+
+    fn read(&self, path: &RepositoryPath) -> Result<Option<Vec<u8>>> {
+        let _entering = self.area.entering();
+        match self.place(path) {
+            Place::In(base) => names::read(base, path),
+            Place::Implied => Err(Error::occupied(path, Occupant::NotAFile)),
+            Place::Nowhere => Ok(None),
+        }
+    }
+
+    fn lookup(&self, path: &RepositoryPath) -> Result<Option<Published>> {
+        let _entering = self.area.entering();
+        match self.place(path) {
+            Place::In(base) => names::lookup(base, path),
+            Place::Implied => Ok(Some(Published::Directory)),
+            Place::Nowhere => Ok(None),
+        }
+    }
+
+    fn is_prepared(&self, path: &RepositoryPath) -> bool {
+        self.area.ledger().prepared(path).is_some()
+    }
+
+    fn remove(&self, path: &RepositoryPath) -> Result<()> {
+        self.drop_prepared(path, |ledger| ledger.remove(path))
+    }
+
+    fn replace(&self, path: &RepositoryPath) -> Result<()> {
+        self.area.ledger().replace(path);
+        Ok(())
+    }
+
+    fn withdraw(&self, path: &RepositoryPath) -> Result<()> {
+        self.drop_prepared(path, |_| {})
+    }
+
+    fn rely_on(&self, path: &RepositoryPath) -> Result<()> {
+        if Transaction::lookup(self, path)?.is_none() {
+            return Err(Error::Stale(path.clone()));
+        }
+        self.area.ledger().rely_on(path);
+        Ok(())
+    }
+
+    /// The lock keeps others away in any case.
+    fn require_unchanged(&self) -> Result<()> {
         Ok(())
     }
 
@@ -218,20 +282,27 @@ impl Transaction for Change {
         self.area.tally.lines()
     }
 
+    fn publish(&self, paths: &[RepositoryPath]) -> Result<()> {
+        let published = |path: &RepositoryPath| Ok(self.published(path)?.is_some());
+        self.publish_selected(|ledger| ledger.select(paths, published))
+    }
+
+    fn rebase(&self) -> Result<()> {
+        let small = |_: &RepositoryPath, kind: &ItemKind| Ok(*kind == ItemKind::Small);
+        let asides: Result<Vec<_>> = {
+            let _publishing = self.area.publishing();
+            let mut ledger = self.area.ledger();
+            ledger.forget_intentions();
+            let small = ledger.prepared_where(small)?;
+            small.iter().for_each(|path| drop(ledger.withdraw(path)));
+            small.iter().filter_map(|path| self.area.set_aside(path).transpose()).collect()
+        };
+        self.area.delete(&asides?);
+        Ok(())
+    }
+
     fn commit(self: Box<Self>) -> Result<()> {
-        let area = &self.area;
-        area.close_opened()?;
-        let moves = self.moves()?;
-        if moves.is_empty() {
-            return Ok(());
-        }
-        self.seal(&moves)?;
-        self.perform(&moves)?;
-        // The staging area first: a publisher that is killed in between leaves a journal whose moves are all
-        // done.
-        let staging = layer_layout::path::publisher_staging();
-        remove(area.publisher().as_fd(), lock::name(&staging))
-            .and_then(|()| journal::remove(area.publisher()))
-            .map_err(area.repository.failed("remove", staging.as_str().as_bytes()))
+        self.area.close_opened()?;
+        self.publish_selected(Ledger::select_all)
     }
 }

@@ -3,22 +3,33 @@
 pub(super) mod completing;
 pub(super) mod describe;
 pub(super) mod editing;
+pub(super) mod image;
 pub(super) mod layers;
 pub(super) mod merging;
+pub(super) mod publishing;
+pub(super) mod removing;
 pub(super) mod snapshot;
 pub(super) mod user;
 
 use layer_layout::{Digest, RepositoryPath, path};
 
-use super::{LayerWriter, OpenEnds, Result, Transaction};
+use super::{LayerWriter, OpenEnds, Repository, Result, Transaction};
 use crate::layer::{Content, ContentProgress, Entry, Kind, Segment};
 
 /// A repository that a test has for itself.
 pub(super) trait Target: Sized {
+    /// Whether a file that several trees share takes space once.
+    const SHARES_FILES: bool;
+
     /// An empty one.
     fn new() -> Self;
 
+    fn repository(&self) -> &dyn Repository;
+
     fn begin(&self) -> Box<dyn Transaction>;
+
+    /// Checks that it keeps its own rules and that no publisher has left anything.
+    fn assert_sound(&self);
 
     /// What is published in its root directory.
     fn names(&self) -> Vec<String>;
@@ -104,6 +115,84 @@ macro_rules! rules {
             #[test]
             fn a_root_becomes_writable_for_its_owner_alone() {
                 editing::a_root_becomes_writable_for_its_owner_alone::<$target>();
+            }
+        }
+
+        mod publishing_in_parts {
+            use $crate::repository::tests::publishing;
+
+            #[test]
+            fn what_is_named_appears_and_the_rest_waits() {
+                publishing::what_is_named_appears_and_the_rest_waits::<$target>();
+            }
+
+            #[test]
+            fn naming_what_is_there_already_changes_nothing() {
+                publishing::naming_what_is_there_already_changes_nothing::<$target>();
+            }
+
+            #[test]
+            fn a_path_of_which_nothing_is_known_is_refused() {
+                publishing::a_path_of_which_nothing_is_known_is_refused::<$target>();
+            }
+
+            #[test]
+            fn what_is_withdrawn_does_not_appear() {
+                publishing::what_is_withdrawn_does_not_appear::<$target>();
+            }
+
+            #[test]
+            fn a_transaction_sees_what_it_has_prepared() {
+                publishing::a_transaction_sees_what_it_has_prepared::<$target>();
+            }
+
+            #[test]
+            fn threads_prepare_while_others_publish() {
+                publishing::threads_prepare_while_others_publish::<$target>();
+            }
+
+            #[test]
+            fn small_things_are_forgotten_by_a_rebase_and_trees_kept() {
+                publishing::small_things_are_forgotten_by_a_rebase_and_trees_kept::<$target>();
+            }
+
+            #[test]
+            fn what_is_relied_on_has_to_be_there() {
+                publishing::what_is_relied_on_has_to_be_there::<$target>();
+            }
+        }
+
+        mod removing {
+            use $crate::repository::tests::removing;
+
+            #[test]
+            fn what_is_removed_goes_with_the_publish_that_names_it() {
+                removing::what_is_removed_goes_with_the_publish_that_names_it::<$target>();
+            }
+
+            #[test]
+            fn directories_that_are_empty_then_go_too() {
+                removing::directories_that_are_empty_then_go_too::<$target>();
+            }
+
+            #[test]
+            fn a_replaced_tree_has_one_name_and_other_content() {
+                removing::a_replaced_tree_has_one_name_and_other_content::<$target>();
+            }
+
+            #[test]
+            fn what_is_removed_and_prepared_again_is_new() {
+                removing::what_is_removed_and_prepared_again_is_new::<$target>();
+            }
+
+            #[test]
+            fn a_tag_moves_at_once() {
+                removing::a_tag_moves_at_once::<$target>();
+            }
+
+            #[test]
+            fn the_bytes_that_removing_would_free_are_known() {
+                removing::the_bytes_that_removing_would_free_are_known::<$target>();
             }
         }
     };

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// A text that is never shown.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Secret(String);
 
 impl Secret {
@@ -26,7 +26,7 @@ impl fmt::Debug for Secret {
 }
 
 /// What a registry or token server accepts as proof of identity.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Credential {
     /// A user name and a password or access token, for Basic authentication.
     Password {
@@ -40,7 +40,7 @@ pub enum Credential {
 }
 
 /// A credential with its origin, which messages name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Found {
     pub(in crate::source) credential: Credential,
     pub(in crate::source) origin: String,

@@ -8,11 +8,11 @@
 use std::ffi::OsString;
 
 use super::credential::{Credential, Found, Secret};
-use super::error::{Error, Result, VariableError};
+use super::error::{Error, NameError, Result, VariableError};
 use super::registry_name::same_registry;
 
 /// A registry that serves the repositories of another one, below a path.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Mirror {
     /// Host name and port.
     pub host: String,
@@ -21,10 +21,17 @@ pub struct Mirror {
 }
 
 /// The registries that the variables describe.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Registries(Vec<(String, Use)>);
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(super) struct Registries(Vec<Registry>);
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Registry {
+    label: String,
+    host: String,
+    usage: Use,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Use {
     Login(Found),
     Mirror(Mirror),
@@ -60,13 +67,33 @@ impl Registries {
                     origin: name("USER"),
                 }),
             };
-            registries.push((registry, usage));
+            registries.push(Registry { label: label.to_owned(), host: registry, usage });
         }
         Ok(Self(registries))
     }
 
     fn of(&self, registry: &str) -> Option<&Use> {
-        self.0.iter().find(|(host, _)| same_registry(host, registry)).map(|(_, usage)| usage)
+        let mut registries = self.0.iter();
+        registries.find(|known| same_registry(&known.host, registry)).map(|known| &known.usage)
+    }
+
+    /// The login of a label, for `registry`.
+    pub(super) fn named(
+        &self,
+        label: &str,
+        registry: &str,
+    ) -> std::result::Result<&Found, NameError> {
+        let known = self.0.iter().find(|known| known.label == label);
+        let known = known.ok_or_else(|| NameError::Unknown {
+            known: self.0.iter().map(|known| known.label.clone()).collect(),
+        })?;
+        match &known.usage {
+            Use::Mirror(_) => Err(NameError::NoLogin),
+            Use::Login(_) if !same_registry(&known.host, registry) => {
+                Err(NameError::OtherRegistry { own: known.host.clone() })
+            }
+            Use::Login(found) => Ok(found),
+        }
     }
 
     pub(super) fn login(&self, registry: &str) -> Option<&Found> {

@@ -13,6 +13,16 @@ pub enum Error {
         /// What is wrong with it.
         reason: VariableError,
     },
+    /// A login that was asked for by name cannot be used.
+    #[error("the credentials {name:?} cannot be used for {registry}: {reason}")]
+    Name {
+        /// The name.
+        name: String,
+        /// The registry of the image that they were named for.
+        registry: String,
+        /// Why not.
+        reason: NameError,
+    },
     /// An auth file could not be read.
     #[error("cannot read the registry credentials in {}", path.display())]
     File {
@@ -56,6 +66,26 @@ pub enum VariableError {
     /// There is a user name for pushes, and no password.
     #[error("is missing; it holds the password of the user that pushes")]
     MissingPassword,
+}
+
+/// Why a login cannot be used by its name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// There is no such label.
+    #[error("DUCC_AUTH_REGISTRIES has {}", if known.is_empty() { "no labels".to_owned() } else { format!("only {}", known.join(", ")) })]
+    Unknown {
+        /// The labels that there are.
+        known: Vec<String>,
+    },
+    /// It stands for a pull-through registry.
+    #[error("it names a pull-through registry, not a login")]
+    NoLogin,
+    /// It is the login for another registry.
+    #[error("it is the login for {own}, and is sent nowhere else")]
+    OtherRegistry {
+        /// That registry.
+        own: String,
+    },
 }
 
 /// The result of this room's fallible functions.

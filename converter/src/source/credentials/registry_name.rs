@@ -7,7 +7,7 @@ pub(super) fn same_registry(a: &str, b: &str) -> bool {
 
 /// One spelling for each registry. Host names are case-insensitive, and Docker Hub has several names; `docker
 /// login` stores its credentials under the oldest.
-pub(super) fn canonical(registry: &str) -> String {
+pub(in crate::source) fn canonical(registry: &str) -> String {
     let registry = registry.to_ascii_lowercase();
     let registry = registry.strip_suffix(":443").unwrap_or(&registry);
     match registry {

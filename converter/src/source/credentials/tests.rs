@@ -238,3 +238,53 @@ async fn a_given_login_is_the_strongest() {
     assert_eq!(find("b.example").await, password("u", "2"));
     assert_eq!(find("c.example").await, None);
 }
+
+/// A wish list chooses one of several accounts by its label.
+#[test]
+fn logins_by_name() {
+    let set = [
+        ("DUCC_AUTH_REGISTRIES", "ONE,TWO,HUB,CACHE"),
+        ("DUCC_ONE_IDENT", "r.example:5000"),
+        ("DUCC_ONE_USER", "one"),
+        ("DUCC_ONE_PASS", "secret"),
+        ("DUCC_TWO_IDENT", "https://r.example:5000/"),
+        ("DUCC_TWO_USER", "two"),
+        ("DUCC_TWO_PASS", "secret"),
+        ("DUCC_HUB_IDENT", "index.docker.io"),
+        ("DUCC_HUB_USER", "hub"),
+        ("DUCC_HUB_PASS", "secret"),
+        ("DUCC_CACHE_IDENT", "quay.io"),
+        ("DUCC_CACHE_PROXY", "cache.example/quay"),
+    ];
+    let credentials = Credentials::from_variables(variables(&set)).unwrap();
+    let find = |credentials: &Credentials, registry: &str| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let found = runtime.block_on(credentials.find(registry, "a/b")).unwrap();
+        found.map(|found| (found.credential, found.origin))
+    };
+    let login = |user: &str, label: &str| {
+        Some((password(user, "secret").unwrap(), format!("DUCC_{label}_USER")))
+    };
+    // Without a name the first one counts.
+    assert_eq!(find(&credentials, "r.example:5000"), login("one", "ONE"));
+    let two = credentials.named("TWO", "r.example:5000").unwrap();
+    assert_eq!(find(&two, "r.example:5000"), login("two", "TWO"));
+    // It goes to no other registry, and the logins of others are as before.
+    assert_eq!(find(&two, "r.example"), None);
+    assert_eq!(find(&two, "docker.io"), login("hub", "HUB"));
+    assert!(two.mirror("quay.io").is_some());
+    assert!(credentials.named("HUB", "registry.hub.docker.com").is_ok());
+    assert_ne!(two, credentials);
+    for (name, registry, part) in [
+        ("THREE", "r.example:5000", "only ONE, TWO, HUB, CACHE"),
+        ("one", "r.example:5000", "only ONE"),
+        ("ONE", "evil.example", "the login for r.example:5000, and is sent nowhere else"),
+        ("CACHE", "quay.io", "pull-through"),
+    ] {
+        let message = credentials.named(name, registry).unwrap_err().to_string();
+        assert!(message.contains(part) && message.contains(name), "{message}");
+        assert!(message.contains(registry) && !message.contains("secret"), "{message}");
+    }
+    let message = Credentials::default().named("X", "r.example").unwrap_err().to_string();
+    assert!(message.contains("no labels"), "{message}");
+}

@@ -14,6 +14,7 @@ use crate::source::blob::{BlobReader, Expected, OnBytes};
 use crate::source::error::{Error, Missing, Part, Result};
 use crate::source::image::{Descriptor, Image, LayerDescriptor};
 use crate::source::manifest::CONFIG_LIMIT;
+use crate::source::platforms::{Images, Platforms, of_config};
 
 /// One image in a layout or archive.
 #[derive(Debug)]
@@ -29,6 +30,19 @@ pub(in crate::source) struct LocalImage {
 impl LocalImage {
     pub(in crate::source) async fn resolve(&self) -> Result<Image> {
         Ok(self.image.clone())
+    }
+
+    pub(in crate::source) async fn resolve_all(&self, wanted: &Platforms) -> Result<Images> {
+        let mut image = self.image.clone();
+        let platform = match image.platform.take() {
+            Some(platform) => platform,
+            None => of_config(&image.reference, &self.config(&image.config).await?)?,
+        };
+        if !wanted.accept(&platform) {
+            return Err(wanted.refusal(&image.reference, vec![platform]));
+        }
+        image.platform = Some(platform);
+        Ok(Images { images: vec![image], remarks: Vec::new() })
     }
 
     pub(in crate::source) async fn config(&self, config: &Descriptor) -> Result<Bytes> {

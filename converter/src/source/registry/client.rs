@@ -1,22 +1,19 @@
 //! Requests to one repository: authentication, time limits, repetition.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
-use layer_layout::{RegistryReference, Scheme};
 use reqwest::Response;
 use url::Url;
 
-use super::auth::Authenticator;
-use super::challenge::Scope;
-use super::http::{Http, is_loopback};
+use super::endpoint::Endpoint;
 use super::retry::Retry;
 use crate::source::error::{Error, ReferenceError, Result};
 use crate::source::failure::{Failure, show, tls_error};
+use crate::source::hosts::{Authenticator, Host, Scope, is_loopback};
 use crate::source::options::Options;
 
 /// Docker Hub's registry, which is not at the address that its images are named after.
@@ -28,21 +25,23 @@ pub(super) const PULL: &str = "pull";
 /// To read from a repository and to write to it.
 pub(super) const PUSH: &str = "pull,push";
 
-/// One repository of one registry.
+/// How often a mirror is tried; the registry itself may be the better place to wait for.
+const MIRROR_ATTEMPTS: u32 = 2;
+
+/// One repository of one host.
 ///
 /// A reference that begins with `http://` is accessed over plain HTTP, any other over HTTPS. Only for a
 /// registry on this machine itself (`localhost`, 127.0.0.0/8, `[::1]`) is there a fallback from HTTPS to
 /// plain HTTP, and only if it answers the TLS handshake with something other than TLS; a refused connection
-/// or a certificate error is final.
+/// or a certificate error is final. For a host that `registries.conf` calls insecure, certificates do not matter,
+/// and plain HTTP is tried, too, if nothing listens on the port of HTTPS.
 #[derive(Debug)]
 pub(super) struct RegistryClient {
     /// `…/v2/<repository>/`, with the scheme as written.
     base: Url,
-    plain: AtomicBool,
-    http: Http,
-    auth: Authenticator,
-    stall_timeout: Duration,
-    pub(super) retry: Retry,
+    host: Arc<Host>,
+    auth: Arc<Authenticator>,
+    retry: Retry,
 }
 
 /// A request without its authentication.
@@ -72,52 +71,47 @@ impl<'a> Request<'a> {
 }
 
 impl RegistryClient {
-    /// `actions` is what the repository is needed for: [`PULL`] or [`PUSH`].
+    /// `actions` is what the repository is needed for: [`PULL`] or [`PUSH`]. `image` is for messages.
     pub(super) fn open(
-        reference: &RegistryReference,
+        image: &str,
+        endpoint: &Endpoint,
         actions: &'static str,
         options: &Options,
     ) -> Result<Self> {
-        // A mirror only passes on what it fetches, so pushes go to the registry itself.
-        let mirror = options.credentials.mirror(reference.registry());
-        let mirror = mirror.filter(|_| actions == PULL);
-        let host = mirror.map_or(reference.registry(), |mirror| &mirror.host);
-        let repository = match mirror.map(|mirror| mirror.path.as_str()) {
-            Some(path) if !path.is_empty() => format!("{path}/{}", reference.repository()),
-            _ => reference.repository().to_owned(),
-        };
-        let address = match host {
+        let Endpoint { scheme, host, repository, insecure, is_mirror } = endpoint;
+        let address = match host.as_str() {
             "docker.io" | "index.docker.io" => DOCKER_HUB,
             other => other,
         };
-        let base = format!("{}://{address}/v2/{repository}/", reference.scheme());
+        let base = format!("{scheme}://{address}/v2/{repository}/");
         let base = base.parse::<Url>().map_err(|cause| Error::Reference {
-            image: reference.to_string(),
+            image: image.to_owned(),
             reason: ReferenceError::Url { url: base, cause },
         })?;
-        let http = Http::new(host, options.connect_timeout, &options.certificate_directories)?;
-        let scope = Scope { repository, actions };
-        let credentials = options.credentials.clone();
-        let auth =
-            Authenticator::new(host, scope, credentials, http.clone(), options.stall_timeout);
-        Ok(Self {
-            base,
-            plain: AtomicBool::new(reference.scheme() == Scheme::Http),
-            http,
-            auth,
-            stall_timeout: options.stall_timeout,
-            retry: Retry {
-                attempts: options.attempts.max(1),
-                first: options.first_pause,
-                longest: options.longest_pause,
-            },
-        })
+        let host = options.registries.host(host, &options.host_settings(*insecure))?;
+        let scope = Scope { repository: repository.clone(), actions };
+        let auth = options.registries.authenticator(&host, scope, &options.credentials);
+        let attempts = match is_mirror {
+            true => options.attempts.min(MIRROR_ATTEMPTS),
+            false => options.attempts,
+        };
+        let retry = Retry {
+            attempts: attempts.max(1),
+            first: options.first_pause,
+            longest: options.longest_pause,
+        };
+        Ok(Self { base, host, auth, retry })
+    }
+
+    /// The host that is asked.
+    pub(super) fn host(&self) -> &Host {
+        &self.host
     }
 
     /// The URL of something in the repository.
     pub(super) fn url(&self, target: &str) -> Result<Url, Failure> {
         let mut base = self.base.clone();
-        if self.plain.load(Ordering::Relaxed) {
+        if self.host.is_plain() {
             // Cannot fail: a URL's scheme can be changed from HTTPS to HTTP.
             let _always = base.set_scheme("http");
         }
@@ -128,19 +122,21 @@ impl RegistryClient {
     /// Sends a request, and sends it again with authentication if the registry answers 401. Any answer in the
     /// end that is not a success is a failure. There is no waiting and trying again: see [`Self::repeat`].
     pub(super) async fn send(&self, request: &Request<'_>) -> Result<Response, Failure> {
+        if let Some(left) = self.host.availability.left_alone() {
+            let url = show(&self.url(request.target)?);
+            return Err(Failure::LeftAlone { url, seconds: left.as_secs() + 1 });
+        }
         let mut authenticated = false;
         loop {
             let url = self.url(request.target)?;
             // Credentials go only to the registry, not to another host to which it directs uploads.
             let own = url.origin() == self.url("")?.origin();
             let authorization = if own { self.auth.header(&url).await? } else { None };
-            let response = match self.send_once(request, &url, authorization.as_ref()).await {
+            let sent = self.send_once(request, &url, own, authorization.as_ref());
+            let response = match sent.await {
                 Err(Failure::Transport { cause, .. }) if self.speaks_plain(&url, &cause) => {
-                    tracing::debug!(
-                        url = show(&url),
-                        "not TLS on this machine, continuing with HTTP"
-                    );
-                    self.plain.store(true, Ordering::Relaxed);
+                    tracing::debug!(url = show(&url), "no TLS, continuing with HTTP");
+                    self.host.set_plain();
                     if self.url(request.target)? == url {
                         return Err(Failure::transport(&url, cause));
                     }
@@ -158,7 +154,7 @@ impl RegistryClient {
                 continue;
             }
             let status = response.status();
-            return Err(match Failure::status(response, self.stall_timeout).await {
+            return Err(match Failure::status(response, self.host.stall_timeout).await {
                 Failure::Status { url, message, .. }
                     if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) =>
                 {
@@ -174,21 +170,37 @@ impl RegistryClient {
         &self,
         request: &Request<'_>,
         url: &Url,
+        own: bool,
         authorization: Option<&HeaderValue>,
     ) -> Result<Response, Failure> {
         let mut headers = HeaderMap::from_iter(request.headers.iter().cloned());
         if let Some(authorization) = authorization {
             headers.insert(AUTHORIZATION, authorization.clone());
         }
-        let mut builder =
-            self.http.client(url).request(request.method.clone(), url.clone()).headers(headers);
+        let mut builder = self
+            .host
+            .http
+            .client(url)
+            .request(request.method.clone(), url.clone())
+            .headers(headers);
         if let Some(body) = &request.body {
             builder = builder.body(body.clone());
         }
-        let response = tokio::time::timeout(self.stall_timeout, builder.send())
+        let limiter = &self.host.limiter;
+        // Quotas are for what costs something, and HEAD is how registries want to be asked for news.
+        let slot = if own { limiter.enter(request.method != Method::HEAD).await } else { None };
+        let response = tokio::time::timeout(self.host.stall_timeout, builder.send())
             .await
-            .map_err(|_| Failure::Stalled { url: show(url), after: self.stall_timeout })?
+            .map_err(|_| Failure::Stalled { url: show(url), after: self.host.stall_timeout })?
             .map_err(|cause| Failure::transport(url, cause))?;
+        drop(slot);
+        // After a redirect the answer is that of an object store.
+        if own && response.url().origin() == url.origin() {
+            limiter.observe(response.status(), response.headers());
+            if !response.status().is_server_error() {
+                self.host.availability.answered();
+            }
+        }
         match response.headers().get(CONTENT_ENCODING) {
             Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => {
                 let reason =
@@ -199,20 +211,26 @@ impl RegistryClient {
         }
     }
 
-    /// Whether a failed TLS handshake shows that the peer is on this machine and does not speak TLS.
+    /// Whether a failed exchange shows that the peer does not speak TLS, where that is allowed.
     fn speaks_plain(&self, url: &Url, cause: &reqwest::Error) -> bool {
-        url.scheme() == "https"
-            && is_loopback(url)
-            && matches!(tls_error(cause), Some(rustls::Error::InvalidMessage(_)))
+        let insecure = self.host.insecure;
+        if url.scheme() != "https" || !(insecure || is_loopback(url)) {
+            return false;
+        }
+        match tls_error(cause) {
+            Some(rustls::Error::InvalidMessage(_)) => true,
+            Some(_) => false,
+            None => insecure && url.port().is_none() && cause.is_connect(),
+        }
     }
 
     /// The next piece of an answer's content; `None` at its end.
     pub(super) async fn chunk(&self, response: &mut Response) -> Result<Option<Bytes>, Failure> {
-        match tokio::time::timeout(self.stall_timeout, response.chunk()).await {
+        match tokio::time::timeout(self.host.stall_timeout, response.chunk()).await {
             Ok(Ok(chunk)) => Ok(chunk),
             Ok(Err(cause)) => Err(Failure::transport(response.url(), cause)),
             Err(_) => {
-                Err(Failure::Stalled { url: show(response.url()), after: self.stall_timeout })
+                Err(Failure::Stalled { url: show(response.url()), after: self.host.stall_timeout })
             }
         }
     }
@@ -241,6 +259,9 @@ impl RegistryClient {
             return Err(failure);
         }
         if *failures >= self.retry.attempts {
+            if failure.is_silence() {
+                self.host.availability.gave_up();
+            }
             return Err(Failure::GaveUp { attempts: *failures, cause: Box::new(failure) });
         }
         let pause = self.retry.pause(*failures, failure.retry_after());

@@ -3,7 +3,8 @@
 //! One task per blob receives it, and a bounded channel passes it on to the thread that unpacks. A slow
 //! reader makes the task wait, which is not a stall: only the peer's silence counts. After a broken
 //! connection the rest is requested with `Range`; if the server ignores that and starts from the beginning,
-//! the bytes that are already here are skipped. The digest shows whether the pieces fit together.
+//! the bytes that are already here are skipped. If a mirror fails for good, the next place delivers the rest.
+//! The digest shows whether the pieces fit together.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use tokio::task::AbortHandle;
 
 use super::client::{RegistryClient, Request};
 use super::content_range::ContentRange;
+use super::endpoints::Endpoints;
 use crate::source::blob::{BlobReader, Expected, OnBytes};
 use crate::source::error::Error;
 use crate::source::failure::{Failure, show};
@@ -33,13 +35,15 @@ type Piece = Result<Bytes, Error>;
 
 /// Starts to download a blob. `permit` is given back when all of it has arrived or nobody wants it any more.
 pub(super) fn start(
-    client: Arc<RegistryClient>,
+    endpoints: Endpoints,
     expected: Expected,
     on_bytes: OnBytes,
     permit: OwnedSemaphorePermit,
 ) -> BlobReader {
     let (sender, receiver) = mpsc::channel(PIECES);
-    let download = Download { client, expected: expected.clone(), on_bytes, sender, done: 0 };
+    let at = endpoints.first();
+    let download =
+        Download { endpoints, at, expected: expected.clone(), on_bytes, sender, done: 0 };
     let task = tokio::spawn(async move {
         download.run().await;
         drop(permit);
@@ -56,7 +60,9 @@ pub(super) fn start(
 }
 
 struct Download {
-    client: Arc<RegistryClient>,
+    endpoints: Endpoints,
+    /// The place that is asked.
+    at: usize,
     expected: Expected,
     on_bytes: OnBytes,
     sender: mpsc::Sender<Piece>,
@@ -91,21 +97,33 @@ impl Download {
         let mut failures = 0;
         loop {
             let before = self.done;
-            let failure = match self.attempt().await {
+            let error = match self.attempt().await {
                 Ok(()) | Err(Stop::Unwanted) => return,
-                Err(Stop::Error(error)) => return self.fail(*error).await,
-                Err(Stop::Failure(failure)) => failure,
+                Err(Stop::Error(error)) => *error,
+                Err(Stop::Failure(failure)) => {
+                    if self.done - before >= PROGRESS {
+                        failures = 0;
+                    }
+                    let Expected { image, part, .. } = &self.expected;
+                    tracing::debug!(%image, %part, done = self.done, %failure, "download interrupted");
+                    match self.client().pause(&mut failures, *failure).await {
+                        Ok(()) => continue,
+                        Err(cause) => {
+                            let (image, part) = (image.to_string(), *part);
+                            Error::Fetch { image, part, cause: Box::new(cause) }
+                        }
+                    }
+                }
             };
-            if self.done - before >= PROGRESS {
-                failures = 0;
-            }
-            let Expected { image, part, .. } = &self.expected;
-            tracing::debug!(%image, %part, done = self.done, %failure, "download interrupted");
-            if let Err(cause) = self.client.pause(&mut failures, *failure).await {
-                let (image, part) = (image.to_string(), *part);
-                return self.fail(Error::Fetch { image, part, cause: Box::new(cause) }).await;
+            match self.endpoints.after(self.at, error) {
+                Ok(next) => (self.at, failures) = (next, 0),
+                Err(error) => return self.fail(error).await,
             }
         }
+    }
+
+    fn client(&self) -> &Arc<RegistryClient> {
+        self.endpoints.client(self.at)
     }
 
     async fn fail(self, error: Error) {
@@ -121,7 +139,7 @@ impl Download {
                 .expect("digits and punctuation fit into any header");
             request = request.header(RANGE, range);
         }
-        let mut response = match self.client.send(&request).await {
+        let mut response = match self.client().send(&request).await {
             // Nothing follows what we have, so the blob is shorter than promised.
             Err(failure)
                 if failure.is_status(StatusCode::RANGE_NOT_SATISFIABLE) && self.done > 0 =>
@@ -132,7 +150,7 @@ impl Download {
         };
         let mut skip = self.check_begin(&response)?;
         loop {
-            let piece = match self.client.chunk(&mut response).await {
+            let piece = match self.client().chunk(&mut response).await {
                 Ok(piece) => piece,
                 // Everything has arrived; only the end of the transfer was not signalled properly.
                 Err(_) if self.done == self.expected.size => return Ok(()),

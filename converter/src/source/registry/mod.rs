@@ -10,24 +10,31 @@
 //! | module | what it is for |
 //! |---|---|
 //! | [`pull`] | an image's documents and layers out of a repository |
-//! | [`push`] | a thin image into a repository |
+//! | [`platforms`] | the images of an index |
+//! | [`signatures`] | what has to be signed |
+//! | [`tags`], [`link`] | the tags of a repository, page by page |
+//! | [`push`], [`referrers`] | a thin image into a repository, so that it is found from the full one |
 //! | [`document`] | small answers, read as a whole |
+//! | [`endpoint`], [`endpoints`] | mirrors, and the registry itself |
 //! | [`client`] | requests to one repository: authentication, time limits, repetition |
-//! | [`auth`], [`challenge`] | Basic and Bearer authentication |
-//! | [`http`] | TLS trust, proxies, redirects |
 //! | [`retry`] | how often and after which pause something is tried again |
 //! | [`download`], [`content_range`] | a blob as a stream that survives broken connections |
 
-mod auth;
-mod challenge;
 mod client;
 mod content_range;
 mod document;
 mod download;
-mod http;
+mod endpoint;
+mod endpoints;
+mod link;
+mod platforms;
 mod pull;
 mod push;
+mod referrers;
 mod retry;
+mod signatures;
+mod tags;
 
 pub(super) use pull::Registry;
 pub use push::{Pushed, push_thin};
+pub use tags::list_tags;

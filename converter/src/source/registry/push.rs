@@ -3,15 +3,21 @@
 //! All of it is a few kilobytes, so each blob is sent in one piece (`POST`, then `PUT`), and after a failure
 //! it is sent again from the start. What the registry already has is not sent. In the end the manifest is
 //! read back: what counts is what the registry serves.
+//!
+//! An image that refers to another one is first pushed by its digest, and listed among the referrers of the
+//! other. The tag comes last: where it is, nothing is missing, even if we were interrupted.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, LOCATION};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use http::{Method, StatusCode};
 use layer_layout::thin::{Blob, ThinImage};
 use layer_layout::{Digest, RegistryReference};
+use url::Url;
 
 use super::client::{PUSH, RegistryClient, Request};
 use super::document::{content_digest, fetch_once};
+use super::endpoint;
+use super::referrers::{self, Referrer};
 use crate::source::error::{Error, Part, ReferenceError, Result};
 use crate::source::failure::Failure;
 use crate::source::manifest::MANIFEST_LIMIT;
@@ -50,7 +56,8 @@ pub async fn push_thin(
     if let Some(named) = reference.digest().filter(|named| **named != digest) {
         return wrong(ReferenceError::PushToDigest { own: digest, named: *named });
     }
-    let client = RegistryClient::open(reference, PUSH, options)?;
+    let endpoint = endpoint::for_push(reference, options)?;
+    let client = RegistryClient::open(&reference.to_string(), &endpoint, PUSH, options)?;
     let failed = |part: Part| {
         move |cause: Failure| Error::Push {
             image: reference.to_string(),
@@ -73,6 +80,14 @@ pub async fn push_thin(
         if sent.map_err(failed(Part::Blob(blob.digest)))? {
             pushed.blobs += 1;
             pushed.bytes += blob.bytes.len() as u64;
+        }
+    }
+    if let Some(referrer) = Referrer::of(image) {
+        let by_digest = format!("manifests/{digest}");
+        let put = client.repeat(|| put_manifest(&client, &by_digest, image)).await;
+        if !referrers::are_listed_by_registry(&put.map_err(failed(Part::Manifest))?) {
+            let listed = client.repeat(|| referrer.list(&client)).await;
+            listed.map_err(failed(Part::Referrers))?;
         }
     }
     let put = client.repeat(|| push_manifest(&client, &target, image)).await;
@@ -118,6 +133,27 @@ async fn push_blob(client: &RegistryClient, blob: &Blob) -> Result<bool, Failure
     Ok(true)
 }
 
+/// Sends the manifest; returns the headers of the answer.
+async fn put_manifest(
+    client: &RegistryClient,
+    target: &str,
+    image: &ThinImage,
+) -> Result<HeaderMap, Failure> {
+    let put = Request::new(Method::PUT, target)
+        .header(CONTENT_TYPE, HeaderValue::from_static(image.media_type))
+        .body(Bytes::copy_from_slice(&image.manifest.bytes));
+    let response = client.send(&put).await?;
+    let expected = image.manifest.digest;
+    match content_digest(response.headers()).filter(|got| *got != expected) {
+        Some(got) => Err(lies(response.url(), got, expected)),
+        None => Ok(response.headers().clone()),
+    }
+}
+
+fn lies(url: &Url, got: Digest, expected: Digest) -> Failure {
+    Failure::protocol(url, format!("the registry stored manifest {got} instead of {expected}"))
+}
+
 /// Sends the manifest, and checks that the registry serves the same.
 async fn push_manifest(
     client: &RegistryClient,
@@ -125,22 +161,13 @@ async fn push_manifest(
     image: &ThinImage,
 ) -> Result<(), Failure> {
     let expected = image.manifest.digest;
-    let lies = |url, got: Digest| {
-        Failure::protocol(url, format!("the registry stored manifest {got} instead of {expected}"))
-    };
-    let put = Request::new(Method::PUT, target)
-        .header(CONTENT_TYPE, HeaderValue::from_static(image.media_type))
-        .body(Bytes::copy_from_slice(&image.manifest.bytes));
-    let response = client.send(&put).await?;
-    if let Some(got) = content_digest(response.headers()).filter(|got| *got != expected) {
-        return Err(lies(response.url(), got));
-    }
+    put_manifest(client, target, image).await?;
     let get = Request::new(Method::GET, target).header(ACCEPT, accept());
     let got = match fetch_once(client, &get, MANIFEST_LIMIT).await? {
         Some((_, bytes)) => Digest::of(&bytes),
         None => Digest::of(b""),
     };
-    if got == expected { Ok(()) } else { Err(lies(&client.url(target)?, got)) }
+    if got == expected { Ok(()) } else { Err(lies(&client.url(target)?, got, expected)) }
 }
 
 fn accept() -> HeaderValue {

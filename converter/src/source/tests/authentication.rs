@@ -23,14 +23,14 @@ fn with_login(server: &Server) -> Options {
 }
 
 /// A registry that wants tokens, with its token server at `/token`, which gives `t1`, `t2`, …
-struct Guarded {
-    server: Server,
+pub(super) struct Guarded {
+    pub(super) server: Server,
     /// The number of the only token that is valid.
-    valid: Arc<AtomicUsize>,
+    pub(super) valid: Arc<AtomicUsize>,
 }
 
 impl Guarded {
-    async fn start(
+    pub(super) async fn start(
         fixture: &Fixture,
         token: impl Fn(usize) -> Answer + Send + Sync + 'static,
         fault: impl Fn(&Received, usize) -> Option<Answer> + Send + Sync + 'static,
@@ -58,12 +58,12 @@ impl Guarded {
         Self { server, valid }
     }
 
-    fn tokens(&self) -> usize {
+    pub(super) fn tokens(&self) -> usize {
         self.server.requests_to("/token").len()
     }
 }
 
-fn token(number: usize) -> Answer {
+pub(super) fn token(number: usize) -> Answer {
     Answer::new(200, format!(r#"{{"token":"t{number}","expires_in":300}}"#))
 }
 
@@ -328,6 +328,65 @@ async fn a_redirect_takes_no_credentials_along() {
         assert_eq!(store.log().len(), 1);
         for header in ["authorization", "referer", "cookie"] {
             assert_eq!(store.log()[0].header(header), None, "{header}");
+        }
+    }
+}
+
+/// Harbor's robot accounts have a `$` in their names, and projects a `+`. Nothing may mistake them for variables
+/// or encode them.
+#[tokio::test]
+async fn robot_accounts() {
+    const ROBOT: &str = "robot$library+publisher";
+    const SECRET: &str = "p$1:'\\ %24{HOME}";
+    let expected = format!("Basic {}", STANDARD.encode(format!("{ROBOT}:{SECRET}")));
+    let fixture = Fixture::new();
+    let directory = tempfile::tempdir().unwrap();
+    for bearer in [false, true] {
+        let (whole, login) = (fixture.clone(), expected.clone());
+        let server = Server::start(move |request, _| {
+            let authorization = request.header("authorization");
+            if request.path() == "/service/token" {
+                return match authorization == Some(login.as_str()) {
+                    true => token(1),
+                    false => Answer::new(401, ""),
+                };
+            }
+            let wanted = if bearer { "Bearer t1" } else { &login };
+            if authorization == Some(wanted) {
+                return whole.serve(request);
+            }
+            let realm = format!("http://{}/service/token", request.header("host").unwrap());
+            let challenge = match bearer {
+                true => format!("Bearer realm=\"{realm}\",service=\"harbor-registry\""),
+                false => "Basic realm=\"harbor\"".to_owned(),
+            };
+            Answer::new(401, "").header("WWW-Authenticate", challenge)
+        })
+        .await;
+        let registry = server.address.to_string();
+        let file = directory.path().join("auth.json");
+        let auth = STANDARD.encode(format!("{ROBOT}:{SECRET}"));
+        std::fs::write(&file, format!(r#"{{"auths":{{"{registry}":{{"auth":"{auth}"}}}}}}"#))
+            .unwrap();
+        let environment = Credentials::from_variables(|name| {
+            let value = match name {
+                "DUCC_AUTH_REGISTRIES" => "HARBOR",
+                "DUCC_HARBOR_IDENT" => registry.as_str(),
+                "DUCC_HARBOR_USER" => ROBOT,
+                "DUCC_HARBOR_PASS" => SECRET,
+                _ => return None,
+            };
+            Some(value.into())
+        })
+        .unwrap();
+        for credentials in [
+            Credentials::default().with_file(&file),
+            Credentials::default().with_login(&registry, ROBOT, SECRET),
+            environment.clone(),
+            environment.named("HARBOR", &registry).unwrap(),
+        ] {
+            let options = Options { credentials, ..options() };
+            everything(&open(&server, ":1", &options).await).await;
         }
     }
 }

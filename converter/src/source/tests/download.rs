@@ -314,12 +314,15 @@ async fn downloads_are_limited_in_number() {
         let whole = fixture.clone();
         let delay = Duration::from_millis(100);
         let server = Server::start_slow(delay, move |request, _| whole.serve(request)).await;
-        let options = Options { max_concurrent_downloads: limit, ..options() };
-        let source = Arc::new(open(&server, ":1", &options).await);
-        let image = source.resolve(None).await.unwrap();
+        let options =
+            Options { max_concurrent_downloads: limit, max_requests_per_registry: 0, ..options() };
+        // All images of a run share the slots.
+        let sources = [open(&server, ":1", &options).await, open(&server, ":1", &options).await];
+        let sources = sources.map(Arc::new);
+        let image = sources[0].resolve(None).await.unwrap();
         let mut tasks = tokio::task::JoinSet::new();
-        for layer in image.layers {
-            let source = Arc::clone(&source);
+        for (layer, source) in image.layers.into_iter().zip(sources.iter().cycle()) {
+            let source = Arc::clone(source);
             tasks.spawn(async move { read(&source, &layer).await.0.unwrap() });
         }
         assert_eq!(tasks.join_all().await.len(), 9);

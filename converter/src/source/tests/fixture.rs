@@ -11,7 +11,7 @@ use layer_layout::{Digest, Platform};
 use serde_json::{Value, json};
 
 use super::server::{Answer, Received, Server};
-use crate::source::{Error, LayerDescriptor, Options, Result, Source, media_type};
+use crate::source::{Error, LayerDescriptor, Options, RegistriesConf, Result, Source, media_type};
 
 /// A small image with two layers, the second of which is big enough to be broken in the middle.
 #[derive(Debug, Clone)]
@@ -20,6 +20,20 @@ pub(super) struct Fixture {
     pub(super) layers: Vec<Vec<u8>>,
     pub(super) manifest: Vec<u8>,
     pub(super) index: Vec<u8>,
+}
+
+/// A `registries.conf`.
+pub(super) fn registries_conf(text: &str) -> RegistriesConf {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("registries.conf");
+    std::fs::write(&file, text).unwrap();
+    RegistriesConf::from_file(&file).unwrap()
+}
+
+/// A manifest or index as a registry serves it.
+pub(super) fn served(bytes: &[u8], media_type: &str) -> Answer {
+    let answer = Answer::new(200, bytes).header("Content-Type", media_type);
+    answer.header("Docker-Content-Digest", Digest::of(bytes))
 }
 
 /// Content that looks like anything but itself shifted by some bytes.
@@ -64,16 +78,12 @@ impl Fixture {
         let Some(path) = request.path().strip_prefix("/v2/a/b/") else {
             return Answer::new(404, "no such repository");
         };
-        let manifest = |bytes: &[u8], media_type: &str| {
-            let answer = Answer::new(200, bytes).header("Content-Type", media_type);
-            answer.header("Docker-Content-Digest", Digest::of(bytes))
-        };
         let named = |bytes: &[u8]| path.ends_with(&Digest::of(bytes).to_string());
         if path == "manifests/1" || path.starts_with("manifests/") && named(&self.manifest) {
-            return manifest(&self.manifest, media_type::OCI_MANIFEST);
+            return served(&self.manifest, media_type::OCI_MANIFEST);
         }
         if path == "manifests/index" {
-            return manifest(&self.index, media_type::OCI_INDEX);
+            return served(&self.index, media_type::OCI_INDEX);
         }
         let mut blobs = self.layers.iter().chain([&self.config]);
         let Some(blob) = blobs.find(|blob| path.starts_with("blobs/") && named(blob)) else {

@@ -1,5 +1,8 @@
 //! Pushing to registries that are peculiar or broken.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use layer_layout::RegistryReference;
 
 use super::fixture::{Fixture, noise, options, text};
@@ -146,5 +149,39 @@ async fn references_that_cannot_be_pushed_to() {
     for name in ["r.example/a:*".to_owned(), format!("r.example/a@{other}")] {
         let error = push_thin(&name.parse().unwrap(), &image, &options()).await.unwrap_err();
         assert!(matches!(error, crate::source::Error::Reference { .. }), "{error:?}");
+    }
+}
+
+/// The token is refused between the parts of a push, as when it is a long one.
+#[tokio::test]
+async fn a_token_that_expires_in_the_midst_is_renewed() {
+    let fixture = fixture();
+    for part in ["POST /v2/a/b/blobs/uploads/", "PUT /upload", "PUT /v2/a/b/manifests/thin"] {
+        let valid = Arc::new(AtomicUsize::new(1));
+        let (now_valid, whole) = (Arc::clone(&valid), fixture.clone());
+        let server = Server::start(move |request, nth| {
+            if request.path() == "/token" {
+                return Answer::new(200, format!(r#"{{"token":"t{}"}}"#, nth + 1));
+            }
+            if nth == 0 && part == format!("{} {}", request.method, request.path()) {
+                now_valid.store(2, Ordering::SeqCst);
+            }
+            let expected = format!("Bearer t{}", now_valid.load(Ordering::SeqCst));
+            if request.header("authorization") != Some(&expected) {
+                let realm = format!("http://{}/token", request.header("host").unwrap());
+                let challenge = format!("Bearer realm=\"{realm}\"");
+                return Answer::new(401, "").header("WWW-Authenticate", challenge);
+            }
+            accept("/upload", &whole, request)
+        })
+        .await;
+        let pushed = push_thin(&reference(&server), &fixture.pushable(), &options()).await.unwrap();
+        assert!(pushed.pushed && pushed.blobs == 2, "{part}");
+        assert_eq!(server.requests_to("/token").len(), 2, "{part}");
+        // What was refused has been sent again as a whole.
+        let log = server.log();
+        let last = log.iter().rfind(|it| part == format!("{} {}", it.method, it.path())).unwrap();
+        assert_eq!(last.header("authorization"), Some("Bearer t2"), "{part}");
+        assert_eq!(last.body.is_empty(), part.starts_with("POST"), "{part}");
     }
 }

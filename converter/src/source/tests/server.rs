@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,6 +17,7 @@ pub(super) struct Received {
     pub(super) target: String,
     headers: Vec<(String, String)>,
     pub(super) body: Vec<u8>,
+    pub(super) at: Instant,
 }
 
 impl Received {
@@ -111,6 +112,10 @@ pub(super) struct Server {
     /// Answers under way, and the most there were at a time.
     pub(super) active: Arc<AtomicUsize>,
     most: Arc<AtomicUsize>,
+    /// Requests that wait for the begin of their answer, and the most there were at a time.
+    waiting: Arc<AtomicUsize>,
+    most_waiting: Arc<AtomicUsize>,
+    connections: Arc<AtomicUsize>,
     /// Bytes of bodies that the peer took.
     pub(super) sent: Arc<AtomicUsize>,
     /// How long each answer takes at least.
@@ -136,12 +141,16 @@ impl Server {
             log: Arc::default(),
             active: Arc::default(),
             most: Arc::default(),
+            waiting: Arc::default(),
+            most_waiting: Arc::default(),
+            connections: Arc::default(),
             sent: Arc::default(),
             delay,
         };
         let (handle, answer) = (server.clone(), Arc::new(answer));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                server.connections.fetch_add(1, Ordering::SeqCst);
                 let (server, answer) = (server.clone(), Arc::clone(&answer));
                 tokio::spawn(async move {
                     // A peer that goes away is part of the test.
@@ -166,6 +175,14 @@ impl Server {
         self.most.load(Ordering::SeqCst)
     }
 
+    pub(super) fn most_waiting(&self) -> usize {
+        self.most_waiting.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
     async fn connection(
         &self,
         mut stream: TcpStream,
@@ -183,8 +200,11 @@ impl Server {
             };
             let active = self.active.fetch_add(1, Ordering::SeqCst) + 1;
             self.most.fetch_max(active, Ordering::SeqCst);
+            let waiting = self.waiting.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most_waiting.fetch_max(waiting, Ordering::SeqCst);
             tokio::time::sleep(self.delay).await;
             let answer = answer(&request, nth);
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
             let result = self.answer(&mut stream, &request, answer).await;
             self.active.fetch_sub(1, Ordering::SeqCst);
             if !result? {
@@ -276,7 +296,8 @@ async fn receive(stream: &mut TcpStream) -> std::io::Result<Option<Received>> {
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
-    let mut request = Received { method, target, headers, body: Vec::new() };
+    let at = Instant::now();
+    let mut request = Received { method, target, headers, body: Vec::new(), at };
     let length = request.header("content-length").map_or(0, |length| length.parse().unwrap());
     request.body.resize(length, 0);
     stream.read_exact(&mut request.body).await?;

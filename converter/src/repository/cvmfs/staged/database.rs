@@ -191,11 +191,6 @@ impl Database {
         }
     }
 
-    /// Where it is.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     fn failed<C: Into<ScratchError>>(&self) -> impl FnOnce(C) -> Error + use<'_, C> {
         failed(&self.path)
     }

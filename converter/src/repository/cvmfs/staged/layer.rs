@@ -6,10 +6,10 @@ use cvmfs_repository::catalog::MARKER;
 use cvmfs_repository::entry::Device;
 use cvmfs_repository::objects::{Objects, Upload};
 
-use super::Staged;
 use super::database::{
     Attributes, DESCRIBED, Database, Inode, InodeKind, LINKED, OPAQUE, OUTSIDE, ROOT,
 };
+use super::{Place, Staged};
 use crate::layer::{Content, LayerPath, Metadata};
 use crate::repository::byte_path::split;
 use crate::repository::cvmfs::attributes::{NodeType, pack};
@@ -24,6 +24,7 @@ const COLLECT_AFTER: u32 = 256;
 
 /// A layer that is being unpacked.
 pub(in super::super) struct Layer {
+    place: Place,
     database: Database,
     /// The inode number that is given out next.
     next: i64,
@@ -47,9 +48,17 @@ impl Layer {
     /// Begins a layer with nothing but its root, in a database at `path`. Content goes to `upload`.
     pub(in super::super) fn create(path: &Path, upload: Upload) -> Result<Self> {
         let database = Database::create(path, &Attributes::implied())?;
+        let place = Place(path.to_owned());
         database.begin()?;
-        let shortfalls = Shortfalls::default();
-        Ok(Self { database, next: ROOT + 1, upload, sent: 0, has_empty_files: false, shortfalls })
+        Ok(Self {
+            place,
+            database,
+            next: ROOT + 1,
+            upload,
+            sent: 0,
+            has_empty_files: false,
+            shortfalls: Shortfalls::default(),
+        })
     }
 
     /// Shortfalls that the format has no place for something, or that clients show something else.
@@ -59,7 +68,7 @@ impl Layer {
 
     /// Waits for the content and ends the layer. Gives its tree, with shortfalls on what is missing in it.
     pub(in super::super) fn finish(self, objects: &Objects) -> Result<(Staged, Shortfalls)> {
-        let Self { database, next, upload, has_empty_files, shortfalls, .. } = self;
+        let Self { place, database, next, upload, has_empty_files, shortfalls, .. } = self;
         for (number, file) in upload.wait()? {
             database.set_content(number.cast_signed(), &file)?;
         }
@@ -67,7 +76,7 @@ impl Layer {
             database.set_empty(&objects.store_file(b"")?)?;
         }
         database.commit()?;
-        Ok((Staged::new(database.path(), next), shortfalls))
+        Ok((Staged::new(place, next), shortfalls))
     }
 
     /// Puts a new inode at a name unless that is taken. Tells whether it was free: only then is there something

@@ -19,7 +19,7 @@ mod layer;
 mod tree;
 mod view;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
@@ -29,16 +29,28 @@ pub(super) use layer::Layer;
 pub(super) use tree::Tree;
 pub(super) use view::View;
 
-/// A tree in a database, which is opened to read or change it.
+/// A tree in a database, which is opened to read or change it. The database goes with it.
 #[derive(Debug)]
 pub(super) struct Staged {
-    path: PathBuf,
+    place: Place,
     /// The inode number that is given out next.
     next: Arc<AtomicI64>,
 }
 
 impl Staged {
-    fn new(path: &Path, next: i64) -> Self {
-        Self { path: path.to_owned(), next: Arc::new(next.into()) }
+    fn new(place: Place, next: i64) -> Self {
+        Self { place, next: Arc::new(next.into()) }
+    }
+}
+
+/// Where a database is. It is removed with this: trees are large, and a change may go on for long. Who has it open can
+/// still read it.
+#[derive(Debug)]
+struct Place(PathBuf);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // What cannot be removed now goes with the directory at the end.
+        let _ = std::fs::remove_file(&self.0);
     }
 }

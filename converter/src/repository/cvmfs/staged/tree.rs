@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use cvmfs_repository::entry::Entry;
 
-use super::Staged;
 use super::database::{Attributes, Database, Inode, InodeKind, LINKED, OPAQUE, OUTSIDE, ROOT};
+use super::{Place, Staged};
 use crate::repository::Result;
 use crate::repository::byte_path::{components, split};
 
@@ -24,12 +24,12 @@ impl Staged {
     /// Makes a tree of nothing but its root directory, in a database at `path`.
     pub(in super::super) fn create(path: &Path, root: &Attributes) -> Result<Self> {
         Database::create(path, root)?;
-        Ok(Self::new(path, ROOT + 1))
+        Ok(Self::new(Place(path.to_owned()), ROOT + 1))
     }
 
     /// Opens the tree to change it. Nobody else must at the same time.
     pub(in super::super) fn change(&self) -> Result<Tree> {
-        Ok(Tree { database: Database::open(&self.path)?, next: Arc::clone(&self.next) })
+        Ok(Tree { database: Database::open(&self.place.0)?, next: Arc::clone(&self.next) })
     }
 }
 

@@ -28,13 +28,13 @@ struct Open {
 impl Staged {
     /// Opens the root directory of a tree that nobody changes any more.
     pub(in super::super) fn view(&self) -> Result<View> {
-        View::of(Database::read(&self.path)?)
+        View::of(Database::read(&self.place.0)?)
     }
 
     /// Opens the root directory of a tree that is being changed. What is seen of directories that are
     /// open already is what they were.
     pub(in super::super) fn watch(&self) -> Result<View> {
-        View::of(Database::watch(&self.path)?)
+        View::of(Database::watch(&self.place.0)?)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The native CernVM-FS target: the rules for all targets, and that it makes the same as the directory target.
 
+mod others;
 mod publishing;
 mod same;
 mod unfit;
@@ -8,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use cvmfs_repository::check::{Depth, check};
 use cvmfs_repository::compression::Compression;
 use cvmfs_repository::entry::{Entry, EntryKind};
 use cvmfs_repository::hash::Algorithm;
@@ -67,8 +69,21 @@ impl Scene {
 }
 
 impl Target for Scene {
+    const SHARES_FILES: bool = false;
+
     fn new() -> Self {
         Self::split_at(None)
+    }
+
+    fn repository(&self) -> &dyn Repository {
+        &self.repository
+    }
+
+    fn assert_sound(&self) {
+        let mut faults = Vec::new();
+        let engine = &self.repository.stratum0.repository;
+        check(engine, Depth { data: true }, &mut |fault| faults.push(fault.to_string())).unwrap();
+        assert_eq!(faults, [""; 0]);
     }
 
     fn begin(&self) -> Box<dyn Transaction> {

@@ -1,57 +1,18 @@
 //! All or nothing, in one revision, beside other publishers.
 
 use cvmfs_repository::catalog::MARKER;
-use cvmfs_repository::check::{Depth, check};
 use cvmfs_repository::entry::{Entry, EntryKind, Time};
 use cvmfs_repository::path::TreePath;
 use cvmfs_repository::publication::Edits;
-use layer_layout::path::{self, ImageMetadata, LayerMetadata};
-use layer_layout::{Digest, PublicName, RepositoryPath};
+use layer_layout::Digest;
+use layer_layout::path::{self, ImageMetadata};
 
 use super::super::tree_path;
 use super::Scene;
-use crate::repository::tests::describe::{With, dir, file, gone, symlink};
+use crate::repository::tests::describe::{dir, file, gone};
+use crate::repository::tests::image::{chain_layer, flat, layer_metadata, prepare, public_name};
 use crate::repository::tests::{Target, layerfs, rootfs, unpack};
-use crate::repository::{Error, Published, Repository, Transaction};
-
-fn public_name(tag: &str) -> PublicName {
-    format!("r.io/a:{tag}").parse().unwrap()
-}
-
-fn flat(name: &str) -> RepositoryPath {
-    path::flat(&Digest::of(name.as_bytes()).into())
-}
-
-fn layer_metadata(name: &str) -> RepositoryPath {
-    path::layer_metadata(&Digest::of(name.as_bytes()).into(), LayerMetadata::Layers)
-}
-
-fn chain_layer(name: &str) -> RepositoryPath {
-    path::chain_layer(&Digest::of(name.as_bytes()).into())
-}
-
-/// Prepares an image of one layer.
-fn prepare(transaction: &dyn Transaction, name: &str) {
-    let (layer, public) = (layerfs(name), public_name(name));
-    let entries = [dir("").mode(0o555), file("f", name), gone("w"), symlink("s", "f")];
-    unpack(transaction, &layer, &entries).unwrap();
-    transaction.write_file(&layer_metadata(name), b"{}").unwrap();
-    let link = chain_layer(name);
-    transaction.symlink(&link, &link.link_to(&layer)).unwrap();
-    transaction.merge(&rootfs(name), &[layer]).unwrap();
-    drop(transaction.share(&flat(name), &rootfs(name)).unwrap());
-    let manifest = path::image_metadata(&public, ImageMetadata::Manifest);
-    transaction.write_file(&manifest, b"[]").unwrap();
-    let link = path::public_link(&public);
-    transaction.symlink(&link, &link.link_to(&flat(name))).unwrap();
-}
-
-fn assert_sound(scene: &Scene) {
-    let mut faults = Vec::new();
-    let engine = &scene.repository.stratum0.repository;
-    check(engine, Depth { data: true }, &mut |fault| faults.push(fault.to_string())).unwrap();
-    assert_eq!(faults, [""; 0]);
-}
+use crate::repository::{Error, Published, Repository};
 
 fn begins_catalog(scene: &Scene, path: &TreePath) -> bool {
     let directory = scene.newest().directory(path).unwrap().unwrap();
@@ -71,7 +32,7 @@ fn an_image_is_one_revision() {
     transaction.commit().unwrap();
     assert_eq!(revision(&scene), 2);
     assert_eq!(scene.names(), [".chains", ".flat", ".layers", ".metadata", "r.io"]);
-    assert_sound(&scene);
+    scene.assert_sound();
 
     let repository = &scene.repository;
     drop(scene.begin());
@@ -120,7 +81,7 @@ fn trees_are_kept_and_small_things_replaced() {
     assert_eq!(scene.repository.read(&layer_metadata("x")).unwrap().unwrap(), b"[1]");
     let published = scene.repository.lookup(&link).unwrap();
     assert_eq!(published, Some(Published::Symlink("elsewhere".to_owned())));
-    assert_sound(&scene);
+    scene.assert_sound();
 }
 
 #[test]
@@ -136,7 +97,7 @@ fn a_published_layer_serves_another_merge() {
     let names = |name| scene.tree(&rootfs(name)).into_keys().collect::<Vec<_>>();
     assert_eq!(names("x"), ["", "f", "s"]);
     assert_eq!(names("y"), ["", "s", "y"]);
-    assert_sound(&scene);
+    scene.assert_sound();
 }
 
 #[test]
@@ -161,7 +122,7 @@ fn catalogs_begin_at_trees_and_where_names_gather() {
             assert!(begins_catalog(&scene, &tree_path(path)), "{path}");
         }
     }
-    assert_sound(&scene);
+    scene.assert_sound();
 }
 
 #[test]
@@ -176,7 +137,7 @@ fn large_trees_are_split() {
         assert!(begins_catalog(&scene, &tree_path(&path).join(b"d3")), "{path}");
         assert_eq!(scene.tree(&path).len(), 106);
     }
-    assert_sound(&scene);
+    scene.assert_sound();
 }
 
 #[test]
@@ -191,7 +152,7 @@ fn publishers_do_not_lose_each_others_images() {
     for name in ["x", "y"] {
         assert_eq!(scene.tree(&flat(name))["f"].content, name.as_bytes());
     }
-    assert_sound(&scene);
+    scene.assert_sound();
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! child process that has given up its privileges.
 
 mod holes;
+mod killed;
 mod merging;
 mod ordinary_user;
 mod publishing;
@@ -13,6 +14,9 @@ use std::path::{Path, PathBuf};
 use layer_layout::{RepositoryPath, path};
 
 use super::Directory;
+use super::area::Area;
+use super::lock::Lock;
+use super::transaction::Change;
 use crate::repository::tests::{
     CAPABILITY, Described, Target, layerfs, publish, rootfs, snapshot, unpack,
 };
@@ -23,6 +27,7 @@ crate::repository::tests::rules!(super::TestDirectory);
 /// A repository in a directory of its own.
 pub(in crate::repository) struct TestDirectory {
     directory: tempfile::TempDir,
+    repository: Directory,
 }
 
 impl TestDirectory {
@@ -42,8 +47,10 @@ impl TestDirectory {
             "tests of the directory target need root: owners, devices, overlay mounts"
         );
         let directory = tempfile::tempdir_in(directory).unwrap();
-        std::fs::create_dir(directory.path().join("repository")).unwrap();
-        Self { directory }
+        let path = directory.path().join("repository");
+        std::fs::create_dir(&path).unwrap();
+        let repository = Directory::open(&path, None).unwrap();
+        Self { directory, repository }
     }
 
     fn path(&self) -> PathBuf {
@@ -66,6 +73,12 @@ impl TestDirectory {
         self.path().join(path)
     }
 
+    /// A transaction with its inside open.
+    fn change(&self) -> Change {
+        let root = || self.repository.root().unwrap();
+        Change::new(Area::new(root(), Lock::acquire(root(), &mut |_| true).unwrap()).unwrap())
+    }
+
     /// Where something is that is not published yet.
     fn staged(&self, path: &RepositoryPath) -> PathBuf {
         self.path().join(path::publisher_staging()).join(path)
@@ -73,8 +86,19 @@ impl TestDirectory {
 }
 
 impl Target for TestDirectory {
+    const SHARES_FILES: bool = true;
+
     fn new() -> Self {
         Self::new()
+    }
+
+    fn repository(&self) -> &dyn Repository {
+        &self.repository
+    }
+
+    fn assert_sound(&self) {
+        let left = self.host(&path::publisher());
+        assert!(!left.exists(), "{:?}", names(&left));
     }
 
     fn begin(&self) -> Box<dyn Transaction> {

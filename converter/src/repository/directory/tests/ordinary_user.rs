@@ -91,6 +91,31 @@ fn a_published_layer_serves_another_merge() {
 }
 
 #[test]
+fn closed_trees_are_replaced_and_removed() {
+    let scene = TestDirectory::new();
+    let closed = |content| [dir("").mode(0o555), dir("d").mode(0), file("d/f", content).mode(0)];
+    as_owner(&scene, || {
+        let transaction = scene.begin();
+        unpack(&*transaction, &layerfs("x"), &closed("old")).unwrap();
+        unpack(&*transaction, &layerfs("y"), &closed("gone")).unwrap();
+        transaction.publish(&[layerfs("x"), layerfs("y")]).unwrap();
+        transaction.replace(&layerfs("x")).unwrap();
+        unpack(&*transaction, &layerfs("x"), &closed("new")).unwrap();
+        unpack(&*transaction, &layerfs("z"), &closed("withdrawn")).unwrap();
+        transaction.withdraw(&layerfs("z")).unwrap();
+        transaction.remove(&layerfs("y").unit()).unwrap();
+        transaction.publish(&[layerfs("x"), layerfs("y").unit()]).unwrap();
+        assert_eq!(names(&scene.path().join(".ducc/removed")), [""; 0]);
+        transaction.commit().unwrap();
+    });
+    let tree = snapshot::of(&scene.host(&layerfs("x")));
+    assert_eq!((tree[""].mode, tree["d"].mode), (0o040_555, 0o040_000));
+    assert_eq!(tree["d/f"].content, b"new");
+    assert!(!scene.host(&layerfs("y").unit()).exists());
+    assert_eq!(names(&scene.path()), [".layers"]);
+}
+
+#[test]
 fn a_repository_of_somebody_else_is_an_error_that_says_so() {
     let scene = TestDirectory::new();
     let error = as_user(&scene, || {

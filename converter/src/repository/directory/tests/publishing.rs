@@ -9,11 +9,7 @@ use std::time::Duration;
 use layer_layout::path::{self, ImageMetadata, LayerMetadata};
 use layer_layout::{Digest, PublicName, RepositoryPath};
 
-use super::super::area::Area;
-use super::super::journal;
-use super::super::lock::Lock;
-use super::super::transaction::Change;
-use super::{TestDirectory, layerfs, names, rootfs, snapshot, unpack};
+use super::{TestDirectory, layerfs, names, rootfs, unpack};
 use crate::repository::tests::describe::{With, dir, file};
 use crate::repository::{Directory, Error, Published, Repository, Transaction};
 
@@ -34,7 +30,7 @@ fn chain_layer() -> RepositoryPath {
 }
 
 /// Prepares an image of one layer. Its root forbids its owner to write, which makes it hard to move.
-fn prepare(transaction: &dyn Transaction) {
+pub(super) fn prepare(transaction: &dyn Transaction) {
     let (layer, name) = (layerfs("x"), public_name());
     unpack(transaction, &layer, &[dir("").mode(0o555), file("f", "content")]).unwrap();
     transaction.write_file(&layer_metadata(), b"{}").unwrap();
@@ -45,13 +41,6 @@ fn prepare(transaction: &dyn Transaction) {
     transaction.write_file(&manifest, b"[]").unwrap();
     let link = path::public_link(&name);
     transaction.symlink(&link, &link.link_to(&flat())).unwrap();
-}
-
-/// The same transaction with its inside open.
-fn change(scene: &TestDirectory) -> Change {
-    let repository = scene.open();
-    let lock = Lock::acquire(repository.root().unwrap(), &mut |_| true).unwrap();
-    Change::new(Area::new(repository.root().unwrap(), lock).unwrap())
 }
 
 #[test]
@@ -89,49 +78,6 @@ fn an_abandoned_transaction_leaves_nothing() {
     prepare(&*transaction);
     drop(transaction);
     assert_eq!(names(&scene.path()), [""; 0]);
-}
-
-#[test]
-fn a_killed_publisher_is_finished_by_the_next() {
-    let complete = {
-        let scene = TestDirectory::new();
-        let transaction = scene.begin();
-        prepare(&*transaction);
-        transaction.commit().unwrap();
-        snapshot::of(&scene.path())
-    };
-    let mut moves_done = 0;
-    loop {
-        let scene = TestDirectory::new();
-        let change = change(&scene);
-        prepare(&change);
-        let moves = change.moves().unwrap();
-        change.seal(&moves).unwrap();
-        change.perform(&moves[..moves_done]).unwrap();
-        // Without a commit, the journal stays.
-        drop(change);
-        assert_eq!(names(&scene.path().join(".ducc")), ["journal.json", "staging"]);
-        let visible = scene.path().join("r.io").exists();
-        assert_eq!(visible, moves_done == moves.len(), "the name comes last");
-        drop(scene.begin());
-        let tree = timeless(&snapshot::of(&scene.path()));
-        let case = format!("killed after {moves_done} of {} moves", moves.len());
-        snapshot::assert_same(&tree, &timeless(&complete), &case);
-        if moves_done == moves.len() {
-            break;
-        }
-        moves_done += 1;
-    }
-    assert_eq!(moves_done, 5, "layer, chain, flat, metadata, name");
-}
-
-/// Without the times of what the publisher itself makes.
-fn timeless(tree: &snapshot::Tree) -> snapshot::Tree {
-    let mut tree = tree.clone();
-    for node in tree.values_mut() {
-        node.mtime = (0, 0);
-    }
-    tree
 }
 
 #[test]
@@ -326,15 +272,6 @@ fn a_repository_must_be_there() {
     assert!(matches!(open("file"), Err(Error::NotADirectory(_))));
     assert_eq!(open("repository").unwrap().name(), "repository");
     assert_eq!(Directory::open(&scene.path(), Some("r.cern.ch")).unwrap().name(), "r.cern.ch");
-}
-
-#[test]
-fn a_journal_survives_a_round_trip() {
-    let moves = [("a/b", None), (".flat/x", Some(0o555))]
-        .map(|(path, mode)| journal::Move { path: path.to_owned(), mode });
-    let json = serde_json::to_string(&moves).unwrap();
-    assert_eq!(json, r#"[{"path":"a/b"},{"path":".flat/x","mode":365}]"#);
-    assert_eq!(serde_json::from_str::<Vec<journal::Move>>(&json).unwrap(), moves);
 }
 
 #[test]

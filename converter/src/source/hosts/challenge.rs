@@ -28,6 +28,14 @@ pub(super) struct Bearer {
 }
 
 impl Challenge {
+    /// The challenge without the scopes, which are those of one repository.
+    pub(super) fn general(&self) -> Self {
+        match self {
+            Self::Basic => Self::Basic,
+            Self::Bearer(bearer) => Self::Bearer(Bearer { scopes: Vec::new(), ..bearer.clone() }),
+        }
+    }
+
     /// The best of an answer's challenges: Bearer before Basic.
     ///
     /// # Errors
@@ -93,11 +101,11 @@ impl Bearer {
 }
 
 /// Actions on a repository.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Scope {
-    pub(super) repository: String,
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(in crate::source) struct Scope {
+    pub(in crate::source) repository: String,
     /// Comma-separated, for instance `pull,push`.
-    pub(super) actions: &'static str,
+    pub(in crate::source) actions: &'static str,
 }
 
 impl std::fmt::Display for Scope {

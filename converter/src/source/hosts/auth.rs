@@ -1,13 +1,15 @@
 //! Authentication for one repository: Basic, and the distribution project's Bearer tokens.
 //!
-//! Nothing is sent before a registry asks for it with a 401, so a password reaches only a host that wants
-//! one. A token is kept until it expires (`expires_in`) or the registry refuses it, perhaps in the middle of
-//! a conversion; then a new one is fetched. All requests share one token, and only one request fetches a new
-//! one.
+//! Nothing is sent before a host asks for it with a 401, so a password reaches only a host that wants one.
+//! What it asked for once is taken to hold for its other repositories: their first request is not refused
+//! again, which halves the requests of a long list. A token is kept until it expires (`expires_in`) or the
+//! registry refuses it, perhaps in the middle of a conversion; then a new one is fetched. All requests share one
+//! token, and only one request fetches a new one.
 //!
 //! The token server's host may differ from the registry's (`auth.docker.io`); tokens are designed that way. But
 //! credentials for a registry that is accessed over HTTPS never go to a token server over plain HTTP.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -18,7 +20,8 @@ use tokio::sync::Mutex;
 use url::{Url, form_urlencoded};
 
 use super::challenge::{Bearer, Challenge, Scope};
-use super::http::{Http, is_loopback};
+use super::host::Host;
+use super::http::is_loopback;
 use crate::source::credentials::{Credential, Credentials, Found};
 use crate::source::failure::{Failure, show};
 
@@ -33,12 +36,10 @@ const TOKEN_LIMIT: usize = 1 << 20;
 
 /// Authenticates requests to one repository of one registry.
 #[derive(Debug)]
-pub(super) struct Authenticator {
-    registry: String,
+pub(in crate::source) struct Authenticator {
+    host: Arc<Host>,
     scope: Scope,
     credentials: Credentials,
-    http: Http,
-    deadline: Duration,
     held: Mutex<Held>,
 }
 
@@ -49,6 +50,8 @@ struct Held {
     origin: Option<String>,
     /// When the header should no longer be used, and where to get a new one.
     expires: Option<(Instant, Bearer)>,
+    /// Whether what the host asked for elsewhere has been tried here.
+    guessed: bool,
 }
 
 #[derive(Deserialize)]
@@ -59,20 +62,15 @@ struct TokenAnswer {
 }
 
 impl Authenticator {
-    /// `deadline` is the longest wait for each answer of a token server.
-    pub(super) fn new(
-        registry: &str,
-        scope: Scope,
-        credentials: Credentials,
-        http: Http,
-        deadline: Duration,
-    ) -> Self {
-        let held = Mutex::default();
-        Self { registry: registry.to_owned(), scope, credentials, http, deadline, held }
+    pub(super) fn new(host: Arc<Host>, scope: Scope, credentials: Credentials) -> Self {
+        Self { host, scope, credentials, held: Mutex::default() }
     }
 
-    /// What to send with a request to `url`; `None` if the registry has not asked for anything yet.
-    pub(super) async fn header(&self, url: &Url) -> Result<Option<HeaderValue>, Failure> {
+    /// What to send with a request to `url`; `None` if the host has not asked for anything yet.
+    pub(in crate::source) async fn header(
+        &self,
+        url: &Url,
+    ) -> Result<Option<HeaderValue>, Failure> {
         let mut held = self.held.lock().await;
         if let Some((expires, bearer)) = &held.expires
             && *expires <= Instant::now()
@@ -80,12 +78,22 @@ impl Authenticator {
             let bearer = bearer.clone();
             self.fetch(&mut held, url, bearer).await?;
         }
+        if held.header.is_none()
+            && !held.guessed
+            && let Some(challenge) = self.host.challenge()
+        {
+            held.guessed = true;
+            // Not final: this repository may be open to all.
+            if let Err(failure) = self.meet(&mut held, url, challenge, None).await {
+                tracing::debug!(%failure, registry = self.host.name, "continuing without a login");
+            }
+        }
         Ok(held.header.clone())
     }
 
     /// Responds to the challenge in a 401 from `url`, to a request that was sent with `used`. If this succeeds,
     /// [`Self::header`] gives something other than `used` afterwards.
-    pub(super) async fn answer(
+    pub(in crate::source) async fn answer(
         &self,
         url: &Url,
         headers: &HeaderMap,
@@ -96,26 +104,12 @@ impl Authenticator {
             // Another request has already got a new header.
             return Ok(());
         }
+        // Now it is known, and need not be guessed.
+        held.guessed = true;
         match Challenge::choose(headers) {
-            Ok(Challenge::Bearer(bearer)) => self.fetch(&mut held, url, bearer).await,
-            Ok(Challenge::Basic) => {
-                let denied = |message: &str, hint: String| {
-                    Err(Failure::Denied { url: show(url), message: message.to_owned(), hint })
-                };
-                let found = self.find(url).await?;
-                let Some(Found { credential, origin }) = found else {
-                    return denied("a login is needed", self.hint(None));
-                };
-                let Credential::Password { username, password } = credential else {
-                    let hint = format!("{origin} holds an identity token; log in with a password");
-                    return denied("the registry wants user name and password", hint);
-                };
-                let header = basic(&username, password.expose());
-                if used == Some(&header) {
-                    return denied("wrong user name or password", self.hint(Some(&origin)));
-                }
-                *held = Held { header: Some(header), origin: Some(origin), expires: None };
-                Ok(())
+            Ok(challenge) => {
+                self.host.remember(&challenge);
+                self.meet(&mut held, url, challenge, used).await
             }
             Err(offered) => Err(Failure::Denied {
                 url: show(url),
@@ -125,8 +119,50 @@ impl Authenticator {
         }
     }
 
+    /// Gets what a challenge asks for; `used` is what was refused.
+    async fn meet(
+        &self,
+        held: &mut Held,
+        url: &Url,
+        challenge: Challenge,
+        used: Option<&HeaderValue>,
+    ) -> Result<(), Failure> {
+        let Challenge::Bearer(bearer) = challenge else {
+            return self.log_in(held, url, used).await;
+        };
+        self.fetch(held, url, bearer).await
+    }
+
+    /// Finds user name and password.
+    async fn log_in(
+        &self,
+        held: &mut Held,
+        url: &Url,
+        used: Option<&HeaderValue>,
+    ) -> Result<(), Failure> {
+        let denied = |message: &str, hint: String| {
+            Err(Failure::Denied { url: show(url), message: message.to_owned(), hint })
+        };
+        let found = self.find(url).await?;
+        let Some(Found { credential, origin }) = found else {
+            return denied("a login is needed", self.hint(None));
+        };
+        let Credential::Password { username, password } = credential else {
+            let hint = format!("{origin} holds an identity token; log in with a password");
+            return denied("the registry wants user name and password", hint);
+        };
+        let header = basic(&username, password.expose());
+        if used == Some(&header) {
+            return denied("wrong user name or password", self.hint(Some(&origin)));
+        }
+        held.header = Some(header);
+        held.origin = Some(origin);
+        held.expires = None;
+        Ok(())
+    }
+
     /// What a user can do about a refusal.
-    pub(super) async fn hint_now(&self) -> String {
+    pub(in crate::source) async fn hint_now(&self) -> String {
         let held = self.held.lock().await;
         self.hint(held.origin.as_deref())
     }
@@ -135,11 +171,11 @@ impl Authenticator {
         match origin {
             Some(origin) => format!(
                 "the login for {} came from {origin}; check it and its rights, and the image's name",
-                self.registry
+                self.host.name
             ),
             None => format!(
                 "no login for {} in {}; log in with `docker login` or `podman login`, and check the image's name",
-                self.registry,
+                self.host.name,
                 self.credentials.places()
             ),
         }
@@ -147,7 +183,7 @@ impl Authenticator {
 
     /// The credentials for the registry, which will be sent to `url`.
     async fn find(&self, url: &Url) -> Result<Option<Found>, Failure> {
-        let found = self.credentials.find(&self.registry, &self.scope.repository).await?;
+        let found = self.credentials.find(&self.host.name, &self.scope.repository).await?;
         if found.is_some() && url.scheme() == "http" && !is_loopback(url) {
             tracing::warn!(
                 url = show(url),
@@ -173,7 +209,7 @@ impl Authenticator {
         }
 
         let scopes = bearer.scopes_with(&self.scope);
-        let client = self.http.client(&realm);
+        let client = self.host.http.client(&realm);
         let request = match found.as_ref().map(|found| &found.credential) {
             Some(Credential::IdentityToken(token)) => {
                 let mut form = form_urlencoded::Serializer::new(String::new());
@@ -220,7 +256,9 @@ impl Authenticator {
         // A tenth early, so that it does not expire on the way. An absurd lifetime counts as unlimited.
         let expires = Instant::now().checked_add(lifetime - lifetime / 10);
         let expires = expires.map(|expires| (expires, bearer));
-        *held = Held { header: Some(header), origin, expires };
+        held.header = Some(header);
+        held.origin = origin;
+        held.expires = expires;
         Ok(())
     }
 
@@ -230,13 +268,17 @@ impl Authenticator {
         request: reqwest::RequestBuilder,
         origin: Option<&str>,
     ) -> Result<TokenAnswer, Failure> {
-        let stalled = |_| Failure::Stalled { url: show(realm), after: self.deadline };
+        let deadline = self.host.stall_timeout;
+        let stalled = |_| Failure::Stalled { url: show(realm), after: deadline };
         let broken = |error| Failure::transport(realm, error);
-        let limited = |future| tokio::time::timeout(self.deadline, future);
+        let limited = |future| tokio::time::timeout(deadline, future);
+        let slot = self.host.limiter.enter(true).await;
         let mut response = limited(request.send()).await.map_err(stalled)?.map_err(broken)?;
+        drop(slot);
+        self.host.limiter.observe(response.status(), response.headers());
         if !response.status().is_success() {
             let refused = matches!(response.status().as_u16(), 400 | 401 | 403);
-            let failure = Failure::status(response, self.deadline).await;
+            let failure = Failure::status(response, deadline).await;
             return Err(match failure {
                 Failure::Status { url, message, .. } if refused => {
                     Failure::Denied { url, message, hint: self.hint(origin) }
@@ -245,7 +287,7 @@ impl Authenticator {
             });
         }
         let mut body = Vec::new();
-        let chunk = tokio::time::timeout(self.deadline, async {
+        let chunk = tokio::time::timeout(deadline, async {
             while let Some(chunk) = response.chunk().await? {
                 body.extend_from_slice(&chunk);
                 if body.len() > TOKEN_LIMIT {

@@ -1,0 +1,117 @@
+//! Doing it. All of this may block.
+
+use layer_layout::{ImagePlace, RepositoryPath, path};
+
+use super::unwanted::Bookkeeping;
+use super::{Batch, Error, Options, Plan, Result, Subject, plan};
+use crate::inventory::Inventory;
+use crate::repository::{self, Repository, Transaction};
+
+/// How often something is planned anew when others are faster.
+const ATTEMPTS: u32 = 20;
+
+/// What was removed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Removed {
+    /// The images whose names are gone.
+    pub images: Vec<ImagePlace>,
+    /// All paths that are gone.
+    pub paths: Vec<RepositoryPath>,
+    /// How many changes of the repository that took.
+    pub batches: usize,
+}
+
+/// Removes what can go, batch by batch, and says in `removed` what is gone, also if it fails. Each batch is published
+/// only if nobody has changed the repository since it was planned; if somebody has, the rest is planned anew.
+///
+/// Gives the last plan, for what it says about what is left.
+///
+/// # Errors
+/// If it cannot be planned, or the repository cannot be changed.
+pub fn carry_out(
+    repository: &dyn Repository,
+    subject: &Subject,
+    options: &Options,
+    wait: &mut dyn FnMut(&str) -> bool,
+    removed: &mut Removed,
+) -> Result<Plan> {
+    despite_others(|| {
+        let transaction = repository.begin(wait)?;
+        transaction.require_unchanged()?;
+        let inventory = Inventory::take(repository)?;
+        let plan = plan(repository, &inventory, &left(subject, removed), options)?;
+        if let Some(schedule) = &plan.schedule {
+            let path = path::remove_schedule();
+            transaction.write_file(&path, schedule)?;
+            transaction.publish(&[path])?;
+        }
+        for batch in &plan.batches {
+            publish(&*transaction, batch)?;
+            removed.images.extend(batch.images.iter().cloned());
+            removed.paths.extend(batch.paths.iter().cloned());
+            removed.batches += 1;
+        }
+        Ok(plan)
+    })
+}
+
+/// Makes a change of the books, and makes it again if somebody else has changed them meanwhile.
+///
+/// # Errors
+/// If the books cannot be read or written.
+pub fn keep_books(
+    repository: &dyn Repository,
+    wait: &mut dyn FnMut(&str) -> bool,
+    change: impl Fn(&dyn Repository) -> Result<Bookkeeping>,
+) -> Result<Bookkeeping> {
+    despite_others(|| {
+        let transaction = repository.begin(wait)?;
+        let books = change(repository)?;
+        if !books.is_empty() {
+            books.write(&*transaction)?;
+            transaction.commit()?;
+        }
+        Ok(books)
+    })
+}
+
+fn despite_others<T>(mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    for _ in 0..ATTEMPTS {
+        match attempt() {
+            Err(Error::Repository(error)) if is_overtaken(&error) => {
+                tracing::info!("{error}: doing so");
+            }
+            result => return result,
+        }
+    }
+    Err(Error::Outpaced)
+}
+
+fn is_overtaken(error: &repository::Error) -> bool {
+    error.is_overtaken()
+}
+
+/// What of the subject is left to do.
+fn left(subject: &Subject, removed: &Removed) -> Subject {
+    match subject {
+        Subject::Expired => Subject::Expired,
+        Subject::Images(places) => {
+            let is_left = |place: &&ImagePlace| !removed.images.contains(place);
+            Subject::Images(places.iter().filter(is_left).cloned().collect())
+        }
+    }
+}
+
+fn publish(transaction: &dyn Transaction, batch: &Batch) -> Result<()> {
+    transaction.require_unchanged()?;
+    for path in &batch.paths {
+        transaction.remove(path)?;
+    }
+    let mut paths = batch.paths.clone();
+    if let Some(schedule) = &batch.schedule {
+        let path = path::remove_schedule();
+        transaction.write_file(&path, schedule)?;
+        paths.push(path);
+    }
+    Ok(transaction.publish(&paths)?)
+}

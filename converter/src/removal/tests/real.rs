@@ -1,0 +1,173 @@
+//! Removal from real repositories of both kinds.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use layer_layout::{LayerPath, RepositoryPath, path};
+
+use super::{day, options, want};
+use crate::inventory::tests::model::{Image, layer};
+use crate::inventory::tests::place;
+use crate::inventory::{Inventory, PublishedImage};
+use crate::removal::{Options, Removed, Subject, carry_out, keep_books, unwanted};
+use crate::repository::{Published, Repository, Result, Transaction, TreeDirectory};
+use crate::verify::tests::scene::{Scene, image, native, native_twice, publish};
+use crate::verify::verify;
+
+/// A repository in which there is one image, and a second that shares a layer with it.
+fn with_repositories(check: impl Fn(&dyn Repository)) {
+    let scene = Scene::new();
+    let (_place, native) = native();
+    let repositories: [&dyn Repository; 2] = [&*scene.repository, &*native];
+    for repository in repositories {
+        publish(repository, &place("r.io/two:2"), &two());
+        check(repository);
+    }
+}
+
+fn two() -> Image {
+    Image::new(&["a", "c"], 2)
+}
+
+fn no_wait(text: &str) -> bool {
+    panic!("{text}")
+}
+
+fn prune(repository: &dyn Repository, names: &[&str], now: u64) {
+    let change = |view: &dyn Repository| unwanted::prune(view, &want(names), day(now));
+    keep_books(repository, &mut no_wait, change).unwrap();
+}
+
+fn collect(repository: &dyn Repository, options: &Options) -> Removed {
+    let mut removed = Removed::default();
+    carry_out(repository, &Subject::Expired, options, &mut no_wait, &mut removed).unwrap();
+    removed
+}
+
+fn assert_sound(repository: &dyn Repository, names: &[&str]) {
+    repository.refresh().unwrap();
+    let inventory = Inventory::take(repository).unwrap();
+    assert_eq!(inventory.broken, []);
+    let places: Vec<_> = inventory.images.iter().filter_map(|image| image.place.clone()).collect();
+    let expected: Vec<_> = names.iter().map(|name| place(name)).collect();
+    assert_eq!(places, expected);
+    let needed = inventory.images.iter().flat_map(PublishedImage::units).collect();
+    assert_eq!(inventory.content, needed);
+    verify(repository, &places, |verdict| assert_eq!(verdict.faults, [])).unwrap();
+}
+
+#[test]
+fn what_is_unwanted_goes_and_the_rest_is_as_it_was() {
+    with_repositories(|repository| {
+        assert_sound(repository, &["r.io/one:1", "r.io/two:2"]);
+        prune(repository, &["r.io/two:2"], 0);
+        assert_eq!(collect(repository, &options(day(9))), Removed::default());
+        let removed = collect(repository, &options(day(10)));
+        assert_eq!((removed.images.len(), removed.paths.len(), removed.batches), (1, 5, 1));
+        assert_sound(repository, &["r.io/two:2"]);
+        assert_eq!(collect(repository, &options(day(20))), Removed::default());
+        prune(repository, &[], 20);
+        let few = Options { batch: 2, ..options(day(30)) };
+        assert!(collect(repository, &few).batches > 1);
+        assert_sound(repository, &[]);
+    });
+}
+
+#[test]
+fn one_image_goes_at_once_and_can_be_published_again() {
+    with_repositories(|repository| {
+        let subject = Subject::Images(vec![place("r.io/one:1")]);
+        let mut removed = Removed::default();
+        carry_out(repository, &subject, &options(day(0)), &mut no_wait, &mut removed).unwrap();
+        assert_sound(repository, &["r.io/two:2"]);
+        publish(repository, &place("r.io/one:1"), &image());
+        assert_sound(repository, &["r.io/one:1", "r.io/two:2"]);
+    });
+}
+
+#[test]
+fn what_will_go_has_a_size() {
+    with_repositories(|repository| {
+        let layer = path::layer(&layer("b"));
+        assert!(repository.content_bytes(&[layer]).unwrap() >= 4);
+    });
+}
+
+/// A repository that somebody else changes as soon as a collector has begun to look at it.
+struct Overtaking {
+    repository: Arc<dyn Repository>,
+    rival: Arc<dyn Repository>,
+    done: AtomicBool,
+}
+
+impl Overtaking {
+    fn overtake(&self) {
+        if !self.done.swap(true, Ordering::SeqCst) {
+            publish(&*self.rival, &place("r.io/three:3"), &image());
+        }
+    }
+}
+
+impl Repository for Overtaking {
+    fn name(&self) -> &str {
+        self.repository.name()
+    }
+
+    fn begin(&self, wait: &mut dyn FnMut(&str) -> bool) -> Result<Box<dyn Transaction>> {
+        let transaction = self.repository.begin(wait);
+        self.overtake();
+        transaction
+    }
+
+    fn refresh(&self) -> Result<()> {
+        self.repository.refresh()
+    }
+
+    fn read(&self, path: &RepositoryPath) -> Result<Option<Vec<u8>>> {
+        self.repository.read(path)
+    }
+
+    fn lookup(&self, path: &RepositoryPath) -> Result<Option<Published>> {
+        self.repository.lookup(path)
+    }
+
+    fn list(&self, directory: Option<&RepositoryPath>) -> Result<Vec<(String, Published)>> {
+        self.repository.list(directory)
+    }
+
+    fn fingerprint(&self, path: &RepositoryPath) -> Result<Option<String>> {
+        self.repository.fingerprint(path)
+    }
+
+    fn expands_variables(&self) -> bool {
+        self.repository.expands_variables()
+    }
+
+    fn content_bytes(&self, paths: &[RepositoryPath]) -> Result<u64> {
+        self.repository.content_bytes(paths)
+    }
+
+    fn read_directory(
+        &self,
+        tree: &RepositoryPath,
+        below: &LayerPath,
+    ) -> Result<Option<TreeDirectory>> {
+        self.repository.read_directory(tree, below)
+    }
+}
+
+/// Somebody publishes an image that needs what is being removed, just before it is.
+#[test]
+fn a_collector_that_is_overtaken_plans_anew() {
+    let (_place, repository, rival) = native_twice();
+    publish(&*repository, &place("r.io/two:2"), &two());
+    prune(&*repository, &["r.io/two:2"], 0);
+    rival.refresh().unwrap();
+    let overtaken =
+        Overtaking { repository: Arc::clone(&repository), rival, done: AtomicBool::new(false) };
+    let removed = collect(&overtaken, &options(day(10)));
+    assert!(overtaken.done.into_inner());
+    let paths: Vec<_> = removed.paths.iter().map(ToString::to_string).collect();
+    assert_eq!(paths, ["r.io/one:1", ".metadata/r.io/one:1"], "the content is needed again");
+    assert_sound(&*repository, &["r.io/three:3", "r.io/two:2"]);
+}

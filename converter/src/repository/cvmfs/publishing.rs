@@ -1,0 +1,251 @@
+//! How prepared things become a revision.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
+
+use cvmfs_repository::catalog::{CatalogSink, NestedTree};
+use cvmfs_repository::entry::Entry;
+use cvmfs_repository::publication::Edits;
+use cvmfs_repository::snapshot::Snapshot;
+use layer_layout::{RepositoryPath, path};
+
+use super::area::{Area, ItemContent, Small, Tree, seconds};
+use super::recipe::{Currency, Recipe};
+use super::tree_path::tree_path;
+use super::view::{self, Destination};
+use crate::repository::ledger::{Ledger, Selected, Selection};
+use crate::repository::{Error, Occupant, Result};
+
+/// The most trees that are written at a time. Each needs some 20 MiB for the entries of a large directory.
+const MAX_WRITERS: usize = 4;
+
+/// Something selected that is not published yet, with what is there now.
+struct Due<'a> {
+    selected: &'a Selected<ItemContent>,
+    there: Option<Entry>,
+}
+
+impl Area {
+    /// Publishes what is selected, in one revision.
+    pub(super) fn publish(
+        &self,
+        select: impl FnOnce(&Ledger<ItemContent>) -> Result<Selection<ItemContent>>,
+    ) -> Result<()> {
+        let _publishing = self.publishing();
+        let base = self.base.get();
+        let selection = select(&self.ledger())?;
+        let due = self.due(&base, &selection)?;
+        let mut edits = Edits::since(&base);
+        self.remove(&base, &selection, &mut edits)?;
+        self.put(&selection, due, &mut edits)?;
+        if edits.is_empty() {
+            self.ledger().published(&selection);
+            return Ok(());
+        }
+        self.rely(&base, &mut edits)?;
+        let repository = &self.stratum0.repository;
+        let manifest = repository.publish(&edits, &self.objects, &self.session)?;
+        let newest = repository.published(manifest, &base)?;
+        // In this order, so that who looks for something meanwhile finds it prepared or published, or both.
+        self.base.advance(newest.clone());
+        self.ledger().published(&selection);
+        self.newest.advance(newest.clone());
+        Ok(self.stratum0.tell_server(newest.manifest())?)
+    }
+
+    /// What is selected and has to be published, after checking that nothing is in the way.
+    fn due<'a>(
+        &self,
+        base: &Snapshot,
+        selection: &'a Selection<ItemContent>,
+    ) -> Result<Vec<Due<'a>>> {
+        let mut currency = Currency::of(base);
+        let mut due = Vec::new();
+        for selected in &selection.items {
+            let path = &selected.path;
+            self.check_above(base, selection, path)?;
+            let there = match path.parent() {
+                Some(above) if selection.removes(&above) => None,
+                _ => base.lookup(&tree_path(path))?,
+            };
+            let is_directory = there.as_ref().map(Entry::is_directory);
+            match (&selected.content, is_directory) {
+                (_, Some(_)) if selected.replaces => {}
+                (ItemContent::Tree(_), Some(true)) => continue,
+                (ItemContent::Tree(_), Some(false)) => {
+                    return Err(Error::occupied(path, Occupant::NotADirectory));
+                }
+                (ItemContent::Small(_), Some(true)) => {
+                    return Err(Error::occupied(path, Occupant::Directory));
+                }
+                (ItemContent::Small(_), Some(false)) | (_, None) => {}
+            }
+            if let ItemContent::Tree(tree) = &selected.content
+                && let Some(stale) = currency.stale(&tree.recipe)?
+            {
+                return Err(Error::Stale(stale));
+            }
+            due.push(Due { selected, there });
+        }
+        Ok(due)
+    }
+
+    /// Checks that only directories are above a path.
+    fn check_above(
+        &self,
+        base: &Snapshot,
+        selection: &Selection<ItemContent>,
+        path: &RepositoryPath,
+    ) -> Result<()> {
+        let mut above = path.parent();
+        while let Some(directory) = above {
+            if selection.removes(&directory) {
+                return Ok(());
+            }
+            match base.lookup(&tree_path(&directory))? {
+                Some(entry) if entry.is_directory() => return Ok(()),
+                Some(_) if directory == path.unit() => {
+                    return Err(Error::occupied(&directory, Occupant::NotADirectory));
+                }
+                Some(_) => return Err(self.indirect(path)),
+                None => above = directory.parent(),
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what is selected. Directories above that are empty then go, too, unless a catalog begins there.
+    fn remove(
+        &self,
+        base: &Snapshot,
+        selection: &Selection<ItemContent>,
+        edits: &mut Edits,
+    ) -> Result<()> {
+        for path in selection.outermost_removed() {
+            if base.lookup(&tree_path(path))?.is_none() {
+                continue;
+            }
+            edits.remove(&tree_path(path));
+            edits.rely_on(&tree_path(path));
+            let mut above = path.parent();
+            while let Some(directory) = above {
+                edits.prune(&tree_path(&directory));
+                above = directory.parent();
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts what is due.
+    fn put(
+        &self,
+        selection: &Selection<ItemContent>,
+        due: Vec<Due<'_>>,
+        edits: &mut Edits,
+    ) -> Result<()> {
+        for (selected, tree) in self.write_trees(&due)? {
+            let (path, tree) = (tree_path(&selected.path), (*tree).clone());
+            match selected.replaces {
+                true => edits.graft_instead(&path, tree),
+                false => edits.graft(&path, tree),
+            }
+        }
+        for Due { selected, there } in due {
+            let Selected { path, content, replaces, .. } = selected;
+            for root in path::catalog_roots(path) {
+                edits.nest(&tree_path(&root));
+            }
+            let at = tree_path(path);
+            if *replaces && there.is_some() && !selection.removes(path) {
+                edits.rely_on(&at);
+            }
+            if let ItemContent::Small(Small { entry, .. }) = content {
+                match replaces {
+                    true => edits.put_instead(&at, entry.clone(), there.as_ref()),
+                    false => edits.put(&at, entry.clone(), there.as_ref()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes edits depend on what is relied on.
+    fn rely(&self, base: &Snapshot, edits: &mut Edits) -> Result<()> {
+        if self.exact.load(Ordering::Relaxed) {
+            edits.require_unchanged();
+        }
+        for (path, was_published) in self.ledger().relied_on() {
+            let at = tree_path(path);
+            // What was published when it was said to be relied on still was when the base was read.
+            if !was_published && base.lookup(&at)?.is_none() {
+                return Err(Error::Stale(path.clone()));
+            }
+            edits.rely_on(&at);
+        }
+        Ok(())
+    }
+
+    /// Writes the trees that have not been written, several at a time, and notes that. Gives all, in no particular order.
+    fn write_trees<'a>(
+        &self,
+        due: &[Due<'a>],
+    ) -> Result<Vec<(&'a Selected<ItemContent>, Arc<NestedTree>)>> {
+        let (mut written, mut trees) = (Vec::new(), Vec::new());
+        for Due { selected, .. } in due {
+            match &selected.content {
+                ItemContent::Tree(Tree { written: Some(tree), .. }) => {
+                    written.push((*selected, Arc::clone(tree)));
+                }
+                ItemContent::Tree(Tree { recipe, .. }) => trees.push((*selected, recipe)),
+                ItemContent::Small(_) => {}
+            }
+        }
+        if trees.is_empty() {
+            return Ok(written);
+        }
+        let threads = self.objects.settings().threads.max(1);
+        // One more than threads, since a tree yields catalogs only at the ends of its larger directories.
+        let writers = (threads + 1).min(MAX_WRITERS).min(trees.len());
+        let sink = CatalogSink::new(Arc::new(self.objects.clone()), &self.scratch, threads)?;
+        let modified = seconds(SystemTime::now());
+        let next = AtomicUsize::new(0);
+        let work = || -> Result<Vec<_>> {
+            let mut written = Vec::new();
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(&(selected, recipe)) = trees.get(at) else { return Ok(written) };
+                let (mount, sink) = (tree_path(&selected.path), sink.clone());
+                let destination = Destination { mount, sink, split: self.split, modified };
+                let tree = self.write_tree(selected, recipe, destination);
+                if tree.is_err() {
+                    // The others are of no use any more.
+                    next.store(trees.len(), Ordering::Relaxed);
+                }
+                written.push((selected, tree?));
+            }
+        };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..writers).map(|_| scope.spawn(work)).collect();
+            for worker in workers {
+                match worker.join() {
+                    Ok(trees) => written.extend(trees?),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+            Ok(written)
+        })
+    }
+
+    fn write_tree(
+        &self,
+        selected: &Selected<ItemContent>,
+        recipe: &Recipe,
+        destination: Destination,
+    ) -> Result<Arc<NestedTree>> {
+        let tree = Arc::new(view::write(self.open(recipe)?, destination)?);
+        let noted = Tree { recipe: recipe.clone(), written: Some(Arc::clone(&tree)) };
+        self.ledger().amend(selected, ItemContent::Tree(noted));
+        Ok(tree)
+    }
+}

@@ -1,0 +1,98 @@
+//! What has to be published again to mend what is wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use layer_layout::path::Unit;
+use layer_layout::{ImagePlace, LayerDigest};
+
+use super::Verdict;
+use super::fault::Fault;
+use crate::inventory::Inventory;
+
+/// What has to be published again.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RepairPlan {
+    /// Layers to be fetched again and to take the place of those that are there.
+    pub layers: BTreeSet<LayerDigest>,
+    /// What each image needs, in the order of their places.
+    pub images: BTreeMap<ImagePlace, ImageRepair>,
+}
+
+/// What has to be published again of one image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ImageRepair {
+    /// The documents, from the registry.
+    pub metadata: bool,
+    /// The links of its chains.
+    pub chains: bool,
+    /// The merged root, in place of the one that is there.
+    pub rootfs: bool,
+    /// The flat root, in place of the one that is there.
+    pub flat: bool,
+    /// The link that leads to the flat root.
+    pub link: bool,
+}
+
+impl RepairPlan {
+    /// Plans to mend all that was found. A layer that is replaced changes the roots of every image that has it, also of
+    /// those that nobody has looked at.
+    pub fn new(inventory: &Inventory, verdicts: &[Verdict]) -> Self {
+        let mut plan = Self::default();
+        for verdict in verdicts {
+            let image =
+                inventory.images.iter().find(|image| image.place.as_ref() == Some(&verdict.place));
+            let layers = image.map(|image| image.layers.as_slice()).unwrap_or_default();
+            for fault in &verdict.faults {
+                plan.add(&verdict.place, layers, fault, verdict.is_of_ducc());
+            }
+        }
+        for image in &inventory.images {
+            let Some(place) = &image.place else { continue };
+            if image.layers.iter().any(|layer| plan.layers.contains(layer)) {
+                let repair = plan.images.entry(place.clone()).or_default();
+                (repair.rootfs, repair.flat) = (true, true);
+            }
+        }
+        plan
+    }
+
+    /// Whether nothing has to be done.
+    pub fn is_empty(&self) -> bool {
+        self.layers.is_empty() && self.images.is_empty()
+    }
+
+    fn add(&mut self, place: &ImagePlace, layers: &[LayerDigest], fault: &Fault, of_ducc: bool) {
+        let image = self.images.entry(place.clone()).or_default();
+        let mut all_layers = false;
+        match fault {
+            Fault::Document { .. } => image.metadata = true,
+            Fault::NoChains => (image.chains, image.rootfs) = (true, true),
+            Fault::DiffId { layer, .. } => drop(self.layers.insert(*layer)),
+            Fault::LiteralWhiteouts { layer, .. } => {
+                self.layers.insert(*layer);
+                // Its other layers have lost owners and attributes in the same way, which cannot be seen.
+                all_layers = of_ducc;
+            }
+            // The layers of DUCC say no more than the root that they gave.
+            Fault::Tree { tree, .. } => {
+                match Unit::of_path(tree) {
+                    Some(Unit::Flat(_)) => image.flat = true,
+                    _ => (image.rootfs, image.flat) = (true, true),
+                }
+                all_layers = of_ducc;
+            }
+            Fault::Singularity { .. } => image.flat = true,
+            Fault::Link { path, .. } | Fault::Missing(path) => match Unit::of_path(path) {
+                Some(Unit::Layer(layer)) => drop(self.layers.insert(layer)),
+                Some(Unit::Flat(_)) => image.flat = true,
+                Some(Unit::Chain(_)) if path.as_str().ends_with("/rootfs") => image.rootfs = true,
+                Some(Unit::Chain(_)) => image.chains = true,
+                None if *path == place.link() => image.link = true,
+                None => image.metadata = true,
+            },
+        }
+        if all_layers {
+            self.layers.extend(layers);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! `expand-wildcard` and `download-manifest`.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::ducc;
+use super::registry::{Registry, TAGS, manifest};
+
+#[test]
+fn a_pattern_is_expanded_over_all_pages() {
+    let (directory, registry) = (tempfile::tempdir().unwrap(), Registry::start());
+    for (tag, expected) in [
+        ("*", "1.0.0 1.1.0 1.2.0 2.0.0-rc.1 latest"),
+        ("1.*", "1.0.0 1.1.0 1.2.0"),
+        ("*0", "1.0.0 1.1.0 1.2.0"),
+        ("l*t", "latest"),
+    ] {
+        let run = ducc(
+            directory.path(),
+            &["expand-wildcard", &registry.name(&format!("org/tool:{tag}"))],
+        );
+        let expected: String =
+            expected.split(' ').map(|tag| registry.name(&format!("org/tool:{tag}\n"))).collect();
+        assert_eq!((run.status, run.stdout), (0, expected), "{tag}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn an_image_is_looked_for() {
+    let (directory, registry) = (tempfile::tempdir().unwrap(), Registry::start());
+    for (image, status) in [
+        ("org/tool:1.0.0", 0),
+        ("org/tool:none", 1),
+        ("org/tool:none*", 1),
+        ("org/empty:*", 1),
+        ("org/missing:*", 1),
+    ] {
+        let run = ducc(directory.path(), &["expand-wildcard", &registry.name(image)]);
+        assert_eq!((run.status, run.stdout.as_str()), (status, ""), "{image}: {}", run.stderr);
+        assert_eq!(run.stderr.contains("ducc: "), status != 0, "{image}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn lists_are_expanded_to_a_file() {
+    let (directory, registry) = (tempfile::tempdir().unwrap(), Registry::start());
+    let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
+    let tool = registry.name("org/tool");
+    write("one.yaml", &format!("input:\n- '{tool}:1.0.0'\n- '{tool}:l*'\n"));
+    write(
+        "two.yaml",
+        &format!("version: 2\ninput:\n- image: {tool}\n  tags: {{semver: '1', newest: 1}}\n"),
+    );
+    let run = ducc(
+        directory.path(),
+        &["expand-wildcard", "-w", "one.yaml", "--wishlist", "two.yaml", "-o", "out.yaml"],
+    );
+    assert_eq!((run.status, run.stdout.as_str()), (0, ""), "{}", run.stderr);
+    let written = fs::read_to_string(directory.path().join("out.yaml")).unwrap();
+    assert_eq!(written, format!("images:\n- {tool}:1.0.0\n- {tool}:latest\n- {tool}:1.2.0\n"));
+
+    write("young.yaml", &format!("version: 2\ninput:\n- image: {tool}\n  tags: {{newest: 2}}\n"));
+    let run = ducc(directory.path(), &["expand-wildcard", "-w", "young.yaml"]);
+    let expected = format!("{tool}:1.1.0\n{tool}:2.0.0-rc.1\n");
+    assert_eq!((run.status, run.stdout), (0, expected), "{}", run.stderr);
+}
+
+/// Whoever reads the file would take it for all images, and remove the others.
+#[test]
+fn nothing_is_written_if_an_entry_is_not_known() {
+    let (directory, registry) = (tempfile::tempdir().unwrap(), Registry::start());
+    let known = registry.name("org/tool:1.0.0");
+    for (entry, part) in [
+        (registry.name("org/missing:*"), "cannot tell which images"),
+        (registry.name("org/empty:*"), "no tags at all"),
+        ("ubuntu".to_owned(), "list.yaml:3:4: \"ubuntu\" is not an image"),
+    ] {
+        let text = format!("input:\n- '{known}'\n- '{entry}'\n");
+        fs::write(directory.path().join("list.yaml"), text).unwrap();
+        let run = ducc(directory.path(), &["expand-wildcard", "-w", "list.yaml", "-o", "out.yaml"]);
+        assert_eq!(run.status, 1, "{entry}");
+        assert!(run.stderr.contains(part), "{entry}: {}", run.stderr);
+        assert!(run.stderr.contains("out.yaml is not written"), "{entry}: {}", run.stderr);
+        assert!(!directory.path().join("out.yaml").exists(), "{entry}");
+        let run = ducc(directory.path(), &["expand-wildcard", "-w", "list.yaml"]);
+        assert_eq!((run.status, run.stdout), (1, format!("{known}\n")), "{entry}");
+    }
+}
+
+#[test]
+fn expand_wildcard_takes_an_image_or_lists() {
+    let directory = tempfile::tempdir().unwrap();
+    for arguments in [&[][..], &["r.io/a:*", "-w", "x"], &["r.io/a:*", "-o", "x"], &["-o", "x"]] {
+        let run = ducc(directory.path(), &[&["expand-wildcard"], arguments].concat());
+        assert_eq!(run.status, 2, "{arguments:?}");
+    }
+}
+
+#[test]
+fn download_manifest_spells_as_go_does() {
+    let (directory, registry) = (tempfile::tempdir().unwrap(), Registry::start());
+    let original: Value = serde_json::from_str(&manifest(TAGS[0].1)).unwrap();
+    let descriptor = |original: &Value| {
+        json!({
+            "MediaType": original["mediaType"],
+            "Size": original["size"],
+            "Digest": original["digest"],
+        })
+    };
+    let expected = json!({
+        "SchemaVersion": 2,
+        "MediaType": original["mediaType"],
+        "Config": descriptor(&original["config"]),
+        "Layers": [descriptor(&original["layers"][0])],
+    });
+    for name in ["download-manifest", "get-manifest"] {
+        let run = ducc(directory.path(), &[name, &registry.name("org/tool:1.0.0"), "x"]);
+        assert_eq!(run.status, 0, "{}", run.stderr);
+        assert_eq!(serde_json::from_str::<Value>(&run.stdout).unwrap(), expected);
+        assert!(run.stdout.starts_with("{\n  \"SchemaVersion\": 2,\n"), "{}", run.stdout);
+    }
+    for image in
+        [registry.name("org/tool:none"), registry.name("org/tool:1.*"), "r.io/a".to_owned()]
+    {
+        let run = ducc(directory.path(), &["download-manifest", &image]);
+        assert_eq!((run.status, run.stdout.as_str()), (1, ""), "{image}: {}", run.stderr);
+    }
+    let run = ducc(directory.path(), &["download-manifest", "-u", "robot", "r.io/a:1"]);
+    assert!(run.status == 1 && run.stderr.contains("DUCC_OUTPUT_REGISTRY_PASS"), "{}", run.stderr);
+}
