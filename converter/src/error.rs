@@ -1,10 +1,12 @@
 //! What can go wrong while an image is converted. Every variant names what it is about, keeps its cause, and
 //! says what to do where that is not obvious.
 
+use std::sync::Arc;
+
 use layer_layout::{DiffId, LayerDigest};
 use tokio::task::JoinError;
 
-use crate::{layer, repository, source};
+use crate::{layer, removal, repository, source};
 
 /// The result of this crate's fallible functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -18,6 +20,9 @@ pub enum Error {
     /// The image could not be written to the repository.
     #[error(transparent)]
     Repository(#[from] repository::Error),
+    /// The repository's records of images that are to be removed could not be kept.
+    #[error(transparent)]
+    Records(#[from] removal::Error),
     /// A layer is not what its image promises, is hostile, or could not be unpacked.
     #[error("layer {layer} of {image}")]
     Layer {
@@ -52,6 +57,9 @@ pub enum Error {
     /// The user gave up when only the thin image was missing.
     #[error("interrupted; the image is published, but its thin image may not be in the registry")]
     CancelledBeforeThin,
+    /// The images that it was to appear together with could not be published.
+    #[error(transparent)]
+    Group(Arc<Error>),
     /// A thread of this program did not come to its end.
     #[error("this is a bug in ducc, please report it: {0}")]
     Worker(String),
@@ -79,10 +87,37 @@ impl Error {
     pub fn of_engine(&self) -> Option<&cvmfs_repository::Error> {
         match self {
             Self::Repository(error) => error.of_engine(),
+            Self::Group(error) => error.of_engine(),
             Self::Layer { cause, .. } => match &**cause {
                 LayerError::Repository(error) => error.of_engine(),
                 _ => None,
             },
+            _ => None,
+        }
+    }
+
+    /// Whether another publisher or a garbage collection came in between, so that the same can be expected to succeed
+    /// if it is done again, beginning with reading the repository.
+    pub fn is_overtaken(&self) -> bool {
+        self.of_repository().is_some_and(repository::Error::is_overtaken)
+    }
+
+    /// Whether a garbage collection has made worthless what was prepared.
+    pub fn is_collected(&self) -> bool {
+        self.of_repository().is_some_and(repository::Error::is_collected)
+    }
+
+    /// Whether something else stands where an image has to go, which concerns that image alone.
+    pub(crate) fn is_in_the_way(&self) -> bool {
+        self.of_repository().is_some_and(repository::Error::is_in_the_way)
+    }
+
+    fn of_repository(&self) -> Option<&repository::Error> {
+        match self {
+            Self::Repository(error) | Self::Records(removal::Error::Repository(error)) => {
+                Some(error)
+            }
+            Self::Group(error) => error.of_repository(),
             _ => None,
         }
     }

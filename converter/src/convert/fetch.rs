@@ -1,18 +1,20 @@
 //! Layers on their way from the source into a transaction.
 
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::Arc;
+use std::time::Instant;
 
-use layer_layout::{RepositoryPath, path};
+use layer_layout::{LayerDigest, RepositoryPath};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::target::Layer;
+use super::workspace::{Unpacked, Workspace};
 use crate::error::LayerError;
 use crate::layer::{LayerReader, Limits};
+use crate::notification::{Ended, Event, Id, Notifications};
 use crate::progress::LayerProgress;
-use crate::repository::{LayerWriter, OpenEnds, SharedTransaction};
+use crate::repository::{LayerWriter, SharedTransaction};
 use crate::source::{BlobReader, Source};
 use crate::{Error, Result};
 
@@ -21,54 +23,41 @@ use crate::{Error, Result};
 pub(super) struct Unpacking {
     pub(super) layer: Layer,
     pub(super) path: RepositoryPath,
-}
-
-impl Unpacking {
-    /// At the path where every image finds the layer.
-    pub(super) fn for_all_images(layer: Layer) -> Self {
-        Self { path: path::layerfs(&layer.digest()), layer }
-    }
+    /// Whether it takes the place of a published layer.
+    pub(super) replaces: bool,
 }
 
 /// A layer to fetch.
 pub(super) struct Job {
     /// The image as its user named it.
     pub(super) image: String,
+    /// Its public name.
+    pub(super) name: String,
     pub(super) unpacking: Unpacking,
     pub(super) progress: LayerProgress,
     pub(super) limits: Limits,
 }
 
-/// A layer that is unpacked and verified.
-#[derive(Debug)]
-pub(super) struct Unpacked {
-    /// Size of the uncompressed tar in bytes.
-    pub(super) unpacked_bytes: u64,
-    pub(super) open_ends: OpenEnds,
-}
-
-/// Fetches, verifies and unpacks layers; the source limits how many at a time. After the first failure
-/// the others are stopped, and this returns when all have. The result is by path.
+/// Fetches, verifies and unpacks layers; the source limits how many at a time. What another image of the batch fetches is
+/// waited for instead. After the first failure the others are stopped, and this returns when all have. The result tells
+/// which layers this image has fetched, with the sizes of their uncompressed tars.
 pub(super) async fn all(
     source: &Arc<Source>,
-    transaction: &SharedTransaction,
+    work: &Arc<Workspace>,
     jobs: Vec<Job>,
     cancel: &CancellationToken,
-) -> Result<BTreeMap<RepositoryPath, Unpacked>> {
+) -> Result<Vec<(LayerDigest, u64)>> {
     let stop = cancel.child_token();
     let mut tasks = JoinSet::new();
     for job in jobs {
-        let (source, transaction, stop) =
-            (Arc::clone(source), Arc::clone(transaction), stop.clone());
-        tasks.spawn(async move { one(&source, transaction, job, stop).await });
+        let (source, work, stop) = (Arc::clone(source), Arc::clone(work), stop.clone());
+        tasks.spawn(async move { shared(&source, &work, job, stop).await });
     }
-    let mut unpacked = BTreeMap::new();
+    let mut fetched = Vec::new();
     let mut failure = None;
     while let Some(result) = tasks.join_next().await {
         match result.map_err(Error::from).flatten() {
-            Ok((path, layer)) => {
-                unpacked.insert(path, layer);
-            }
+            Ok(layer) => fetched.extend(layer),
             Err(error) => {
                 // Later failures come from being stopped.
                 failure.get_or_insert(error);
@@ -79,7 +68,60 @@ pub(super) async fn all(
     match failure {
         Some(_) if cancel.is_cancelled() => Err(Error::Cancelled),
         Some(error) => Err(error),
-        None => Ok(unpacked),
+        None => Ok(fetched),
+    }
+}
+
+/// Fetches a layer unless another image of the batch does.
+async fn shared(
+    source: &Source,
+    work: &Arc<Workspace>,
+    job: Job,
+    stop: CancellationToken,
+) -> Result<Option<(LayerDigest, u64)>> {
+    let (path, layer) = (job.unpacking.path.clone(), job.unpacking.layer.digest());
+    let mut fetched = None;
+    let waiting = stop.clone();
+    let made = work.pool.once(&path, async || {
+        let told = Told::started(&work.notifications, job.name.clone(), layer);
+        let unpacked = one(source, Arc::clone(&work.transaction), job, stop).await;
+        told.ended(&unpacked);
+        let unpacked = unpacked?;
+        fetched = Some((layer, unpacked.bytes));
+        work.layers().unpacked.insert(path.clone(), unpacked);
+        Ok(())
+    });
+    match waiting.run_until_cancelled(made).await {
+        Some(made) => made.map(|_| fetched),
+        None => Err(Error::Cancelled),
+    }
+}
+
+/// A layer whose beginning somebody was told of.
+struct Told<'a> {
+    notifications: &'a Notifications,
+    image: String,
+    layer: String,
+    id: Id,
+    begun: Instant,
+}
+
+impl<'a> Told<'a> {
+    fn started(notifications: &'a Notifications, image: String, layer: LayerDigest) -> Self {
+        let (layer, id) = (layer.hex(), Id::random());
+        notifications.tell(&Event::LayerStarted { image: &image, layer: &layer, id: &id });
+        Self { notifications, image, layer, id, begun: Instant::now() }
+    }
+
+    fn ended(self, unpacked: &Result<Unpacked>) {
+        let error = unpacked.as_ref().err().map(ToString::to_string);
+        self.notifications.tell(&Event::LayerEnded {
+            image: &self.image,
+            layer: &self.layer,
+            id: &self.id,
+            bytes: unpacked.as_ref().map_or(0, |unpacked| unpacked.bytes),
+            ended: Ended { error: error.as_deref(), elapsed: self.begun.elapsed() },
+        });
     }
 }
 
@@ -89,8 +131,9 @@ async fn one(
     transaction: SharedTransaction,
     job: Job,
     stop: CancellationToken,
-) -> Result<(RepositoryPath, Unpacked)> {
-    let Job { image, unpacking: Unpacking { layer, path }, progress, limits } = job;
+) -> Result<Unpacked> {
+    let Job { image, name: _, unpacking: Unpacking { layer, path, replaces }, progress, limits } =
+        job;
     let digest = layer.digest();
     let on_bytes = progress.clone();
     let blob = source.layer(&layer.blob, Arc::new(move |bytes| on_bytes.received(bytes)));
@@ -105,6 +148,9 @@ async fn one(
     let blob = Stoppable { blob, stop: stop.clone() };
     let destination = path.clone();
     let mut unpacking = tokio::task::spawn_blocking(move || {
+        if replaces {
+            transaction.replace(&destination)?;
+        }
         let writer = transaction.layer_writer(&destination)?;
         unpack(blob, writer, &layer, limits)
     });
@@ -117,8 +163,8 @@ async fn one(
         }
     };
     let unpacked = unpacked.map_err(|cause| Error::of_layer(&image, digest, cause))?;
-    progress.done(unpacked.unpacked_bytes);
-    Ok((path, unpacked))
+    progress.done(unpacked.bytes);
+    Ok(unpacked)
 }
 
 fn unpack(
@@ -135,7 +181,11 @@ fn unpack(
     if summary.diff_id != layer.diff_id {
         return Err(LayerError::DiffId { expected: layer.diff_id, got: summary.diff_id });
     }
-    Ok(Unpacked { unpacked_bytes: summary.unpacked_bytes, open_ends: writer.finish()? })
+    Ok(Unpacked {
+        diff_id: layer.diff_id,
+        bytes: summary.unpacked_bytes,
+        open_ends: writer.finish()?,
+    })
 }
 
 /// A blob that ends with an error when nobody wants it any more.

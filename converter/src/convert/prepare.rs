@@ -1,76 +1,145 @@
-//! Puts everything of an image into a transaction. All of this may block.
+//! What an image adds to a transaction, besides its layers. All of this may block.
 
+use layer_layout::RepositoryPath;
 use layer_layout::path::{self, LayerMetadata};
 use layer_layout::record::{LayerRecord, OriginRecord};
 
-use super::layer_stack::LayerStack;
+use super::layer_stack::{LayerStack, record_path};
+use super::target::{Layer, Target};
 use super::workspace::Workspace;
 use crate::repository::Published;
 use crate::{Error, Result, singularity};
 
-impl Workspace {
-    /// Writes DUCC's records of the layers: for new ones what they are, for all of them that this image uses them.
-    pub(super) fn write_layer_records(&self, stack: &LayerStack) -> Result<()> {
-        for layer in self.target.distinct_layers() {
-            let digest = layer.digest();
-            if let Some(unpacked) = stack.unpacked(&digest) {
-                let records = path::layer_metadata(&digest, LayerMetadata::Layers);
-                let now = jiff::Timestamp::now().to_string();
-                let record = LayerRecord::new(digest, layer.diff_id, unpacked.unpacked_bytes, now);
-                self.transaction.write_file(&records, &record.to_json())?;
-            }
-            let origins = path::layer_metadata(&digest, LayerMetadata::Origin);
-            let mut record = match self.repository.read(&origins)? {
-                Some(json) => OriginRecord::parse(&json).map_err(|error| Error::Image {
-                    image: self.target.image.reference.clone(),
-                    reason: format!("{origins} in the repository is broken: {error}"),
-                })?,
-                None => OriginRecord::default(),
-            };
-            if record.add(self.target.config_digest()) {
-                self.transaction.write_file(&origins, &record.to_json())?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The merged root.
-    pub(super) fn merge(&self, stack: &LayerStack) -> Result<()> {
-        let Some(top) = self.target.top_chain() else { return Ok(()) };
+impl Target {
+    /// Makes the merged root.
+    pub(super) fn merge(&self, work: &Workspace, lower: &[RepositoryPath]) -> Result<()> {
+        let Some(top) = self.top_chain() else { return Ok(()) };
         let rootfs = path::chain_rootfs(&top);
-        if self.is_absent(&rootfs)? {
-            self.transaction.merge(&rootfs, stack.lower_directories())?;
+        if !self.again.trees && !work.is_absent(&rootfs)? {
+            return Ok(());
         }
-        Ok(())
+        if self.again.trees {
+            work.transaction.replace(&rootfs)?;
+        }
+        Ok(work.transaction.merge(&rootfs, lower)?)
     }
 
-    /// The flat root, if one was asked for. Returns remarks for the report.
-    pub(super) fn make_flat(&self) -> Result<Vec<String>> {
-        let Some(top) = self.target.top_chain() else { return Ok(Vec::new()) };
-        let flat = path::flat(&self.target.config_digest());
-        if !self.target.flat || !self.is_absent(&flat)? {
+    /// Makes the flat root. Returns remarks for the report.
+    pub(super) fn make_flat(&self, work: &Workspace) -> Result<Vec<String>> {
+        let Some(top) = self.top_chain() else { return Ok(Vec::new()) };
+        let flat = path::flat(&self.config_digest());
+        if !self.again.trees && !work.is_absent(&flat)? {
             return Ok(Vec::new());
         }
-        let mut tree = self.transaction.share(&flat, &path::chain_rootfs(&top))?;
-        Ok(singularity::add_files(&mut *tree, &self.target.config)?)
+        if self.again.trees {
+            work.transaction.replace(&flat)?;
+        }
+        let mut tree = work.transaction.share(&flat, &path::chain_rootfs(&top))?;
+        Ok(singularity::add_files(&mut *tree, &self.config)?)
     }
 
-    /// The names under which all of it is found.
-    pub(super) fn write_names(&self, stack: &LayerStack) -> Result<()> {
-        for (layer, path) in self.target.layers.iter().zip(stack.paths()) {
+    /// Writes records and names, and adds to `paths` all that is to be published, names last.
+    pub(super) fn write_names(
+        &self,
+        work: &Workspace,
+        stack: &LayerStack,
+        paths: &mut Vec<RepositoryPath>,
+    ) -> Result<()> {
+        for path in self.trees(stack) {
+            if work.transaction.is_prepared(&path) {
+                paths.push(path);
+            } else {
+                work.transaction.rely_on(&path)?;
+            }
+        }
+        let mut files = Files { work, paths };
+        for layer in self.distinct_layers() {
+            self.write_layer_records(&mut files, layer)?;
+        }
+        for (layer, place) in self.layers.iter().zip(stack.paths()) {
             let link = path::chain_layer(&layer.chain);
-            if self.is_absent(&link)? {
-                self.transaction.symlink(&link, &link.link_to(path))?;
+            files.link(&link, link.link_to(place))?;
+        }
+        for (path, bytes) in self.documents() {
+            files.write(&path, bytes)?;
+        }
+        if self.flat {
+            let (link, target) = self.public_link();
+            files.link(&link, target)?;
+        }
+        Ok(())
+    }
+
+    /// The trees that the image consists of.
+    fn trees(&self, stack: &LayerStack) -> Vec<RepositoryPath> {
+        let mut trees: Vec<_> = stack.paths().to_vec();
+        trees.extend(self.distinct_layers().map(|layer| path::layerfs(&layer.digest())));
+        trees.extend(self.top_chain().map(|top| path::chain_rootfs(&top)));
+        trees.extend(self.flat.then(|| path::flat(&self.config_digest())));
+        trees.sort();
+        trees.dedup();
+        trees
+    }
+
+    /// Writes DUCC's records of a layer: what it is, if it is new, and that this image uses it.
+    fn write_layer_records(&self, files: &mut Files<'_>, layer: &Layer) -> Result<()> {
+        let digest = layer.digest();
+        let (unpacked, parent) = {
+            let layers = files.work.layers();
+            let unpacked = layers.unpacked.get(&path::layerfs(&digest)).cloned();
+            (unpacked, layers.records.get(&digest).cloned().flatten())
+        };
+        if let Some(unpacked) = unpacked {
+            let now = jiff::Timestamp::now().to_string();
+            let record = LayerRecord::new(digest, layer.diff_id, unpacked.bytes, now);
+            let path = path::layer_metadata(&digest, LayerMetadata::Layers);
+            files.write(&path, &record.to_json())?;
+            match parent {
+                Some(parent) => files.write(&record_path(digest), &parent.to_json())?,
+                // One that stood there for the layer that is replaced.
+                None => files.remove(&record_path(digest))?,
             }
         }
-        for (path, bytes) in self.target.documents() {
-            self.transaction.write_file(&path, bytes)?;
+        let origins = path::layer_metadata(&digest, LayerMetadata::Origin);
+        let mut record = match files.work.transaction.read(&origins)? {
+            Some(json) => OriginRecord::parse(&json).map_err(|error| Error::Image {
+                image: self.image.reference.clone(),
+                reason: format!("{origins} in the repository is broken: {error}"),
+            })?,
+            None => OriginRecord::default(),
+        };
+        record.add(self.config_digest());
+        files.write(&origins, &record.to_json())
+    }
+}
+
+/// Small files and links on their way into a repository. What is there already is left alone.
+pub(super) struct Files<'a> {
+    pub(super) work: &'a Workspace,
+    pub(super) paths: &'a mut Vec<RepositoryPath>,
+}
+
+impl Files<'_> {
+    fn write(&mut self, path: &RepositoryPath, content: &[u8]) -> Result<()> {
+        if self.work.transaction.read(path)?.as_deref() != Some(content) {
+            self.work.transaction.write_file(path, content)?;
         }
-        if self.target.flat {
-            let (link, link_target) = self.target.public_link();
-            if self.repository.lookup(&link)? != Some(Published::Symlink(link_target.clone())) {
-                self.transaction.symlink(&link, &link_target)?;
-            }
+        self.paths.push(path.clone());
+        Ok(())
+    }
+
+    pub(super) fn link(&mut self, path: &RepositoryPath, target: String) -> Result<()> {
+        if self.work.transaction.lookup(path)? != Some(Published::Symlink(target.clone())) {
+            self.work.transaction.symlink(path, &target)?;
+        }
+        self.paths.push(path.clone());
+        Ok(())
+    }
+
+    fn remove(&mut self, path: &RepositoryPath) -> Result<()> {
+        if self.work.transaction.lookup(path)?.is_some() {
+            self.work.transaction.remove(path)?;
+            self.paths.push(path.clone());
         }
         Ok(())
     }

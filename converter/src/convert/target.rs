@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use layer_layout::path::{self, ImageMetadata, LayerMetadata};
-use layer_layout::record::LayerRecord;
+use layer_layout::record::{PublishedManifest, RecordedLayer};
 use layer_layout::{
-    ChainId, ConfigDigest, DiffId, LayerDigest, Platform, PublicName, RepositoryPath,
+    ChainId, ConfigDigest, DiffId, ImagePlace, LayerDigest, Platform, RepositoryPath,
 };
 
+use super::again::Again;
+use super::fetch::Unpacking;
+use super::workspace::Workspace;
 use crate::image_config::ImageConfig;
 use crate::report::{self, Report};
 use crate::repository::{Published, Repository};
@@ -15,9 +18,12 @@ use crate::source::{Image, LayerDescriptor};
 use crate::{Error, Result};
 
 /// An image that is to be published under a name.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Target {
-    pub(super) name: PublicName,
+    /// The names under which it is published.
+    pub(super) place: ImagePlace,
+    /// What the link at that place says, if not where the flat root is.
+    pub(super) link: Option<String>,
     pub(super) image: Image,
     pub(super) config_bytes: Vec<u8>,
     pub(super) config: ImageConfig,
@@ -25,6 +31,8 @@ pub(super) struct Target {
     pub(super) layers: Vec<Layer>,
     /// Whether `.flat` and the public path belong to it.
     pub(super) flat: bool,
+    /// What is made although it is there.
+    pub(super) again: Again,
 }
 
 /// One layer at its place in the image.
@@ -43,13 +51,15 @@ impl Layer {
 }
 
 impl Target {
-    /// Puts an image together with its configuration, which must fit each other and the wanted platform.
+    /// Puts an image together with its configuration, which must fit each other and the wanted platform, if one is
+    /// wanted.
     pub(super) fn new(
-        name: PublicName,
+        place: ImagePlace,
         image: Image,
         config_bytes: Vec<u8>,
-        platform: &Platform,
+        platform: Option<&Platform>,
         flat: bool,
+        again: Again,
     ) -> Result<Self> {
         let wrong = |reason: String| Error::Image { image: image.reference.clone(), reason };
         let config = ImageConfig::parse(&config_bytes)
@@ -65,7 +75,10 @@ impl Target {
             )));
         }
         // An index was searched for the platform already, and may describe it better than the image does.
-        if image.index.is_none() && !platform.accepts(&config.platform) {
+        if let Some(platform) = platform
+            && image.index.is_none()
+            && !platform.accepts(&config.platform)
+        {
             return Err(wrong(format!(
                 "it is for {}, not for {platform}; choose with --platform",
                 config.platform
@@ -86,7 +99,7 @@ impl Target {
                 )));
             }
         }
-        Ok(Self { name, image, config_bytes, config, layers, flat })
+        Ok(Self { place, link: None, image, config_bytes, config, layers, flat, again })
     }
 
     pub(super) fn config_digest(&self) -> ConfigDigest {
@@ -116,21 +129,27 @@ impl Target {
         ]
         .into_iter()
         .flatten()
-        .map(|(file, bytes)| (path::image_metadata(&self.name, file), bytes))
+        .map(|(file, bytes)| (self.place.metadata(file), bytes))
     }
 
     /// The public link and what it says.
     pub(super) fn public_link(&self) -> (RepositoryPath, String) {
-        let link = path::public_link(&self.name);
-        let target = link.link_to(&path::flat(&self.config_digest()));
+        let link = self.place.link();
+        let target = match &self.link {
+            Some(target) => target.clone(),
+            None => link.link_to(&path::flat(&self.config_digest())),
+        };
         (link, target)
     }
 
     /// Whether everything of the image is in the repository, under this name.
     pub(super) fn is_published(&self, repository: &dyn Repository) -> Result<bool> {
+        if self.is_of_ducc(repository)? {
+            return self.is_published_by_ducc(repository);
+        }
         for (path, bytes) in self.documents() {
             // A new index around the same manifest changes nothing that anybody reads here.
-            let is_index = path == path::image_metadata(&self.name, ImageMetadata::Index);
+            let is_index = path == self.place.metadata(ImageMetadata::Index);
             if !is_index && repository.read(&path)?.as_deref() != Some(bytes) {
                 return Ok(false);
             }
@@ -157,65 +176,100 @@ impl Target {
         Ok(true)
     }
 
-    /// The layers that are not in the repository, each once, base first.
+    /// Whether DUCC has published the image. It keeps no configuration, and the manifest in a form of its own.
+    fn is_of_ducc(&self, repository: &dyn Repository) -> Result<bool> {
+        let Some(json) = repository.read(&self.place.metadata(ImageMetadata::Manifest))? else {
+            return Ok(false);
+        };
+        let is_same = PublishedManifest::parse(&json)
+            .is_ok_and(|manifest| manifest.config.digest == self.config_digest());
+        let config = self.place.metadata(ImageMetadata::Config);
+        Ok(is_same && repository.lookup(&config)?.is_none())
+    }
+
+    /// Whether all is there that DUCC publishes of an image. Rule: DUCC, to which an image is converted if it has the
+    /// configuration digest of the one in the registry. So a repository that DUCC has filled is taken over as it is;
+    /// `ducc verify --repair` gives its images what they lack.
+    fn is_published_by_ducc(&self, repository: &dyn Repository) -> Result<bool> {
+        let is_directory = |path: RepositoryPath| -> Result<bool> {
+            Ok(repository.lookup(&path)? == Some(Published::Directory))
+        };
+        for layer in &self.layers {
+            if !is_directory(path::layerfs(&layer.digest()))? {
+                return Ok(false);
+            }
+        }
+        let (link, target) = self.public_link();
+        Ok(!self.flat
+            || (is_directory(path::flat(&self.config_digest()))?
+                && repository.lookup(&link)? == Some(Published::Symlink(target))))
+    }
+
+    /// The layers that have to be fetched, each once, base first: those that are not there, those that DUCC unpacked in
+    /// its own form, and those that are wanted again.
     ///
     /// A layer that is there must have the DiffID that this image promises: otherwise the image would put
     /// foreign content behind somebody else's ChainID.
-    pub(super) fn missing_layers(&self, repository: &dyn Repository) -> Result<Vec<Layer>> {
+    pub(super) fn missing_layers(&self, work: &Workspace) -> Result<Vec<Unpacking>> {
         let mut missing = Vec::new();
         for layer in self.distinct_layers() {
             let digest = layer.digest();
-            if repository.lookup(&path::layerfs(&digest))? != Some(Published::Directory) {
-                missing.push(layer.clone());
+            let path = path::layerfs(&digest);
+            if work.layers().unpacked.contains_key(&path) {
                 continue;
             }
-            let record = path::layer_metadata(&digest, LayerMetadata::Layers);
-            let recorded = repository
-                .read(&record)?
-                .and_then(|json| LayerRecord::recorded_diff_id(&json).ok());
-            let reason = match recorded {
-                Some(recorded) if recorded == layer.diff_id => continue,
-                Some(recorded) => format!(
-                    "its configuration says that layer {digest} has DiffID {}, but it has {recorded}",
-                    layer.diff_id
-                ),
-                None => format!(
-                    "layer {digest} is in the repository, but {record} does not tell its DiffID; \
-                     remove {} to have the layer fetched again",
-                    path::layer(&digest)
-                ),
-            };
-            return Err(Error::Image { image: self.image.reference.clone(), reason });
+            let there = work.transaction.lookup(&path)? == Some(Published::Directory);
+            if !there || self.again.wants(&digest) || !self.is_usable(work, layer)? {
+                missing.push(Unpacking { layer: layer.clone(), path, replaces: there });
+            }
         }
         Ok(missing)
     }
 
-    /// Tells the report what the image is.
-    pub(super) fn describe(&self, report: &mut Report) {
-        report.manifest_digest = Some(self.image.manifest.digest);
-        report.config_digest = Some(self.config_digest());
-        report.platform = Some(self.config.platform.to_string());
-        report.public_path = self.flat.then(|| path::public_link(&self.name).to_string());
-        report.layers = self
-            .distinct_layers()
-            .map(|layer| report::Layer {
-                digest: layer.digest(),
-                diff_id: layer.diff_id,
-                size: layer.blob.size,
-                fetched: false,
-            })
-            .collect();
-        report.layers_skipped = report.layers.len();
+    /// Whether the image can be built on a published layer as it is.
+    fn is_usable(&self, work: &Workspace, layer: &Layer) -> Result<bool> {
+        let path = path::layer_metadata(&layer.digest(), LayerMetadata::Layers);
+        let Some(json) = work.transaction.read(&path)? else { return Ok(false) };
+        // What cannot be read is written again, with the layer.
+        let Ok(recorded) = RecordedLayer::parse(&json) else { return Ok(false) };
+        if recorded.diff_id == layer.diff_id {
+            return Ok(recorded.is_overlayfs);
+        }
+        let reason = format!(
+            "its configuration says that layer {} has DiffID {}, but it has {}",
+            layer.digest(),
+            layer.diff_id,
+            recorded.diff_id
+        );
+        Err(Error::Image { image: self.image.reference.clone(), reason })
     }
 }
 
 impl Report {
-    /// Marks layers that this run fetches.
-    pub(super) fn fetched(&mut self, layers: &[Layer]) {
-        for layer in &mut self.layers {
-            layer.fetched = layers.iter().any(|fetched| fetched.digest() == layer.digest);
+    /// Says what an image is that consists of these; the first is the one of the public path.
+    pub(super) fn describe(&mut self, targets: &[Target]) {
+        let Some(first) = targets.first() else { return };
+        self.manifest_digest = Some(first.image.manifest.digest);
+        self.config_digest = Some(first.config_digest());
+        self.platform = Some(first.config.platform.to_string());
+        self.public_path = first.flat.then(|| first.place.link().to_string());
+        self.layers.clear();
+        for layer in targets.iter().flat_map(Target::distinct_layers) {
+            let (digest, diff_id) = (layer.digest(), layer.diff_id);
+            if !self.layers.iter().any(|known| known.digest == digest) {
+                let size = layer.blob.size;
+                self.layers.push(report::Layer { digest, diff_id, size, fetched: false });
+            }
         }
-        self.layers_fetched = layers.len();
-        self.layers_skipped = self.layers.len() - layers.len();
+        self.layers_skipped = self.layers.len();
+    }
+
+    /// Adds to the layers that this run has fetched.
+    pub(super) fn add_fetched(&mut self, fetched: &[LayerDigest]) {
+        for layer in &mut self.layers {
+            layer.fetched |= fetched.contains(&layer.digest);
+        }
+        self.layers_fetched = self.layers.iter().filter(|layer| layer.fetched).count();
+        self.layers_skipped = self.layers.len() - self.layers_fetched;
     }
 }

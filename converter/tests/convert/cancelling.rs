@@ -6,13 +6,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ducc::convert::convert;
-use ducc::progress::{Progress, Style};
 use ducc::report::{Report, Status};
 use ducc::{Error, Result};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use crate::image::{file, layer, request};
+use crate::image::{file, layer, request, settings};
 use crate::stub::{Operation, Stub};
 
 /// Below the 30 seconds of a single request to S3, and far below its retries.
@@ -25,8 +24,7 @@ async fn run(stub: Stub, cancel: CancellationToken) -> (Result<()>, Report) {
     let layer = layer(|tar| file(tar, "f", "content"));
     let request = request(layout.path(), "r.io/t:1", &[&layer]);
     let mut report = Report::new("t".to_owned());
-    let progress = Progress::new(Style::Quiet);
-    let result = convert(&request, Arc::new(stub), &progress, &cancel, &mut report).await;
+    let result = convert(&request, Arc::new(stub), &settings(), &cancel, &mut report).await;
     (result, report)
 }
 

@@ -3,8 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use ducc::convert::Request;
+use ducc::convert::{Again, BatchSettings, Request};
 use ducc::layer::Limits;
+use ducc::notification::Notifications;
+use ducc::progress::{Progress, Style};
 use ducc::source::Options;
 use layer_layout::{Digest, Platform};
 use serde_json::json;
@@ -69,9 +71,15 @@ pub(crate) fn request(layout: &Path, name: &str, layers: &[&[u8]]) -> Request {
     Request {
         reference: format!("oci:{}", layout.display()).parse().unwrap(),
         name: Some(name.parse().unwrap()),
+        platforms: None,
         flat: true,
         thin: None,
-        limits: Limits::default(),
+        again: Again::default(),
         source: Options::default(),
     }
+}
+
+/// Without limits of its own, and without anybody who watches.
+pub(crate) fn settings() -> BatchSettings {
+    BatchSettings::new(Limits::default(), Progress::new(Style::Quiet), Notifications::default())
 }

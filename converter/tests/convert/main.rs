@@ -4,7 +4,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
+mod batch;
 mod cancelling;
 mod image;
 mod parents;
+mod proxy;
 mod stub;

@@ -6,14 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ducc::convert::convert;
-use ducc::progress::{Progress, Style};
 use ducc::report::{Report, Status};
 use ducc::repository::Directory;
 use layer_layout::{ChainId, DiffId, Digest, path};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use crate::image::{directory, file, layer, request};
+use crate::image::{directory, file, layer, request, settings};
 
 fn chains(layers: &[&[u8]]) -> Vec<ChainId> {
     let diff_ids: Vec<DiffId> = layers.iter().map(|layer| Digest::of(layer).into()).collect();
@@ -25,8 +24,8 @@ async fn publish(repository: &Path, name: &str, layers: &[&[u8]]) -> Report {
     let request = request(layout.path(), name, layers);
     let mut report = Report::new(name.to_owned());
     let target = Arc::new(Directory::open(repository, None).unwrap());
-    let (progress, cancel) = (Progress::new(Style::Quiet), CancellationToken::new());
-    convert(&request, target, &progress, &cancel, &mut report).await.unwrap();
+    let cancel = CancellationToken::new();
+    convert(&request, target, &settings(), &cancel, &mut report).await.unwrap();
     assert_eq!(report.status, Status::Converted);
     report
 }

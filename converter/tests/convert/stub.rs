@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use ducc::layer::{Content, Entry};
 use ducc::repository::{
-    Completion, LayerWriter, OpenEnds, Published, Repository, Result, Transaction, TreeEditor,
+    Completion, LayerWriter, OpenEnds, Published, Repository, Result, Transaction, TreeDirectory,
+    TreeEditor,
 };
-use layer_layout::RepositoryPath;
+use layer_layout::{LayerPath, RepositoryPath};
 use tokio::sync::oneshot;
 
 /// An operation.
@@ -99,6 +100,30 @@ impl Repository for Stub {
     fn list(&self, _directory: Option<&RepositoryPath>) -> Result<Vec<(String, Published)>> {
         Ok(Vec::new())
     }
+
+    fn fingerprint(&self, _path: &RepositoryPath) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    fn expands_variables(&self) -> bool {
+        false
+    }
+
+    fn refresh(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn content_bytes(&self, _paths: &[RepositoryPath]) -> Result<u64> {
+        Ok(0)
+    }
+
+    fn read_directory(
+        &self,
+        _tree: &RepositoryPath,
+        _below: &LayerPath,
+    ) -> Result<Option<TreeDirectory>> {
+        Ok(None)
+    }
 }
 
 struct Change(Stub);
@@ -151,8 +176,51 @@ impl Transaction for Change {
         Ok(())
     }
 
+    fn read(&self, _path: &RepositoryPath) -> Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
+    fn lookup(&self, _path: &RepositoryPath) -> Result<Option<Published>> {
+        self.0.call(Operation::Lookup);
+        Ok(None)
+    }
+
+    fn is_prepared(&self, _path: &RepositoryPath) -> bool {
+        true
+    }
+
+    fn remove(&self, _path: &RepositoryPath) -> Result<()> {
+        Ok(())
+    }
+
+    fn replace(&self, _path: &RepositoryPath) -> Result<()> {
+        Ok(())
+    }
+
+    fn withdraw(&self, _path: &RepositoryPath) -> Result<()> {
+        Ok(())
+    }
+
+    fn rely_on(&self, _path: &RepositoryPath) -> Result<()> {
+        Ok(())
+    }
+
+    fn require_unchanged(&self) -> Result<()> {
+        Ok(())
+    }
+
     fn shortfalls(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    fn publish(&self, _paths: &[RepositoryPath]) -> Result<()> {
+        self.0.call(Operation::Commit);
+        self.0.outcome.committed.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn rebase(&self) -> Result<()> {
+        Ok(())
     }
 
     fn commit(self: Box<Self>) -> Result<()> {

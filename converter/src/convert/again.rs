@@ -1,0 +1,42 @@
+//! What is made although it is there.
+
+use std::collections::BTreeSet;
+
+use layer_layout::LayerDigest;
+
+/// Which parts of an image are made again, and take the place of those that are published. Layers that DUCC unpacked in
+/// its own form are always fetched again when an image is built on them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Again {
+    /// The merged root and the flat root.
+    pub trees: bool,
+    /// Layers, which are fetched again.
+    pub layers: LayersAgain,
+}
+
+/// Which layers are fetched again.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum LayersAgain {
+    /// Only those that are not there.
+    #[default]
+    None,
+    /// Those whose published content is wrong.
+    These(BTreeSet<LayerDigest>),
+    /// All of the image.
+    All,
+}
+
+impl Again {
+    /// Whether anything is.
+    pub fn is_anything(&self) -> bool {
+        *self != Self::default()
+    }
+
+    pub(super) fn wants(&self, layer: &LayerDigest) -> bool {
+        match &self.layers {
+            LayersAgain::None => false,
+            LayersAgain::These(layers) => layers.contains(layer),
+            LayersAgain::All => true,
+        }
+    }
+}
