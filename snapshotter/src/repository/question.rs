@@ -101,6 +101,14 @@ pub enum Miss {
         /// What is wrong there.
         reason: String,
     },
+    /// DUCC has unpacked the layer: removed files are names that begin with `.wh.`, and owners are lost.
+    #[error(
+        "{layer} is in DUCC's form, which is no overlayfs layer (`ducc verify --repair` makes it one)"
+    )]
+    OtherForm {
+        /// The layer's digest.
+        layer: LayerDigest,
+    },
     /// Without the parent's ChainID there is no telling whether the layer leads to the wanted chain.
     #[error("{layer} cannot be checked: the parent's ChainID is not known")]
     UnknownParent {

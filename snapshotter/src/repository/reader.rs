@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use layer_layout::path::{self, LayerMetadata};
-use layer_layout::record::LayerRecord;
+use layer_layout::record::RecordedLayer;
 use layer_layout::{ChainId, DiffId, LayerDigest, RepositoryPath, overlay};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
@@ -203,7 +203,7 @@ impl OpenRepository {
         Ok(layer)
     }
 
-    /// The DiffID that was recorded when the layer was published.
+    /// The DiffID that was recorded when the layer was published, if it was in overlayfs form.
     fn diff_id(&self, digest: &LayerDigest) -> Result<DiffId, Failure> {
         let path = path::layer_metadata(digest, LayerMetadata::Layers);
         let unknown = |reason: &dyn std::fmt::Display| {
@@ -216,7 +216,12 @@ impl OpenRepository {
         };
         let mut json = Vec::new();
         file.take(MAX_METADATA).read_to_end(&mut json).map_err(|error| unknown(&error))?;
-        LayerRecord::recorded_diff_id(&json).map_err(|error| unknown(&error))
+        let recorded = RecordedLayer::parse(&json).map_err(|error| unknown(&error))?;
+        if recorded.is_overlayfs {
+            Ok(recorded.diff_id)
+        } else {
+            Err(Miss::OtherForm { layer: *digest }.into())
+        }
     }
 
     fn check(&self, paths: &[String]) -> Result<Answer, Failure> {

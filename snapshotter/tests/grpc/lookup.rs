@@ -23,12 +23,14 @@ use crate::repository::{
 #[tokio::test]
 async fn by_layer_digest() {
     let repository = Repository::new();
-    let [a, b, completed, nameless, odd] =
-        ["a", "b", "completed", "nameless", "odd"].map(|name| repository.add(name));
+    let [a, b, completed, nameless, odd, ducc] =
+        ["a", "b", "completed", "nameless", "odd", "ducc"].map(|name| repository.add(name));
     repository.write_metadata(&completed, LayerMetadata::Parent, "{\"parent\":\"sha256:x\"}");
     fs::remove_file(repository.at(&path::layer_metadata(&nameless.digest, LayerMetadata::Layers)))
         .unwrap();
     repository.write_metadata(&odd, LayerMetadata::Layers, "[]");
+    let in_another_form = format!(r#"[{{"diff-digest":"{}"}}]"#, ducc.diff);
+    repository.write_metadata(&ducc, LayerMetadata::Layers, &in_another_form);
     let daemon = Daemon::with(&[("r.org", repository.path())]).await;
     let client = &daemon.client;
     let suffixed = format!("{STARGZ_LAYER_DIGEST}.abc");
@@ -47,6 +49,8 @@ async fn by_layer_digest() {
         // Cannot be checked.
         (CRI_LAYER_DIGEST, digest(&nameless), &nameless, false),
         (CRI_LAYER_DIGEST, digest(&odd), &odd, false),
+        // Unpacked by DUCC, with whiteouts as files.
+        (CRI_LAYER_DIGEST, digest(&ducc), &ducc, false),
     ]
     .into_iter()
     .enumerate()

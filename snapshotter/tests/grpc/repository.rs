@@ -58,7 +58,7 @@ impl Repository {
             &layer,
             LayerMetadata::Layers,
             &format!(
-                r#"[{{"id":"{}","diff-digest":"{}","diff-size":1}}]"#,
+                r#"[{{"id":"{}","diff-digest":"{}","diff-size":1,"layerfs":"overlayfs"}}]"#,
                 layer.diff.hex(),
                 layer.diff
             ),
