@@ -1,0 +1,299 @@
+//! One round over the images of a repository: each is compared with its registry, and converted if it has changed.
+//!
+//! An image that has not changed costs one request to its registry and two look-ups in the repository. Images that have
+//! are prepared several at a time and published in groups. An image that fails is remembered, tried again after a pause
+//! that grows, and holds up nobody.
+//!
+//! | file | what it is for |
+//! |---|---|
+//! | `wanted` | what is kept in step |
+//! | `shard` | which of it is this publisher's |
+//! | `look` | whether an image has changed |
+//! | `conversions` | images on their way into the repository |
+//! | `grouping` | when those that are ready are published |
+//! | `report` | what a round did |
+
+mod conversions;
+mod grouping;
+mod look;
+mod report;
+mod shard;
+mod wanted;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Semaphore;
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+pub use self::grouping::Grouping;
+pub use self::report::{ConvertedImage, FailedImage, RoundReport};
+pub use self::shard::{Shard, ShardError};
+pub use self::wanted::{Common, Wanted};
+
+use self::conversions::Conversions;
+use self::look::{Look, Looker};
+use crate::convert::{self, BatchSettings};
+use crate::notification::{Ended, Event, Id, Notifications};
+use crate::report::{Report, Status};
+use crate::repository::Repository;
+use crate::state::{self, Failure, SeenImage, State};
+use crate::{Error, Result};
+
+/// Images that are under way at a time, most of them waiting. It bounds memory.
+const UNDER_WAY: usize = 512;
+
+/// How long after its next try was due a failure is forgotten.
+const FORGOTTEN: SignedDuration = SignedDuration::from_hours(72);
+
+/// How a round is run.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What is common to its images.
+    pub common: Common,
+    /// How they are prepared.
+    pub batch: BatchSettings,
+    /// How many images are compared with their registries at a time; each registry has a limit of its own besides.
+    pub looks: usize,
+    /// How many images are prepared at a time.
+    pub jobs: usize,
+    /// When those that are ready are published.
+    pub grouping: Grouping,
+    /// Whether images that failed in an earlier round are left alone for a while.
+    pub pauses: bool,
+}
+
+/// What a round works with.
+pub struct Round {
+    /// Where the images go.
+    pub repository: Arc<dyn Repository>,
+    /// What earlier rounds have left.
+    pub state: Arc<State>,
+    /// How it is run.
+    pub settings: Settings,
+    /// Cancelled when the user gives up: what is being published is finished, the rest is left.
+    pub cancel: CancellationToken,
+}
+
+/// What became of an image.
+enum Outcome {
+    Unchanged,
+    Converted(ConvertedImage),
+    Failed { name: String, reason: String, may_fail: bool },
+    Interrupted,
+}
+
+impl Round {
+    /// Brings the repository in step with `wanted`, and reports.
+    ///
+    /// # Errors
+    /// If what earlier rounds have left cannot be read or written. Whatever concerns single images is in the report.
+    pub async fn run(self, mut wanted: Vec<Wanted>) -> state::Result<RoundReport> {
+        let begun = Instant::now();
+        let now = Timestamp::now();
+        let mut report = RoundReport::new(self.repository.name().to_owned(), now);
+        report.images = wanted.len();
+        self.forget_old_failures(now)?;
+        let failures: BTreeMap<String, Failure> = self
+            .state
+            .failures()?
+            .into_iter()
+            .map(|failure| (failure.name.clone(), failure))
+            .collect();
+        // Stable: within a priority the order of the lists stays.
+        wanted.sort_by_key(|image| std::cmp::Reverse(image.priority));
+        if self.settings.pauses {
+            wanted.retain(|image| match failures.get(&image.name.to_string()) {
+                Some(failure) if failure.next > now => {
+                    let failure = failure.clone();
+                    report.waiting.push(FailedImage { failure, may_fail: image.may_fail });
+                    false
+                }
+                _ => true,
+            });
+        }
+        let mut seen = self.state.images()?;
+        let work = Arc::new(self.work());
+        let mut tasks = JoinSet::new();
+        for image in wanted {
+            while tasks.len() >= UNDER_WAY
+                && let Some(ended) = tasks.join_next().await
+            {
+                self.note(ended, &mut report)?;
+            }
+            let seen = seen.remove(&image.name.to_string());
+            let work = Arc::clone(&work);
+            tasks.spawn(async move { work.image(image, seen).await });
+        }
+        drop(seen);
+        work.conversions.no_more();
+        while let Some(ended) = tasks.join_next().await {
+            self.note(ended, &mut report)?;
+        }
+        if let Some(work) = Arc::into_inner(work) {
+            work.conversions.end().await;
+        }
+        report.converted.sort_by(|a, b| a.name.cmp(&b.name));
+        report.failed.sort_by(|a, b| a.failure.name.cmp(&b.failure.name));
+        report.seconds = begun.elapsed().as_secs_f64();
+        Ok(report)
+    }
+
+    /// Forgets images that failed and that nobody has tried since: nobody wishes for them any more.
+    fn forget_old_failures(&self, now: Timestamp) -> state::Result<()> {
+        for failure in self.state.failures()? {
+            if now.duration_since(failure.next) > FORGOTTEN {
+                self.state.clear_failure(&failure.name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn work(&self) -> Work {
+        let Self { repository, state, settings, cancel } = self;
+        let conversions = Conversions::new(
+            Arc::clone(repository),
+            conversions::Settings {
+                jobs: settings.jobs,
+                grouping: settings.grouping,
+                batch: settings.batch.clone(),
+            },
+            cancel.clone(),
+        );
+        Work {
+            looker: Looker { repository: Arc::clone(repository), common: settings.common.clone() },
+            looks: Semaphore::new(settings.looks.max(1)),
+            conversions,
+            repository: Arc::clone(repository),
+            state: Arc::clone(state),
+            common: settings.common.clone(),
+            notifications: settings.batch.notifications.clone(),
+            cancel: cancel.clone(),
+        }
+    }
+
+    /// Adds what became of an image to the report.
+    fn note(
+        &self,
+        outcome: Result<Outcome, JoinError>,
+        report: &mut RoundReport,
+    ) -> state::Result<()> {
+        match outcome {
+            Err(error) => report.errors.push(Error::from(error).to_string()),
+            Ok(Outcome::Unchanged) => report.unchanged += 1,
+            Ok(Outcome::Converted(image)) => report.converted.push(image),
+            Ok(Outcome::Interrupted) => report.interrupted += 1,
+            Ok(Outcome::Failed { name, reason, may_fail }) => {
+                let failure = self.state.add_failure(&name, &reason, Timestamp::now())?;
+                report.failed.push(FailedImage { failure, may_fail });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the images of a round share.
+struct Work {
+    looker: Looker,
+    looks: Semaphore,
+    conversions: Conversions,
+    repository: Arc<dyn Repository>,
+    state: Arc<State>,
+    common: Common,
+    notifications: Notifications,
+    cancel: CancellationToken,
+}
+
+impl Work {
+    async fn image(&self, wanted: Wanted, seen: Option<SeenImage>) -> Outcome {
+        let name = wanted.name.to_string();
+        let may_fail = wanted.may_fail;
+        match self.keep_in_step(&wanted, seen).await {
+            Ok(outcome) => outcome,
+            Err(_) if self.cancel.is_cancelled() => Outcome::Interrupted,
+            Err(error) => {
+                let reason = format!("{:#}", anyhow::Error::from(error));
+                tracing::error!(image = name, "{reason}");
+                Outcome::Failed { name, reason, may_fail }
+            }
+        }
+    }
+
+    async fn keep_in_step(&self, wanted: &Wanted, seen: Option<SeenImage>) -> Result<Outcome> {
+        let slot = self.looks.acquire().await.expect("nobody closes the semaphore");
+        if self.cancel.is_cancelled() {
+            return Ok(Outcome::Interrupted);
+        }
+        let looking = self.looker.look(wanted, seen);
+        let look = self.cancel.run_until_cancelled(looking).await.ok_or(Error::Cancelled)??;
+        drop(slot);
+        if let Look::Unchanged(seen) = look {
+            if let Some(seen) = seen {
+                self.remember(wanted, &seen);
+            }
+            return Ok(Outcome::Unchanged);
+        }
+        self.convert(wanted).await.map(Outcome::Converted)
+    }
+
+    async fn convert(&self, wanted: &Wanted) -> Result<ConvertedImage> {
+        let (begun, id) = (Instant::now(), Id::random());
+        let request = wanted.reference.to_string();
+        self.notifications.tell(&Event::ImageStarted { request: &request, id: &id });
+        let mut report = Report::new(request.clone());
+        let result = self.publish(wanted, &mut report).await;
+        let error = result.as_ref().err().map(ToString::to_string);
+        let ended = Ended { error: error.as_deref(), elapsed: begun.elapsed() };
+        self.notifications.tell(&Event::ImageEnded { request: &request, id: &id, ended });
+        result?;
+        Ok(ConvertedImage {
+            name: wanted.name.to_string(),
+            layers_fetched: report.layers_fetched,
+            bytes_in: report.bytes_in,
+            remarks: report.remarks,
+        })
+    }
+
+    async fn publish(&self, wanted: &Wanted, report: &mut Report) -> Result<()> {
+        let request = wanted.request(&self.common)?;
+        let image = self.conversions.convert(&request, report).await?;
+        if report.status == Status::Converted {
+            tracing::info!(image = %wanted.name, "published");
+            for layer in report.layers.iter().filter(|layer| layer.fetched) {
+                let (image, layer) = (wanted.name.to_string(), layer.digest.hex());
+                self.notifications.tell(&Event::LayerPublished { image: &image, layer: &layer });
+            }
+            if let Some(public_path) = &report.public_path {
+                let private_path = layer_layout::path::flat(&image.config_digest()).to_string();
+                self.notifications.tell(&Event::FlatPublished {
+                    request: &report.image,
+                    public_path,
+                    private_path: &private_path,
+                });
+            }
+        }
+        if let Some(thin) = &wanted.thin {
+            let (name, push) = (self.repository.name(), wanted.push(&self.common));
+            let pushing = convert::push_thin(thin, &image, name, &push);
+            let pushed = self.cancel.run_until_cancelled(pushing).await;
+            report.thin = Some(pushed.ok_or(Error::CancelledBeforeThin)??);
+        }
+        if let Some(seen) = self.looker.seen(wanted, image.source_digest()).await? {
+            self.remember(wanted, &seen);
+        }
+        Ok(())
+    }
+
+    /// Remembers that an image is in step. If that fails, the next round looks at it more closely, that is all.
+    fn remember(&self, wanted: &Wanted, seen: &SeenImage) {
+        let name = wanted.name.to_string();
+        let remembered =
+            self.state.put_image(&name, seen).and_then(|()| self.state.clear_failure(&name));
+        if let Err(error) = remembered {
+            tracing::warn!("{:#}", anyhow::Error::from(error));
+        }
+    }
+}
