@@ -1,7 +1,13 @@
 //! The command line.
 
+pub(crate) mod global;
+pub(crate) mod removal;
 pub(crate) mod repository;
+pub(crate) mod round;
+pub(crate) mod verify;
+pub(crate) mod wish;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -9,7 +15,9 @@ use ducc::convert::ThinForm;
 use ducc::layer::Limits;
 use layer_layout::{ImageReference, Platform, PublicName, RegistryReference};
 
+use clap_complete::Shell;
 use ducc::repository::Locator;
+use global::GlobalOptions;
 use repository::{AccessOptions, RepositoryCommand};
 
 const EXIT_STATUS: &str = "\
@@ -33,21 +41,73 @@ Examples:
 
 /// Publishes container images into CernVM-FS repositories.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true, arg_required_else_help = true)]
+#[command(name = "ducc", version, propagate_version = true, arg_required_else_help = true)]
 pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: GlobalOptions,
+
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Bring repositories in step with wish lists.
+    #[command(after_help = round::EXIT_STATUS)]
+    Convert(Box<round::Convert>),
+
+    /// Bring repositories in step with wish lists, again and again.
+    #[command(after_help = round::EXIT_STATUS)]
+    Loop(Box<round::Loop>),
+
+    /// Show what the last rounds of `convert` or `loop` did, and which images are not mended.
+    Status(round::Status),
+
     /// Convert one image: its layers, its merged root, its flat root and, if asked, a thin image.
     #[command(after_help = EXIT_STATUS, after_long_help = format!("{EXAMPLES}\n\n{EXIT_STATUS}"))]
     ConvertSingleImage(Box<ConvertSingleImage>),
 
+    #[command(subcommand)]
+    Wishlist(wish::WishlistCommand),
+    CheckImageSyntax(wish::CheckImageSyntax),
+    ExpandWildcard(wish::ExpandWildcard),
+    DownloadManifest(wish::DownloadManifest),
+
+    /// Remove images that have been unwanted for longer than the grace period, and what nothing refers to.
+    #[command(visible_alias = "gc", after_help = removal::EXIT_STATUS)]
+    GarbageCollection(removal::GarbageCollection),
+
+    /// Remove one image at once: its names, and what only it refers to.
+    #[command(after_help = removal::EXIT_STATUS)]
+    DeleteImage(removal::DeleteImage),
+
+    /// Mark images that are not wished for as unwanted; `garbage-collection` removes them after the grace period.
+    #[command(after_help = removal::EXIT_STATUS)]
+    PruneImages(removal::PruneImages),
+
+    /// Check that published images are what they should be.
+    #[command(after_help = verify::EXIT_STATUS)]
+    Verify(Box<verify::Verify>),
+
     /// Create, check and maintain a CernVM-FS repository that is written natively.
     #[command(subcommand, arg_required_else_help = true)]
     Repository(RepositoryCommand),
+
+    /// Print the completions for a shell, to be stored where the shell finds them.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+
+    /// Write the manual pages of all commands.
+    ManPages {
+        /// An existing directory.
+        directory: PathBuf,
+    },
+
+    /// Print the version.
+    #[command(visible_alias = "v")]
+    Version,
 }
 
 #[derive(Debug, Args)]
@@ -67,6 +127,10 @@ pub(crate) struct ConvertSingleImage {
     /// The platform to take from a multi-platform image, for instance linux/arm64 [default: this machine's].
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(crate) platform: Option<Platform>,
+
+    /// Publish all platforms of a multi-platform image.
+    #[arg(short = 'm', long, conflicts_with = "platform")]
+    pub(crate) multi_arch: bool,
 
     /// Publish under this name instead of the image's own.
     #[arg(long, value_name = "REGISTRY/REPOSITORY:TAG")]
@@ -150,9 +214,22 @@ impl From<ThinFormat> for ThinForm {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Download")]
 pub(crate) struct DownloadOptions {
-    /// How many layers to fetch at a time; 0 means all at once.
+    /// How many layers to fetch at a time, of all images together; 0 means all at once.
     #[arg(long, value_name = "N", env = "DUCC_MAX_CONCURRENT_DOWNLOADS", default_value_t = 3)]
     pub(crate) max_concurrent_downloads: usize,
+
+    /// How many requests one registry gets at a time; 0 means no limit.
+    #[arg(long, value_name = "N", env = "DUCC_MAX_REQUESTS_PER_REGISTRY", default_value_t = 8)]
+    pub(crate) max_requests_per_registry: usize,
+
+    /// Where mirrors and other places for images are configured [default: $CONTAINERS_REGISTRIES_CONF, or
+    /// /etc/containers/registries.conf and registries.conf.d].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) registries_conf: Option<PathBuf>,
+
+    /// Accept only images signed with this cosign key, a public key in PEM; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) signature_key: Vec<PathBuf>,
 
     /// How often to try a download before giving up.
     #[arg(short = 'r', long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
@@ -188,6 +265,18 @@ pub(crate) struct LimitOptions {
     /// Components of a path.
     #[arg(long, value_name = "N", default_value_t = Limits::default().path_depth)]
     pub(crate) max_path_depth: usize,
+}
+
+impl LimitOptions {
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            entries: self.max_entries,
+            file_size: self.max_file_size,
+            unpacked_size: self.max_unpacked_size,
+            path_depth: self.max_path_depth,
+            ..Limits::default()
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,8 @@ use ducc::progress::{Progress, Style};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::cli::global::Verbosity;
+
 /// Bars on a terminal, lines elsewhere.
 pub(crate) fn style(quiet: bool) -> Style {
     match (quiet, io::stderr().is_terminal()) {
@@ -15,12 +17,18 @@ pub(crate) fn style(quiet: bool) -> Style {
     }
 }
 
+/// Rounds run for days and over thousands of images: lines for people who look later.
+pub(crate) fn style_of_rounds(quiet: bool) -> Style {
+    if quiet { Style::Quiet } else { Style::Lines }
+}
+
 /// Starts logging. `RUST_LOG` overrides the level.
-pub(crate) fn start(progress: &Progress, quiet: bool) {
-    let default = match style(quiet) {
-        Style::Quiet => "error",
-        Style::Bars => "warn",
-        Style::Lines => "info",
+pub(crate) fn start(progress: &Progress, quiet: bool, verbosity: Option<Verbosity>) {
+    let default = match (verbosity, style(quiet)) {
+        (Some(verbosity), _) => verbosity.directive(),
+        (None, Style::Quiet) => "error",
+        (None, Style::Bars) => "warn",
+        (None, Style::Lines) => "info",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt()

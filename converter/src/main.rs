@@ -4,17 +4,23 @@ mod cli;
 mod commands;
 mod logging;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use ducc::progress::Progress;
-use ducc::repository;
 use rustix::fs::Mode;
 
+use cli::global::GlobalOptions;
 use cli::{Cli, Command};
 
 const EXIT_FAILED: u8 = 1;
-/// The same as in DUCC.
+/// Part of what was asked for was done.
+const EXIT_PARTIAL: u8 = 3;
+/// The following are the same as in DUCC.
+const EXIT_NO_PASSWORD: u8 = 101;
+const EXIT_LIST_UNREADABLE: u8 = 102;
+const EXIT_LIST_BROKEN: u8 = 103;
 const EXIT_NO_REPOSITORY: u8 = 104;
 /// A shell's convention for a death by signal: 128 and the signal's number.
 const EXIT_SIGNAL_BASE: u8 = 128;
@@ -23,16 +29,97 @@ const EXIT_SIGNAL_BASE: u8 = 128;
 const UMASK: u32 = 0o022;
 
 fn main() -> ExitCode {
-    let Cli { command } = Cli::parse();
+    let Cli { global, command } = Cli::parse();
     rustix::process::umask(Mode::from_raw_mode(UMASK));
-    let status = match command {
-        Command::ConvertSingleImage(arguments) => convert(*arguments),
-        Command::Repository(command) => administer(command),
-    };
-    ExitCode::from(status)
+    if let Err(error) = global.use_temporary_directory() {
+        eprintln!("ducc: {error:#}");
+        return ExitCode::from(EXIT_FAILED);
+    }
+    let program = Program { global };
+    ExitCode::from(program.run(command))
 }
 
-fn convert(arguments: cli::ConvertSingleImage) -> u8 {
+struct Program {
+    global: GlobalOptions,
+}
+
+impl Program {
+    /// Runs a command, and gives the exit status.
+    fn run(&self, command: Command) -> u8 {
+        let global = &self.global;
+        match command {
+            Command::Convert(arguments) => serve(commands::rounds::convert(*arguments, global)),
+            Command::Loop(arguments) => serve(commands::rounds::run_loop(*arguments, global)),
+            Command::Status(arguments) => commands::status::run(arguments),
+            Command::ConvertSingleImage(arguments) => {
+                serve(commands::convert_single_image::run(*arguments, global))
+            }
+            Command::Wishlist(command) => self.simple(commands::wishlist::run(command)),
+            Command::CheckImageSyntax(arguments) => {
+                self.simple(async { commands::check_image_syntax::run(arguments) })
+            }
+            Command::ExpandWildcard(arguments) => {
+                self.simple(commands::expand_wildcard::run(arguments))
+            }
+            Command::DownloadManifest(arguments) => {
+                self.simple(commands::download_manifest::run(arguments))
+            }
+            Command::GarbageCollection(arguments) => {
+                self.administer(|| commands::garbage_collection::run(arguments))
+            }
+            Command::DeleteImage(arguments) => {
+                self.administer(|| commands::delete_image::run(arguments))
+            }
+            Command::PruneImages(arguments) => {
+                self.administer(|| commands::prune_images::run(arguments))
+            }
+            Command::Verify(arguments) => self.simple(commands::verify::run(*arguments)),
+            Command::Repository(command) => self.administer(|| commands::repository::run(command)),
+            Command::Completions { shell } => {
+                self.administer(|| commands::documentation::completions(shell, &called()))
+            }
+            Command::ManPages { directory } => {
+                self.administer(|| commands::documentation::man_pages(&directory))
+            }
+            Command::Version => self.simple(async { commands::version::run() }),
+        }
+    }
+
+    fn log(&self) {
+        let quiet = false;
+        logging::start(&Progress::new(logging::style(quiet)), quiet, self.global.verbosity);
+    }
+
+    /// Runs a command that either does what was asked for, or says why not.
+    fn simple(&self, command: impl Future<Output = anyhow::Result<()>>) -> u8 {
+        self.log();
+        serve(async { status(command.await) })
+    }
+
+    /// Runs a command that works on a repository.
+    fn administer(&self, command: impl FnOnce() -> anyhow::Result<()>) -> u8 {
+        self.log();
+        status(command())
+    }
+}
+
+/// The exit status of a command, after its error has been told.
+fn status(result: anyhow::Result<()>) -> u8 {
+    match result {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("ducc: {}", commands::advice::explain(&error));
+            if commands::advice::is_no_such_repository(&error) {
+                EXIT_NO_REPOSITORY
+            } else {
+                EXIT_FAILED
+            }
+        }
+    }
+}
+
+/// Runs a command to its exit status.
+fn serve(command: impl Future<Output = u8>) -> u8 {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -40,23 +127,15 @@ fn convert(arguments: cli::ConvertSingleImage) -> u8 {
             return EXIT_FAILED;
         }
     };
-    let status = runtime.block_on(commands::convert::run(arguments));
+    let status = runtime.block_on(command);
     // A thread that waits for another publisher or for a storage must not keep an interrupted program alive.
     runtime.shutdown_background();
     status
 }
 
-fn administer(command: cli::repository::RepositoryCommand) -> u8 {
-    let quiet = false;
-    logging::start(&Progress::new(logging::style(quiet)), quiet);
-    match commands::repository::run(command) {
-        Ok(()) => 0,
-        Err(error) => {
-            eprintln!("ducc: {}", commands::advice::explain(&error));
-            match error.downcast_ref::<repository::Error>() {
-                Some(error) if error.is_no_such_repository() => EXIT_NO_REPOSITORY,
-                _ => EXIT_FAILED,
-            }
-        }
-    }
+/// The name that the program was called by: `ducc`, or a link such as `cvmfs_ducc`.
+fn called() -> String {
+    let path = std::env::args_os().next().unwrap_or_default();
+    let name = Path::new(&path).file_name().map(|name| name.to_string_lossy().into_owned());
+    name.unwrap_or_else(|| "ducc".to_owned())
 }

@@ -12,11 +12,21 @@ pub(crate) fn explain(error: &anyhow::Error) -> String {
     }
 }
 
+/// Whether what failed did so because there is no repository.
+pub(crate) fn is_no_such_repository(error: &anyhow::Error) -> bool {
+    let of_repository = error.downcast_ref::<ducc::repository::Error>();
+    of_repository.is_some_and(ducc::repository::Error::is_no_such_repository)
+}
+
 /// The engine's error, if it is one or holds one.
 fn of_engine<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Error> {
     let of_repository = || error.downcast_ref::<ducc::repository::Error>()?.of_engine();
     let of_image = || error.downcast_ref::<ducc::Error>()?.of_engine();
-    error.downcast_ref().or_else(of_repository).or_else(of_image)
+    let of_removal = || match error.downcast_ref::<ducc::removal::Error>()? {
+        ducc::removal::Error::Repository(error) => error.of_engine(),
+        _ => None,
+    };
+    error.downcast_ref().or_else(of_repository).or_else(of_image).or_else(of_removal)
 }
 
 /// What to do about an error of the engine.
@@ -45,7 +55,7 @@ fn advice(error: &Error) -> Option<Cow<'static, str>> {
             "run this one again when that has ended"
         }
         Error::CollectionStopped(CollectionStop::TooSlow) => "run the garbage collection again",
-        Error::Collected | Error::Conflict(_) => "publish again",
+        Error::Collected | Error::Conflict(_) | Error::Superseded { .. } => "publish again",
         Error::Outpaced { .. } => "publish when fewer are at work",
         Error::Occupied { .. } => "remove it",
         Error::Tag(TagError::Exists(_)) => "remove it first, or choose another name",

@@ -1,5 +1,6 @@
 //! `ducc repository`: work on a CernVM-FS repository itself, not on images.
 
+use std::fmt;
 use std::io::Write;
 use std::time::SystemTime;
 
@@ -13,10 +14,11 @@ use cvmfs_repository::snapshot::Directory;
 use cvmfs_repository::storage::Storage;
 use cvmfs_repository::{Creation, Repository};
 use ducc::repository::Stratum0;
+use serde::Serialize;
 
 use super::advice;
 use crate::cli::repository::{
-    Check, Create, Gc, ImportKeys, List, RepositoryCommand, Resign, Tag, Target,
+    Check, Create, Gc, ImportKeys, Keep, List, RepositoryCommand, Resign, Tag, Target,
 };
 
 /// In place of a time that a manifest does not have, or that no calendar has.
@@ -213,30 +215,62 @@ fn check(Check { target, data }: Check, out: &mut dyn Write) -> anyhow::Result<(
 }
 
 fn gc(arguments: Gc, out: &mut dyn Write) -> anyhow::Result<()> {
-    let Gc { target, keep_revisions, keep_days, grace, dry_run } = arguments;
+    let Gc { target, keep, dry_run } = arguments;
+    Ok(writeln!(out, "{}", collect_objects(target, keep, dry_run)?)?)
+}
+
+/// What a collection of objects has removed, or would remove.
+#[derive(Debug, Serialize)]
+pub(crate) struct ObjectsRemoved {
+    dry_run: bool,
+    objects: u64,
+    bytes: u64,
+    kept_revisions: u64,
+    kept_objects: u64,
+    kept_young: u64,
+}
+
+impl fmt::Display for ObjectsRemoved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {} objects ({} bytes); kept {} revisions with {} objects, and {} young ones",
+            if self.dry_run { "would remove" } else { "removed" },
+            self.objects,
+            self.bytes,
+            self.kept_revisions,
+            self.kept_objects,
+            self.kept_young
+        )
+    }
+}
+
+/// Removes objects that no retained revision refers to.
+pub(crate) fn collect_objects(
+    target: Target,
+    keep: Keep,
+    dry_run: bool,
+) -> anyhow::Result<ObjectsRemoved> {
     let stratum0 = open(target)?;
     let _locks = if dry_run { None } else { Some(stratum0.lock()?) };
     let retention = Retention {
-        revisions: keep_revisions,
-        since: SystemTime::now().checked_sub(keep_days),
-        grace,
+        revisions: keep.keep_revisions,
+        since: SystemTime::now().checked_sub(keep.keep_days),
+        grace: keep.grace,
     };
     let collected =
         collector::collect(&stratum0.repository, &stratum0.objects, &retention, dry_run)?;
     if !dry_run {
         stratum0.tell_server(stratum0.repository.snapshot()?.manifest())?;
     }
-    writeln!(
-        out,
-        "{} {} objects ({} bytes); kept {} revisions with {} objects, and {} young ones",
-        if dry_run { "would remove" } else { "removed" },
-        collected.removed,
-        collected.bytes,
-        collected.revisions,
-        collected.referenced,
-        collected.young
-    )?;
-    Ok(())
+    Ok(ObjectsRemoved {
+        dry_run,
+        objects: collected.removed,
+        bytes: collected.bytes,
+        kept_revisions: collected.revisions,
+        kept_objects: collected.referenced,
+        kept_young: collected.young,
+    })
 }
 
 fn import_keys(arguments: ImportKeys, out: &mut dyn Write) -> anyhow::Result<()> {

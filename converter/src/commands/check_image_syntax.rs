@@ -1,0 +1,59 @@
+//! `ducc check-image-syntax`.
+
+use std::fmt::Write as _;
+
+use anyhow::Context;
+use layer_layout::RegistryReference;
+
+use crate::cli::wish::CheckImageSyntax;
+
+/// The rows of the table, and the columns of the line for machines, are DUCC's. User and thin image are not part of a
+/// name; DUCC prints what they are by default.
+const ROWS: [(&str, &str); 8] = [
+    ("Name", "name"),
+    ("User", "user"),
+    ("Scheme", "scheme"),
+    ("Registry", "registry"),
+    ("Repository", "repository"),
+    ("Tag", "tag"),
+    ("Digest", "digest"),
+    ("IsThin", "is_thin"),
+];
+
+/// Prints the parts of the first name.
+pub(crate) fn run(arguments: CheckImageSyntax) -> anyhow::Result<()> {
+    let image = arguments.images.first().context("no image was named")?;
+    let image: RegistryReference = image.parse()?;
+    let values = [
+        image.to_string(),
+        String::new(),
+        image.scheme().to_string(),
+        image.registry().to_owned(),
+        image.repository().to_owned(),
+        image.tag().unwrap_or_default().to_owned(),
+        image.digest().map(ToString::to_string).unwrap_or_default(),
+        "false".to_owned(),
+    ];
+    if arguments.machine_friendly {
+        println!("{}\n{}", ROWS.map(|(_, column)| column).join(","), values.join(","));
+    } else {
+        print!("{}", table(&values));
+    }
+    Ok(())
+}
+
+/// A table with a frame, as DUCC draws it.
+fn table(values: &[String; ROWS.len()]) -> String {
+    let (head, value_head) = ("KEY", "VALUE");
+    let key_width = ROWS.iter().map(|(row, _)| row.len()).fold(head.len(), usize::max);
+    let value_width = values.iter().map(String::len).fold(value_head.len(), usize::max);
+    let line = format!("+-{:-<key_width$}-+-{:-<value_width$}-+\n", "", "");
+    let mut table = line.clone();
+    // Writing to a string cannot fail.
+    let _ = writeln!(table, "| {head:^key_width$} | {value_head:^value_width$} |");
+    table += &line;
+    for ((row, _), value) in ROWS.iter().zip(values) {
+        let _ = writeln!(table, "| {row:<key_width$} | {value:<value_width$} |");
+    }
+    table + &line
+}

@@ -1,0 +1,141 @@
+//! `ducc convert-single-image`.
+
+use std::time::Instant;
+
+use anyhow::Context;
+use ducc::convert::{self, Again, BatchSettings, Request, ThinRequest};
+use ducc::notification::{Event, Notifications};
+use ducc::progress::Progress;
+use ducc::report::{Report, Status};
+use ducc::{Error, repository, source};
+use tokio_util::sync::CancellationToken;
+
+use super::advice;
+use super::signals::cancel_on_signal;
+use super::source_options::source_options;
+use crate::cli::ConvertSingleImage;
+use crate::cli::global::GlobalOptions;
+use crate::{EXIT_FAILED, EXIT_NO_REPOSITORY, EXIT_SIGNAL_BASE, logging};
+
+/// Converts one image and gives the exit status.
+pub(crate) async fn run(arguments: ConvertSingleImage, global: &GlobalOptions) -> u8 {
+    let json = arguments.output.json;
+    let quiet = arguments.output.quiet;
+    let progress = Progress::new(logging::style(quiet));
+    logging::start(&progress, quiet, global.verbosity);
+
+    let mut report = Report::new(arguments.image.to_string());
+    let cancel = CancellationToken::new();
+    let signal = tokio::spawn(cancel_on_signal(cancel.clone()));
+    let begun = Instant::now();
+    let result = async {
+        let notifications = global.notifications()?;
+        notifications.tell(&Event::Started);
+        let result = convert(arguments, &progress, &notifications, &cancel, &mut report).await;
+        notifications.tell(&Event::Ended(begun.elapsed()));
+        result
+    };
+    let result = result.await;
+
+    let status = match &result {
+        Ok(()) => 0,
+        Err(error) => {
+            let text = advice::explain(error);
+            progress.suspend(|| eprintln!("ducc: {text}"));
+            report.error = Some(text);
+            match (cancel.is_cancelled(), error.downcast_ref()) {
+                (true, _) => signal.await.map_or(EXIT_FAILED, |number| EXIT_SIGNAL_BASE + number),
+                (false, Some(error)) if repository::Error::is_no_such_repository(error) => {
+                    EXIT_NO_REPOSITORY
+                }
+                (false, _) => EXIT_FAILED,
+            }
+        }
+    };
+    if json {
+        print_json(&report);
+    } else if !quiet && report.status != Status::Failed {
+        println!("{}", summary(&report));
+    }
+    status
+}
+
+async fn convert(
+    arguments: ConvertSingleImage,
+    progress: &Progress,
+    notifications: &Notifications,
+    cancel: &CancellationToken,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let access = repository::Access {
+        catalog_entries: arguments.catalog_entries,
+        ..arguments.access.clone().access()
+    };
+    let (locator, name) = (arguments.repository.clone(), arguments.repository_name.clone());
+    let opening = tokio::task::spawn_blocking(move || locator.open(name.as_deref(), &access));
+    let opened = cancel.run_until_cancelled(opening).await.ok_or(Error::Cancelled)?;
+    let repository = opened.map_err(Error::from)??;
+    let settings =
+        BatchSettings::new(arguments.limits.limits(), progress.clone(), notifications.clone());
+    let request = request(arguments)?;
+    let result = convert::convert(&request, repository, &settings, cancel, report).await;
+    result.with_context(|| format!("cannot convert {}", report.image))
+}
+
+fn request(arguments: ConvertSingleImage) -> anyhow::Result<Request> {
+    let ConvertSingleImage {
+        image,
+        platform,
+        public_name,
+        skip_flat,
+        multi_arch,
+        thin,
+        download,
+        ..
+    } = arguments;
+    let form = thin.thin_format.into();
+    let thin_reference = thin.thin_image_name.filter(|_| !thin.skip_thin_image);
+    let mut options = source_options(&download, platform)?;
+    if let (Some(reference), Some(user)) = (&thin_reference, &thin.username) {
+        let password = source::credentials::push_password().context("--username")?;
+        options.credentials = options.credentials.with_login(reference.registry(), user, &password);
+    }
+    Ok(Request {
+        reference: image,
+        name: public_name,
+        flat: !skip_flat,
+        thin: thin_reference.map(|reference| ThinRequest { reference, form }),
+        platforms: multi_arch.then_some(source::Platforms::All),
+        again: Again::default(),
+        source: options,
+    })
+}
+
+fn print_json(report: &Report) {
+    match serde_json::to_string(report) {
+        Ok(json) => println!("{json}"),
+        Err(error) => eprintln!("ducc: cannot write the report: {error}"),
+    }
+}
+
+/// The report in a few words.
+fn summary(report: &Report) -> String {
+    let state = match report.status {
+        Status::Converted => "published",
+        Status::UpToDate => "up to date",
+        Status::Failed => "failed",
+    };
+    let path = match &report.public_path {
+        Some(path) => format!(" as {path}"),
+        None => String::new(),
+    };
+    let thin = match &report.thin {
+        Some(thin) if thin.pushed => format!(", thin image pushed to {}", thin.reference),
+        Some(thin) => format!(", thin image is at {}", thin.reference),
+        None => String::new(),
+    };
+    format!(
+        "{}: {state}{path}, {} layers fetched ({} bytes), {} there already, {:.1} s{thin}",
+        report.image, report.layers_fetched, report.bytes_in, report.layers_skipped, report.seconds
+    )
+}

@@ -1,0 +1,38 @@
+//! `ducc delete-image`.
+
+use std::time::Duration;
+
+use ducc::inventory;
+use ducc::removal::{self, Options, Subject};
+use jiff::Timestamp;
+use layer_layout::ImagePlace;
+
+use super::garbage_collection::{BATCH, remove};
+use super::removal_report::{self, Report};
+use crate::cli::removal::DeleteImage;
+
+/// Removes one image and what only it refers to, at once.
+pub(crate) fn run(arguments: DeleteImage) -> anyhow::Result<()> {
+    let mut report = Report::new(arguments.dry_run);
+    let json = arguments.common.json;
+    let result = delete(arguments, &mut report);
+    removal_report::finish(report, json, result)
+}
+
+fn delete(arguments: DeleteImage, report: &mut Report) -> anyhow::Result<()> {
+    let DeleteImage { repository, image, dry_run, common, .. } = arguments;
+    let repository = repository.open(None, &common.access.access())?;
+    let mut places: Vec<ImagePlace> =
+        inventory::places(&*repository)?.into_iter().filter(|place| place.name == image).collect();
+    // A link alone, as DUCC makes it for an image without a tag.
+    let link = ImagePlace::from(image.clone());
+    if places.is_empty() && repository.lookup(&link.link())?.is_some() {
+        places.push(link);
+    }
+    if places.is_empty() {
+        return Err(removal::Error::NoSuchImage(image.to_string()).into());
+    }
+    let options =
+        Options { now: Timestamp::now(), grace: Duration::ZERO, ducc_chains: false, batch: BATCH };
+    remove(&repository, &Subject::Images(places), &options, dry_run, report)
+}

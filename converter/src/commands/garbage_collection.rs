@@ -1,0 +1,82 @@
+//! `ducc garbage-collection`.
+
+use std::sync::Arc;
+
+use ducc::removal::{self, Options, Plan, Removed, Subject};
+use ducc::repository::Repository;
+use jiff::Timestamp;
+
+use super::removal_report::{self, Report};
+use super::repository::collect_objects;
+use crate::cli::removal::GarbageCollection;
+use crate::cli::repository::{Keep, Target};
+
+/// After how many paths a change of the repository ends: long enough that it takes few changes, each of which makes
+/// every client fetch a new root catalog, and short enough that one is done in seconds.
+pub(super) const BATCH: usize = 2_000;
+
+/// Removes what is not needed any more.
+pub(crate) fn run(arguments: GarbageCollection) -> anyhow::Result<()> {
+    let mut report = Report::new(arguments.dry_run);
+    let json = arguments.common.json;
+    let result = collect(arguments, &mut report);
+    removal_report::finish(report, json, result)
+}
+
+fn collect(arguments: GarbageCollection, report: &mut Report) -> anyhow::Result<()> {
+    let GarbageCollection { repository: locator, grace_period, dry_run, ducc_chains, .. } =
+        arguments;
+    let options = Options {
+        now: arguments.now.unwrap_or_else(Timestamp::now),
+        grace: grace_period,
+        ducc_chains,
+        batch: BATCH,
+    };
+    let access = arguments.common.access;
+    let repository = locator.open(None, &access.clone().access())?;
+    remove(&repository, &Subject::Expired, &options, dry_run, report)?;
+    if arguments.objects {
+        drop(repository);
+        let target = Target { repository: locator, access };
+        report.objects = Some(collect_objects(target, Keep::default(), dry_run)?);
+    }
+    Ok(())
+}
+
+/// Removes something, or shows what would be removed.
+pub(super) fn remove(
+    repository: &Arc<dyn Repository>,
+    subject: &Subject,
+    options: &Options,
+    dry_run: bool,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let repository = &**repository;
+    if dry_run {
+        let inventory = ducc::inventory::Inventory::take(repository)?;
+        let plan = removal::plan(repository, &inventory, subject, options)?;
+        let batches = plan.batches.iter();
+        report.removed(&Removed {
+            images: batches.clone().flat_map(|batch| batch.images.clone()).collect(),
+            paths: batches.flat_map(|batch| batch.paths.clone()).collect(),
+            batches: plan.batches.len(),
+        });
+        report.bytes = Some(repository.content_bytes(&report.paths)?);
+        return told(report, plan);
+    }
+    let mut removed = Removed::default();
+    let mut wait = |text: &str| {
+        tracing::warn!("{text}; waiting");
+        true
+    };
+    let result = removal::carry_out(repository, subject, options, &mut wait, &mut removed);
+    report.removed(&removed);
+    told(report, result?)
+}
+
+fn told(report: &mut Report, plan: Plan) -> anyhow::Result<()> {
+    report.waiting = plan.waiting;
+    report.found = plan.found.len();
+    report.ducc_chains = plan.ducc_chains;
+    if plan.broken.is_empty() { Ok(()) } else { Err(removal::Error::Broken(plan.broken).into()) }
+}

@@ -1,0 +1,324 @@
+//! `ducc convert` and `ducc loop`: rounds over what wish lists want.
+
+mod lists;
+mod repository;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use ducc::convert::{Again, BatchSettings};
+use ducc::notification::{Event, Notifications};
+use ducc::progress::Progress;
+use ducc::repository::Locator;
+use ducc::source;
+use ducc::wish::IgnoreErrors;
+use ducc::wish::registry_tags::RegistryTags;
+use ducc::wish::source::{ReadError, ignore_errors_file};
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use self::lists::{ExpandedList, Lists};
+use self::repository::{RepositoryRound, Share};
+use super::round_report;
+use super::signals::cancel_on_signal;
+use super::source_options::source_options;
+use crate::cli::global::GlobalOptions;
+use crate::cli::round::{Convert, Loop, RoundOptions};
+use crate::{
+    EXIT_FAILED, EXIT_LIST_BROKEN, EXIT_LIST_UNREADABLE, EXIT_NO_PASSWORD, EXIT_NO_REPOSITORY,
+    EXIT_PARTIAL, EXIT_SIGNAL_BASE, logging,
+};
+
+/// How long a commit that is under way is waited for after a signal. A group of images takes longer than one.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What came of a round over all lists.
+#[derive(Debug, Default, Serialize)]
+struct Summary {
+    /// Of each repository.
+    repositories: Vec<ducc::round::RoundReport>,
+    /// What kept lists or repositories from being taken into account.
+    errors: Vec<String>,
+    #[serde(skip)]
+    status: u8,
+}
+
+impl Summary {
+    /// Notes an error. Of several exit statuses the first counts.
+    fn fail(&mut self, status: u8, error: String) {
+        self.errors.push(error);
+        if self.status == 0 {
+            self.status = status;
+        }
+    }
+}
+
+/// One round, and the exit status.
+pub(crate) async fn convert(arguments: Convert, global: &GlobalOptions) -> u8 {
+    let Convert { round } = arguments;
+    let (json, quiet) = (round.output.json, round.output.quiet);
+    let publisher = match Publisher::new(round, global, Kind::Once) {
+        Ok(publisher) => publisher,
+        Err(error) => return fail(&error),
+    };
+    let signal = tokio::spawn(cancel_on_signal(publisher.cancel.clone()));
+    let summary = publisher.round().await;
+    publisher.end();
+    show(&summary, json, quiet);
+    if publisher.cancel.is_cancelled() {
+        return signal.await.map_or(EXIT_FAILED, |number| EXIT_SIGNAL_BASE + number);
+    }
+    summary.status
+}
+
+/// Round after round, until a signal ends it.
+pub(crate) async fn run_loop(arguments: Loop, global: &GlobalOptions) -> u8 {
+    let Loop { round, interval } = arguments;
+    let (json, quiet) = (round.output.json, round.output.quiet);
+    let publisher = match Publisher::new(round, global, Kind::Loop) {
+        Ok(publisher) => publisher,
+        Err(error) => return fail(&error),
+    };
+    let signal = tokio::spawn(cancel_on_signal(publisher.cancel.clone()));
+    loop {
+        let summary = publisher.round().await;
+        show(&summary, json, quiet);
+        let pause = tokio::time::sleep(interval);
+        if publisher.cancel.run_until_cancelled(pause).await.is_none() {
+            break;
+        }
+    }
+    publisher.end();
+    signal.await.map_or(EXIT_FAILED, |number| EXIT_SIGNAL_BASE + number)
+}
+
+/// The images whose failures the file that `DUCC_IGNORE_ERRORS_FILE` names lets pass.
+fn ignored_errors() -> anyhow::Result<IgnoreErrors> {
+    let Some(path) = std::env::var_os("DUCC_IGNORE_ERRORS_FILE").filter(|path| !path.is_empty())
+    else {
+        return Ok(IgnoreErrors::default());
+    };
+    let (ignore, faults) = ignore_errors_file(Path::new(&path))?;
+    for fault in faults {
+        tracing::warn!("{}:{fault}", path.display());
+    }
+    Ok(ignore)
+}
+
+fn fail(error: &anyhow::Error) -> u8 {
+    eprintln!("ducc: {error:#}");
+    EXIT_FAILED
+}
+
+/// Who runs rounds.
+struct Publisher {
+    options: RoundOptions,
+    lists: Lists,
+    ignore: IgnoreErrors,
+    source: source::Options,
+    notifications: Notifications,
+    progress: Progress,
+    cancel: CancellationToken,
+    begun: Instant,
+    kind: Kind,
+    is_first: AtomicBool,
+}
+
+/// How often rounds are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Everything is tried, and what is missing at the end is the result.
+    Once,
+    /// What fails is left alone for a while, and nobody waits for a result.
+    Loop,
+}
+
+impl Publisher {
+    fn new(options: RoundOptions, global: &GlobalOptions, kind: Kind) -> anyhow::Result<Self> {
+        let progress = Progress::new(logging::style_of_rounds(options.output.quiet));
+        logging::start(&progress, options.output.quiet, global.verbosity);
+        let notifications = global.notifications()?;
+        let sources =
+            options.wish_lists.iter().map(|list| list.parse()).collect::<Result<_, _>>()?;
+        let source = source_options(&options.download, None)?;
+        let lists = Lists::new(sources, &options.state.directory())
+            .context("cannot remember wish lists")?;
+        notifications.tell(&Event::Started);
+        Ok(Self {
+            lists,
+            ignore: ignored_errors()?,
+            source,
+            notifications,
+            progress,
+            cancel: CancellationToken::new(),
+            begun: Instant::now(),
+            kind,
+            is_first: AtomicBool::new(true),
+            options,
+        })
+    }
+
+    fn end(&self) {
+        self.notifications.tell(&Event::Ended(self.begun.elapsed()));
+    }
+
+    /// One round over all lists. What goes wrong is in the summary.
+    async fn round(&self) -> Summary {
+        let mut summary = Summary::default();
+        let now = Timestamp::now();
+        let tags = Arc::new(RegistryTags::new(self.source.clone()));
+        let (lists, lost) = match self.lists.read(tags, &self.ignore, now).await {
+            Ok(lists) => lists,
+            Err(error) => {
+                summary.fail(EXIT_FAILED, format!("{error:#}"));
+                return summary;
+            }
+        };
+        for error in &lost {
+            let status = match error {
+                ReadError::Unreadable { .. } => EXIT_LIST_UNREADABLE,
+                ReadError::Broken { .. } => EXIT_LIST_BROKEN,
+            };
+            summary.fail(status, chain(error));
+        }
+        if self.kind == Kind::Once
+            && let Err(error) = self.check_password(&lists).await
+        {
+            summary.fail(EXIT_NO_PASSWORD, format!("{error:#}"));
+            return summary;
+        }
+        for share in self.shares(lists, &mut summary) {
+            if self.cancel.is_cancelled() {
+                break;
+            }
+            let repository = share.locator.to_string();
+            match self.repository_round(share).await {
+                Ok(report) => {
+                    if !report.is_success() && summary.status == 0 {
+                        summary.status = EXIT_PARTIAL;
+                    }
+                    summary.repositories.push(report);
+                }
+                Err(error) => {
+                    let status = match error.downcast_ref::<ducc::repository::Error>() {
+                        Some(error) if error.is_no_such_repository() => EXIT_NO_REPOSITORY,
+                        _ => EXIT_FAILED,
+                    };
+                    summary
+                        .fail(status, format!("{repository}: {}", super::advice::explain(&error)));
+                }
+            }
+        }
+        self.is_first.store(false, Ordering::Relaxed);
+        summary
+    }
+
+    /// Whether thin images can be pushed, before anything is done. Rule: DUCC.
+    async fn check_password(&self, lists: &[ExpandedList]) -> anyhow::Result<()> {
+        if self.options.skip_thin_image || source::credentials::push_password().is_ok() {
+            return Ok(());
+        }
+        for wish in lists.iter().flat_map(|list| list.expansion.wishes()) {
+            let Some(thin) = &wish.thin else { continue };
+            anyhow::ensure!(
+                self.source.credentials.has_login(thin.registry(), thin.repository()).await?,
+                "thin images are to be pushed to {}, but there is no login for it: set \
+                 DUCC_OUTPUT_REGISTRY_PASS or log in, or push none (--skip-thin-image)",
+                thin.registry()
+            );
+        }
+        Ok(())
+    }
+
+    /// The lists of each repository.
+    fn shares(&self, lists: Vec<ExpandedList>, summary: &mut Summary) -> Vec<Share> {
+        let mut shares: BTreeMap<String, Share> = BTreeMap::new();
+        for list in lists {
+            let locator = match (&self.options.repository, &list.repository) {
+                (Some(locator), _) => Ok(locator.clone()),
+                (None, Some(text)) => text.parse::<Locator>().map_err(|error| error.to_string()),
+                (None, None) => Err("it names no repository (cvmfs_repo)".to_owned()),
+            };
+            match locator {
+                Ok(locator) => {
+                    let share = shares
+                        .entry(locator.to_string())
+                        .or_insert_with(|| Share { locator, lists: Vec::new() });
+                    share.lists.push(list);
+                }
+                Err(reason) => {
+                    let text = format!("{}: {reason}; name one with --repository", list.name);
+                    summary.fail(EXIT_LIST_BROKEN, text);
+                }
+            }
+        }
+        shares.into_values().collect()
+    }
+
+    async fn repository_round(&self, share: Share) -> anyhow::Result<ducc::round::RoundReport> {
+        let options = &self.options;
+        RepositoryRound {
+            share,
+            options,
+            source: &self.source,
+            again: self.again(),
+            batch: BatchSettings {
+                commit_patience: COMMIT_PATIENCE,
+                ..BatchSettings::new(
+                    options.limits.limits(),
+                    self.progress.clone(),
+                    self.notifications.clone(),
+                )
+            },
+            pauses: self.kind == Kind::Loop,
+            push_password: source::credentials::push_password().ok(),
+            cancel: &self.cancel,
+        }
+        .run()
+        .await
+    }
+
+    /// What is to be made again is made again in the first round only.
+    fn again(&self) -> Again {
+        if self.is_first.load(Ordering::Relaxed) { self.options.again() } else { Again::default() }
+    }
+}
+
+fn show(summary: &Summary, json: bool, quiet: bool) {
+    if json {
+        match serde_json::to_string(summary) {
+            Ok(json) => println!("{json}"),
+            Err(error) => eprintln!("ducc: cannot write the report: {error}"),
+        }
+        return;
+    }
+    for report in &summary.repositories {
+        let (figures, rest) = {
+            let mut lines = round_report::lines(report).into_iter();
+            (lines.next(), lines)
+        };
+        if !quiet {
+            figures.into_iter().for_each(|line| println!("{line}"));
+        }
+        rest.for_each(|line| eprintln!("ducc: {line}"));
+    }
+    for error in &summary.errors {
+        eprintln!("ducc: {error}");
+    }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,7 @@
+//! `ducc version`.
+
+/// Prints the version alone, as DUCC does.
+pub(crate) fn run() -> anyhow::Result<()> {
+    println!("{}", env!("CARGO_PKG_VERSION"));
+    Ok(())
+}
