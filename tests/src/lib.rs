@@ -17,6 +17,7 @@ pub mod faulty_registry;
 pub mod native;
 pub mod overlay;
 pub mod podman;
+pub mod rounds;
 pub mod runc;
 pub mod site;
 pub mod tree;

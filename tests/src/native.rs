@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use cvmfs_repository::Repository;
 use cvmfs_repository::entry::{Entry, EntryKind};
 use cvmfs_repository::keys::Keys;
@@ -124,6 +124,19 @@ pub fn tree(snapshot: &Snapshot, path: impl AsRef<Path>) -> Result<Tree> {
     tree.0.insert(Vec::new(), facts(snapshot, directory.entry())?);
     read(snapshot, &directory, &[], &mut tree)?;
     Ok(tree)
+}
+
+/// The content of a file in the root file system that a public path leads to; `None` if there is no such public path.
+pub fn read_in(snapshot: &Snapshot, public_path: &str, name: &str) -> Result<Option<String>> {
+    let link = TreePath::parse(public_path.as_bytes()).context("a clean path")?;
+    if snapshot.lookup(&link)?.is_none() {
+        return Ok(None);
+    }
+    let path = resolve(snapshot, Path::new(public_path))?.join(name.as_bytes());
+    match snapshot.lookup(&path)?.with_context(|| format!("there is no {path}"))?.kind {
+        EntryKind::File(file) => Ok(Some(String::from_utf8(snapshot.read(&file)?)?)),
+        _ => bail!("{path} is no file"),
+    }
 }
 
 /// Resolves a path whose last component may be a relative symlink.

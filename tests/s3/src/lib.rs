@@ -1,7 +1,7 @@
 //! An S3 server for tests: s3s-fs, which keeps a bucket in a directory and checks signatures, behind a layer that
 //! injects faults. A rule sees each request and may make it fail.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use std::{fs, io};
@@ -67,7 +67,15 @@ impl FaultyS3 {
     /// # Errors
     /// If a directory, a port or threads cannot be created.
     pub fn start() -> io::Result<Self> {
-        let directory = tempfile::tempdir()?;
+        Self::start_in(&std::env::temp_dir())
+    }
+
+    /// The same with the bucket in a new directory below `place`, which is removed at the end.
+    ///
+    /// # Errors
+    /// If a directory, a port or threads cannot be created.
+    pub fn start_in(place: &Path) -> io::Result<Self> {
+        let directory = tempfile::tempdir_in(place)?;
         fs::create_dir(directory.path().join(BUCKET))?;
         let files = FileSystem::new(directory.path())
             .map_err(|error| io::Error::other(format!("{error:?}")))?;
