@@ -4,11 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use harness::{process, tools};
 
 /// The repository's name.
-const FQRN: &str = "images.example.org";
+pub(crate) const FQRN: &str = "images.example.org";
 
 /// A repository with its keys and its index of known content, all in one directory.
 pub(crate) struct Repository {
@@ -53,11 +53,10 @@ impl Repository {
     /// The shell command that publishes an image.
     pub(crate) fn publish(&self, image: &str, options: &str) -> String {
         format!(
-            "{} convert-single-image --quiet --keys {} --cache {} {options} {image} cvmfs+file://{}",
+            "{} convert-single-image --quiet {} {options} {image} {}",
             self.ducc.display(),
-            self.keys(),
-            self.cache(),
-            self.storage().display()
+            self.access(),
+            self.locator()
         )
     }
 
@@ -65,8 +64,24 @@ impl Repository {
     pub(crate) fn check(&self) -> Result<()> {
         let mut command = Command::new(&self.ducc);
         command.args(["repository", "check", "--keys", &self.keys(), "--cache", &self.cache()]);
-        command.arg(format!("cvmfs+file://{}", self.storage().display()));
+        command.arg(self.locator());
         process::run(&mut command).map(drop)
+    }
+
+    /// Where it is, as `ducc` takes it.
+    pub(crate) fn locator(&self) -> String {
+        format!("cvmfs+file://{}", self.storage().display())
+    }
+
+    /// The options with which every command that writes to it is called.
+    pub(crate) fn access(&self) -> String {
+        format!("--keys {} --cache {}", self.keys(), self.cache())
+    }
+
+    /// The number of its newest revision.
+    pub(crate) fn revision(&self) -> Result<u64> {
+        let manifest = fs::read(self.storage().join(".cvmfspublished"))?;
+        revision(&manifest)
     }
 
     fn storage(&self) -> PathBuf {
@@ -80,4 +95,12 @@ impl Repository {
     fn cache(&self) -> String {
         self.dir.join("cache").display().to_string()
     }
+}
+
+/// The revision that a manifest names: the line `S` of its signed text.
+pub(crate) fn revision(manifest: &[u8]) -> Result<u64> {
+    let lines = manifest.split(|&byte| byte == b'\n');
+    let line = lines.take_while(|line| *line != b"--").find_map(|line| line.strip_prefix(b"S"));
+    let number = line.context("a manifest without a revision")?;
+    Ok(std::str::from_utf8(number)?.parse()?)
 }

@@ -46,7 +46,9 @@ pub(crate) fn run(rounds: usize, out: Option<&Path>, other: &Path) -> Result<()>
     for case in cases(dir.path())? {
         let results =
             in_turn(rounds, builds.len(), |side| case.measure(&builds[side], dir.path()))?;
-        rows.push(row(case.name, &results[0], &results[1]));
+        let row = row(case.name, &results[0], &results[1]);
+        println!("{}", row.join(" | "));
+        rows.push(row);
     }
     let columns =
         ["", "wall s", "CPU s", "peak MiB", "wall / other", "CPU / other", "peak / other"];
