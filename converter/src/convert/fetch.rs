@@ -1,7 +1,9 @@
 //! Layers on their way from the source into a transaction.
 
 use std::io::Read;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use layer_layout::{LayerDigest, RepositoryPath};
@@ -82,19 +84,30 @@ async fn shared(
     let (path, layer) = (job.unpacking.path.clone(), job.unpacking.layer.digest());
     let mut fetched = None;
     let waiting = stop.clone();
-    let made = work.pool.once(&path, async || {
-        let told = Told::started(&work.notifications, job.name.clone(), layer);
-        let unpacked = one(source, Arc::clone(&work.transaction), job, stop).await;
-        told.ended(&unpacked);
-        let unpacked = unpacked?;
-        fetched = Some((layer, unpacked.bytes));
-        work.layers().unpacked.insert(path.clone(), unpacked);
-        Ok(())
-    });
-    match waiting.run_until_cancelled(made).await {
-        Some(made) => made.map(|_| fetched),
-        None => Err(Error::Cancelled),
+    let fetching = AtomicBool::new(false);
+    {
+        let mut making = pin!(work.pool.once(&path, async || {
+            fetching.store(true, Ordering::Relaxed);
+            let told = Told::started(&work.notifications, job.name.clone(), layer);
+            let unpacked = one(source, Arc::clone(&work.transaction), job, stop).await;
+            told.ended(&unpacked);
+            let unpacked = unpacked?;
+            fetched = Some((layer, unpacked.bytes));
+            work.layers().unpacked.insert(path.clone(), unpacked);
+            Ok(())
+        }));
+        tokio::select! {
+            made = &mut making => made?,
+            () = waiting.cancelled() => {
+                if !fetching.load(Ordering::Relaxed) {
+                    return Err(Error::Cancelled);
+                }
+                // It stops by itself, and must not leave a thread behind that writes into the transaction.
+                making.await?
+            }
+        };
     }
+    Ok(fetched)
 }
 
 /// A layer whose beginning somebody was told of.
