@@ -172,10 +172,15 @@ impl Publisher {
         let mut summary = Summary::default();
         let now = Timestamp::now();
         let tags = Arc::new(RegistryTags::new(self.source.clone()));
-        let (lists, lost) = match self.lists.read(tags, &self.ignore, now).await {
-            Ok(lists) => lists,
-            Err(error) => {
+        let reading = self.lists.read(tags, &self.ignore, now);
+        let (lists, lost) = match self.cancel.run_until_cancelled(reading).await {
+            Some(Ok(lists)) => lists,
+            Some(Err(error)) => {
                 summary.fail(EXIT_FAILED, format!("{error:#}"));
+                return summary;
+            }
+            None => {
+                summary.fail(EXIT_FAILED, "interrupted; nothing was published".to_owned());
                 return summary;
             }
         };
