@@ -4,6 +4,12 @@ use std::borrow::Cow;
 
 use cvmfs_repository::{Activity, CollectionStop, Distrust, Error, TagError};
 
+/// An error with its causes.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 /// An error with its causes and, if that is known, what to do about it.
 pub(crate) fn explain(error: &anyhow::Error) -> String {
     match error.chain().find_map(of_engine).and_then(advice) {

@@ -46,7 +46,8 @@ fn failed(what: &str, image: &FailedImage) -> String {
     format!("{what}{tolerated}: {}: {}{since}", failure.name, failure.reason)
 }
 
-fn shown(time: jiff::Timestamp) -> String {
+/// A point in time, to the second.
+pub(crate) fn shown(time: jiff::Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 

@@ -104,7 +104,7 @@ fn read(path: &Path) -> anyhow::Result<Known> {
 fn write(known: &Known, out: &mut dyn Write) -> anyhow::Result<()> {
     match &known.round {
         Some(round) => {
-            writeln!(out, "last round, {}:", round.begun.strftime("%Y-%m-%dT%H:%M:%SZ"))?;
+            writeln!(out, "last round, {}:", round_report::shown(round.begun))?;
             for line in round_report::lines(round) {
                 writeln!(out, "  {line}")?;
             }
@@ -116,7 +116,7 @@ fn write(known: &Known, out: &mut dyn Write) -> anyhow::Result<()> {
             out,
             "  {} is tried again after {}",
             failure.name,
-            failure.next.strftime("%Y-%m-%dT%H:%M:%SZ")
+            round_report::shown(failure.next)
         )?;
     }
     Ok(())

@@ -33,17 +33,11 @@ pub(super) async fn wanted_from(arguments: &PruneImages) -> anyhow::Result<Wante
         let ((name, list), _) = read(list).await?;
         let expansion = expander.expand(&name, &list).await;
         for (entry, error) in expansion.failed() {
-            tracing::warn!(list = name, line = entry.line, "{}", chain(error));
+            tracing::warn!(list = name, line = entry.line, "{}", super::advice::with_causes(error));
         }
         wanted.add(Wanted::of(&expansion));
     }
     Ok(wanted)
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// The images in a file that `expand-wildcard` has written: the key `images`, and an image in each line below it.

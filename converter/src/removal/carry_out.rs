@@ -5,7 +5,7 @@ use layer_layout::{ImagePlace, RepositoryPath, path};
 use super::unwanted::Bookkeeping;
 use super::{Batch, Error, Options, Plan, Result, Subject, plan};
 use crate::inventory::Inventory;
-use crate::repository::{self, Repository, Transaction};
+use crate::repository::{Repository, Transaction};
 
 /// How often something is planned anew when others are faster.
 const ATTEMPTS: u32 = 20;
@@ -78,17 +78,13 @@ pub fn keep_books(
 fn despite_others<T>(mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
     for _ in 0..ATTEMPTS {
         match attempt() {
-            Err(Error::Repository(error)) if is_overtaken(&error) => {
+            Err(Error::Repository(error)) if error.is_overtaken() => {
                 tracing::info!("{error}: doing so");
             }
             result => return result,
         }
     }
     Err(Error::Outpaced)
-}
-
-fn is_overtaken(error: &repository::Error) -> bool {
-    error.is_overtaken()
 }
 
 /// What of the subject is left to do.

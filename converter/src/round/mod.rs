@@ -96,13 +96,7 @@ impl Round {
         let now = Timestamp::now();
         let mut report = RoundReport::new(self.repository.name().to_owned(), now);
         report.images = wanted.len();
-        self.forget_old_failures(now)?;
-        let failures: BTreeMap<String, Failure> = self
-            .state
-            .failures()?
-            .into_iter()
-            .map(|failure| (failure.name.clone(), failure))
-            .collect();
+        let failures = self.failures(now)?;
         // Stable: within a priority the order of the lists stays.
         wanted.sort_by_key(|image| std::cmp::Reverse(image.priority));
         if self.settings.pauses {
@@ -142,14 +136,18 @@ impl Round {
         Ok(report)
     }
 
-    /// Forgets images that failed and that nobody has tried since: nobody wishes for them any more.
-    fn forget_old_failures(&self, now: Timestamp) -> state::Result<()> {
+    /// What is known of images that failed. Those that nobody has tried since are forgotten: nobody wishes for them any
+    /// more.
+    fn failures(&self, now: Timestamp) -> state::Result<BTreeMap<String, Failure>> {
+        let mut failures = BTreeMap::new();
         for failure in self.state.failures()? {
             if now.duration_since(failure.next) > FORGOTTEN {
                 self.state.clear_failure(&failure.name)?;
+            } else {
+                failures.insert(failure.name.clone(), failure);
             }
         }
-        Ok(())
+        Ok(failures)
     }
 
     fn work(&self) -> Work {

@@ -40,7 +40,7 @@ impl State {
     /// # Errors
     /// If that cannot be written.
     pub fn add_failure(&self, name: &str, reason: &str, now: Timestamp) -> Result<Failure> {
-        let before = self.failures()?.into_iter().find(|failure| failure.name == name);
+        let before = self.select("WHERE name = ?1", [name])?.pop();
         let count = before.as_ref().map_or(0, |failure| failure.count).saturating_add(1);
         let failure = Failure {
             name: name.to_owned(),
@@ -77,12 +77,16 @@ impl State {
     /// # Errors
     /// If they cannot be read.
     pub fn failures(&self) -> Result<Vec<Failure>> {
+        self.select("ORDER BY name", [])
+    }
+
+    fn select(&self, which: &str, parameters: impl rusqlite::Params) -> Result<Vec<Failure>> {
         type Row = (String, String, u32, String, String, String);
         let rows: Vec<Row> = self.run(|database| {
-            let mut statement = database.prepare(
-                "SELECT name, reason, count, first, last, next FROM failure ORDER BY name",
-            )?;
-            let rows = statement.query_map([], |row| {
+            let mut statement = database.prepare(&format!(
+                "SELECT name, reason, count, first, last, next FROM failure {which}"
+            ))?;
+            let rows = statement.query_map(parameters, |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
             })?;
             rows.collect()

@@ -11,6 +11,8 @@ use ducc::wish::source::{self, Kept, ListSource, ReadError};
 use ducc::wish::{Fault, IgnoreErrors, List, Severity};
 use jiff::Timestamp;
 
+use crate::commands::advice::with_causes;
+
 /// The lists of the command line, with what is kept of them between rounds.
 pub(super) struct Lists {
     sources: Vec<ListSource>,
@@ -67,7 +69,7 @@ impl Lists {
             let remarks: Vec<_> = remarks.into_iter().map(told).collect();
             let mut faults: Vec<_> = faults.into_iter().map(told).collect();
             if let source::State::Stale(error) = &reading.state {
-                faults.push(format!("{}; its last good version is used", super::chain(error)));
+                faults.push(format!("{}; its last good version is used", with_causes(error)));
             }
             let List { repository, .. } = &reading.list;
             let repository = repository.clone();
@@ -87,7 +89,7 @@ impl ExpandedList {
     /// Entries whose images are not known, in words.
     pub(super) fn failures(&self) -> impl Iterator<Item = (String, bool)> {
         self.expansion.failed().map(|(entry, error)| {
-            let text = format!("{}:{}: {}", self.name, entry.line, super::chain(error));
+            let text = format!("{}:{}: {}", self.name, entry.line, with_causes(error));
             (text, entry.errors_are_ignored)
         })
     }

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::lists::{ExpandedList, Lists};
 use self::repository::{RepositoryRound, Share};
+use super::advice::with_causes;
 use super::round_report;
 use super::signals::cancel_on_signal;
 use super::source_options::source_options;
@@ -189,7 +190,7 @@ impl Publisher {
                 ReadError::Unreadable { .. } => EXIT_LIST_UNREADABLE,
                 ReadError::Broken { .. } => EXIT_LIST_BROKEN,
             };
-            summary.fail(status, chain(error));
+            summary.fail(status, with_causes(error));
         }
         if self.kind == Kind::Once
             && let Err(error) = self.check_password(&lists).await
@@ -315,15 +316,4 @@ fn show(summary: &Summary, json: bool, quiet: bool) {
     for error in &summary.errors {
         eprintln!("ducc: {error}");
     }
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text
 }
