@@ -46,6 +46,9 @@ use crate::{Error, Result};
 /// Images that are under way at a time, most of them waiting. It bounds memory.
 const UNDER_WAY: usize = 512;
 
+/// Images of which the repository is asked at a time what it has of them.
+const LOOKED_UP: usize = 128;
+
 /// How long after its next try was due a failure is forgotten.
 const FORGOTTEN: SignedDuration = SignedDuration::from_hours(72);
 
@@ -112,15 +115,23 @@ impl Round {
         let mut seen = self.state.images()?;
         let work = Arc::new(self.work());
         let mut tasks = JoinSet::new();
-        for image in wanted {
-            while tasks.len() >= UNDER_WAY
-                && let Some(ended) = tasks.join_next().await
-            {
-                self.note(ended, &mut report)?;
+        let mut wanted = wanted.into_iter();
+        loop {
+            let images: Vec<Wanted> = wanted.by_ref().take(LOOKED_UP).collect();
+            if images.is_empty() {
+                break;
             }
-            let seen = seen.remove(&image.name.to_string());
-            let work = Arc::clone(&work);
-            tasks.spawn(async move { work.image(image, seen).await });
+            let published = work.looker.published(&images).await;
+            for (image, published) in images.into_iter().zip(published) {
+                while tasks.len() >= UNDER_WAY
+                    && let Some(ended) = tasks.join_next().await
+                {
+                    self.note(ended, &mut report)?;
+                }
+                let seen = seen.remove(&image.name.to_string());
+                let work = Arc::clone(&work);
+                tasks.spawn(async move { work.image(image, published, seen).await });
+            }
         }
         drop(seen);
         work.conversions.no_more();
@@ -206,10 +217,15 @@ struct Work {
 }
 
 impl Work {
-    async fn image(&self, wanted: Wanted, seen: Option<SeenImage>) -> Outcome {
+    async fn image(
+        &self,
+        wanted: Wanted,
+        published: Result<Option<String>>,
+        seen: Option<SeenImage>,
+    ) -> Outcome {
         let name = wanted.name.to_string();
         let may_fail = wanted.may_fail;
-        match self.keep_in_step(&wanted, seen).await {
+        match self.keep_in_step(&wanted, published, seen).await {
             Ok(outcome) => outcome,
             Err(_) if self.cancel.is_cancelled() => Outcome::Interrupted,
             Err(error) => {
@@ -220,12 +236,17 @@ impl Work {
         }
     }
 
-    async fn keep_in_step(&self, wanted: &Wanted, seen: Option<SeenImage>) -> Result<Outcome> {
+    async fn keep_in_step(
+        &self,
+        wanted: &Wanted,
+        published: Result<Option<String>>,
+        seen: Option<SeenImage>,
+    ) -> Result<Outcome> {
         let slot = self.looks.acquire().await.expect("nobody closes the semaphore");
         if self.cancel.is_cancelled() {
             return Ok(Outcome::Interrupted);
         }
-        let looking = self.looker.look(wanted, seen);
+        let looking = self.looker.look(wanted, published?, seen);
         let look = self.cancel.run_until_cancelled(looking).await.ok_or(Error::Cancelled)??;
         drop(slot);
         if let Look::Unchanged(seen) = look {
@@ -234,7 +255,8 @@ impl Work {
             }
             return Ok(Outcome::Unchanged);
         }
-        self.convert(wanted).await.map(Outcome::Converted)
+        // In a place of its own: nearly all images have not changed, and what they wait with should be small.
+        Box::pin(self.convert(wanted)).await.map(Outcome::Converted)
     }
 
     async fn convert(&self, wanted: &Wanted) -> Result<ConvertedImage> {

@@ -132,10 +132,11 @@ impl Repository for Directory {
     }
 
     fn fingerprint(&self, path: &RepositoryPath) -> Result<Option<String>> {
-        Ok(match self.lookup(path)? {
+        let root = self.root()?;
+        Ok(match names::lookup(&root, path)? {
             Some(Published::Symlink(target)) => Some(format!("-> {target}")),
             Some(Published::Other) => {
-                self.read(path)?.map(|content| Digest::of(&content).to_string())
+                names::read(&root, path)?.map(|content| Digest::of(&content).to_string())
             }
             Some(Published::Directory) | None => None,
         })
