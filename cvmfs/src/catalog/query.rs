@@ -20,7 +20,7 @@ use super::schema::{REVISION_NANOSECONDS, REVISION_NESTED_SIZE, REVISION_XATTR};
 pub(super) const PAGE_ROWS: i64 = 256;
 /// Bytes of a database that SQLite maps into memory, enough for an ordinary one. The rest of a larger one is read page
 /// by page, so that many open catalogs do not take too much address space.
-const MAPPED: u64 = 16 << 20;
+pub(super) const MAPPED: u64 = 16 << 20;
 
 /// The statements that read rows.
 pub(super) struct Statements {

@@ -23,9 +23,9 @@ use crate::storage::Storage;
 use crate::{Error, Result};
 
 use super::counters::Counters;
-use super::database::failed;
+use super::database::{IN_MEMORY, failed, in_memory_database};
 use super::query::{
-    PAGE_ROWS, RawRow, Statements, counters, distrust, properties, references, scan,
+    MAPPED, PAGE_ROWS, RawRow, Statements, counters, distrust, properties, references, scan,
 };
 use super::reference::NestedRef;
 use super::row::{ChunkColumns, Columns, Row, Unfit};
@@ -36,6 +36,8 @@ use super::schema::{
 
 /// Largest database that is opened, in bytes: a hundred times what the stock tools warn of.
 const MAX_DATABASE: u64 = 16 << 30;
+/// About the bytes that SQLite takes for an open database, besides the database itself.
+const CONNECTION: u64 = 96 << 10;
 /// Prepared statements that are kept.
 const STATEMENTS: usize = 8;
 
@@ -67,42 +69,69 @@ impl Catalog {
     /// # Errors
     /// If it is damaged or no catalog.
     pub fn from_stored(stored: &[u8], hash: ContentHash, scratch: &Scratch) -> Result<Self> {
-        let corrupt = |reason: String| Error::Corrupt { what: format!("catalog {hash}"), reason };
-        let file = scratch.named()?;
+        Self::from_stored_within(stored, hash, scratch, IN_MEMORY)
+    }
+
+    /// The same with another limit of what is held in memory, in bytes.
+    pub(super) fn from_stored_within(
+        stored: &[u8],
+        hash: ContentHash,
+        scratch: &Scratch,
+        in_memory: u64,
+    ) -> Result<Self> {
+        let what = format!("catalog {hash}");
+        let corrupt = |reason: String| Error::Corrupt { what: what.clone(), reason };
+        let no_stream = |error| corrupt(format!("it is no zlib stream: {error}"));
         let mut decoder = ZlibDecoder::new(stored);
-        let mut size = 0;
-        let mut buffer = vec![0; 64 << 10];
-        loop {
-            let read = decoder
-                .read(&mut buffer)
-                .map_err(|error| corrupt(format!("it is no zlib stream: {error}")))?;
-            if read == 0 {
-                break;
+        let mut head = Vec::new();
+        (&mut decoder).take(in_memory + 1).read_to_end(&mut head).map_err(no_stream)?;
+        let mut size = head.len() as u64;
+        let file = match size > in_memory {
+            true => Some(scratch.named()?),
+            false => None,
+        };
+        if let Some(file) = &file {
+            let refused = |cause| scratch.refused(cause);
+            file.as_file().write_all(&head).map_err(refused)?;
+            let mut buffer = vec![0; 64 << 10];
+            loop {
+                let read = decoder.read(&mut buffer).map_err(no_stream)?;
+                if read == 0 {
+                    break;
+                }
+                size += read as u64;
+                if size > MAX_DATABASE {
+                    return Err(corrupt(format!("it inflates to more than {MAX_DATABASE} bytes")));
+                }
+                file.as_file().write_all(&buffer[..read]).map_err(refused)?;
             }
-            size += read as u64;
-            if size > MAX_DATABASE {
-                return Err(corrupt(format!("it inflates to more than {MAX_DATABASE} bytes")));
-            }
-            file.as_file().write_all(&buffer[..read]).map_err(|cause| scratch.refused(cause))?;
         }
         if decoder.total_in() != stored.len() as u64 {
             return Err(corrupt("there are bytes behind its end".to_owned()));
         }
-        // The name is removed when this returns; SQLite keeps the file open as long as the connection lives.
-        Self::open(file.path(), size, hash)
+        let connection = match &file {
+            // The name is removed when this returns; SQLite keeps the file open as long as the connection lives.
+            Some(file) => Self::connect(file.path()),
+            None => in_memory_database(&head, true),
+        };
+        let connection = connection.map_err(failed("open", &what))?;
+        Self::open(connection, size, hash)
     }
 
-    fn open(path: &Path, size: u64, hash: ContentHash) -> Result<Self> {
-        let what = format!("catalog {hash}");
-        let corrupt = |reason: String| Error::Corrupt { what: what.clone(), reason };
-        let failed = failed("open", &what);
+    fn connect(path: &Path) -> rusqlite::Result<Connection> {
         let mut uri = Url::from_file_path(path).expect("paths of scratch files are absolute");
         // Nobody else writes it, so SQLite needs no locks and no journal.
         uri.set_query(Some("mode=ro&immutable=1"));
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
             | OpenFlags::SQLITE_OPEN_URI;
-        let connection = Connection::open_with_flags(uri.as_str(), flags).map_err(&failed)?;
+        Connection::open_with_flags(uri.as_str(), flags)
+    }
+
+    fn open(connection: Connection, size: u64, hash: ContentHash) -> Result<Self> {
+        let what = format!("catalog {hash}");
+        let corrupt = |reason: String| Error::Corrupt { what: what.clone(), reason };
+        let failed = failed("open", &what);
         distrust(&connection).map_err(&failed)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
 
@@ -145,6 +174,11 @@ impl Catalog {
     /// Bytes of its database.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// About the bytes that it takes as long as it is open.
+    pub(crate) fn footprint(&self) -> u64 {
+        CONNECTION + self.size.min(MAPPED)
     }
 
     /// The directory that it begins at, as it says itself.

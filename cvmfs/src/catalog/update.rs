@@ -1,6 +1,6 @@
 //! A catalog that is changed in place, for a new revision.
 //!
-//! The database is copied to a private file, rows are put and removed there, and the counters are kept right. So
+//! The database is copied, rows are put and removed in the copy, and the counters are kept right. So
 //! publishing into a large repository costs no more than the catalogs that change. They may have been written by other
 //! tools: rows and columns that this crate does not know stay as they are. A catalog of an older schema revision gets
 //! the column that it lacks, as stock tools of release 2.12 do it.
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::ops::ControlFlow;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, MAIN_DB};
 
 use crate::entry::{Content, Entry, EntryKind, File, Links};
 use crate::hash::ContentHash;
@@ -20,7 +20,7 @@ use crate::{Error, Result};
 use super::build::{Database, Head, build};
 use super::change;
 use super::counters::{Counters, Counts};
-use super::database::{failed, private};
+use super::database::{IN_MEMORY, failed, in_memory_database, private};
 use super::query::{ScanError, Statements, distrust, references, scan};
 use super::reader::{Catalog, Names};
 use super::reference::{CatalogRef, NestedRef};
@@ -42,7 +42,8 @@ pub type CountersOf<'a> = &'a dyn Fn(&NestedRef) -> Result<Counters>;
 /// A catalog in the making.
 pub struct CatalogUpdate {
     connection: Connection,
-    file: ScratchFile,
+    /// Where the database is, if not in memory.
+    file: Option<ScratchFile>,
     scratch: Scratch,
     shown: String,
     mount: TreePath,
@@ -58,14 +59,27 @@ impl CatalogUpdate {
     /// # Errors
     /// If its schema is older than that of release 2.5, or the system refuses a file.
     pub fn open(catalog: &Catalog, scratch: &Scratch) -> Result<Self> {
+        Self::open_within(catalog, scratch, IN_MEMORY)
+    }
+
+    /// The same with another limit of what is changed in memory, in bytes.
+    pub(super) fn open_within(
+        catalog: &Catalog,
+        scratch: &Scratch,
+        in_memory: u64,
+    ) -> Result<Self> {
         let shown = format!("catalog {} at {}", catalog.hash(), catalog.mount());
         let schema_revision = catalog.schema_revision();
         if schema_revision < REVISION_CHANGEABLE {
             return Err(Error::OldSchema { what: shown, revision: schema_revision });
         }
         let database = catalog.database()?;
-        let mut update =
-            Self::begin(&database, shown, catalog.mount().clone(), *catalog.counters(), scratch)?;
+        let (mount, counters) = (catalog.mount().clone(), *catalog.counters());
+        let file = match database.len() as u64 > in_memory {
+            true => Some(scratch.named()?),
+            false => None,
+        };
+        let mut update = Self::begin(&database, file, shown, mount, counters, scratch)?;
         update.revision = catalog.revision();
         update.upgrade(schema_revision)?;
         Ok(update)
@@ -115,20 +129,26 @@ impl CatalogUpdate {
         })?;
         let shown = format!("the new catalog at {mount}");
         let database = database.into_bytes(scratch)?;
-        Self::begin(&database, shown, mount.clone(), counters, scratch)
+        Self::begin(&database, None, shown, mount.clone(), counters, scratch)
     }
 
+    /// Begins with these bytes of a database, in a file if there is one.
     fn begin(
         database: &[u8],
+        file: Option<ScratchFile>,
         shown: String,
         mount: TreePath,
         counters: Counters,
         scratch: &Scratch,
     ) -> Result<Self> {
-        let file = scratch.named()?;
-        file.as_file().write_all(database).map_err(|cause| scratch.refused(cause))?;
+        if let Some(file) = &file {
+            file.as_file().write_all(database).map_err(|cause| scratch.refused(cause))?;
+        }
         let open = || {
-            let connection = Connection::open(file.path())?;
+            let connection = match &file {
+                Some(file) => Connection::open(file.path())?,
+                None => in_memory_database(database, false)?,
+            };
             distrust(&connection)?;
             private(&connection, CACHE)?;
             connection.execute_batch("BEGIN")?;
@@ -329,9 +349,17 @@ impl CatalogUpdate {
             Ok(())
         };
         write().map_err(&failed)?;
-        let Self { connection, file, scratch, counters, .. } = self;
-        connection.close().map_err(|(_, cause)| failed(cause))?;
-        let database = Database::from_file(file, &scratch)?;
+        let Self { mut connection, file, scratch, counters, .. } = self;
+        let database = match file {
+            Some(file) => {
+                connection.close().map_err(|(_, cause)| failed(cause))?;
+                Database::from_file(file, &scratch)?
+            }
+            None => {
+                let bytes = connection.serialize(MAIN_DB).map_err(&failed)?.to_vec();
+                Database::from_memory(bytes, &scratch)?
+            }
+        };
         let size = database.size;
         let hash = database.store(store, &scratch)?;
         Ok((CatalogRef { hash, size, counters }, root.entry, root.links))

@@ -3,6 +3,7 @@
 mod damage;
 mod model;
 mod pages;
+mod places;
 mod rows;
 mod trees;
 mod updates;
