@@ -103,14 +103,33 @@ impl Objects {
     /// # Errors
     /// If the storage refuses.
     pub fn store_file(&self, content: &[u8]) -> Result<File> {
-        let compression = self.core.settings.compression;
-        let stored = match compression {
-            Compression::Zlib => Bytes::from(Compressor::new().zlib(content)),
-            Compression::None => Bytes::copy_from_slice(content),
-        };
         let size = content.len() as u64;
-        let hash = self.core.put(ObjectKind::File, stored, size)?;
-        Ok(File { size, compression, content: Content::Whole(hash) })
+        let hash = self.core.put(ObjectKind::File, self.packed(content), size)?;
+        Ok(self.file_of(hash, size))
+    }
+
+    /// Begins to store a small file: uncut, compressed on the calling thread. `done` is told whether it is stored; if the
+    /// storage is slow, on another thread.
+    pub fn store_file_then(
+        &self,
+        content: &[u8],
+        done: impl FnOnce(Result<()>) + Send + 'static,
+    ) -> File {
+        let size = content.len() as u64;
+        let hash = self.core.put_then(ObjectKind::File, self.packed(content), size, done);
+        self.file_of(hash, size)
+    }
+
+    fn packed(&self, content: &[u8]) -> Bytes {
+        match self.core.settings.compression {
+            Compression::Zlib => Compressor::new().zlib(content).into(),
+            Compression::None => Bytes::copy_from_slice(content),
+        }
+    }
+
+    fn file_of(&self, hash: ContentHash, size: u64) -> File {
+        let compression = self.core.settings.compression;
+        File { size, compression, content: Content::Whole(hash) }
     }
 
     /// What was done so far.
