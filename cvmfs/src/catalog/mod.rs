@@ -11,6 +11,7 @@
 //! | `counters` | the sums that every catalog holds |
 //! | `reader` | catalogs of a repository, read |
 //! | `query` | the queries of a database |
+//! | `small` | small catalogs, read without SQLite |
 //! | `build`, `bulk` | a new database from rows |
 //! | `reference` | how catalogs refer to each other |
 //! | `packed_row`, `spool` | rows that wait to be written |
@@ -33,6 +34,7 @@ mod reference;
 pub mod row;
 mod schema;
 mod sink;
+mod small;
 mod spool;
 mod store;
 mod tree;

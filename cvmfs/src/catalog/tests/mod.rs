@@ -5,6 +5,7 @@ mod model;
 mod pages;
 mod places;
 mod rows;
+mod small;
 mod trees;
 mod updates;
 
