@@ -14,6 +14,7 @@ use cvmfs_repository::scratch::Scratch;
 use cvmfs_repository::server_conf::Locks;
 use layer_layout::RepositoryPath;
 
+use super::deferred::Deferred;
 use super::latest::Latest;
 use super::recipe::Recipe;
 use super::shortfall::Tally;
@@ -36,6 +37,8 @@ pub(super) struct Area {
     /// What the repository shows to others.
     pub(super) newest: Arc<Latest>,
     pub(super) objects: Objects,
+    /// Small files that are on their way into `objects`.
+    pub(super) deferred: Deferred,
     pub(super) scratch: Scratch,
     pub(super) split: Split,
     ledger: Mutex<Ledger<ItemContent>>,
@@ -88,6 +91,7 @@ impl Area {
         Ok(Self {
             name: name.to_owned(),
             objects: stratum0.objects.clone(),
+            deferred: Deferred::default(),
             stratum0,
             _locks: locks,
             session,

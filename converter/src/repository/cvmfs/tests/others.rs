@@ -50,6 +50,10 @@ impl Scene {
     }
 }
 
+fn trees(name: &str) -> [RepositoryPath; 3] {
+    [layerfs(name), rootfs(name), flat(name)]
+}
+
 #[test]
 fn a_batch_is_one_revision_whatever_is_in_it() {
     let scene = Scene::with_images(&["a", "b", "c"]);
@@ -336,5 +340,47 @@ fn eight_publishers_at_once_all_get_through() {
         let name = format!("{publisher}-{image}");
         assert_eq!(scene.tree(&flat(&name))["f"].content, name.as_bytes());
     }
+    scene.assert_sound();
+}
+
+#[test]
+fn who_catches_up_keeps_the_trees_and_does_the_rest_again() {
+    let scene = Scene::with_images(&["other"]);
+    let publisher = scene.begin();
+    prepare_trees(&*publisher, "x");
+    publisher.write_file(&manifest("x"), b"").unwrap();
+    assert!(!publisher.catch_up().unwrap(), "nobody has published anything");
+    assert!(publisher.is_prepared(&manifest("x")));
+
+    let other = scene.begin();
+    prepare(&*other, "y");
+    other.commit().unwrap();
+    assert!(publisher.catch_up().unwrap());
+    assert!(!publisher.is_prepared(&manifest("x")), "it may be another one now");
+    for tree in trees("x") {
+        assert!(publisher.is_prepared(&tree), "{tree}");
+    }
+    assert!(publisher.lookup(&public_link("y")).unwrap().is_some());
+    prepare_names(&*publisher, "x");
+    publisher.commit().unwrap();
+    assert_eq!(scene.revision(), 4);
+    scene.assert_sound();
+}
+
+#[test]
+fn what_is_stored_beforehand_is_not_seen_and_not_stored_again() {
+    let scene = Scene::new();
+    let publisher = scene.begin();
+    prepare_trees(&*publisher, "x");
+    let (revision, before, trees) = (scene.revision(), scene.put(), trees("x"));
+    publisher.store(&[&trees[..], &[manifest("x"), layerfs("absent")]].concat()).unwrap();
+    let stored = scene.put() - before;
+    assert!(stored >= trees.len() as u64, "{stored}");
+    assert!(scene.revision() == revision && !scene.is_there(&layerfs("x")));
+    publisher.store(&trees).unwrap();
+    assert_eq!(scene.put() - before, stored);
+    prepare_names(&*publisher, "x");
+    publisher.publish(&paths("x")).unwrap();
+    assert!(scene.is_there(&layerfs("x")));
     scene.assert_sound();
 }
