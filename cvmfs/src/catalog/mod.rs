@@ -17,7 +17,7 @@
 //! | `packed_row`, `spool` | rows that wait to be written |
 //! | `sink`, `store` | threads that build databases, and what stores them |
 //! | `tree` | a whole tree, written as nested catalogs |
-//! | `update`, `change` | an existing catalog, changed in place |
+//! | `update`, `change`, `working_copy` | an existing catalog, changed in place |
 //! | `verify` | whether a catalog keeps the rules |
 
 #[doc(hidden)]
@@ -40,6 +40,7 @@ mod store;
 mod tree;
 mod update;
 mod verify;
+mod working_copy;
 
 pub use counters::{COUNTERS, Counters, Counts};
 pub use reader::Catalog;

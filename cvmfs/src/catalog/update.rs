@@ -6,22 +6,19 @@
 //! the column that it lacks, as stock tools of release 2.12 do it.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::ops::ControlFlow;
-
-use rusqlite::{Connection, MAIN_DB};
 
 use crate::entry::{Content, Entry, EntryKind, File, Links};
 use crate::hash::ContentHash;
 use crate::path::{PathHash, TreePath};
-use crate::scratch::{Scratch, ScratchFile};
+use crate::scratch::Scratch;
 use crate::{Error, Result};
 
-use super::build::{Database, Head, build};
+use super::build::{Head, build};
 use super::change;
 use super::counters::{Counters, Counts};
-use super::database::{IN_MEMORY, failed, in_memory_database, private};
-use super::query::{ScanError, Statements, distrust, references, scan};
+use super::database::{IN_MEMORY, failed};
+use super::query::{ScanError, Statements, references, scan};
 use super::reader::{Catalog, Names};
 use super::reference::{CatalogRef, NestedRef};
 use super::row::{Columns, Location, Mount, Row, is_name, pack_links};
@@ -31,9 +28,7 @@ use super::schema::{
 };
 use super::store::CatalogStore;
 use super::tree::{NAME_RULE, NestedTree, marker};
-
-/// SQLite's cache, in KiB.
-const CACHE: u32 = 8 << 10;
+use super::working_copy::WorkingCopy;
 
 /// Finds the counters of a nested catalog. Its parent does not know them, so they are needed when it is removed or
 /// replaced.
@@ -41,9 +36,7 @@ pub type CountersOf<'a> = &'a dyn Fn(&NestedRef) -> Result<Counters>;
 
 /// A catalog in the making.
 pub struct CatalogUpdate {
-    connection: Connection,
-    /// Where the database is, if not in memory.
-    file: Option<ScratchFile>,
+    copy: WorkingCopy,
     scratch: Scratch,
     shown: String,
     mount: TreePath,
@@ -75,11 +68,8 @@ impl CatalogUpdate {
         }
         let database = catalog.database()?;
         let (mount, counters) = (catalog.mount().clone(), *catalog.counters());
-        let file = match database.len() as u64 > in_memory {
-            true => Some(scratch.named()?),
-            false => None,
-        };
-        let mut update = Self::begin(&database, file, shown, mount, counters, scratch)?;
+        let copy = WorkingCopy::of(&database, in_memory, &shown, scratch)?;
+        let mut update = Self::begin(copy, shown, mount, counters, scratch);
         update.revision = catalog.revision();
         update.upgrade(schema_revision)?;
         Ok(update)
@@ -129,35 +119,19 @@ impl CatalogUpdate {
         })?;
         let shown = format!("the new catalog at {mount}");
         let database = database.into_bytes(scratch)?;
-        Self::begin(&database, None, shown, mount.clone(), counters, scratch)
+        let copy = WorkingCopy::of(&database, IN_MEMORY, &shown, scratch)?;
+        Ok(Self::begin(copy, shown, mount.clone(), counters, scratch))
     }
 
-    /// Begins with these bytes of a database, in a file if there is one.
     fn begin(
-        database: &[u8],
-        file: Option<ScratchFile>,
+        copy: WorkingCopy,
         shown: String,
         mount: TreePath,
         counters: Counters,
         scratch: &Scratch,
-    ) -> Result<Self> {
-        if let Some(file) = &file {
-            file.as_file().write_all(database).map_err(|cause| scratch.refused(cause))?;
-        }
-        let open = || {
-            let connection = match &file {
-                Some(file) => Connection::open(file.path())?,
-                None => in_memory_database(database, false)?,
-            };
-            distrust(&connection)?;
-            private(&connection, CACHE)?;
-            connection.execute_batch("BEGIN")?;
-            Ok(connection)
-        };
-        let connection = open().map_err(failed("change", &shown))?;
-        Ok(Self {
-            connection,
-            file,
+    ) -> Self {
+        Self {
+            copy,
             scratch: scratch.clone(),
             shown,
             mount,
@@ -165,17 +139,17 @@ impl CatalogUpdate {
             statements: Statements::new(REVISION),
             revision: 1,
             properties: BTreeMap::new(),
-        })
+        }
     }
 
     /// Brings the schema to the revision that is written here.
     fn upgrade(&self, schema_revision: i64) -> Result<()> {
         let upgrade = || {
-            change::upgrade(&self.connection, schema_revision)?;
+            change::upgrade(&self.copy.connection, schema_revision)?;
             match self.mount.is_root() {
                 true => Ok(()),
                 // The entry in the parent must have the same size, and grafting writes this one.
-                false => change::set_size(&self.connection, self.mount.hash(), DIRECTORY_SIZE),
+                false => change::set_size(&self.copy.connection, self.mount.hash(), DIRECTORY_SIZE),
             }
         };
         upgrade().map_err(failed("change", &self.shown))
@@ -213,7 +187,7 @@ impl CatalogUpdate {
     /// # Errors
     /// If the row is damaged.
     pub fn nested_at(&self, path: &TreePath) -> Result<Option<NestedRef>> {
-        let mut found = references(&self.connection, "nested_catalogs", REVISION, Some(path))
+        let mut found = references(&self.copy.connection, "nested_catalogs", REVISION, Some(path))
             .map_err(failed("read", &self.shown))?;
         match found.pop() {
             Some(None) => Err(Error::Corrupt {
@@ -286,7 +260,7 @@ impl CatalogUpdate {
         self.insert(path, &tree.root, Mount::Nested, tree.links)?;
         let CatalogRef { hash, size, counters } = tree.catalog;
         let reference = NestedRef { path: path.clone(), hash, size };
-        change::insert_nested(&self.connection, &reference)
+        change::insert_nested(&self.copy.connection, &reference)
             .map_err(failed("change", &self.shown))?;
         self.counters.subtree += counters.total();
         Ok(())
@@ -335,31 +309,15 @@ impl CatalogUpdate {
         if !self.mount.is_root() {
             self.set_previous(None);
         }
-        let failed = failed("change", &self.shown);
         let write = || {
             for (key, value) in &self.properties {
-                change::set_property(&self.connection, key, value.as_deref())?;
+                change::set_property(&self.copy.connection, key, value.as_deref())?;
             }
-            change::set_counters(&self.connection, &self.counters)?;
-            self.connection.execute_batch("COMMIT")?;
-            let free = |pragma| self.connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
-            if free("PRAGMA freelist_count")? * 4 > free("PRAGMA page_count")? {
-                self.connection.execute_batch("VACUUM")?;
-            }
-            Ok(())
+            change::set_counters(&self.copy.connection, &self.counters)
         };
-        write().map_err(&failed)?;
-        let Self { mut connection, file, scratch, counters, .. } = self;
-        let database = match file {
-            Some(file) => {
-                connection.close().map_err(|(_, cause)| failed(cause))?;
-                Database::from_file(file, &scratch)?
-            }
-            None => {
-                let bytes = connection.serialize(MAIN_DB).map_err(&failed)?.to_vec();
-                Database::from_memory(bytes, &scratch)?
-            }
-        };
+        write().map_err(failed("change", &self.shown))?;
+        let Self { copy, scratch, shown, counters, .. } = self;
+        let database = copy.finish(&shown)?;
         let size = database.size;
         let hash = database.store(store, &scratch)?;
         Ok((CatalogRef { hash, size, counters }, root.entry, root.links))
@@ -399,7 +357,7 @@ impl CatalogUpdate {
             EntryKind::File(File { content: Content::Chunks(_, chunks), .. }) => chunks.as_slice(),
             _ => &[],
         };
-        change::insert_row(&self.connection, &columns, chunks)
+        change::insert_row(&self.copy.connection, &columns, chunks)
             .map_err(failed("change", &self.shown))?;
         self.counters.own += Counts::of(&columns, chunks.len() as u64);
         if entry.is_directory() {
@@ -411,14 +369,14 @@ impl CatalogUpdate {
     /// Removes a row with everything that belongs to it.
     fn take(&mut self, row: &Row, counts: &Counts) -> Result<()> {
         let failed = failed("change", &self.shown);
-        change::delete_row(&self.connection, row.path).map_err(&failed)?;
+        change::delete_row(&self.copy.connection, row.path).map_err(&failed)?;
         self.counters.own = self.less(&self.counters.own, counts)?;
         if row.entry.is_directory() {
             return self.link(row.parent, -1);
         }
         if row.entry.links.group != 0 {
             let group = i64::from(row.entry.links.group);
-            change::shrink_group(&self.connection, row.parent, group).map_err(&failed)?;
+            change::shrink_group(&self.copy.connection, row.parent, group).map_err(&failed)?;
         }
         Ok(())
     }
@@ -436,7 +394,8 @@ impl CatalogUpdate {
         }
         let location = Location { path: row.path, parent: row.parent, name: &row.name };
         let new = Columns::encode(location, entry, row.mount, row.links);
-        change::set_attributes(&self.connection, &new).map_err(failed("change", &self.shown))?;
+        change::set_attributes(&self.copy.connection, &new)
+            .map_err(failed("change", &self.shown))?;
         self.counters.own = self.less(&self.counters.own, &counts)?;
         self.counters.own += Counts::of(&new, 0);
         Ok(())
@@ -454,13 +413,14 @@ impl CatalogUpdate {
     }
 
     fn forget(&self, table: &str, path: &TreePath) -> Result<()> {
-        change::delete_reference(&self.connection, table, path)
+        change::delete_reference(&self.copy.connection, table, path)
             .map_err(failed("change", &self.shown))
     }
 
     /// Changes a directory's link count when a subdirectory comes or goes.
     fn link(&self, directory: PathHash, by: i64) -> Result<()> {
-        change::add_links(&self.connection, directory, by).map_err(failed("change", &self.shown))
+        change::add_links(&self.copy.connection, directory, by)
+            .map_err(failed("change", &self.shown))
     }
 
     fn less(&self, counts: &Counts, less: &Counts) -> Result<Counts> {
@@ -490,7 +450,7 @@ impl CatalogUpdate {
     /// Rows with what each adds to the counters.
     fn rows(&self, statement: &str, values: impl rusqlite::Params) -> Result<Vec<(Row, Counts)>> {
         let mut rows = Vec::new();
-        scan(&self.connection, statement, values, &mut |id, row| {
+        scan(&self.copy.connection, statement, values, &mut |id, row| {
             let decoded = row.and_then(|(columns, chunks)| {
                 Ok((columns.decode(id, chunks)?, Counts::of(columns, chunks.len() as u64)))
             });

@@ -67,7 +67,7 @@ impl Core {
         stored: Bytes,
         read: u64,
         done: impl FnOnce(Result<()>) + Send + 'static,
-    ) -> ContentHash {
+    ) {
         let id = self.settings.algorithm.hash(&stored).object(kind);
         let size = stored.len() as u64;
         self.statistics.read(read);
@@ -75,7 +75,6 @@ impl Core {
         self.storage.put_if_absent_then(id, stored, move |put| {
             done(put.map(|put| core.count(put, size)));
         });
-        id.hash
     }
 
     fn count(&self, put: bool, size: u64) {

@@ -49,6 +49,20 @@ pub struct Objects {
     workers: Arc<Workers>,
 }
 
+/// A small file as it will be stored.
+#[derive(Debug, Clone)]
+pub struct PackedFile {
+    file: File,
+    stored: Bytes,
+}
+
+impl PackedFile {
+    /// What an entry says of it.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+}
+
 impl Objects {
     /// Objects that are put into `storage`. Threads are started with the first upload. What is in `index` is not
     /// compressed again.
@@ -103,33 +117,32 @@ impl Objects {
     /// # Errors
     /// If the storage refuses.
     pub fn store_file(&self, content: &[u8]) -> Result<File> {
-        let size = content.len() as u64;
-        let hash = self.core.put(ObjectKind::File, self.packed(content), size)?;
-        Ok(self.file_of(hash, size))
+        let PackedFile { file, stored } = self.pack_file(content);
+        self.core.put(ObjectKind::File, stored, file.size)?;
+        Ok(file)
     }
 
-    /// Begins to store a small file: uncut, compressed on the calling thread. `done` is told whether it is stored; if the
-    /// storage is slow, on another thread.
-    pub fn store_file_then(
-        &self,
-        content: &[u8],
-        done: impl FnOnce(Result<()>) + Send + 'static,
-    ) -> File {
-        let size = content.len() as u64;
-        let hash = self.core.put_then(ObjectKind::File, self.packed(content), size, done);
-        self.file_of(hash, size)
-    }
-
-    fn packed(&self, content: &[u8]) -> Bytes {
-        match self.core.settings.compression {
-            Compression::Zlib => Compressor::new().zlib(content).into(),
-            Compression::None => Bytes::copy_from_slice(content),
-        }
-    }
-
-    fn file_of(&self, hash: ContentHash, size: u64) -> File {
+    /// Compresses a small file, uncut, on the calling thread, and stores nothing.
+    pub fn pack_file(&self, content: &[u8]) -> PackedFile {
         let compression = self.core.settings.compression;
-        File { size, compression, content: Content::Whole(hash) }
+        let stored = match compression {
+            Compression::Zlib => Bytes::from(Compressor::new().zlib(content)),
+            Compression::None => Bytes::copy_from_slice(content),
+        };
+        let hash = self.core.settings.algorithm.hash(&stored);
+        let size = content.len() as u64;
+        PackedFile { file: File { size, compression, content: Content::Whole(hash) }, stored }
+    }
+
+    /// Begins to store a file that was packed for this storage. `done` is told whether it is stored; if the storage is
+    /// slow, on another thread.
+    pub fn store_packed_then(
+        &self,
+        packed: &PackedFile,
+        done: impl FnOnce(Result<()>) + Send + 'static,
+    ) {
+        let PackedFile { file, stored } = packed.clone();
+        self.core.put_then(ObjectKind::File, stored, file.size, done);
     }
 
     /// What was done so far.

@@ -9,12 +9,11 @@ use std::time::SystemTime;
 use cvmfs_repository::Session;
 use cvmfs_repository::catalog::{NestedTree, Split};
 use cvmfs_repository::entry::{Entry, EntryKind};
-use cvmfs_repository::objects::Objects;
+use cvmfs_repository::objects::{Objects, PackedFile};
 use cvmfs_repository::scratch::Scratch;
 use cvmfs_repository::server_conf::Locks;
 use layer_layout::RepositoryPath;
 
-use super::deferred::Deferred;
 use super::latest::Latest;
 use super::recipe::Recipe;
 use super::shortfall::Tally;
@@ -37,8 +36,6 @@ pub(super) struct Area {
     /// What the repository shows to others.
     pub(super) newest: Arc<Latest>,
     pub(super) objects: Objects,
-    /// Small files that are on their way into `objects`.
-    pub(super) deferred: Deferred,
     pub(super) scratch: Scratch,
     pub(super) split: Split,
     ledger: Mutex<Ledger<ItemContent>>,
@@ -73,6 +70,8 @@ pub(super) struct Small {
     pub(super) entry: Entry,
     /// What a file holds.
     pub(super) content: Arc<[u8]>,
+    /// A file as it will be stored.
+    pub(super) packed: Option<PackedFile>,
 }
 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -91,7 +90,6 @@ impl Area {
         Ok(Self {
             name: name.to_owned(),
             objects: stratum0.objects.clone(),
-            deferred: Deferred::default(),
             stratum0,
             _locks: locks,
             session,

@@ -85,8 +85,7 @@ impl Change {
         Ok(())
     }
 
-    fn put(&self, path: &RepositoryPath, entry: Entry, content: &[u8]) {
-        let small = Small { entry, content: content.into() };
+    fn put(&self, path: &RepositoryPath, small: Small) {
         let mut ledger = self.area.ledger();
         let announced = ledger.announce(path);
         ledger.complete(&announced, ItemContent::Small(small));
@@ -173,8 +172,9 @@ impl Transaction for Change {
     }
 
     fn write_file(&self, path: &RepositoryPath, content: &[u8]) -> Result<()> {
-        let file = self.area.deferred.store(&self.area.objects, content);
-        self.put(path, own(EntryKind::File(file), FILE_MODE), content);
+        let packed = self.area.objects.pack_file(content);
+        let entry = own(EntryKind::File(packed.file().clone()), FILE_MODE);
+        self.put(path, Small { entry, content: content.into(), packed: Some(packed) });
         Ok(())
     }
 
@@ -183,16 +183,17 @@ impl Transaction for Change {
         if !hidden && self.area.published(path)?.is_some_and(|entry| entry.is_directory()) {
             return Err(Error::occupied(path, Occupant::Directory));
         }
-        self.put(path, own(EntryKind::Symlink(target.into()), SYMLINK_MODE), b"");
+        let entry = own(EntryKind::Symlink(target.into()), SYMLINK_MODE);
+        self.put(path, Small { entry, content: Arc::new([]), packed: None });
         Ok(())
     }
 
     fn read(&self, path: &RepositoryPath) -> Result<Option<Vec<u8>>> {
         match self.find(path)? {
             Found::Nothing => Ok(None),
-            Found::Small(Small { entry: Entry { kind: EntryKind::File(_), .. }, content }) => {
-                Ok(Some(content.to_vec()))
-            }
+            Found::Small(Small {
+                entry: Entry { kind: EntryKind::File(_), .. }, content, ..
+            }) => Ok(Some(content.to_vec())),
             Found::Entry(entry) => read(&self.area.base.get(), path, entry),
             Found::Directory | Found::Small(_) => Err(Error::occupied(path, Occupant::NotAFile)),
         }

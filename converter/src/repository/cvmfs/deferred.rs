@@ -1,13 +1,12 @@
-//! Small files that are being stored while their change goes on. Where the storage is far away, waiting for one after the
-//! other would take most of the time of a commit.
+//! Small files that are stored when they are published, many at a time: where the storage is far away, waiting for one
+//! after the other would take most of the time of a commit. What was written over before is not stored at all.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use cvmfs_repository::entry::File;
-use cvmfs_repository::objects::Objects;
+use cvmfs_repository::objects::{Objects, PackedFile};
 use cvmfs_repository::{Error, Result};
 
-/// The files that one change stores. Clones are the same.
+/// The files that are being stored for one commit. Clones are the same.
 #[derive(Clone, Default)]
 pub(super) struct Deferred(Arc<(Mutex<State>, Condvar)>);
 
@@ -19,28 +18,22 @@ struct State {
 
 impl Deferred {
     /// Begins to store a file.
-    pub(super) fn store(&self, objects: &Objects, content: &[u8]) -> File {
+    pub(super) fn store(&self, objects: &Objects, packed: &PackedFile) {
         self.state().under_way += 1;
         let told = self.clone();
-        objects.store_file_then(content, move |stored| told.done(stored))
+        objects.store_packed_then(packed, move |stored| told.done(stored));
     }
 
     /// Waits until all files are stored.
     ///
     /// # Errors
-    /// If one could not be; every later call then fails, too, because nobody stores it again.
+    /// If one could not be.
     pub(super) fn settle(&self) -> Result<()> {
         let mut state = self.state();
         while state.under_way > 0 {
             state = self.0.1.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        match &mut state.failure {
-            None => Ok(()),
-            Some(failure) => {
-                let again = Error::Stopped(format!("a file could not be stored: {failure}"));
-                Err(std::mem::replace(failure, again))
-            }
-        }
+        state.failure.take().map_or(Ok(()), Err)
     }
 
     fn done(&self, stored: Result<()>) {
@@ -64,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_waits_for_all_and_remembers_a_failure() {
+    fn it_waits_for_all_and_tells_a_failure() {
         let deferred = Deferred::default();
         deferred.settle().unwrap();
         deferred.state().under_way = 3;
@@ -76,7 +69,5 @@ mod tests {
             });
             assert!(matches!(deferred.settle(), Err(Error::InvalidDate)));
         });
-        let again = deferred.settle().unwrap_err().to_string();
-        assert!(again.contains("a file could not be stored: a whitelist cannot"), "{again}");
     }
 }

@@ -1,16 +1,18 @@
 //! How prepared things become a revision.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use cvmfs_repository::catalog::{CatalogSink, NestedTree};
-use cvmfs_repository::entry::Entry;
+use cvmfs_repository::entry::{Content, Entry, EntryKind, File};
 use cvmfs_repository::publication::Edits;
 use cvmfs_repository::snapshot::Snapshot;
 use layer_layout::{RepositoryPath, path};
 
 use super::area::{Area, ItemContent, Small, Tree, seconds};
+use super::deferred::Deferred;
 use super::recipe::{Currency, Recipe};
 use super::tree_path::tree_path;
 use super::view::{self, Destination};
@@ -36,6 +38,7 @@ impl Area {
         let base = self.base.get();
         let selection = select(&self.ledger())?;
         let due = self.due(&base, &selection)?;
+        let files = self.store_files(&due);
         let mut edits = Edits::since(&base);
         self.remove(&base, &selection, &mut edits)?;
         self.put(&selection, due, &mut edits)?;
@@ -44,7 +47,7 @@ impl Area {
             return Ok(());
         }
         self.rely(&base, &mut edits)?;
-        self.deferred.settle()?;
+        files.settle()?;
         let repository = &self.stratum0.repository;
         let manifest = repository.publish(&edits, &self.objects, &self.session)?;
         let newest = repository.published(manifest, &base)?;
@@ -59,6 +62,20 @@ impl Area {
     pub(super) fn store(&self, paths: &[RepositoryPath]) -> Result<()> {
         let selection = self.ledger().select(paths, |_| Ok(true))?;
         self.write_trees(&selection.items.iter().collect::<Vec<_>>()).map(drop)
+    }
+
+    /// Begins to store the small files that are due.
+    fn store_files(&self, due: &[Due<'_>]) -> Deferred {
+        let (files, mut known) = (Deferred::default(), HashSet::new());
+        for Due { selected, .. } in due {
+            if let ItemContent::Small(Small { entry, packed: Some(packed), .. }) = &selected.content
+                && let EntryKind::File(File { content: Content::Whole(hash), .. }) = &entry.kind
+                && known.insert(*hash)
+            {
+                files.store(&self.objects, packed);
+            }
+        }
+        files
     }
 
     /// What is selected and has to be published, after checking that nothing is in the way.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cvmfs_repository::collector::{Retention, collect};
+use cvmfs_repository::entry::Content;
+use cvmfs_repository::hash::ObjectKind;
 use layer_layout::RepositoryPath;
 
 use super::super::Cvmfs;
@@ -15,7 +17,7 @@ use crate::repository::tests::image::{
     removal,
 };
 use crate::repository::tests::{Target, layerfs, rootfs, unpack};
-use crate::repository::{Published, Repository};
+use crate::repository::{Published, Repository, Stratum0};
 
 impl Scene {
     fn revision(&self) -> u64 {
@@ -382,5 +384,28 @@ fn what_is_stored_beforehand_is_not_seen_and_not_stored_again() {
     prepare_names(&*publisher, "x");
     publisher.publish(&paths("x")).unwrap();
     assert!(scene.is_there(&layerfs("x")));
+    scene.assert_sound();
+}
+
+#[test]
+fn of_a_small_file_only_what_is_published_is_stored() {
+    let scene = Scene::new();
+    let Stratum0 { objects, repository, .. } = &*scene.repository.stratum0;
+    let is_stored = |content: &[u8]| {
+        let packed = objects.pack_file(content);
+        let Content::Whole(hash) = &packed.file().content else { panic!("it was cut") };
+        repository.storage().exists(hash.object(ObjectKind::File)).unwrap()
+    };
+    let publisher = scene.begin();
+    for content in [b"first", b"third"] {
+        publisher.write_file(&manifest("x"), content).unwrap();
+        publisher.write_file(&manifest("y"), b"not published").unwrap();
+    }
+    assert!(!is_stored(b"third"));
+    publisher.publish(&[manifest("x")]).unwrap();
+    assert_eq!(scene.repository.read(&manifest("x")).unwrap().unwrap(), b"third");
+    assert_eq!([&b"first"[..], b"third", b"not published"].map(is_stored), [false, true, false]);
+    publisher.commit().unwrap();
+    assert!(is_stored(b"not published"));
     scene.assert_sound();
 }
