@@ -13,7 +13,7 @@ use cvmfs_repository::collector::{Collected, Retention, collect};
 use cvmfs_repository::keys::Keys;
 use cvmfs_repository::objects::{Objects, Settings};
 use cvmfs_repository::storage::Storage;
-use faulty_s3::{ACCESS_KEY, FaultyS3, SECRET_KEY};
+use faulty_s3::{ACCESS_KEY, Fault, FaultyS3, SECRET_KEY};
 use harness::{process, tools};
 
 use crate::measure::{Cost, run as measure};
@@ -26,6 +26,8 @@ use crate::table;
 const PUBLISHERS: usize = 8;
 /// The prefix of the repository in the bucket.
 const PREFIX: &str = "images";
+/// The file that says whose turn it is.
+const TURN: &str = "/.ducc-turn";
 /// How a publisher says that it puts a group on top of another's revision.
 const ON_TOP: &str = "putting the group on top";
 
@@ -35,12 +37,14 @@ pub(crate) fn run(out: Option<&Path>, images: u64) -> Result<()> {
     let names = small_images(&registry, dir.path(), images)?;
     let mut rows = Vec::new();
     let mut results: Vec<Work> = Vec::new();
-    for publishers in [1, PUBLISHERS] {
-        let work = publish(&dir.path().join(publishers.to_string()), publishers, &names)?;
+    for (name, publishers, in_turns) in
+        [("1", 1, true), ("8", PUBLISHERS, true), ("8 that cannot take turns", PUBLISHERS, false)]
+    {
+        let work = publish(&dir.path().join(name.replace(' ', "-")), publishers, in_turns, &names)?;
         let Work { cost, revisions, attempts, on_top, catalogs, sent, lost, .. } = &work;
         let one = results.first().unwrap_or(&work);
         rows.push(vec![
-            publishers.to_string(),
+            name.to_owned(),
             format!("{:.1}", cost.wall),
             format!("{:.1}", cost.cpu),
             format!("{revisions}"),
@@ -109,7 +113,7 @@ impl Sum {
     }
 }
 
-fn publish(dir: &Path, publishers: usize, names: &[String]) -> Result<Work> {
+fn publish(dir: &Path, publishers: usize, in_turns: bool, names: &[String]) -> Result<Work> {
     std::fs::create_dir_all(dir)?;
     let server = FaultyS3::start_in(dir)?;
     let url = server.url(PREFIX, "");
@@ -124,6 +128,9 @@ fn publish(dir: &Path, publishers: usize, names: &[String]) -> Result<Work> {
     let manifest = server.directory(PREFIX).join(".cvmfspublished");
     let before = revision(&std::fs::read(&manifest)?)?;
     server.requests();
+    if !in_turns {
+        server.fail(|request| request.uri.path().ends_with(TURN).then_some(Fault::Status(403)));
+    }
 
     let locator = format!("cvmfs+{url}");
     let publisher = Publisher::new(&dir.join("publisher"), &locator, "-v info")?;
