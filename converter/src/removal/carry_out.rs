@@ -4,11 +4,9 @@ use layer_layout::{ImagePlace, RepositoryPath, path};
 
 use super::unwanted::Bookkeeping;
 use super::{Batch, Error, Options, Plan, Result, Subject, plan};
+use crate::attempts::Attempts;
 use crate::inventory::Inventory;
-use crate::repository::{Repository, Transaction};
-
-/// How often something is planned anew when others are faster.
-const ATTEMPTS: u32 = 20;
+use crate::repository::{Repository, Transaction, Turn};
 
 /// What was removed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -35,7 +33,7 @@ pub fn carry_out(
     wait: &mut dyn FnMut(&str) -> bool,
     removed: &mut Removed,
 ) -> Result<Plan> {
-    despite_others(|| {
+    despite_others(repository, || {
         let transaction = repository.begin(wait)?;
         transaction.require_unchanged()?;
         let inventory = Inventory::take(repository)?;
@@ -64,7 +62,7 @@ pub fn keep_books(
     wait: &mut dyn FnMut(&str) -> bool,
     change: impl Fn(&dyn Repository) -> Result<Bookkeeping>,
 ) -> Result<Bookkeeping> {
-    despite_others(|| {
+    despite_others(repository, || {
         let transaction = repository.begin(wait)?;
         let books = change(repository)?;
         if !books.is_empty() {
@@ -75,16 +73,27 @@ pub fn keep_books(
     })
 }
 
-fn despite_others<T>(mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
-    for _ in 0..ATTEMPTS {
+/// Does something again that others have overtaken. From then on they wait until it is done, as far as they take turns.
+fn despite_others<T>(
+    repository: &dyn Repository,
+    mut attempt: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    let attempts = Attempts::default();
+    let mut turn = Turn::default();
+    loop {
         match attempt() {
             Err(Error::Repository(error)) if error.is_overtaken() => {
+                attempts.again()?;
                 tracing::info!("{error}: doing so");
+                turn.end();
+                turn = repository.turn(&mut || true);
             }
-            result => return result,
+            result => {
+                turn.end();
+                return result;
+            }
         }
     }
-    Err(Error::Outpaced)
 }
 
 /// What of the subject is left to do.

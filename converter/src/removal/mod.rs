@@ -29,6 +29,7 @@ pub use self::batch::Batch;
 pub use self::carry_out::{Removed, carry_out, keep_books};
 pub use self::plan::{Doomed, Options, Plan, Subject, plan};
 pub use self::wish::{ListWishes, Platforms, Unknown, Wanted};
+use crate::attempts::Outpaced;
 use crate::inventory::Broken;
 use crate::repository;
 
@@ -64,8 +65,8 @@ pub enum Error {
     #[error("there is no image {0} in the repository")]
     NoSuchImage(String),
     /// Others have changed the repository each time just before this could be done.
-    #[error("others change the repository all the time; run this again when fewer are at work")]
-    Outpaced,
+    #[error(transparent)]
+    Outpaced(#[from] Outpaced),
 }
 
 /// How many broken things are told in one error.

@@ -14,6 +14,7 @@
 //! | `change` | what a publisher can do |
 //! | `area` | what a change has prepared, and how its trees are reached |
 //! | `recipe` | where a tree is |
+//! | `deferred` | small files that are being stored |
 //! | `publishing` | how prepared things become a revision |
 //! | `latest` | the latest revision that was read |
 //! | `writer` | unpacking an untrusted layer, as [`layer_rules`](super::layer_rules) say |
@@ -26,6 +27,7 @@
 mod area;
 mod attributes;
 mod change;
+mod deferred;
 mod editor;
 mod latest;
 mod publishing;
@@ -52,7 +54,8 @@ use self::change::Change;
 use self::latest::Latest;
 use self::tree_path::tree_path;
 use super::{
-    Error, Occupant, Published, Repository, Result, Stratum0, Transaction, TreeDirectory, outermost,
+    Error, Occupant, Published, Repository, Result, Stratum0, Transaction, TreeDirectory, Turn,
+    outermost,
 };
 
 /// The number of entries above which a tree is split into nested catalogs, unless the user chooses another.
@@ -100,6 +103,10 @@ impl Repository for Cvmfs {
         let stratum0 = Arc::clone(&self.stratum0);
         let area = Area::new(&self.name, stratum0, locks, session, newest, self.split())?;
         Ok(Box::new(Change::new(area)))
+    }
+
+    fn turn(&self, wants: &mut dyn FnMut() -> bool) -> Turn {
+        self.stratum0.repository.turn(wants)
     }
 
     fn refresh(&self) -> Result<()> {
