@@ -99,11 +99,15 @@ impl Verifier<'_> {
             seen.push(layer);
             let fault = self.layers.fault(self.repository, layer)?;
             let is_missing = matches!(fault, Some(Fault::Missing(_)));
+            let recorded = self.records.get(self.repository, layer)?;
+            if !is_missing && recorded.is_some_and(|recorded| !recorded.is_overlayfs) {
+                image.faults.push(Fault::DuccForm { layer });
+            }
             image.faults.extend(fault);
             if let Some(&expected) = image.diff_ids.get(at)
                 && !is_missing
             {
-                let found = self.records.diff_id(self.repository, layer)?;
+                let found = recorded.map(|recorded| recorded.diff_id);
                 if found != Some(expected) {
                     image.faults.push(Fault::DiffId { layer, found, expected });
                 }
@@ -264,7 +268,7 @@ impl Image<'_> {
     /// Whether there is a layer that has to be fetched again, so that comparing trees with it says nothing.
     fn has_faulty_layers(&self) -> bool {
         self.faults.iter().any(|fault| {
-            matches!(fault, Fault::LiteralWhiteouts { .. })
+            matches!(fault, Fault::LiteralWhiteouts { .. } | Fault::DuccForm { .. })
                 || matches!(fault, Fault::Missing(path)
                     if matches!(Unit::of_path(path), Some(Unit::Layer(_))))
         })
