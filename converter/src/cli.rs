@@ -1,5 +1,6 @@
 //! The command line.
 
+pub(crate) mod drop_in;
 pub(crate) mod global;
 pub(crate) mod removal;
 pub(crate) mod repository;

@@ -6,13 +6,14 @@ mod logging;
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use clap::Parser;
 use ducc::progress::Progress;
 use rustix::fs::Mode;
 
 use cli::global::GlobalOptions;
-use cli::{Cli, Command};
+use cli::{Cli, Command, drop_in};
 
 const EXIT_FAILED: u8 = 1;
 /// Part of what was asked for was done.
@@ -29,10 +30,11 @@ const EXIT_SIGNAL_BASE: u8 = 128;
 const UMASK: u32 = 0o022;
 
 fn main() -> ExitCode {
-    let Cli { global, command } = Cli::parse();
+    let Cli { global, command } =
+        if stands_in_for_ducc() { drop_in::parse(std::env::args_os()) } else { Cli::parse() };
     rustix::process::umask(Mode::from_raw_mode(UMASK));
     if let Err(error) = global.use_temporary_directory() {
-        eprintln!("ducc: {error:#}");
+        logging::complain(&format!("{error:#}"));
         return ExitCode::from(EXIT_FAILED);
     }
     let program = Program { global };
@@ -108,7 +110,7 @@ fn status(result: anyhow::Result<()>) -> u8 {
     match result {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("ducc: {}", commands::advice::explain(&error));
+            logging::complain(&commands::advice::explain(&error));
             if commands::advice::is_no_such_repository(&error) {
                 EXIT_NO_REPOSITORY
             } else {
@@ -123,7 +125,7 @@ fn serve(command: impl Future<Output = u8>) -> u8 {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("ducc: cannot start threads: {error}");
+            logging::complain(&format!("cannot start threads: {error}"));
             return EXIT_FAILED;
         }
     };
@@ -131,6 +133,12 @@ fn serve(command: impl Future<Output = u8>) -> u8 {
     // A thread that waits for another publisher or for a storage must not keep an interrupted program alive.
     runtime.shutdown_background();
     status
+}
+
+/// Whether the program was called by DUCC's name.
+fn stands_in_for_ducc() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| called() == drop_in::NAME)
 }
 
 /// The name that the program was called by: `ducc`, or a link such as `cvmfs_ducc`.

@@ -41,7 +41,7 @@ pub(crate) async fn run(arguments: ConvertSingleImage, global: &GlobalOptions) -
         Ok(()) => 0,
         Err(error) => {
             let text = advice::explain(error);
-            progress.suspend(|| eprintln!("ducc: {text}"));
+            progress.suspend(|| logging::complain(&text));
             report.error = Some(text);
             match (cancel.is_cancelled(), error.downcast_ref()) {
                 (true, _) => signal.await.map_or(EXIT_FAILED, |number| EXIT_SIGNAL_BASE + number),
@@ -96,7 +96,8 @@ fn request(arguments: ConvertSingleImage) -> anyhow::Result<Request> {
     let form = thin.thin_format.into();
     let thin_reference = thin.thin_image_name.filter(|_| !thin.skip_thin_image);
     let mut options = source_options(&download, platform)?;
-    if let (Some(reference), Some(user)) = (&thin_reference, &thin.username) {
+    let username = thin.username.filter(|user| !user.is_empty());
+    if let (Some(reference), Some(user)) = (&thin_reference, &username) {
         let password = source::credentials::push_password().context("--username")?;
         options.credentials = options.credentials.with_login(reference.registry(), user, &password);
     }
