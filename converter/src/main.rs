@@ -11,9 +11,11 @@ use std::sync::OnceLock;
 use clap::Parser;
 use ducc::progress::Progress;
 use rustix::fs::Mode;
+use tokio_util::sync::CancellationToken;
 
 use cli::global::GlobalOptions;
 use cli::{Cli, Command, drop_in};
+use commands::signals::Interruption;
 
 const EXIT_FAILED: u8 = 1;
 /// Part of what was asked for was done.
@@ -67,15 +69,17 @@ impl Program {
                 self.simple(commands::download_manifest::run(arguments))
             }
             Command::GarbageCollection(arguments) => {
-                self.administer(|| commands::garbage_collection::run(arguments))
+                self.interruptible(|cancel| commands::garbage_collection::run(arguments, cancel))
             }
             Command::DeleteImage(arguments) => {
-                self.administer(|| commands::delete_image::run(arguments))
+                self.interruptible(|cancel| commands::delete_image::run(arguments, cancel))
             }
             Command::PruneImages(arguments) => {
-                self.administer(|| commands::prune_images::run(arguments))
+                self.interruptible(|cancel| commands::prune_images::run(arguments, cancel))
             }
-            Command::Verify(arguments) => self.simple(commands::verify::run(*arguments)),
+            Command::Verify(arguments) => {
+                self.interruptible(|cancel| commands::verify::run(*arguments, cancel))
+            }
             Command::Repository(command) => self.administer(|| commands::repository::run(command)),
             Command::Completions { shell } => {
                 self.administer(|| commands::documentation::completions(shell, &called()))
@@ -96,6 +100,20 @@ impl Program {
     fn simple(&self, command: impl Future<Output = anyhow::Result<()>>) -> u8 {
         self.log();
         serve(async { status(command.await) })
+    }
+
+    /// Runs a command that ends early, and cleanly, when it is told to by a signal.
+    fn interruptible<F>(&self, command: impl FnOnce(CancellationToken) -> F) -> u8
+    where
+        F: Future<Output = anyhow::Result<()>>,
+    {
+        self.log();
+        serve(async {
+            let cancel = CancellationToken::new();
+            let interruption = Interruption::cancels(cancel.clone());
+            let status = status(command(cancel).await);
+            interruption.status().await.unwrap_or(status)
+        })
     }
 
     /// Runs a command that works on a repository.

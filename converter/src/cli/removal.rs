@@ -16,7 +16,9 @@ Exit status:
   0    done, or nothing to do
   1    not done, or only partly; the last lines on standard error say why and what to do
   2    the command line is wrong
-  104  the repository does not exist";
+  104  the repository does not exist
+  130  interrupted (SIGINT); run the same command again to go on
+  143  terminated (SIGTERM), likewise";
 
 #[derive(Debug, Args)]
 pub(crate) struct GarbageCollection {

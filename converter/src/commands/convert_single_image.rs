@@ -12,11 +12,11 @@ use layer_layout::ImageReference;
 use tokio_util::sync::CancellationToken;
 
 use super::advice;
-use super::signals::cancel_on_signal;
+use super::signals::Interruption;
 use super::source_options::source_options;
 use crate::cli::ConvertSingleImage;
 use crate::cli::global::GlobalOptions;
-use crate::{EXIT_FAILED, EXIT_NO_REPOSITORY, EXIT_SIGNAL_BASE, logging};
+use crate::{EXIT_FAILED, EXIT_NO_REPOSITORY, logging};
 
 /// Converts one image and gives the exit status.
 pub(crate) async fn run(arguments: ConvertSingleImage, global: &GlobalOptions) -> u8 {
@@ -27,7 +27,7 @@ pub(crate) async fn run(arguments: ConvertSingleImage, global: &GlobalOptions) -
 
     let mut report = Report::new(arguments.image.to_string());
     let cancel = CancellationToken::new();
-    let signal = tokio::spawn(cancel_on_signal(cancel.clone()));
+    let interruption = Interruption::cancels(cancel.clone());
     let begun = Instant::now();
     let result = async {
         let notifications = global.notifications()?;
@@ -44,12 +44,12 @@ pub(crate) async fn run(arguments: ConvertSingleImage, global: &GlobalOptions) -
             let text = advice::explain(error);
             progress.suspend(|| logging::complain(&text));
             report.error = Some(text);
-            match (cancel.is_cancelled(), error.downcast_ref()) {
-                (true, _) => signal.await.map_or(EXIT_FAILED, |number| EXIT_SIGNAL_BASE + number),
-                (false, Some(error)) if repository::Error::is_no_such_repository(error) => {
+            match (interruption.status().await, error.downcast_ref()) {
+                (Some(status), _) => status,
+                (None, Some(error)) if repository::Error::is_no_such_repository(error) => {
                     EXIT_NO_REPOSITORY
                 }
-                (false, _) => EXIT_FAILED,
+                (None, _) => EXIT_FAILED,
             }
         }
     };

@@ -120,7 +120,8 @@ impl Round {
             }
             let seen = seen.remove(&image.name.to_string());
             let work = Arc::clone(&work);
-            tasks.spawn(async move { work.image(image, seen).await });
+            let has_failed = failures.contains_key(&image.name.to_string());
+            tasks.spawn(async move { work.image(image, seen, has_failed).await });
         }
         drop(seen);
         work.conversions.no_more();
@@ -206,11 +207,17 @@ struct Work {
 }
 
 impl Work {
-    async fn image(&self, wanted: Wanted, seen: Option<SeenImage>) -> Outcome {
+    async fn image(&self, wanted: Wanted, seen: Option<SeenImage>, has_failed: bool) -> Outcome {
         let name = wanted.name.to_string();
         let may_fail = wanted.may_fail;
         match self.keep_in_step(&wanted, seen).await {
-            Ok(outcome) => outcome,
+            Ok(outcome) => {
+                // What was only not reached in an earlier round is remembered already.
+                if has_failed && matches!(outcome, Outcome::Unchanged) {
+                    self.tell_unless_remembered(self.state.clear_failure(&name));
+                }
+                outcome
+            }
             Err(_) if self.cancel.is_cancelled() => Outcome::Interrupted,
             Err(error) => {
                 let reason = format!("{:#}", anyhow::Error::from(error));
@@ -285,6 +292,10 @@ impl Work {
         let name = wanted.name.to_string();
         let remembered =
             self.state.put_image(&name, seen).and_then(|()| self.state.clear_failure(&name));
+        self.tell_unless_remembered(remembered);
+    }
+
+    fn tell_unless_remembered(&self, remembered: state::Result<()>) {
         if let Err(error) = remembered {
             tracing::warn!("{:#}", anyhow::Error::from(error));
         }

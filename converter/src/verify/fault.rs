@@ -1,6 +1,6 @@
 //! What can be wrong with a published image.
 
-use layer_layout::{DiffId, LayerDigest, LayerPath, RepositoryPath};
+use layer_layout::{DiffId, Digest, LayerDigest, LayerPath, RepositoryPath};
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -71,6 +71,47 @@ pub enum Fault {
         /// How it differs.
         what: Difference,
     },
+    /// A manifest is that of the image, but not as the registry has it.
+    #[error("{path} is not what the registry has under its name, which is {registry}")]
+    Manifest {
+        /// The document.
+        path: RepositoryPath,
+        /// Digest of the registry's.
+        registry: Digest,
+    },
+    /// The image lacks a signature that it has to have.
+    #[error("it is not signed as it has to be: {0}")]
+    Unsigned(String),
+    /// The tree of a layer is not what the layer's tar gives.
+    #[error(
+        "{tree} differs in {count} names from what the tar of layer {layer} gives, such as {example}: {what}"
+    )]
+    Layer {
+        /// The tree.
+        tree: RepositoryPath,
+        /// The layer.
+        layer: LayerDigest,
+        /// In how many names.
+        count: usize,
+        /// One of them.
+        example: LayerPath,
+        /// How it differs.
+        what: Difference,
+    },
+    /// Stored content of a tree cannot be read, or does not have the hash that the repository has noted.
+    #[error("{count} files of {tree} are damaged, such as {example}: {reason}")]
+    Damaged {
+        /// The tree.
+        tree: RepositoryPath,
+        /// The layer whose tree it is; `None` for a root.
+        layer: Option<LayerDigest>,
+        /// How many.
+        count: usize,
+        /// One of them.
+        example: LayerPath,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A flat root lacks a file that Apptainer and Singularity need.
     #[error("{flat} lacks {file}, which Apptainer and Singularity need")]
     Singularity {
@@ -110,6 +151,10 @@ impl Fault {
             Self::DuccForm { .. } => "ducc-form",
             Self::LiteralWhiteouts { .. } => "literal-whiteouts",
             Self::Tree { .. } => "tree",
+            Self::Manifest { .. } => "manifest",
+            Self::Unsigned(_) => "unsigned",
+            Self::Layer { .. } => "layer",
+            Self::Damaged { .. } => "damaged",
             Self::Singularity { .. } => "singularity",
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use layer_layout::path::Unit;
-use layer_layout::{ImagePlace, LayerDigest};
+use layer_layout::{ImagePlace, LayerDigest, RepositoryPath};
 
 use super::Verdict;
 use super::fault::Fault;
@@ -16,6 +16,8 @@ pub struct RepairPlan {
     pub layers: BTreeSet<LayerDigest>,
     /// What each image needs, in the order of their places.
     pub images: BTreeMap<ImagePlace, ImageRepair>,
+    /// Trees with stored content that is damaged and must not be used again.
+    pub damaged: BTreeSet<RepositoryPath>,
 }
 
 /// What has to be published again of one image.
@@ -42,6 +44,7 @@ impl RepairPlan {
             for fault in &verdict.faults {
                 plan.add(&verdict.place, fault);
             }
+            plan.layers.extend(&verdict.leaning);
         }
         for image in &inventory.images {
             let Some(place) = &image.place else { continue };
@@ -59,17 +62,30 @@ impl RepairPlan {
     }
 
     fn add(&mut self, place: &ImagePlace, fault: &Fault) {
+        if matches!(fault, Fault::Unsigned(_)) {
+            // Nothing that is published again would change that.
+            return;
+        }
         let image = self.images.entry(place.clone()).or_default();
         match fault {
-            Fault::Document { .. } => image.metadata = true,
+            Fault::Document { .. } | Fault::Manifest { .. } => image.metadata = true,
+            Fault::Unsigned(_) => {}
             Fault::NoChains => (image.chains, image.rootfs) = (true, true),
             Fault::DiffId { layer, .. }
             | Fault::DuccForm { layer }
-            | Fault::LiteralWhiteouts { layer, .. } => drop(self.layers.insert(*layer)),
+            | Fault::LiteralWhiteouts { layer, .. }
+            | Fault::Layer { layer, .. } => drop(self.layers.insert(*layer)),
             Fault::Tree { tree, .. } => match Unit::of_path(tree) {
                 Some(Unit::Flat(_)) => image.flat = true,
                 _ => (image.rootfs, image.flat) = (true, true),
             },
+            Fault::Damaged { tree, layer, .. } => {
+                self.damaged.insert(tree.clone());
+                match layer {
+                    Some(layer) => drop(self.layers.insert(*layer)),
+                    None => image.flat = true,
+                }
+            }
             Fault::Singularity { .. } => image.flat = true,
             Fault::Link { path, .. } | Fault::Missing(path) => match Unit::of_path(path) {
                 Some(Unit::Layer(layer)) => drop(self.layers.insert(layer)),

@@ -99,7 +99,10 @@ impl RepositoryRound<'_> {
                 tracing::warn!("{busy}; waiting");
                 true
             };
-            removal::keep_books(&*repository, &mut wait, |view| unwanted::round(view, &lists, now))
+            let stop = removal::Stop::default();
+            removal::keep_books(&*repository, &mut wait, &stop, |view| {
+                unwanted::round(view, &lists, now)
+            })
         });
         let books = self.cancel.run_until_cancelled(keeping).await.context("interrupted")??;
         let books = books.context("cannot note what the wish lists want")?;

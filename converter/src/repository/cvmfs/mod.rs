@@ -20,12 +20,13 @@
 //! | `editor` | adding files to a tree |
 //! | `staged` | trees in scratch databases |
 //! | `view` | reading trees, wherever they are, and writing them into catalogs |
-//! | `tree` | reading published trees with all attributes |
+//! | `tree`, `content` | reading published trees with all attributes, and their files |
 //! | `attributes`, `shortfall` | owners, modes and extended attributes, and which of them are lost |
 
 mod area;
 mod attributes;
 mod change;
+mod content;
 mod editor;
 mod latest;
 mod publishing;
@@ -52,8 +53,10 @@ use self::change::Change;
 use self::latest::Latest;
 use self::tree_path::tree_path;
 use super::{
-    Error, Occupant, Published, Repository, Result, Stratum0, Transaction, TreeDirectory, outermost,
+    Error, Occupant, Published, Repository, Result, Stored, Stratum0, Transaction, TreeDirectory,
+    TreeNode, outermost,
 };
+use crate::layer::Metadata;
 
 /// The number of entries above which a tree is split into nested catalogs, unless the user chooses another.
 const CATALOG_ENTRIES: u32 = 5_000;
@@ -167,9 +170,30 @@ impl Repository for Cvmfs {
         tree: &RepositoryPath,
         below: &LayerPath,
     ) -> Result<Option<TreeDirectory>> {
-        let path = below.components().fold(tree_path(tree), |path, name| path.join(name));
-        tree::read(&self.newest.get(), &path)
+        tree::read(&self.newest.get(), &self::below(tree, below))
     }
+
+    fn read_content(
+        &self,
+        tree: &RepositoryPath,
+        file: &LayerPath,
+        each: &mut dyn FnMut(&[u8]),
+    ) -> Result<Stored> {
+        content::read(&self.newest.get(), &below(tree, file), each)
+    }
+
+    fn discard_damaged(&self, tree: &RepositoryPath, file: &LayerPath) -> Result<()> {
+        content::discard_damaged(&self.newest.get(), &below(tree, file))
+    }
+
+    fn kept(&self, name: &[u8], node: &TreeNode, metadata: &Metadata) -> Option<Metadata> {
+        attributes::kept(name, node, metadata)
+    }
+}
+
+/// A path in a tree.
+fn below(tree: &RepositoryPath, path: &LayerPath) -> TreePath {
+    path.components().fold(tree_path(tree), |path, name| path.join(name))
 }
 
 /// What the file at a path holds, of which this is the entry.

@@ -15,7 +15,7 @@
 //! | `lower`, `complete` | what a layer takes from the layers below it ([`parents`](super::parents)) |
 //! | `merge`, `listing`, `copy` | making one tree of several |
 //! | `editor`, `unchanged` | adding files to a tree |
-//! | `tree` | reading published trees with all attributes |
+//! | `tree`, `content` | reading published trees with all attributes, and their files |
 //! | `attributes`, `shortfall` | modes, owners, times and extended attributes, and which of them are missing |
 //! | `beneath`, `remove` | opening and removing without ever leaving a directory |
 
@@ -24,6 +24,7 @@ mod attributes;
 mod beneath;
 mod bytes;
 mod complete;
+mod content;
 mod copy;
 mod editor;
 mod journal;
@@ -58,7 +59,7 @@ use self::lock::Lock;
 use self::moves::Places;
 use self::transaction::Change;
 use crate::repository::{
-    Error, Published, Repository, Result, Transaction, TreeDirectory, outermost,
+    Error, Published, Repository, Result, Stored, Transaction, TreeDirectory, outermost,
 };
 
 /// A repository in a plain directory.
@@ -160,6 +161,16 @@ impl Repository for Directory {
             path = beneath::join(&path, below.as_bytes());
         }
         tree::read(&root, &path).map_err(root.failed("read", &path))
+    }
+
+    fn read_content(
+        &self,
+        tree: &RepositoryPath,
+        file: &LayerPath,
+        each: &mut dyn FnMut(&[u8]),
+    ) -> Result<Stored> {
+        let path = beneath::join(tree.as_str().as_bytes(), file.as_bytes());
+        content::read(&self.root()?, &path, each)
     }
 }
 

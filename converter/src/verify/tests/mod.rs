@@ -1,6 +1,13 @@
 //! What is found to be wrong.
 
+mod content;
+mod registry;
 pub(crate) mod scene;
+mod served;
+// The same server as in the tests of registries; not all of it is needed here.
+#[allow(clippy::duplicate_mod, dead_code, reason = "shared")]
+#[path = "../../source/tests/server.rs"]
+mod server;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
