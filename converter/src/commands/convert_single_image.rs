@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::advice;
 use super::signals::Interruption;
 use super::source_options::source_options;
-use crate::cli::ConvertSingleImage;
 use crate::cli::global::GlobalOptions;
+use crate::cli::{ConvertSingleImage, ThinName};
 use crate::{EXIT_FAILED, EXIT_NO_REPOSITORY, logging};
 
 /// Converts one image and gives the exit status.
@@ -101,19 +101,14 @@ async fn publish(
 
 fn request(arguments: ConvertSingleImage) -> anyhow::Result<Request> {
     let ConvertSingleImage {
-        image,
-        platform,
-        public_name,
-        skip_flat,
-        multi_arch,
-        thin,
-        download,
-        ..
+        image, platform, public_name, skip, multi_arch, thin, download, ..
     } = arguments;
     let form = thin.thin_format.into();
-    let thin_reference = thin.thin_image_name.filter(|_| !thin.skip_thin_image);
+    skip.warn();
+    let thin_name = thin.thin_image_name.and_then(|ThinName(name)| name);
+    let thin_reference = thin_name.filter(|_| skip.allows_thin());
     let mut options = source_options(&download, platform)?;
-    let username = thin.username.filter(|user| !user.is_empty());
+    let username = thin.username.filter(|username| !username.is_empty());
     if let (Some(reference), Some(user)) = (&thin_reference, &username) {
         let password = source::credentials::push_password().context("--username")?;
         options.credentials = options.credentials.with_login(reference.registry(), user, &password);
@@ -121,7 +116,7 @@ fn request(arguments: ConvertSingleImage) -> anyhow::Result<Request> {
     Ok(Request {
         reference: image,
         name: public_name,
-        flat: !skip_flat,
+        flat: !skip.skip_flat,
         thin: thin_reference.map(|reference| ThinRequest { reference, form }),
         platforms: multi_arch.then_some(source::Platforms::All),
         again: Again::default(),

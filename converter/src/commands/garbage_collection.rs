@@ -36,6 +36,12 @@ pub(crate) async fn run(
 fn collect(arguments: GarbageCollection, stop: &Stop, report: &mut Report) -> anyhow::Result<()> {
     let GarbageCollection { repository: locator, grace_period, dry_run, ducc_chains, .. } =
         arguments;
+    if let Some(path) = &arguments.gc_db {
+        tracing::warn!(
+            "--gc-db {}: nothing is kept there; an inventory is taken each time",
+            path.display()
+        );
+    }
     let options = Options {
         now: arguments.now.unwrap_or_else(Timestamp::now),
         grace: grace_period,

@@ -8,6 +8,7 @@
 mod byte_path;
 pub mod cvmfs;
 pub mod directory;
+mod ducc_lock;
 mod error;
 pub mod expected;
 mod layer_rules;

@@ -137,6 +137,7 @@ impl Publisher {
     fn new(options: RoundOptions, global: &GlobalOptions, kind: Kind) -> anyhow::Result<Self> {
         let progress = Progress::new(logging::style_of_rounds(options.output.quiet));
         logging::start(&progress, options.output.quiet, global.verbosity);
+        options.skip.warn();
         let notifications = global.notifications()?;
         let sources =
             options.wish_lists.iter().map(|list| list.parse()).collect::<Result<_, _>>()?;
@@ -220,7 +221,7 @@ impl Publisher {
 
     /// Whether thin images can be pushed, before anything is done. Rule: DUCC.
     async fn check_password(&self, lists: &[ExpandedList]) -> anyhow::Result<()> {
-        if self.options.skip_thin_image || source::credentials::push_password().is_ok() {
+        if !self.options.skip.allows_thin() || source::credentials::push_password().is_ok() {
             return Ok(());
         }
         for wish in lists.iter().flat_map(|list| list.expansion.wishes()) {

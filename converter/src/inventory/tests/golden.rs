@@ -24,7 +24,7 @@ pub(crate) fn open() -> (tempfile::TempDir, std::sync::Arc<dyn Repository>) {
     let access = Access {
         keys: Some(keys.join("keys")),
         cache: Some(place.path().join("cache")),
-        catalog_entries: None,
+        ..Access::default()
     };
     let locator = Locator::from_str(&format!("cvmfs+file://{}", storage.display())).unwrap();
     let repository = locator.open(None, &access).unwrap();

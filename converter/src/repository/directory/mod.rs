@@ -58,6 +58,7 @@ use self::journal::Move;
 use self::lock::Lock;
 use self::moves::Places;
 use self::transaction::Change;
+use crate::repository::ducc_lock::DuccLock;
 use crate::repository::{
     Error, Published, Repository, Result, Stored, Transaction, TreeDirectory, outermost,
 };
@@ -67,6 +68,8 @@ use crate::repository::{
 pub struct Directory {
     name: String,
     path: PathBuf,
+    /// Held by each transaction, if DUCC runs on this machine, too.
+    ducc: Option<DuccLock>,
 }
 
 impl Directory {
@@ -87,7 +90,17 @@ impl Directory {
             Some(name) => name.to_owned(),
             None => path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
         };
-        Ok(Self { name, path })
+        Ok(Self { name, path, ducc: None })
+    }
+
+    /// The same beside DUCC: nothing is published while DUCC does.
+    ///
+    /// # Errors
+    /// If the directory's owner, as whom DUCC runs, cannot be found out.
+    pub fn beside_ducc(self) -> Result<Self> {
+        let root = self.root()?;
+        let owner = rustix::fs::fstat(&root).map_err(root.failed("look at", b""))?.st_uid;
+        Ok(Self { ducc: Some(DuccLock::of_this_machine(Some(owner))), ..self })
     }
 
     /// A handle on the repository's root.
@@ -105,6 +118,7 @@ impl Repository for Directory {
     }
 
     fn begin(&self, wait: &mut dyn FnMut(&str) -> bool) -> Result<Box<dyn Transaction>> {
+        let beside = self.ducc.as_ref().map(|ducc| ducc.acquire(wait)).transpose()?;
         let repository = self.root()?;
         let lock = Lock::acquire(self.root()?, wait)?;
         if let Some(moves) = journal::read(&repository)? {
@@ -112,7 +126,7 @@ impl Repository for Directory {
         }
         journal::remove(lock.directory())
             .map_err(repository.failed("remove", path::publisher_journal().as_str().as_bytes()))?;
-        Ok(Box::new(Change::new(Area::new(repository, lock)?)))
+        Ok(Box::new(Change::new(Area::new(repository, lock)?, beside)))
     }
 
     fn read(&self, path: &RepositoryPath) -> Result<Option<Vec<u8>>> {
