@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use anyhow::Context;
 use ducc::convert::{self, Again, BatchSettings, Request, ThinRequest};
-use ducc::notification::{Event, Notifications};
+use ducc::notification::{Conversion, Event, Notifications};
 use ducc::progress::Progress;
 use ducc::report::{Report, Status};
 use ducc::{Error, repository, source};
+use layer_layout::ImageReference;
 use tokio_util::sync::CancellationToken;
 
 use super::advice;
@@ -41,7 +42,7 @@ pub(crate) async fn run(arguments: ConvertSingleImage, global: &GlobalOptions) -
         Ok(()) => 0,
         Err(error) => {
             let text = advice::explain(error);
-            progress.suspend(|| eprintln!("ducc: {text}"));
+            progress.suspend(|| logging::complain(&text));
             report.error = Some(text);
             match (interruption.status().await, error.downcast_ref()) {
                 (Some(status), _) => status,
@@ -67,6 +68,21 @@ async fn convert(
     cancel: &CancellationToken,
     report: &mut Report,
 ) -> anyhow::Result<()> {
+    let told = Conversion::started(notifications, &report.image);
+    let settings =
+        BatchSettings::new(arguments.limits.limits(), progress.clone(), notifications.clone());
+    let result = publish(arguments, &settings, &told, cancel, report).await;
+    told.ended(result.as_ref().err().map(|error| format!("{error:#}")).as_deref());
+    result
+}
+
+async fn publish(
+    arguments: ConvertSingleImage,
+    settings: &BatchSettings,
+    told: &Conversion<'_>,
+    cancel: &CancellationToken,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     let access = repository::Access {
         catalog_entries: arguments.catalog_entries,
         ..arguments.access.clone().access()
@@ -75,10 +91,11 @@ async fn convert(
     let opening = tokio::task::spawn_blocking(move || locator.open(name.as_deref(), &access));
     let opened = cancel.run_until_cancelled(opening).await.ok_or(Error::Cancelled)?;
     let repository = opened.map_err(Error::from)??;
-    let settings =
-        BatchSettings::new(arguments.limits.limits(), progress.clone(), notifications.clone());
     let request = request(arguments)?;
-    let result = convert::convert(&request, repository, &settings, cancel, report).await;
+    let result = convert::convert(&request, repository, settings, cancel, report).await;
+    if report.status == Status::Converted {
+        told.published(&public_name(&request, report), report);
+    }
     result.with_context(|| format!("cannot convert {}", report.image))
 }
 
@@ -91,7 +108,7 @@ fn request(arguments: ConvertSingleImage) -> anyhow::Result<Request> {
     let thin_name = thin.thin_image_name.and_then(|ThinName(name)| name);
     let thin_reference = thin_name.filter(|_| skip.allows_thin());
     let mut options = source_options(&download, platform)?;
-    let username = thin.username.filter(|username| !username.is_empty());
+    let username = thin.username.filter(|user| !user.is_empty());
     if let (Some(reference), Some(user)) = (&thin_reference, &username) {
         let password = source::credentials::push_password().context("--username")?;
         options.credentials = options.credentials.with_login(reference.registry(), user, &password);
@@ -105,6 +122,18 @@ fn request(arguments: ConvertSingleImage) -> anyhow::Result<Request> {
         again: Again::default(),
         source: options,
     })
+}
+
+/// The name under which an image was published.
+fn public_name(request: &Request, report: &Report) -> String {
+    let of_reference = || match &request.reference {
+        ImageReference::Registry(reference) => reference.public_name(),
+        _ => None,
+    };
+    match request.name.clone().or_else(of_reference) {
+        Some(name) => name.to_string(),
+        None => report.public_path.clone().unwrap_or_else(|| report.image.clone()),
+    }
 }
 
 fn print_json(report: &Report) {

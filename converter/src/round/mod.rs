@@ -37,7 +37,7 @@ pub use self::wanted::{Common, Wanted};
 use self::conversions::Conversions;
 use self::look::{Look, Looker};
 use crate::convert::{self, BatchSettings};
-use crate::notification::{Ended, Event, Id, Notifications};
+use crate::notification::{Conversion, Notifications};
 use crate::report::{Report, Status};
 use crate::repository::Repository;
 use crate::state::{self, Failure, SeenImage, State};
@@ -233,8 +233,12 @@ impl Work {
             return Ok(Outcome::Interrupted);
         }
         let looking = self.looker.look(wanted, seen);
-        let look = self.cancel.run_until_cancelled(looking).await.ok_or(Error::Cancelled)??;
+        let look = self.cancel.run_until_cancelled(looking).await.ok_or(Error::Cancelled)?;
         drop(slot);
+        let look = look.inspect_err(|error| {
+            let told = Conversion::started(&self.notifications, &wanted.reference.to_string());
+            told.ended(Some(&error.to_string()));
+        })?;
         if let Look::Unchanged(seen) = look {
             if let Some(seen) = seen {
                 self.remember(wanted, &seen);
@@ -245,14 +249,11 @@ impl Work {
     }
 
     async fn convert(&self, wanted: &Wanted) -> Result<ConvertedImage> {
-        let (begun, id) = (Instant::now(), Id::random());
         let request = wanted.reference.to_string();
-        self.notifications.tell(&Event::ImageStarted { request: &request, id: &id });
-        let mut report = Report::new(request.clone());
-        let result = self.publish(wanted, &mut report).await;
-        let error = result.as_ref().err().map(ToString::to_string);
-        let ended = Ended { error: error.as_deref(), elapsed: begun.elapsed() };
-        self.notifications.tell(&Event::ImageEnded { request: &request, id: &id, ended });
+        let told = Conversion::started(&self.notifications, &request);
+        let mut report = Report::new(request);
+        let result = self.publish(wanted, &told, &mut report).await;
+        told.ended(result.as_ref().err().map(ToString::to_string).as_deref());
         result?;
         Ok(ConvertedImage {
             name: wanted.name.to_string(),
@@ -262,23 +263,17 @@ impl Work {
         })
     }
 
-    async fn publish(&self, wanted: &Wanted, report: &mut Report) -> Result<()> {
+    async fn publish(
+        &self,
+        wanted: &Wanted,
+        told: &Conversion<'_>,
+        report: &mut Report,
+    ) -> Result<()> {
         let request = wanted.request(&self.common)?;
         let image = self.conversions.convert(&request, report).await?;
         if report.status == Status::Converted {
             tracing::info!(image = %wanted.name, "published");
-            for layer in report.layers.iter().filter(|layer| layer.fetched) {
-                let (image, layer) = (wanted.name.to_string(), layer.digest.hex());
-                self.notifications.tell(&Event::LayerPublished { image: &image, layer: &layer });
-            }
-            if let Some(public_path) = &report.public_path {
-                let private_path = layer_layout::path::flat(&image.config_digest()).to_string();
-                self.notifications.tell(&Event::FlatPublished {
-                    request: &report.image,
-                    public_path,
-                    private_path: &private_path,
-                });
-            }
+            told.published(&wanted.name.to_string(), report);
         }
         if let Some(thin) = &wanted.thin {
             let (name, push) = (self.repository.name(), wanted.push(&self.common));

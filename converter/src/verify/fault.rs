@@ -39,6 +39,15 @@ pub enum Fault {
         /// What the configuration says.
         expected: DiffId,
     },
+    /// A layer is in the form that DUCC gives it. What is lost with that cannot be seen without the layer itself.
+    #[error(
+        "layer {layer} is in DUCC's form: its files have lost their owners, capabilities and other extended attributes, and \
+         hard links; roots that DUCC made of it have also lost set-id and sticky bits"
+    )]
+    DuccForm {
+        /// The layer.
+        layer: LayerDigest,
+    },
     /// A layer holds names that should have become whiteouts, as DUCC stores them. Files that an upper layer has removed
     /// are seen.
     #[error("layer {layer} has {count} names that should be whiteouts, such as {example}")]
@@ -139,6 +148,7 @@ impl Fault {
             Self::Link { .. } => "link",
             Self::NoChains => "no-chains",
             Self::DiffId { .. } => "diff-id",
+            Self::DuccForm { .. } => "ducc-form",
             Self::LiteralWhiteouts { .. } => "literal-whiteouts",
             Self::Tree { .. } => "tree",
             Self::Manifest { .. } => "manifest",

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use layer_layout::path::{self, ImageMetadata, Unit, is_through_architectures};
+use layer_layout::path::{self, ImageMetadata, Unit};
 use layer_layout::record::PublishedManifest;
 use layer_layout::{
-    ChainId, ConfigDigest, DiffId, Digest, ImagePlace, LayerDigest, LayerPath, RepositoryPath,
+    Architecture, ChainId, ConfigDigest, DiffId, Digest, ImagePlace, LayerDigest, LayerPath,
+    RepositoryPath,
 };
 
 use super::content;
@@ -143,11 +144,15 @@ impl Verifier<'_> {
             seen.push(layer);
             let fault = self.layers.fault(self.repository, layer)?;
             let is_missing = matches!(fault, Some(Fault::Missing(_)));
+            let recorded = self.records.get(self.repository, layer)?;
+            if !is_missing && recorded.is_some_and(|recorded| !recorded.is_overlayfs) {
+                image.faults.push(Fault::DuccForm { layer });
+            }
             image.faults.extend(fault);
             if let Some(&expected) = image.diff_ids.get(at)
                 && !is_missing
             {
-                let found = self.records.diff_id(self.repository, layer)?;
+                let found = recorded.map(|recorded| recorded.diff_id);
                 if found != Some(expected) {
                     image.faults.push(Fault::DiffId { layer, found, expected });
                 }
@@ -295,11 +300,7 @@ impl Verifier<'_> {
             None if is_there => image.faults.push(Fault::Missing(link)),
             None => return Ok(()),
             Some(Published::Symlink(found)) => {
-                // The link for several platforms leads to this one through a directory that clients choose.
-                let is_variable = self.repository.expands_variables()
-                    && image.place.architecture.is_none()
-                    && is_through_architectures(&found);
-                if found != expected && !is_variable {
+                if found != expected && !self.is_for_all_clients(&found, image.place)? {
                     image.faults.push(Fault::Link { path: link, found, expected });
                 }
             }
@@ -333,6 +334,24 @@ impl Verifier<'_> {
         Ok(())
     }
 
+    /// Whether a public link leads clients to their own platforms, one of which is there.
+    fn is_for_all_clients(&self, found: &str, place: &ImagePlace) -> Result<bool> {
+        if !self.repository.expands_variables() || place.architecture.is_some() {
+            return Ok(false);
+        }
+        for (directory, _) in self.repository.list(Some(&path::architectures()))? {
+            let Ok(architecture) = directory.parse::<Architecture>() else { continue };
+            if architecture.public_link_target(&place.name) != found {
+                continue;
+            }
+            let own = ImagePlace { architecture: Some(architecture), ..place.clone() };
+            if self.repository.lookup(&own.link())?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     fn has_file(&self, tree: &RepositoryPath, file: &str) -> Result<bool> {
         let path = LayerPath::clean(file.as_bytes()).unwrap_or_default();
         let Some((directory, name)) = path.split() else { return Ok(false) };
@@ -358,7 +377,7 @@ impl Image<'_> {
     /// Whether there is a layer that has to be fetched again, so that comparing trees with it says nothing.
     fn has_faulty_layers(&self) -> bool {
         self.faults.iter().any(|fault| {
-            matches!(fault, Fault::LiteralWhiteouts { .. })
+            matches!(fault, Fault::LiteralWhiteouts { .. } | Fault::DuccForm { .. })
                 || matches!(fault, Fault::Missing(path)
                     if matches!(Unit::of_path(path), Some(Unit::Layer(_))))
         })

@@ -106,7 +106,7 @@ fn ignored_errors() -> anyhow::Result<IgnoreErrors> {
 }
 
 fn fail(error: &anyhow::Error) -> u8 {
-    eprintln!("ducc: {error:#}");
+    logging::complain(&format!("{error:#}"));
     EXIT_FAILED
 }
 
@@ -306,9 +306,14 @@ fn show(summary: &Summary, json: bool, quiet: bool) {
         if !quiet {
             figures.into_iter().for_each(|line| println!("{line}"));
         }
-        rest.for_each(|line| eprintln!("ducc: {line}"));
+        for line in rest {
+            // Images that have failed are in the log.
+            if line.starts_with(round_report::ERROR) {
+                logging::complain(&line);
+            } else {
+                eprintln!("ducc: {line}");
+            }
+        }
     }
-    for error in &summary.errors {
-        eprintln!("ducc: {error}");
-    }
+    summary.errors.iter().for_each(|error| logging::complain(error));
 }
