@@ -32,6 +32,41 @@ const LOST: [&str; 5] = [
     "/tmp: mode: 777 / 1777",
 ];
 
+/// What is wrong with DUCC's image, as far as records and names tell it: kinds, and how the words begin.
+fn known_by_records() -> Vec<(&'static str, String)> {
+    let metadata = format!(".metadata/{}", golden::NAME);
+    let [base, middle, top] = LAYERS.map(|layer| format!("layer sha256:{layer}"));
+    let form = |layer: &String| ("ducc-form", format!("{layer} is in DUCC's form"));
+    let literal =
+        |layer: &String, names: &str| ("literal-whiteouts", format!("{layer} has {names}"));
+    vec![
+        ("missing", format!("{metadata}/config.json is missing")),
+        ("manifest", format!("{metadata}/manifest.json is not what the registry has")),
+        ("no-chains", "its chains are missing".to_owned()),
+        form(&base),
+        form(&middle),
+        form(&top),
+        literal(&middle, "3 names that should be whiteouts, such as /.wh.rmdir"),
+        literal(&top, "1 names that should be whiteouts, such as /etc/.wh.later-gone"),
+    ]
+}
+
+/// What the layers themselves tell in addition. In each the root has another time; then
+/// - in the base the group of `etc/shadow`,
+/// - in the middle the owner of `home/u` and of what is in it, the time of `home`, the capability of `bin/ping`, three
+///   whiteouts that are files, and the two names and the directory that should bear them,
+/// - in the top one whiteout in the same way.
+///
+/// Where files mark the beginning of catalogs there are so many more names in each.
+fn known_by_data(markers: usize) -> Vec<(&'static str, String)> {
+    let [base, middle, top] = LAYERS;
+    let differ = |layer: &str, names: usize| {
+        let tree = format!(".layers/{}/{layer}/layerfs", &layer[..2]);
+        ("layer", format!("{tree} differs in {} names", names + markers))
+    };
+    vec![differ(base, 2), differ(middle, 11), differ(top, 3)]
+}
+
 /// The repository in one of its forms.
 struct Place<'a> {
     publisher: Publisher,
@@ -39,6 +74,8 @@ struct Place<'a> {
     read: &'a dyn Fn() -> Result<Tree>,
     /// Number of its revision, if it has one.
     revision: &'a dyn Fn() -> Result<Option<u64>>,
+    /// How many files of each layer mark the beginning of a catalog and are nothing else to us.
+    markers: usize,
 }
 
 /// Everything below a directory of a repository, with hard links among that only.
@@ -90,6 +127,22 @@ impl Place<'_> {
         Ok((output.status.success(), report))
     }
 
+    /// What is wrong, in words, by kind.
+    fn faults(&self, options: &[&str]) -> Result<BTreeSet<(String, String)>> {
+        let (clean, report) = self.verify(options)?;
+        ensure!(!clean, "nothing is wrong with what DUCC has made: {report}");
+        ensure!(report["layers_to_fetch"] == 3 && report["images_to_publish"] == 1, "{report}");
+        let faults = report["faults"].as_array().context("no faults")?;
+        faults
+            .iter()
+            .map(|fault| {
+                let text = |member: &str| fault[member].as_str().unwrap_or_default().to_owned();
+                ensure!(text("image") == golden::NAME, "{fault}");
+                Ok((text("kind"), text("text")))
+            })
+            .collect()
+    }
+
     /// A round, in which nothing is to be done.
     fn nothing_to_do(&self, golden: &Golden, requests: usize) -> Result<()> {
         let (round, traffic) = golden.registry.watch(|| self.publisher.round(&[]))?;
@@ -123,47 +176,14 @@ impl Place<'_> {
         self.nothing_to_do(golden, 1)?;
         ensure!((self.revision)()? == revision, "a revision without a change");
 
-        // Exactly what DUCC has left out or lost is told.
-        let (clean, report) = self.verify(&[])?;
-        ensure!(!clean, "nothing is wrong with what DUCC has made: {report}");
-        let faults = report["faults"].as_array().context("no faults")?;
-        let told: BTreeSet<(String, String)> = faults
-            .iter()
-            .map(|fault| {
-                let text = |member: &str| fault[member].as_str().unwrap_or_default().to_owned();
-                assert_eq!(text("image"), golden::NAME);
-                (text("kind"), text("text"))
-            })
-            .collect();
-        let metadata = format!(".metadata/{}", golden::NAME);
-        let [base, middle, top] = LAYERS.map(|layer| format!("sha256:{layer}"));
-        let form =
-            |layer: &str| ("ducc-form".to_owned(), format!("layer {layer} is in DUCC's form"));
-        let literal = |layer: &str, rest: &str| {
-            let text = format!("layer {layer} has {rest}");
-            ("literal-whiteouts".to_owned(), text)
-        };
-        let expected = [
-            ("missing".to_owned(), format!("{metadata}/config.json is missing")),
-            ("no-chains".to_owned(), "its chains are missing".to_owned()),
-            form(&base),
-            form(&middle),
-            form(&top),
-            literal(&middle, "3 names that should be whiteouts, such as /.wh.rmdir"),
-            literal(&top, "1 names that should be whiteouts, such as /etc/.wh.later-gone"),
-        ];
-        let is_told = |(kind, text): &(String, String)| {
-            told.iter().any(|told| told.0 == *kind && told.1.starts_with(text))
-        };
-        for fault in &expected {
-            ensure!(is_told(fault), "{fault:?} is not told: {told:#?}");
-        }
-        ensure!(told.len() == expected.len(), "more is told than is wrong: {told:#?}");
-        ensure!(report["layers_to_fetch"] == 3 && report["images_to_publish"] == 1, "{report}");
+        // Exactly what DUCC has left out or lost is told: without fetching a layer, and, with all layers, name by name.
+        ensure_told(&self.faults(&[])?, &known_by_records())?;
+        let all = [known_by_records(), known_by_data(self.markers)].concat();
+        ensure_told(&self.faults(&["--data"])?, &all)?;
 
         let (mended, report) = self.verify(&["--repair"])?;
         ensure!(mended && report["repaired"][0] == golden::NAME, "{report}");
-        let (clean, report) = self.verify(&[])?;
+        let (clean, report) = self.verify(&["--data"])?;
         ensure!(clean && report["faults"] == serde_json::json!([]), "{report}");
 
         let after = (self.read)()?;
@@ -218,6 +238,16 @@ impl Place<'_> {
     }
 }
 
+/// Compares faults with those expected: their kinds, and how they begin.
+fn ensure_told(told: &BTreeSet<(String, String)>, expected: &[(&str, String)]) -> Result<()> {
+    for (kind, text) in expected {
+        let is_it = |told: &&(String, String)| told.0 == *kind && told.1.starts_with(text.as_str());
+        ensure!(told.iter().any(|told| is_it(&told)), "{kind}: {text:?} is not told: {told:#?}");
+    }
+    ensure!(told.len() == expected.len(), "more is told than is wrong: {told:#?}");
+    Ok(())
+}
+
 fn without_directory_times(tree: &Tree) -> Tree {
     let mut tree = tree.clone();
     for facts in tree.0.values_mut().filter(|facts| facts.kind == FileKind::Dir) {
@@ -239,7 +269,7 @@ fn as_a_native_repository() -> Result<()> {
         .env("DUCC_CACHE", golden.dir().join("cache"));
     let read = || native.tree("");
     let revision = || native.revision().map(Some);
-    Place { publisher, read: &read, revision: &revision }.taken_over(&golden)?;
+    Place { publisher, read: &read, revision: &revision, markers: 0 }.taken_over(&golden)?;
     native.check()
 }
 
@@ -248,7 +278,7 @@ fn as_a_directory() -> Result<()> {
     let (golden, directory) = (Golden::new()?, golden::directory()?);
     let publisher = publisher(&golden, directory.path().display().to_string());
     let read = || Tree::read(directory.path());
-    Place { publisher, read: &read, revision: &|| Ok(None) }.taken_over(&golden)
+    Place { publisher, read: &read, revision: &|| Ok(None), markers: 1 }.taken_over(&golden)
 }
 
 /// A new image that shares layers with those of DUCC is right, and brings them into the form that it needs.

@@ -318,3 +318,35 @@ fn in_a_native_repository() -> Result<()> {
     scene.removed(&native.tree("")?)?;
     native.check()
 }
+
+/// An image that is no list, and a list of one: with `--multi-arch`, both have a place for their platform, so that the
+/// public path leads somewhere.
+#[test]
+fn of_a_single_platform() -> Result<()> {
+    let (registry, native, work) = (Registry::start()?, Native::create()?, TempDir::new()?);
+    let layer = Layer::build(work.path(), Compression::Gzip, &[Entry::file("name", "single")])?;
+    let settings = Config { architecture: "arm64".to_owned(), ..Config::with_cmd(["true"]) };
+    let image = Image::new(Format::Docker, settings, &[layer])?;
+    push(&registry, "org/image:1", &image)?;
+    push(&registry, "org/list:1", &Index::new(Format::Docker, vec![image])?)?;
+    let publisher = Publisher::new(work.path(), native.locator())
+        .env("DUCC_KEYS", native.keys())
+        .env("DUCC_CACHE", native.dir().join("cache"));
+    let names = ["org/image:1", "org/list:1"];
+    publisher.wish(names.map(|name| registry.source(name)))?;
+    let round = publisher.round(&["--multi-arch"])?;
+    ensure!(round.status == Some(0) && round.count("converted") == 2, "{}", round.output.both());
+    let shown = TempDir::new_in("/dev/shm")?;
+    check_out(&native.snapshot()?, "aarch64", shown.path())?;
+    for name in names.map(|name| registry.reference(name)) {
+        let own = format!(".multiarch/arm64:v8/{name}");
+        for path in [name, own] {
+            let content = fs::read_to_string(shown.path().join(&path).join("name"))
+                .with_context(|| path.clone())?;
+            ensure!(content == "single", "{path}: {content}");
+        }
+    }
+    let verified = publisher.on_repository("verify", &[])?;
+    ensure!(verified.status.success(), "{}", verified.both());
+    native.check()
+}

@@ -73,8 +73,8 @@ impl RepairPlan {
             Fault::NoChains => (image.chains, image.rootfs) = (true, true),
             Fault::DiffId { layer, .. }
             | Fault::DuccForm { layer }
-            | Fault::Layer { layer, .. }
-            | Fault::LiteralWhiteouts { layer, .. } => drop(self.layers.insert(*layer)),
+            | Fault::LiteralWhiteouts { layer, .. }
+            | Fault::Layer { layer, .. } => drop(self.layers.insert(*layer)),
             Fault::Tree { tree, .. } => match Unit::of_path(tree) {
                 Some(Unit::Flat(_)) => image.flat = true,
                 _ => (image.rootfs, image.flat) = (true, true),
