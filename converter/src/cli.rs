@@ -1,6 +1,6 @@
 //! The command line.
 
-pub(crate) mod compatibility;
+pub(crate) mod drop_in;
 pub(crate) mod global;
 pub(crate) mod removal;
 pub(crate) mod repository;
@@ -44,8 +44,6 @@ Examples:
 /// Publishes container images into CernVM-FS repositories.
 #[derive(Debug, Parser)]
 #[command(name = "ducc", version, propagate_version = true, arg_required_else_help = true)]
-// As with DUCC, of an option that is given twice the last one counts.
-#[command(args_override_self = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: GlobalOptions,

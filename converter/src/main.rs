@@ -4,7 +4,9 @@ mod cli;
 mod commands;
 mod logging;
 
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use clap::Parser;
 use ducc::progress::Progress;
@@ -12,7 +14,7 @@ use rustix::fs::Mode;
 use tokio_util::sync::CancellationToken;
 
 use cli::global::GlobalOptions;
-use cli::{Cli, Command, compatibility};
+use cli::{Cli, Command, drop_in};
 use commands::signals::Interruption;
 
 const EXIT_FAILED: u8 = 1;
@@ -30,10 +32,8 @@ const EXIT_SIGNAL_BASE: u8 = 128;
 const UMASK: u32 = 0o022;
 
 fn main() -> ExitCode {
-    let Cli { global, command } = match Cli::try_parse_from(compatibility::arguments()) {
-        Ok(parsed) => parsed,
-        Err(error) => return compatibility::refuse(&error),
-    };
+    let Cli { global, command } =
+        if stands_in_for_ducc() { drop_in::parse(std::env::args_os()) } else { Cli::parse() };
     rustix::process::umask(Mode::from_raw_mode(UMASK));
     if let Err(error) = global.use_temporary_directory() {
         logging::complain(&format!("{error:#}"));
@@ -81,9 +81,9 @@ impl Program {
                 self.interruptible(|cancel| commands::verify::run(*arguments, cancel))
             }
             Command::Repository(command) => self.administer(|| commands::repository::run(command)),
-            Command::Completions { shell } => self.administer(|| {
-                commands::documentation::completions(shell, &compatibility::called())
-            }),
+            Command::Completions { shell } => {
+                self.administer(|| commands::documentation::completions(shell, &called()))
+            }
             Command::ManPages { directory } => {
                 self.administer(|| commands::documentation::man_pages(&directory))
             }
@@ -151,4 +151,17 @@ fn serve(command: impl Future<Output = u8>) -> u8 {
     // A thread that waits for another publisher or for a storage must not keep an interrupted program alive.
     runtime.shutdown_background();
     status
+}
+
+/// Whether the program was called by DUCC's name.
+fn stands_in_for_ducc() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| called() == drop_in::NAME)
+}
+
+/// The name that the program was called by: `ducc`, or a link such as `cvmfs_ducc`.
+fn called() -> String {
+    let path = std::env::args_os().next().unwrap_or_default();
+    let name = Path::new(&path).file_name().map(|name| name.to_string_lossy().into_owned());
+    name.unwrap_or_else(|| "ducc".to_owned())
 }

@@ -12,8 +12,6 @@ use cvmfs_repository::manifest;
 use cvmfs_repository::storage::StorageUrl;
 use ducc::repository::{Access, Locator};
 
-use super::compatibility::is_called_as_ducc;
-
 #[derive(Debug, Subcommand)]
 pub(crate) enum RepositoryCommand {
     /// Create a repository: keys, whitelist, an empty signed revision.
@@ -68,7 +66,7 @@ impl AccessOptions {
         Access {
             keys: self.keys,
             cache: self.cache,
-            ducc_lock: self.ducc_lock.unwrap_or_else(is_called_as_ducc),
+            ducc_lock: self.ducc_lock.unwrap_or_else(crate::stands_in_for_ducc),
             ..Access::default()
         }
     }

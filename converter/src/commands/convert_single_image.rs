@@ -108,7 +108,7 @@ fn request(arguments: ConvertSingleImage) -> anyhow::Result<Request> {
     let thin_name = thin.thin_image_name.and_then(|ThinName(name)| name);
     let thin_reference = thin_name.filter(|_| skip.allows_thin());
     let mut options = source_options(&download, platform)?;
-    let username = thin.username.filter(|username| !username.is_empty());
+    let username = thin.username.filter(|user| !user.is_empty());
     if let (Some(reference), Some(user)) = (&thin_reference, &username) {
         let password = source::credentials::push_password().context("--username")?;
         options.credentials = options.credentials.with_login(reference.registry(), user, &password);

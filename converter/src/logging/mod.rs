@@ -8,7 +8,6 @@ use ducc::progress::{Progress, Style};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::cli::compatibility;
 use crate::cli::global::Verbosity;
 
 /// Bars on a terminal, lines elsewhere.
@@ -39,7 +38,7 @@ pub(crate) fn start(progress: &Progress, quiet: bool, verbosity: Option<Verbosit
         .with_target(false)
         .with_ansi(io::stderr().is_terminal())
         .with_writer(BesideBars(progress.clone()));
-    if compatibility::is_called_as_ducc() {
+    if crate::stands_in_for_ducc() {
         lines.event_format(logrus::Logrus).init();
     } else {
         lines.init();
@@ -48,7 +47,7 @@ pub(crate) fn start(progress: &Progress, quiet: bool, verbosity: Option<Verbosit
 
 /// Tells a person what has gone wrong, in the form that those look for who have called DUCC.
 pub(crate) fn complain(text: &str) {
-    if compatibility::is_called_as_ducc() {
+    if crate::stands_in_for_ducc() {
         eprintln!("{}", logrus::line(tracing::Level::ERROR, text, &[]));
     } else {
         eprintln!("ducc: {text}");

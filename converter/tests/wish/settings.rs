@@ -67,14 +67,3 @@ fn pruning_reads_its_sources_from_a_file() {
     let missing = prune(&["--config", "none.yaml"]);
     assert!(missing.status == 1 && missing.stderr.contains("none.yaml"), "{missing:?}");
 }
-
-#[test]
-fn a_call_without_anything_shows_the_help() {
-    let directory = tempfile::tempdir().unwrap();
-    let run = ducc(directory.path(), &[]);
-    assert!(run.status == 0 && run.stdout.contains("convert-single-image"), "{run:?}");
-    let run = ducc(directory.path(), &["no-such-command"]);
-    assert!(run.status == 2 && run.stdout.is_empty(), "{run:?}");
-    let run = ducc(directory.path(), &["--help"]);
-    assert_eq!(run.status, 0);
-}
