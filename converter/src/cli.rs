@@ -1,5 +1,6 @@
 //! The command line.
 
+pub(crate) mod drop_in;
 pub(crate) mod global;
 pub(crate) mod removal;
 pub(crate) mod repository;
@@ -8,6 +9,7 @@ pub(crate) mod verify;
 pub(crate) mod wish;
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -83,7 +85,7 @@ pub(crate) enum Command {
 
     /// Mark images that are not wished for as unwanted; `garbage-collection` removes them after the grace period.
     #[command(after_help = removal::EXIT_STATUS)]
-    PruneImages(removal::PruneImages),
+    PruneImages(Box<removal::PruneImages>),
 
     /// Check that published images are what they should be.
     #[command(after_help = verify::EXIT_STATUS)]
@@ -94,6 +96,7 @@ pub(crate) enum Command {
     Repository(RepositoryCommand),
 
     /// Print the completions for a shell, to be stored where the shell finds them.
+    #[command(alias = "completion")]
     Completions {
         /// The shell.
         shell: Shell,
@@ -141,9 +144,8 @@ pub(crate) struct ConvertSingleImage {
     #[arg(long, value_name = "FQRN")]
     pub(crate) repository_name: Option<String>,
 
-    /// Make no flat root file system and no public path (for Apptainer and Singularity).
-    #[arg(short = 's', long)]
-    pub(crate) skip_flat: bool,
+    #[command(flatten)]
+    pub(crate) skip: SkipOptions,
 
     #[command(flatten)]
     pub(crate) thin: ThinOptions,
@@ -163,14 +165,43 @@ pub(crate) struct ConvertSingleImage {
     /// Split trees into nested catalogs of at most about this many entries [default: see docs/converter.md].
     #[arg(long, value_name = "N", help_heading = "CernVM-FS repositories", value_parser = clap::value_parser!(u32).range(100..))]
     pub(crate) catalog_entries: Option<u32>,
+}
 
-    /// Accepted for compatibility with DUCC: layers are always needed.
+/// What is not to be made of images.
+#[derive(Debug, Args)]
+pub(crate) struct SkipOptions {
+    /// Make no flat root file systems and no public paths (for Apptainer and Singularity).
+    #[arg(short = 's', long)]
+    pub(crate) skip_flat: bool,
+
+    /// Push no thin images, whatever lists or other options say.
+    #[arg(short = 'i', long)]
+    pub(crate) skip_thin_image: bool,
+
+    /// DUCC then makes no layers, and neither thin images nor Podman stores, which need them. Here everything consists of
+    /// layers, so they are always made.
     #[arg(short = 'd', long, hide = true)]
     pub(crate) skip_layers: bool,
 
-    /// Accepted for compatibility with DUCC: no Podman store is made.
+    /// No Podman store is made in any case.
     #[arg(short = 'p', long, hide = true)]
     pub(crate) skip_podman: bool,
+}
+
+impl SkipOptions {
+    /// Whether thin images are wanted if something names them.
+    pub(crate) fn allows_thin(&self) -> bool {
+        !self.skip_thin_image && !self.skip_layers
+    }
+
+    /// Says which options mean less than with DUCC.
+    pub(crate) fn warn(&self) {
+        if self.skip_layers {
+            tracing::warn!(
+                "--skip-layers: no thin image is pushed, but layers are made, because everything consists of them"
+            );
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -178,20 +209,28 @@ pub(crate) struct ConvertSingleImage {
 pub(crate) struct ThinOptions {
     /// Push a thin image: a manifest of a few KB whose layers nodes find in the repository.
     #[arg(long, value_name = "REGISTRY/REPOSITORY:TAG")]
-    pub(crate) thin_image_name: Option<RegistryReference>,
+    pub(crate) thin_image_name: Option<ThinName>,
 
     /// The form of the thin image.
     #[arg(long, value_enum, default_value_t = ThinFormat::Snapshotter, requires = "thin_image_name")]
     pub(crate) thin_format: ThinFormat,
 
-    /// Push no thin image, whatever other options say.
-    #[arg(short = 'i', long)]
-    pub(crate) skip_thin_image: bool,
-
     /// User name for pushing; the password comes from DUCC_OUTPUT_REGISTRY_PASS [default: as in Docker's
     /// and Podman's auth files].
     #[arg(short = 'u', long, value_name = "USER")]
     pub(crate) username: Option<String>,
+}
+
+/// The name of a thin image; an empty one, which is DUCC's default, is none.
+#[derive(Debug, Clone)]
+pub(crate) struct ThinName(pub(crate) Option<RegistryReference>);
+
+impl FromStr for ThinName {
+    type Err = layer_layout::Error;
+
+    fn from_str(text: &str) -> Result<Self, layer_layout::Error> {
+        Ok(Self(if text.is_empty() { None } else { Some(text.parse()?) }))
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -6,13 +6,16 @@ mod logging;
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use clap::Parser;
 use ducc::progress::Progress;
 use rustix::fs::Mode;
+use tokio_util::sync::CancellationToken;
 
 use cli::global::GlobalOptions;
-use cli::{Cli, Command};
+use cli::{Cli, Command, drop_in};
+use commands::signals::Interruption;
 
 const EXIT_FAILED: u8 = 1;
 /// Part of what was asked for was done.
@@ -29,10 +32,11 @@ const EXIT_SIGNAL_BASE: u8 = 128;
 const UMASK: u32 = 0o022;
 
 fn main() -> ExitCode {
-    let Cli { global, command } = Cli::parse();
+    let Cli { global, command } =
+        if stands_in_for_ducc() { drop_in::parse(std::env::args_os()) } else { Cli::parse() };
     rustix::process::umask(Mode::from_raw_mode(UMASK));
     if let Err(error) = global.use_temporary_directory() {
-        eprintln!("ducc: {error:#}");
+        logging::complain(&format!("{error:#}"));
         return ExitCode::from(EXIT_FAILED);
     }
     let program = Program { global };
@@ -65,15 +69,17 @@ impl Program {
                 self.simple(commands::download_manifest::run(arguments))
             }
             Command::GarbageCollection(arguments) => {
-                self.administer(|| commands::garbage_collection::run(arguments))
+                self.interruptible(|cancel| commands::garbage_collection::run(arguments, cancel))
             }
             Command::DeleteImage(arguments) => {
-                self.administer(|| commands::delete_image::run(arguments))
+                self.interruptible(|cancel| commands::delete_image::run(arguments, cancel))
             }
             Command::PruneImages(arguments) => {
-                self.administer(|| commands::prune_images::run(arguments))
+                self.interruptible(|cancel| commands::prune_images::run(*arguments, cancel))
             }
-            Command::Verify(arguments) => self.simple(commands::verify::run(*arguments)),
+            Command::Verify(arguments) => {
+                self.interruptible(|cancel| commands::verify::run(*arguments, cancel))
+            }
             Command::Repository(command) => self.administer(|| commands::repository::run(command)),
             Command::Completions { shell } => {
                 self.administer(|| commands::documentation::completions(shell, &called()))
@@ -96,6 +102,20 @@ impl Program {
         serve(async { status(command.await) })
     }
 
+    /// Runs a command that ends early, and cleanly, when it is told to by a signal.
+    fn interruptible<F>(&self, command: impl FnOnce(CancellationToken) -> F) -> u8
+    where
+        F: Future<Output = anyhow::Result<()>>,
+    {
+        self.log();
+        serve(async {
+            let cancel = CancellationToken::new();
+            let interruption = Interruption::cancels(cancel.clone());
+            let status = status(command(cancel).await);
+            interruption.status().await.unwrap_or(status)
+        })
+    }
+
     /// Runs a command that works on a repository.
     fn administer(&self, command: impl FnOnce() -> anyhow::Result<()>) -> u8 {
         self.log();
@@ -108,7 +128,7 @@ fn status(result: anyhow::Result<()>) -> u8 {
     match result {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("ducc: {}", commands::advice::explain(&error));
+            logging::complain(&commands::advice::explain(&error));
             if commands::advice::is_no_such_repository(&error) {
                 EXIT_NO_REPOSITORY
             } else {
@@ -123,7 +143,7 @@ fn serve(command: impl Future<Output = u8>) -> u8 {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("ducc: cannot start threads: {error}");
+            logging::complain(&format!("cannot start threads: {error}"));
             return EXIT_FAILED;
         }
     };
@@ -131,6 +151,12 @@ fn serve(command: impl Future<Output = u8>) -> u8 {
     // A thread that waits for another publisher or for a storage must not keep an interrupted program alive.
     runtime.shutdown_background();
     status
+}
+
+/// Whether the program was called by DUCC's name.
+fn stands_in_for_ducc() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| called() == drop_in::NAME)
 }
 
 /// The name that the program was called by: `ducc`, or a link such as `cvmfs_ducc`.

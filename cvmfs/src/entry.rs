@@ -103,7 +103,7 @@ pub enum Content {
 
 impl Content {
     /// The objects that hold it.
-    pub(crate) fn objects(&self) -> impl Iterator<Item = ObjectId> {
+    pub fn objects(&self) -> impl Iterator<Item = ObjectId> {
         let (whole, chunks) = match self {
             Self::Whole(hash) => (Some(hash.object(ObjectKind::File)), &[][..]),
             Self::Chunks(_, chunks) => (None, chunks.as_slice()),

@@ -11,9 +11,12 @@
 
 pub mod busybox;
 pub mod cases;
+pub mod check_out;
 pub mod cri;
+pub mod cvmfs_ducc;
 pub mod docker;
 pub mod faulty_registry;
+pub mod golden;
 pub mod native;
 pub mod overlay;
 pub mod podman;

@@ -25,6 +25,7 @@ pub const FQRN: &str = "images.example.org";
 /// A repository in local storage, with its keys.
 pub struct Native {
     dir: TempDir,
+    fqrn: String,
 }
 
 impl Native {
@@ -35,7 +36,7 @@ impl Native {
 
     /// Creates one with further options.
     pub fn create_with(options: &[&str]) -> Result<Self> {
-        let native = Self { dir: TempDir::new_in("/dev/shm")? };
+        let native = Self::empty(FQRN)?;
         let storage = format!("file://{}", native.storage().display());
         run(native
             .ducc()?
@@ -46,11 +47,16 @@ impl Native {
 
     /// Another empty repository with the same keys, because making keys takes longest.
     pub fn again(&self) -> Result<Self> {
-        let native = Self { dir: TempDir::new_in("/dev/shm")? };
+        let native = Self::empty(&self.fqrn)?;
         run(Command::new("cp").arg("-a").arg(self.keys()).arg(native.keys()))?;
         let storage = format!("file://{}", native.storage().display());
-        run(native.ducc()?.args(["repository", "create", FQRN, "--storage", &storage]))?;
+        run(native.ducc()?.args(["repository", "create", &native.fqrn, "--storage", &storage]))?;
         Ok(native)
+    }
+
+    /// A place for a repository of this name: `storage` and `keys` are to be put into its directory.
+    pub fn empty(fqrn: &str) -> Result<Self> {
+        Ok(Self { dir: TempDir::new_in("/dev/shm")?, fqrn: fqrn.to_owned() })
     }
 
     /// The directory of everything that belongs to it.
@@ -99,7 +105,7 @@ impl Native {
 
     /// Its newest revision, verified.
     pub fn snapshot(&self) -> Result<Snapshot> {
-        let fqrn = FQRN.parse()?;
+        let fqrn = self.fqrn.parse()?;
         let keys = Keys::load(&self.keys(), &fqrn)?;
         Ok(Repository::open(Storage::local(&self.storage()), fqrn, keys).snapshot()?)
     }
@@ -133,10 +139,38 @@ pub fn read_in(snapshot: &Snapshot, public_path: &str, name: &str) -> Result<Opt
         return Ok(None);
     }
     let path = resolve(snapshot, Path::new(public_path))?.join(name.as_bytes());
+    Ok(Some(String::from_utf8(read_file(snapshot, &path.to_string())?)?))
+}
+
+/// The content of a file.
+pub fn read_file(snapshot: &Snapshot, path: &str) -> Result<Vec<u8>> {
+    let path = TreePath::parse(path.as_bytes()).context("a clean path")?;
     match snapshot.lookup(&path)?.with_context(|| format!("there is no {path}"))?.kind {
-        EntryKind::File(file) => Ok(Some(String::from_utf8(snapshot.read(&file)?)?)),
+        EntryKind::File(file) => Ok(snapshot.read(&file)?),
         _ => bail!("{path} is no file"),
     }
+}
+
+/// The directories with which nested catalogs begin, sorted.
+pub fn catalogs(snapshot: &Snapshot) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    let mut open = vec![snapshot.root()?];
+    while let Some(directory) = open.pop() {
+        let mut children = Vec::new();
+        directory.for_each(&mut |child| {
+            children.push(child);
+            Ok(())
+        })?;
+        for child in children {
+            if child.marker {
+                found.push(directory.path().to_string());
+            } else if child.entry.is_directory() {
+                open.push(directory.open(&child)?);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// Resolves a path whose last component may be a relative symlink.

@@ -9,6 +9,7 @@ use ducc::wish::source::ListSource;
 use jiff::Timestamp;
 use layer_layout::{ImageReference, PublicName};
 
+use super::DownloadOptions;
 use super::repository::{AccessOptions, days};
 
 pub(crate) const EXIT_STATUS: &str = "\
@@ -16,7 +17,9 @@ Exit status:
   0    done, or nothing to do
   1    not done, or only partly; the last lines on standard error say why and what to do
   2    the command line is wrong
-  104  the repository does not exist";
+  104  the repository does not exist
+  130  interrupted (SIGINT); run the same command again to go on
+  143  terminated (SIGTERM), likewise";
 
 #[derive(Debug, Args)]
 pub(crate) struct GarbageCollection {
@@ -44,6 +47,10 @@ pub(crate) struct GarbageCollection {
     /// Take this as the present time, for instance to see with --dry-run what will be removed by then.
     #[arg(long, value_name = "RFC3339")]
     pub(crate) now: Option<Timestamp>,
+
+    /// DUCC keeps there what it has found, and removes it in a second step.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub(crate) gc_db: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) common: Common,
@@ -74,8 +81,13 @@ pub(crate) struct PruneImages {
 
     /// Wish lists: files, https://… or git+https://HOST/REPOSITORY//PATH[@BRANCH] (also git+ssh and git+file). What none of
     /// them wishes for becomes unwanted.
-    #[arg(value_name = "WISHLIST", required_unless_present = "expanded_images")]
+    #[arg(value_name = "WISHLIST")]
     pub(crate) wish_lists: Vec<ListSource>,
+
+    /// A YAML file with the keys `wishlists` and `expanded_images`, each a list of what could be named here
+    /// [default: ./ducc-prune.yaml, if there is one].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 
     /// A file with the key `images`, a list of images that are wished for, as `ducc expand-wildcard` writes it.
     #[arg(long, value_name = "FILE")]
@@ -84,6 +96,9 @@ pub(crate) struct PruneImages {
     /// Change nothing; show what would become unwanted.
     #[arg(long)]
     pub(crate) dry_run: bool,
+
+    #[command(flatten)]
+    pub(crate) download: DownloadOptions,
 
     #[command(flatten)]
     pub(crate) common: Common,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, Subcommand, ValueEnum};
 use cvmfs_repository::compression::Compression;
 use cvmfs_repository::fqrn::Fqrn;
@@ -45,11 +46,29 @@ pub(crate) struct AccessOptions {
     /// time [default: /var/cache/ducc for root, else ~/.cache/ducc].
     #[arg(long, value_name = "DIR", env = "DUCC_CACHE")]
     pub(crate) cache: Option<PathBuf>,
+
+    /// Publish only while no DUCC on this machine does: hold /tmp/DUCC.lock [default: true if this program is called
+    /// cvmfs_ducc].
+    #[arg(
+        long,
+        value_name = "BOOL",
+        env = "DUCC_LOCK",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new()
+    )]
+    pub(crate) ducc_lock: Option<bool>,
 }
 
 impl AccessOptions {
     pub(crate) fn access(self) -> Access {
-        Access { keys: self.keys, cache: self.cache, ..Access::default() }
+        Access {
+            keys: self.keys,
+            cache: self.cache,
+            ducc_lock: self.ducc_lock.unwrap_or_else(crate::stands_in_for_ducc),
+            ..Access::default()
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use ducc::repository::{Locator, own_directory};
 use ducc::round::{Grouping, Shard};
 
 use super::repository::AccessOptions;
-use super::{DownloadOptions, LimitOptions, OutputOptions, ThinFormat};
+use super::{DownloadOptions, LimitOptions, OutputOptions, SkipOptions, ThinFormat};
 
 pub(crate) const EXIT_STATUS: &str = "\
 Exit status:
@@ -58,17 +58,12 @@ pub(crate) struct RoundOptions {
     #[arg(short = 'g', long)]
     pub(crate) convert_again: bool,
 
-    /// Make no flat root file systems and no public paths (for Apptainer and Singularity).
-    #[arg(short = 's', long)]
-    pub(crate) skip_flat: bool,
+    #[command(flatten)]
+    pub(crate) skip: SkipOptions,
 
     /// Publish all platforms of each image for which the list does not name any, not only this machine's.
     #[arg(short = 'm', long)]
     pub(crate) multi_arch: bool,
-
-    /// Push no thin images, whatever the lists say.
-    #[arg(short = 'i', long)]
-    pub(crate) skip_thin_image: bool,
 
     /// The form of the thin images.
     #[arg(long, value_enum, default_value_t = ThinFormat::Snapshotter)]
@@ -95,14 +90,6 @@ pub(crate) struct RoundOptions {
 
     #[command(flatten, next_help_heading = "CernVM-FS repositories")]
     pub(crate) access: AccessOptions,
-
-    /// Accepted for compatibility with DUCC: layers are always needed.
-    #[arg(short = 'd', long, hide = true)]
-    pub(crate) skip_layers: bool,
-
-    /// Accepted for compatibility with DUCC: no Podman store is made.
-    #[arg(short = 'p', long, hide = true)]
-    pub(crate) skip_podman: bool,
 }
 
 #[derive(Debug, Args)]

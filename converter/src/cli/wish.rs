@@ -6,6 +6,8 @@ use clap::{Args, Subcommand};
 use ducc::wish::source::ListSource;
 use layer_layout::Platform;
 
+use super::DownloadOptions;
+
 /// Check wish lists.
 #[derive(Debug, Subcommand)]
 #[command(arg_required_else_help = true)]
@@ -67,6 +69,9 @@ pub(crate) struct ExpandWildcard {
         conflicts_with = "image"
     )]
     pub(crate) output: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) download: DownloadOptions,
 }
 
 /// Print the manifest of an image, as DUCC spells it.
@@ -85,4 +90,7 @@ pub(crate) struct DownloadManifest {
     /// The platform to take from a multi-platform image, for instance linux/arm64 [default: this machine's].
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(crate) platform: Option<Platform>,
+
+    #[command(flatten)]
+    pub(crate) download: DownloadOptions,
 }

@@ -4,18 +4,19 @@ use std::time::Instant;
 
 use anyhow::Context;
 use ducc::convert::{self, Again, BatchSettings, Request, ThinRequest};
-use ducc::notification::{Event, Notifications};
+use ducc::notification::{Conversion, Event, Notifications};
 use ducc::progress::Progress;
 use ducc::report::{Report, Status};
 use ducc::{Error, repository, source};
+use layer_layout::ImageReference;
 use tokio_util::sync::CancellationToken;
 
 use super::advice;
-use super::signals::cancel_on_signal;
+use super::signals::Interruption;
 use super::source_options::source_options;
-use crate::cli::ConvertSingleImage;
 use crate::cli::global::GlobalOptions;
-use crate::{EXIT_FAILED, EXIT_NO_REPOSITORY, EXIT_SIGNAL_BASE, logging};
+use crate::cli::{ConvertSingleImage, ThinName};
+use crate::{EXIT_FAILED, EXIT_NO_REPOSITORY, logging};
 
 /// Converts one image and gives the exit status.
 pub(crate) async fn run(arguments: ConvertSingleImage, global: &GlobalOptions) -> u8 {
@@ -26,7 +27,7 @@ pub(crate) async fn run(arguments: ConvertSingleImage, global: &GlobalOptions) -
 
     let mut report = Report::new(arguments.image.to_string());
     let cancel = CancellationToken::new();
-    let signal = tokio::spawn(cancel_on_signal(cancel.clone()));
+    let interruption = Interruption::cancels(cancel.clone());
     let begun = Instant::now();
     let result = async {
         let notifications = global.notifications()?;
@@ -41,14 +42,14 @@ pub(crate) async fn run(arguments: ConvertSingleImage, global: &GlobalOptions) -
         Ok(()) => 0,
         Err(error) => {
             let text = advice::explain(error);
-            progress.suspend(|| eprintln!("ducc: {text}"));
+            progress.suspend(|| logging::complain(&text));
             report.error = Some(text);
-            match (cancel.is_cancelled(), error.downcast_ref()) {
-                (true, _) => signal.await.map_or(EXIT_FAILED, |number| EXIT_SIGNAL_BASE + number),
-                (false, Some(error)) if repository::Error::is_no_such_repository(error) => {
+            match (interruption.status().await, error.downcast_ref()) {
+                (Some(status), _) => status,
+                (None, Some(error)) if repository::Error::is_no_such_repository(error) => {
                     EXIT_NO_REPOSITORY
                 }
-                (false, _) => EXIT_FAILED,
+                (None, _) => EXIT_FAILED,
             }
         }
     };
@@ -67,6 +68,21 @@ async fn convert(
     cancel: &CancellationToken,
     report: &mut Report,
 ) -> anyhow::Result<()> {
+    let told = Conversion::started(notifications, &report.image);
+    let settings =
+        BatchSettings::new(arguments.limits.limits(), progress.clone(), notifications.clone());
+    let result = publish(arguments, &settings, &told, cancel, report).await;
+    told.ended(result.as_ref().err().map(|error| format!("{error:#}")).as_deref());
+    result
+}
+
+async fn publish(
+    arguments: ConvertSingleImage,
+    settings: &BatchSettings,
+    told: &Conversion<'_>,
+    cancel: &CancellationToken,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     let access = repository::Access {
         catalog_entries: arguments.catalog_entries,
         ..arguments.access.clone().access()
@@ -75,40 +91,49 @@ async fn convert(
     let opening = tokio::task::spawn_blocking(move || locator.open(name.as_deref(), &access));
     let opened = cancel.run_until_cancelled(opening).await.ok_or(Error::Cancelled)?;
     let repository = opened.map_err(Error::from)??;
-    let settings =
-        BatchSettings::new(arguments.limits.limits(), progress.clone(), notifications.clone());
     let request = request(arguments)?;
-    let result = convert::convert(&request, repository, &settings, cancel, report).await;
+    let result = convert::convert(&request, repository, settings, cancel, report).await;
+    if report.status == Status::Converted {
+        told.published(&public_name(&request, report), report);
+    }
     result.with_context(|| format!("cannot convert {}", report.image))
 }
 
 fn request(arguments: ConvertSingleImage) -> anyhow::Result<Request> {
     let ConvertSingleImage {
-        image,
-        platform,
-        public_name,
-        skip_flat,
-        multi_arch,
-        thin,
-        download,
-        ..
+        image, platform, public_name, skip, multi_arch, thin, download, ..
     } = arguments;
     let form = thin.thin_format.into();
-    let thin_reference = thin.thin_image_name.filter(|_| !thin.skip_thin_image);
+    skip.warn();
+    let thin_name = thin.thin_image_name.and_then(|ThinName(name)| name);
+    let thin_reference = thin_name.filter(|_| skip.allows_thin());
     let mut options = source_options(&download, platform)?;
-    if let (Some(reference), Some(user)) = (&thin_reference, &thin.username) {
+    let username = thin.username.filter(|user| !user.is_empty());
+    if let (Some(reference), Some(user)) = (&thin_reference, &username) {
         let password = source::credentials::push_password().context("--username")?;
         options.credentials = options.credentials.with_login(reference.registry(), user, &password);
     }
     Ok(Request {
         reference: image,
         name: public_name,
-        flat: !skip_flat,
+        flat: !skip.skip_flat,
         thin: thin_reference.map(|reference| ThinRequest { reference, form }),
         platforms: multi_arch.then_some(source::Platforms::All),
         again: Again::default(),
         source: options,
     })
+}
+
+/// The name under which an image was published.
+fn public_name(request: &Request, report: &Report) -> String {
+    let of_reference = || match &request.reference {
+        ImageReference::Registry(reference) => reference.public_name(),
+        _ => None,
+    };
+    match request.name.clone().or_else(of_reference) {
+        Some(name) => name.to_string(),
+        None => report.public_path.clone().unwrap_or_else(|| report.image.clone()),
+    }
 }
 
 fn print_json(report: &Report) {

@@ -1,25 +1,33 @@
 //! `ducc delete-image`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ducc::inventory;
-use ducc::removal::{self, Options, Subject};
+use ducc::removal::{self, Options, Stop, Subject};
 use jiff::Timestamp;
 use layer_layout::ImagePlace;
+use tokio_util::sync::CancellationToken;
 
 use super::garbage_collection::{BATCH, remove};
 use super::removal_report::{self, Report};
+use super::signals::blocking;
 use crate::cli::removal::DeleteImage;
 
 /// Removes one image and what only it refers to, at once.
-pub(crate) fn run(arguments: DeleteImage) -> anyhow::Result<()> {
-    let mut report = Report::new(arguments.dry_run);
-    let json = arguments.common.json;
-    let result = delete(arguments, &mut report);
-    removal_report::finish(report, json, result)
+pub(crate) async fn run(arguments: DeleteImage, cancel: CancellationToken) -> anyhow::Result<()> {
+    let stop = Arc::new(Stop::default());
+    let held = Arc::clone(&stop);
+    blocking(&cancel, &stop, move || {
+        let mut report = Report::new(arguments.dry_run);
+        let json = arguments.common.json;
+        let result = delete(arguments, &held, &mut report);
+        removal_report::finish(report, json, result)
+    })
+    .await
 }
 
-fn delete(arguments: DeleteImage, report: &mut Report) -> anyhow::Result<()> {
+fn delete(arguments: DeleteImage, stop: &Stop, report: &mut Report) -> anyhow::Result<()> {
     let DeleteImage { repository, image, dry_run, common, .. } = arguments;
     let repository = repository.open(None, &common.access.access())?;
     let mut places: Vec<ImagePlace> =
@@ -34,5 +42,5 @@ fn delete(arguments: DeleteImage, report: &mut Report) -> anyhow::Result<()> {
     }
     let options =
         Options { now: Timestamp::now(), grace: Duration::ZERO, ducc_chains: false, batch: BATCH };
-    remove(&repository, &Subject::Images(places), &options, dry_run, report)
+    remove(&repository, &Subject::Images(places), &options, dry_run, stop, report)
 }

@@ -5,6 +5,7 @@ use ducc::source::{self, Image, Source};
 use layer_layout::{ImageReference, RegistryReference};
 use serde::Serialize;
 
+use super::source_options::source_options;
 use crate::cli::wish::DownloadManifest;
 
 /// A manifest with the names that Go gives to members without names of their own.
@@ -51,14 +52,11 @@ impl From<Image> for Manifest {
 pub(crate) async fn run(arguments: DownloadManifest) -> anyhow::Result<()> {
     let image = arguments.images.first().context("no image was named")?;
     let reference: RegistryReference = image.parse()?;
-    let mut credentials = source::Credentials::from_environment()?;
+    let mut options = source_options(&arguments.download, arguments.platform)?;
     if !arguments.username.is_empty() {
         let password = source::credentials::push_password().context("--username")?;
-        credentials = credentials.with_login(reference.registry(), &arguments.username, &password);
-    }
-    let mut options = source::Options { credentials, ..source::Options::default() };
-    if let Some(platform) = arguments.platform {
-        options.platform = platform;
+        let (registry, user) = (reference.registry(), &arguments.username);
+        options.credentials = options.credentials.with_login(registry, user, &password);
     }
     let source = Source::open(&ImageReference::Registry(reference), &options).await?;
     let manifest = Manifest::from(source.resolve(None).await?);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use ducc::source::{self, Source};
+use ducc::source::Source;
 use ducc::wish::expand::{Expander, Outcome};
 use ducc::wish::registry_tags::RegistryTags;
 use ducc::wish::source::{ListSource, Options, Reading};
@@ -13,12 +13,12 @@ use jiff::Timestamp;
 use layer_layout::{ImageReference, RegistryReference};
 
 use super::advice;
+use super::source_options::source_options;
 use crate::cli::wish::ExpandWildcard;
 
 /// Prints or writes the images.
 pub(crate) async fn run(arguments: ExpandWildcard) -> anyhow::Result<()> {
-    let credentials = source::Credentials::from_environment()?;
-    let options = source::Options { credentials, ..source::Options::default() };
+    let options = source_options(&arguments.download, None)?;
     let mut lists = Vec::new();
     let mut unknown = 0;
     if let Some(image) = &arguments.image {

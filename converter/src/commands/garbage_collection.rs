@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use ducc::removal::{self, Options, Plan, Removed, Subject};
+use ducc::removal::{self, Options, Plan, Removed, Stop, Subject};
 use ducc::repository::Repository;
 use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
 
 use super::removal_report::{self, Report};
 use super::repository::collect_objects;
+use super::signals::blocking;
 use crate::cli::removal::GarbageCollection;
 use crate::cli::repository::{Keep, Target};
 
@@ -16,16 +18,30 @@ use crate::cli::repository::{Keep, Target};
 pub(super) const BATCH: usize = 5_000;
 
 /// Removes what is not needed any more.
-pub(crate) fn run(arguments: GarbageCollection) -> anyhow::Result<()> {
-    let mut report = Report::new(arguments.dry_run);
-    let json = arguments.common.json;
-    let result = collect(arguments, &mut report);
-    removal_report::finish(report, json, result)
+pub(crate) async fn run(
+    arguments: GarbageCollection,
+    cancel: CancellationToken,
+) -> anyhow::Result<()> {
+    let stop = Arc::new(Stop::default());
+    let held = Arc::clone(&stop);
+    blocking(&cancel, &stop, move || {
+        let mut report = Report::new(arguments.dry_run);
+        let json = arguments.common.json;
+        let result = collect(arguments, &held, &mut report);
+        removal_report::finish(report, json, result)
+    })
+    .await
 }
 
-fn collect(arguments: GarbageCollection, report: &mut Report) -> anyhow::Result<()> {
+fn collect(arguments: GarbageCollection, stop: &Stop, report: &mut Report) -> anyhow::Result<()> {
     let GarbageCollection { repository: locator, grace_period, dry_run, ducc_chains, .. } =
         arguments;
+    if let Some(path) = &arguments.gc_db {
+        tracing::warn!(
+            "--gc-db {}: nothing is kept there; an inventory is taken each time",
+            path.display()
+        );
+    }
     let options = Options {
         now: arguments.now.unwrap_or_else(Timestamp::now),
         grace: grace_period,
@@ -34,8 +50,9 @@ fn collect(arguments: GarbageCollection, report: &mut Report) -> anyhow::Result<
     };
     let access = arguments.common.access;
     let repository = locator.open(None, &access.clone().access())?;
-    remove(&repository, &Subject::Expired, &options, dry_run, report)?;
+    remove(&repository, &Subject::Expired, &options, dry_run, stop, report)?;
     if arguments.objects {
+        stop.check()?;
         drop(repository);
         let target = Target { repository: locator, access };
         report.objects = Some(collect_objects(target, Keep::default(), dry_run)?);
@@ -49,6 +66,7 @@ pub(super) fn remove(
     subject: &Subject,
     options: &Options,
     dry_run: bool,
+    stop: &Stop,
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let repository = &**repository;
@@ -69,7 +87,7 @@ pub(super) fn remove(
         tracing::warn!("{text}; waiting");
         true
     };
-    let result = removal::carry_out(repository, subject, options, &mut wait, &mut removed);
+    let result = removal::carry_out(repository, subject, options, &mut wait, stop, &mut removed);
     report.removed(&removed);
     told(report, result?)
 }

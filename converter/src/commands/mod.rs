@@ -13,7 +13,7 @@ mod removal_report;
 pub(crate) mod repository;
 pub(crate) mod round_report;
 pub(crate) mod rounds;
-mod signals;
+pub(crate) mod signals;
 mod source_options;
 pub(crate) mod status;
 pub(crate) mod verify;

@@ -1,35 +1,56 @@
 //! `ducc prune-images`.
 
+use std::sync::Arc;
+
 use anyhow::{Context, bail};
 use ducc::removal::unwanted::{self, Bookkeeping};
-use ducc::removal::{Unknown, Wanted, keep_books};
+use ducc::removal::{Stop, Unknown, Wanted, keep_books};
 use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
 
 use super::removal_report::{self, Report};
+use super::signals::blocking;
 use super::wanted::wanted_from;
 use crate::cli::removal::PruneImages;
 
 /// Puts images that are not wished for into the schedule.
-pub(crate) fn run(arguments: PruneImages) -> anyhow::Result<()> {
+pub(crate) async fn run(arguments: PruneImages, cancel: CancellationToken) -> anyhow::Result<()> {
     let mut report = Report { marks: true, ..Report::new(arguments.dry_run) };
     let json = arguments.common.json;
-    let result = prune(arguments, &mut report);
+    let asking = cancel.run_until_cancelled(wanted_from(&arguments));
+    let result = match asking.await.context("interrupted; nothing was changed").flatten() {
+        Ok(wanted) => {
+            let stop = Arc::new(Stop::default());
+            let held = Arc::clone(&stop);
+            let pruning = blocking(&cancel, &stop, move || {
+                let result = prune(arguments, &wanted, &held, &mut report);
+                Ok((report, result))
+            });
+            let result;
+            (report, result) = pruning.await?;
+            result
+        }
+        Err(error) => Err(error),
+    };
     removal_report::finish(report, json, result)
 }
 
-fn prune(arguments: PruneImages, report: &mut Report) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
-    let wanted: Wanted = runtime.block_on(wanted_from(&arguments))?;
+fn prune(
+    arguments: PruneImages,
+    wanted: &Wanted,
+    stop: &Stop,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     let repository = arguments.repository.open(None, &arguments.common.access.access())?;
     let now = Timestamp::now();
     let books: Bookkeeping = if arguments.dry_run {
-        unwanted::prune(&*repository, &wanted, now)?
+        unwanted::prune(&*repository, wanted, now)?
     } else {
         let mut wait = |text: &str| {
             tracing::warn!("{text}; waiting");
             true
         };
-        keep_books(&*repository, &mut wait, |view| unwanted::prune(view, &wanted, now))?
+        keep_books(&*repository, &mut wait, stop, |view| unwanted::prune(view, wanted, now))?
     };
     report.unwanted = books.unwanted.iter().map(ToString::to_string).collect();
     report.rescued = books.rescued.iter().map(ToString::to_string).collect();

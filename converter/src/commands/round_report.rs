@@ -4,6 +4,9 @@ use std::fmt::Write;
 
 use ducc::round::{FailedImage, RoundReport};
 
+/// How lines begin that tell what kept a round from doing all of its work, other than single images.
+pub(crate) const ERROR: &str = "error: ";
+
 /// The report in lines: the figures first, and last each image that is not as it should be, with the reason.
 pub(crate) fn lines(report: &RoundReport) -> Vec<String> {
     let mut lines = vec![figures(report)];
@@ -14,7 +17,7 @@ pub(crate) fn lines(report: &RoundReport) -> Vec<String> {
     }
     lines.extend(report.waiting.iter().map(|image| failed("still failing", image)));
     lines.extend(report.failed.iter().map(|image| failed("failed", image)));
-    lines.extend(report.errors.iter().map(|error| format!("error: {error}")));
+    lines.extend(report.errors.iter().map(|error| format!("{ERROR}{error}")));
     lines
 }
 

@@ -3,29 +3,41 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use ducc::convert::{Again, BatchSettings, LayersAgain, Request, convert};
 use ducc::inventory::Inventory;
 use ducc::notification::Notifications;
 use ducc::progress::{Progress, Style};
 use ducc::repository::Repository;
-use ducc::verify::{RepairPlan, Verdict, verify};
+use ducc::verify::{Comparison, RepairPlan, Settings, Verdict, discard_damaged, verify_with};
 use ducc::{removal, source};
-use layer_layout::{Architecture, ImagePlace, ImageReference, Platform, PublicName};
+use layer_layout::{Architecture, Digest, ImagePlace, ImageReference, Platform, PublicName};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::advice;
+use super::signals::COMMIT_PATIENCE;
 use super::source_options::source_options;
 use crate::cli::verify::Verify;
+
+/// How many images are compared with their registries at a time; each registry has a limit of its own besides.
+const COMPARISONS: usize = 64;
 
 /// The report for programs (`--json`).
 #[derive(Debug, Serialize, Default)]
 struct Report {
     /// Number of images that were looked at.
     images: usize,
+    /// Number of those that were compared with their registries.
+    compared: usize,
+    /// Whether the content of files was compared, too.
+    data: bool,
     /// What is wrong.
     faults: Vec<Found>,
+    /// Images whose name leads to another one in the registry.
+    moved: Vec<Moved>,
+    /// What could not be looked at.
+    not_compared: Vec<NotCompared>,
     /// Number of layers that have to be fetched again.
     layers_to_fetch: usize,
     /// Number of images of which something has to be published again.
@@ -44,45 +56,108 @@ struct Found {
     text: String,
 }
 
+#[derive(Debug, Serialize)]
+struct Moved {
+    image: String,
+    /// Digest of the published manifest.
+    published: Digest,
+    /// Digest of the manifest that the name leads to.
+    now: Digest,
+}
+
+#[derive(Debug, Serialize)]
+struct NotCompared {
+    image: String,
+    reason: String,
+}
+
 /// Looks at images, tells what is wrong with them, and mends it if that is asked for.
-pub(crate) async fn run(arguments: Verify) -> anyhow::Result<()> {
+pub(crate) async fn run(arguments: Verify, cancel: CancellationToken) -> anyhow::Result<()> {
     let mut report = Report::default();
     let json = arguments.common.json;
-    let result = verify_and_repair(arguments, &mut report).await;
+    let result = verify_and_repair(arguments, &cancel, &mut report).await;
     if json {
         report.error = result.as_ref().err().map(advice::explain);
         println!("{}", serde_json::to_string(&report)?);
     } else {
-        for Found { image, text, .. } in &report.faults {
-            println!("{image}: {text}");
-        }
-        for image in &report.repaired {
-            println!("{image}: published again");
-        }
-        if result.is_ok() && report.repaired.is_empty() {
-            println!("{} images, nothing is wrong", report.images);
-        }
+        report.lines(result.is_ok()).iter().for_each(|line| println!("{line}"));
     }
     result
 }
 
-async fn verify_and_repair(arguments: Verify, report: &mut Report) -> anyhow::Result<()> {
-    let Verify { repository, images: wanted, repair, download, limits, common } = arguments;
+impl Report {
+    fn lines(&self, is_good: bool) -> Vec<String> {
+        let mut lines = Vec::new();
+        let faults = self.faults.iter();
+        lines.extend(faults.map(|Found { image, text, .. }| format!("{image}: {text}")));
+        lines.extend(self.moved.iter().map(|Moved { image, published, now }| {
+            format!("{image}: moved: it is {now} in the registry now; {published} is published")
+        }));
+        lines.extend(
+            self.not_compared
+                .iter()
+                .map(|NotCompared { image, reason }| format!("{image}: not compared: {reason}")),
+        );
+        lines.extend(self.repaired.iter().map(|image| format!("{image}: published again")));
+        if is_good && self.repaired.is_empty() {
+            let compared = match self.compared {
+                0 => String::new(),
+                number => format!(", {number} compared with their registries"),
+            };
+            lines.push(format!("{} images, nothing is wrong{compared}", self.images));
+        }
+        lines
+    }
+
+    fn found(&mut self, look: Look) -> (RepairPlan, usize) {
+        let Look { verdicts, mut faults, plan } = look;
+        self.images = verdicts.len();
+        self.layers_to_fetch = plan.layers.len();
+        self.images_to_publish = plan.images.len();
+        for Verdict { place, comparison, not_compared, .. } in verdicts {
+            let image = place.to_string();
+            if let Some(Comparison::Moved { published, now }) = comparison {
+                self.moved.push(Moved { image: image.clone(), published, now });
+            }
+            self.compared +=
+                usize::from(comparison.is_some_and(|it| !matches!(it, Comparison::NotCompared(_))));
+            let not_compared = not_compared.into_iter();
+            self.not_compared
+                .extend(not_compared.map(|reason| NotCompared { image: image.clone(), reason }));
+        }
+        self.faults.append(&mut faults);
+        (plan, self.faults.len())
+    }
+}
+
+async fn verify_and_repair(
+    arguments: Verify,
+    cancel: &CancellationToken,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let Verify { repository, images: wanted, offline, data, repair, download, limits, common } =
+        arguments;
     let access = common.access.access();
     let opening = tokio::task::spawn_blocking(move || repository.open(None, &access));
-    let repository = opening.await??;
-    let look = async |wanted: Vec<PublicName>| {
-        let repository = Arc::clone(&repository);
-        tokio::task::spawn_blocking(move || look(&*repository, &wanted)).await?
+    let repository = interruptible(cancel, opening).await???;
+    if data && offline && !repository.expands_variables() {
+        bail!(
+            "a directory keeps no hashes of its files, so --data compares them with the registry's layers: leave out \
+             --offline"
+        );
+    }
+    let source = source_options(&download, None)?;
+    report.data = data;
+    let settings = Settings {
+        registry: (!offline).then(|| source.clone()),
+        data,
+        limits: limits.limits(),
+        at_a_time: COMPARISONS,
     };
-    let found = look(wanted).await?;
-    report.images = found.places.len();
-    report.layers_to_fetch = found.plan.layers.len();
-    report.images_to_publish = found.plan.images.len();
-    let number = found.faults.len();
-    report.faults = found.faults;
+    let look = look(&repository, &wanted, &settings);
+    let (plan, number) = report.found(interruptible(cancel, look).await??);
     if number == 0 {
-        return Ok(());
+        return report.is_compared();
     }
     if !repair {
         bail!(
@@ -95,16 +170,21 @@ async fn verify_and_repair(arguments: Verify, report: &mut Report) -> anyhow::Re
     }
     let repairs = Repairs {
         repository: Arc::clone(&repository),
-        source: source_options(&download, None)?,
-        settings: BatchSettings::new(
-            limits.limits(),
-            Progress::new(Style::Lines),
-            Notifications::default(),
-        ),
+        source,
+        settings: BatchSettings {
+            commit_patience: COMMIT_PATIENCE,
+            ..BatchSettings::new(
+                limits.limits(),
+                Progress::new(Style::Lines),
+                Notifications::default(),
+            )
+        },
+        cancel: cancel.clone(),
     };
-    let names = repairs.carry_out(&found.plan, report).await?;
+    let names = repairs.carry_out(&plan, report).await?;
     repository.refresh()?;
-    let left = look(names).await?;
+    let look = self::look(&repository, &names, &settings);
+    let left = interruptible(cancel, look).await??;
     if let [first, ..] = &left.faults[..] {
         bail!(
             "{} faults are left after the repair, among them: {}: {}",
@@ -113,40 +193,72 @@ async fn verify_and_repair(arguments: Verify, report: &mut Report) -> anyhow::Re
             first.text
         );
     }
-    Ok(())
+    report.is_compared()
+}
+
+impl Report {
+    /// Fails if something could not be looked at: then nobody knows whether it is right.
+    fn is_compared(&self) -> anyhow::Result<()> {
+        let mut images: Vec<_> = self.not_compared.iter().map(|it| &it.image).collect();
+        images.dedup();
+        anyhow::ensure!(
+            images.is_empty(),
+            "{} of {} images could not be compared with their registries (see above); --offline leaves registries out",
+            images.len(),
+            self.images
+        );
+        Ok(())
+    }
+}
+
+/// Waits for what leaves nothing behind when it is given up.
+async fn interruptible<T>(
+    cancel: &CancellationToken,
+    work: impl Future<Output = T>,
+) -> anyhow::Result<T> {
+    cancel.run_until_cancelled(work).await.context("interrupted")
 }
 
 /// What was found in a repository.
 struct Look {
-    places: Vec<ImagePlace>,
+    verdicts: Vec<Verdict>,
     faults: Vec<Found>,
     plan: RepairPlan,
 }
 
 /// Looks at the images of these names, or at all.
-fn look(repository: &dyn Repository, wanted: &[PublicName]) -> anyhow::Result<Look> {
-    let inventory = Inventory::take(repository)?;
-    let all = ducc::inventory::places(repository)?;
-    for name in wanted {
-        if !all.iter().any(|place| place.name == *name) {
-            return Err(removal::Error::NoSuchImage(name.to_string()).into());
+async fn look(
+    repository: &Arc<dyn Repository>,
+    wanted: &[PublicName],
+    settings: &Settings,
+) -> anyhow::Result<Look> {
+    let (reader, names) = (Arc::clone(repository), wanted.to_vec());
+    let reading = tokio::task::spawn_blocking(move || {
+        let inventory = Inventory::take(&*reader)?;
+        let all = ducc::inventory::places(&*reader)?;
+        for name in &names {
+            if !all.iter().any(|place| place.name == *name) {
+                return Err(removal::Error::NoSuchImage(name.to_string()).into());
+            }
         }
-    }
-    let is_wanted = |place: &ImagePlace| wanted.is_empty() || wanted.contains(&place.name);
-    let places: Vec<ImagePlace> = all.into_iter().filter(is_wanted).collect();
-    let (mut verdicts, mut faults): (Vec<Verdict>, Vec<Found>) = (Vec::new(), Vec::new());
-    verify(repository, &places, |verdict| {
+        let is_wanted = |place: &ImagePlace| names.is_empty() || names.contains(&place.name);
+        let places: Vec<ImagePlace> = all.into_iter().filter(is_wanted).collect();
+        Ok::<_, anyhow::Error>((inventory, places))
+    });
+    let (inventory, places) = reading.await??;
+    let own: Vec<_> = places.iter().map(ImagePlace::metadata_directory).collect();
+    let verdicts = verify_with(repository, places, settings).await?;
+    let mut faults = Vec::new();
+    for verdict in &verdicts {
         let image = verdict.place.to_string();
         faults.extend(verdict.faults.iter().map(|fault| Found {
             image: image.clone(),
             kind: fault.kind(),
             text: fault.to_string(),
         }));
-        verdicts.push(verdict);
-    })?;
+    }
     // What belongs to no single image is told only if all are looked at.
     if wanted.is_empty() {
-        let own: Vec<_> = places.iter().map(ImagePlace::metadata_directory).collect();
         for broken in inventory.broken.iter().filter(|broken| !own.contains(&broken.path)) {
             faults.push(Found {
                 image: broken.path.to_string(),
@@ -156,7 +268,7 @@ fn look(repository: &dyn Repository, wanted: &[PublicName]) -> anyhow::Result<Lo
         }
     }
     let plan = RepairPlan::new(&inventory, &verdicts);
-    Ok(Look { places, faults, plan })
+    Ok(Look { verdicts, faults, plan })
 }
 
 /// How images are published again.
@@ -164,6 +276,7 @@ struct Repairs {
     repository: Arc<dyn Repository>,
     source: source::Options,
     settings: BatchSettings,
+    cancel: CancellationToken,
 }
 
 impl Repairs {
@@ -178,8 +291,19 @@ impl Repairs {
             let platforms = names.entry(&place.name).or_default();
             platforms.extend(place.architecture.as_ref().map(Architecture::platform));
         }
+        let (repository, damaged) = (Arc::clone(&self.repository), plan.damaged.clone());
+        let discarding = tokio::task::spawn_blocking(move || {
+            damaged.iter().try_for_each(|tree| discard_damaged(&*repository, tree))
+        });
+        discarding.await??;
         let mut failed = 0;
         for (name, platforms) in &names {
+            anyhow::ensure!(
+                !self.cancel.is_cancelled(),
+                "interrupted; {} of {} images were published again",
+                report.repaired.len(),
+                names.len()
+            );
             match self.publish(name, platforms, plan).await {
                 Ok(()) => report.repaired.push(name.to_string()),
                 Err(error) => {
@@ -212,8 +336,8 @@ impl Repairs {
             source: self.source.clone(),
         };
         let mut report = ducc::report::Report::new(reference);
-        let (repository, never) = (Arc::clone(&self.repository), CancellationToken::new());
-        convert(&request, repository, &self.settings, &never, &mut report).await?;
+        let repository = Arc::clone(&self.repository);
+        convert(&request, repository, &self.settings, &self.cancel, &mut report).await?;
         Ok(())
     }
 }

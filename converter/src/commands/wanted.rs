@@ -6,30 +6,39 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use ducc::removal::Wanted;
-use ducc::source;
 use ducc::wish::IgnoreErrors;
 use ducc::wish::expand::Expander;
 use ducc::wish::registry_tags::RegistryTags;
+use ducc::wish::source::{PruneSources, prune_config};
 use jiff::Timestamp;
 use layer_layout::PublicName;
 
 use super::expand_wildcard::read;
+use super::source_options::source_options;
 use crate::cli::removal::{PruneImages, image};
+
+/// The file with the sources, if none is named and it is there. The name is DUCC's.
+const CONFIG: &str = "ducc-prune.yaml";
 
 /// What all sources together want. A source that cannot be read is an error, because all its images would count as
 /// unwanted; an entry that cannot be resolved leaves the images of its repository alone, and is told.
 pub(super) async fn wanted_from(arguments: &PruneImages) -> anyhow::Result<Wanted> {
+    let PruneSources { wish_lists, expanded_images } = sources(arguments)?;
+    if wish_lists.is_empty() && expanded_images.is_empty() {
+        bail!(
+            "nothing says which images are wished for; name wish lists, --expanded-images or --config"
+        );
+    }
     let mut wanted = Wanted::default();
-    for file in &arguments.expanded_images {
+    for file in &expanded_images {
         let text = std::fs::read_to_string(file)
             .with_context(|| format!("cannot read {}", file.display()))?;
-        wanted.add(Wanted::all_platforms(expanded_images(&text, file)?));
+        wanted.add(Wanted::all_platforms(self::expanded_images(&text, file)?));
     }
-    let credentials = source::Credentials::from_environment()?;
-    let options = source::Options { credentials, ..source::Options::default() };
+    let options = source_options(&arguments.download, None)?;
     let tags = Arc::new(RegistryTags::new(options));
     let expander = Expander::new(tags, Timestamp::now(), IgnoreErrors::default());
-    for list in &arguments.wish_lists {
+    for list in &wish_lists {
         let ((name, list), _) = read(list).await?;
         let expansion = expander.expand(&name, &list).await;
         for (entry, error) in expansion.failed() {
@@ -38,6 +47,29 @@ pub(super) async fn wanted_from(arguments: &PruneImages) -> anyhow::Result<Wante
         wanted.add(Wanted::of(&expansion));
     }
     Ok(wanted)
+}
+
+/// What the command line and the file name together.
+fn sources(arguments: &PruneImages) -> anyhow::Result<PruneSources> {
+    let mut sources = PruneSources {
+        wish_lists: arguments.wish_lists.clone(),
+        expanded_images: arguments.expanded_images.clone(),
+    };
+    let path = match &arguments.config {
+        Some(path) => path,
+        None if Path::new(CONFIG).exists() => Path::new(CONFIG),
+        None => return Ok(sources),
+    };
+    let more = prune_config(path)?;
+    tracing::info!(
+        config = %path.display(),
+        wish_lists = more.wish_lists.len(),
+        expanded_images = more.expanded_images.len(),
+        "sources of wishes"
+    );
+    sources.wish_lists.extend(more.wish_lists);
+    sources.expanded_images.extend(more.expanded_images);
+    Ok(sources)
 }
 
 /// The images in a file that `expand-wildcard` has written: the key `images`, and an image in each line below it.

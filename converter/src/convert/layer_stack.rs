@@ -108,7 +108,7 @@ impl Placing<'_> {
                 return Ok(Placed::At(shared));
             }
             (_, None) if transaction.lookup(&shared)? != Some(Published::Directory) => {
-                return Ok(self.when_unpacked(shared));
+                return Ok(self.when_unpacked(shared, false));
             }
             (_, None) => self.published_record()?,
         };
@@ -118,15 +118,16 @@ impl Placing<'_> {
         {
             return Ok(Placed::At(shared));
         }
-        if transaction.lookup(&variant)? == Some(Published::Directory) {
+        let there = transaction.lookup(&variant)? == Some(Published::Directory);
+        if there && !self.target.again.wants(&digest) {
             return Ok(Placed::At(variant));
         }
-        Ok(self.when_unpacked(variant))
+        Ok(self.when_unpacked(variant, there))
     }
 
-    fn when_unpacked(&self, path: RepositoryPath) -> Placed {
+    fn when_unpacked(&self, path: RepositoryPath, replaces: bool) -> Placed {
         let layer = self.layer.clone();
-        Placed::WhenUnpacked(Unpacking { layer, path, replaces: false })
+        Placed::WhenUnpacked(Unpacking { layer, path, replaces })
     }
 
     /// Completes a layer that the batch has unpacked for all images, and tells from which parents.

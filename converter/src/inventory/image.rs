@@ -46,9 +46,9 @@ pub fn units(
     std::iter::once(Unit::Flat(config)).chain(chains).chain(layers.map(Unit::Layer))
 }
 
-/// The DiffIDs in layers' own records, each looked up once.
+/// Layers' own records, each looked up once.
 #[derive(Default)]
-pub struct LayerRecords(Mutex<HashMap<LayerDigest, Option<DiffId>>>);
+pub struct LayerRecords(Mutex<HashMap<LayerDigest, Option<RecordedLayer>>>);
 
 impl LayerRecords {
     /// The DiffID of a layer; `None` if it has no record that tells it.
@@ -60,17 +60,28 @@ impl LayerRecords {
         view: &(impl View + ?Sized),
         layer: LayerDigest,
     ) -> Result<Option<DiffId>> {
+        Ok(self.get(view, layer)?.map(|recorded| recorded.diff_id))
+    }
+
+    /// The record of a layer; `None` if it has none that tells its DiffID.
+    ///
+    /// # Errors
+    /// If the record is there and cannot be read.
+    pub fn get(
+        &self,
+        view: &(impl View + ?Sized),
+        layer: LayerDigest,
+    ) -> Result<Option<RecordedLayer>> {
         if let Some(known) = self.known().get(&layer) {
             return Ok(*known);
         }
         let json = view.read(&path::layer_metadata(&layer, LayerMetadata::Layers))?;
-        let diff_id =
-            json.and_then(|json| RecordedLayer::parse(&json).ok().map(|recorded| recorded.diff_id));
-        self.known().insert(layer, diff_id);
-        Ok(diff_id)
+        let recorded = json.and_then(|json| RecordedLayer::parse(&json).ok());
+        self.known().insert(layer, recorded);
+        Ok(recorded)
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<LayerDigest, Option<DiffId>>> {
+    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<LayerDigest, Option<RecordedLayer>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,6 +7,7 @@
 //! The actions are DUCC's, as far as this program does what they are about: it makes no chains in the old sense and no
 //! Podman store.
 
+mod conversion;
 mod event;
 mod time;
 
@@ -18,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::FlockOperation;
 
+pub use conversion::Conversion;
 pub use event::{Ended, Event, Id};
 
 /// Mode of a new file, before the umask. Rule: DUCC.

@@ -3,7 +3,7 @@
 use layer_layout::{ImagePlace, RepositoryPath, path};
 
 use super::unwanted::Bookkeeping;
-use super::{Batch, Error, Options, Plan, Result, Subject, plan};
+use super::{Batch, Error, Options, Plan, Result, Stop, Subject, plan};
 use crate::attempts::Attempts;
 use crate::inventory::Inventory;
 use crate::repository::{Repository, Transaction, Turn};
@@ -22,6 +22,8 @@ pub struct Removed {
 /// Removes what can go, batch by batch, and says in `removed` what is gone, also if it fails. Each batch is published
 /// only if nobody has changed the repository since it was planned; if somebody has, the rest is planned anew.
 ///
+/// It ends before a change if `stop` says so.
+///
 /// Gives the last plan, for what it says about what is left.
 ///
 /// # Errors
@@ -31,9 +33,11 @@ pub fn carry_out(
     subject: &Subject,
     options: &Options,
     wait: &mut dyn FnMut(&str) -> bool,
+    stop: &Stop,
     removed: &mut Removed,
 ) -> Result<Plan> {
     despite_others(repository, || {
+        stop.check()?;
         let transaction = repository.begin(wait)?;
         transaction.require_unchanged()?;
         let inventory = Inventory::take(repository)?;
@@ -41,10 +45,10 @@ pub fn carry_out(
         if let Some(schedule) = &plan.schedule {
             let path = path::remove_schedule();
             transaction.write_file(&path, schedule)?;
-            transaction.publish(&[path])?;
+            stop.change(|| Ok(transaction.publish(&[path])?))?;
         }
         for batch in &plan.batches {
-            publish(&*transaction, batch)?;
+            stop.change(|| publish(&*transaction, batch))?;
             removed.images.extend(batch.images.iter().cloned());
             removed.paths.extend(batch.paths.iter().cloned());
             removed.batches += 1;
@@ -60,6 +64,7 @@ pub fn carry_out(
 pub fn keep_books(
     repository: &dyn Repository,
     wait: &mut dyn FnMut(&str) -> bool,
+    stop: &Stop,
     change: impl Fn(&dyn Repository) -> Result<Bookkeeping>,
 ) -> Result<Bookkeeping> {
     despite_others(repository, || {
@@ -67,7 +72,7 @@ pub fn keep_books(
         let books = change(repository)?;
         if !books.is_empty() {
             books.write(&*transaction)?;
-            transaction.commit()?;
+            stop.change(|| Ok(transaction.commit()?))?;
         }
         Ok(books)
     })

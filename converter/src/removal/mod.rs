@@ -14,10 +14,12 @@
 //! | `plan` | what can go: whose time has come, and what still refers to it |
 //! | `batch` | in which order it goes |
 //! | `carry_out` | doing it |
+//! | `stop` | ending before its time |
 
 mod batch;
 mod carry_out;
 mod plan;
+mod stop;
 #[cfg(test)]
 mod tests;
 pub mod unwanted;
@@ -28,6 +30,7 @@ use layer_layout::RepositoryPath;
 pub use self::batch::Batch;
 pub use self::carry_out::{Removed, carry_out, keep_books};
 pub use self::plan::{Doomed, Options, Plan, Subject, plan};
+pub use self::stop::Stop;
 pub use self::wish::{ListWishes, Platforms, Unknown, Wanted};
 use crate::attempts::Outpaced;
 use crate::inventory::Broken;
@@ -64,6 +67,9 @@ pub enum Error {
     /// The image is not in the repository.
     #[error("there is no image {0} in the repository")]
     NoSuchImage(String),
+    /// The user gave up. What was removed by then is gone, and the rest is as it was.
+    #[error("interrupted; run the same command again to go on")]
+    Interrupted,
     /// Others have changed the repository each time just before this could be done.
     #[error(transparent)]
     Outpaced(#[from] Outpaced),

@@ -27,6 +27,18 @@ pub enum Error {
     /// Another publisher is active, and the caller does not want to wait.
     #[error("{0}")]
     Busy(String),
+    /// DUCC's lock cannot be had, so nobody knows whether DUCC is at work.
+    #[error(
+        "{} cannot be used to keep DUCC away: {reason}; mend that, or call this program with --ducc-lock=false if no DUCC \
+         runs here any more",
+        path.display()
+    )]
+    DuccLock {
+        /// The lock.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// The system refused an operation.
     #[error("cannot {action} {}{}", path.display(), advice(cause))]
     System {

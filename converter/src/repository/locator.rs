@@ -36,9 +36,13 @@ impl Locator {
     /// [`NoSuchRepository`](Error::NoSuchRepository) if there is none.
     pub fn open(&self, name: Option<&str>, access: &Access) -> Result<Arc<dyn Repository>> {
         match self {
-            Self::Directory(path) => Ok(Arc::new(Directory::open(path, name)?)),
+            Self::Directory(path) => {
+                let directory = Directory::open(path, name)?;
+                Ok(Arc::new(if access.ducc_lock { directory.beside_ducc()? } else { directory }))
+            }
             Self::Cvmfs(_) | Self::Server(_) => {
-                Ok(Arc::new(Cvmfs::open(self.stratum0(access)?, name)?))
+                let cvmfs = Cvmfs::open(self.stratum0(access)?, name)?;
+                Ok(Arc::new(if access.ducc_lock { cvmfs.beside_ducc()? } else { cvmfs }))
             }
         }
     }

@@ -8,7 +8,9 @@
 mod byte_path;
 pub mod cvmfs;
 pub mod directory;
+mod ducc_lock;
 mod error;
+pub mod expected;
 mod layer_rules;
 mod ledger;
 mod locator;
@@ -31,9 +33,9 @@ pub use error::{EntryError, Error, JournalError, Occupant, Result, ScratchError}
 pub use layer_layout::record::{Completion, OpenEnds};
 pub use locator::{Locator, LocatorError};
 pub use stratum0::{Access, Stratum0, own_directory};
-pub use tree::{ContentId, TreeDirectory, TreeEntry, TreeNode};
+pub use tree::{ContentId, Stored, TreeDirectory, TreeEntry, TreeNode};
 
-use crate::layer::{Content, Entry};
+use crate::layer::{Content, Entry, Metadata};
 
 /// A repository that can be published into.
 pub trait Repository: Send + Sync {
@@ -109,7 +111,49 @@ pub trait Repository: Send + Sync {
         tree: &RepositoryPath,
         below: &LayerPath,
     ) -> Result<Option<TreeDirectory>>;
+
+    /// Hands out the content of a regular file in a published tree, piece by piece, and says whether that was all of
+    /// it. What is stored is checked as far as the repository knows what it should be: a CernVM-FS repository knows the
+    /// hashes of its objects, a directory nothing.
+    ///
+    /// # Errors
+    /// If the repository cannot be read. Damage is none.
+    fn read_content(
+        &self,
+        tree: &RepositoryPath,
+        file: &LayerPath,
+        each: &mut dyn FnMut(&[u8]),
+    ) -> Result<Stored>;
+
+    /// Takes away what is damaged of a file's stored content, so that it is stored again with the file's next
+    /// publication. In a directory each publication stores anew.
+    ///
+    /// # Errors
+    /// If it cannot be taken away.
+    fn discard_damaged(&self, _tree: &RepositoryPath, _file: &LayerPath) -> Result<()> {
+        Ok(())
+    }
+
+    /// The attributes that a name in a tree has here if it is to have `metadata`, and nothing keeps the publisher from
+    /// setting them; `None` if it cannot be here. Rule: Linux gives symlinks no modes, and `user.*` attributes to files
+    /// and directories only (xattr(7)).
+    fn kept(&self, _name: &[u8], node: &TreeNode, metadata: &Metadata) -> Option<Metadata> {
+        let mut kept = metadata.clone();
+        if matches!(node, TreeNode::Symlink(_)) {
+            kept.mode = SYMLINK_MODE;
+        }
+        if !matches!(node, TreeNode::Directory | TreeNode::File { .. }) {
+            kept.xattrs.retain(|name, _| !name.starts_with(USER_XATTR));
+        }
+        Some(kept)
+    }
 }
+
+/// The mode that all symlinks have.
+const SYMLINK_MODE: u32 = 0o777;
+
+/// How the names of attributes begin that only files and directories have.
+const USER_XATTR: &[u8] = b"user.";
 
 /// Paths without those that lie below another of them.
 fn outermost(paths: &[RepositoryPath]) -> Vec<&RepositoryPath> {

@@ -22,6 +22,8 @@ pub struct Access {
     pub cache: Option<PathBuf>,
     /// The number of entries above which a tree is split into nested catalogs; `None` for the default.
     pub catalog_entries: Option<u32>,
+    /// Whether DUCC's lock is held while something is published, because DUCC runs on this machine, too.
+    pub ducc_lock: bool,
 }
 
 /// Where stock tools keep keys.

@@ -1,5 +1,7 @@
 //! What published trees look like, to compare them.
 
+use layer_layout::Digest;
+
 use crate::layer::Metadata;
 use crate::tree::Class;
 
@@ -58,6 +60,21 @@ pub enum ContentId {
     Inode(u64, u64),
     /// The objects that hold it. Others hold other content, or the same in another form.
     Objects(String),
+    /// The SHA-256 of the content, of a file that is not in a repository.
+    Sha256(Digest),
+}
+
+/// What became of reading a file's content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stored {
+    /// All of it was read, and what is stored is what the repository says.
+    Intact,
+    /// What is stored is not what the repository says, or cannot be read from the disk.
+    Damaged(String),
+    /// This process may not read it, as an ordinary user.
+    Forbidden(String),
+    /// No regular file is there.
+    Absent,
 }
 
 impl TreeNode {

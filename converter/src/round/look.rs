@@ -6,6 +6,7 @@ use layer_layout::path::{self, ImageMetadata};
 use layer_layout::{Digest, ImagePlace, ImageReference, PublicName};
 use tokio_util::sync::CancellationToken;
 
+use super::Known;
 use super::wanted::{Common, Wanted};
 use crate::convert;
 use crate::report::Report;
@@ -30,20 +31,14 @@ pub(super) enum Look {
 }
 
 impl Looker {
-    /// Looks at an image, with one request if it has not changed. If an earlier round has `seen` it, it only has to be
-    /// found out whether registry and repository have the same under its name as then. `published` is what the
-    /// repository has, see [`Self::published`].
-    pub(super) async fn look(
-        &self,
-        wanted: &Wanted,
-        published: Option<String>,
-        seen: Option<SeenImage>,
-    ) -> Result<Look> {
+    /// Looks at an image, with one request if it has not changed. If an earlier round has seen it, it only has to be
+    /// found out whether registry and repository have the same under its name as then.
+    pub(super) async fn look(&self, wanted: &Wanted, known: Known) -> Result<Look> {
         if self.common.again.is_anything() {
             return Ok(Look::Changed);
         }
-        let Some(published) = published else { return Ok(Look::Changed) };
-        match seen {
+        let Some(published) = known.published? else { return Ok(Look::Changed) };
+        match known.seen {
             Some(seen)
                 if seen.wanted == wanted.fingerprint(&self.common)
                     && seen.published == published =>

@@ -37,7 +37,7 @@ pub use self::wanted::{Common, Wanted};
 use self::conversions::Conversions;
 use self::look::{Look, Looker};
 use crate::convert::{self, BatchSettings};
-use crate::notification::{Ended, Event, Id, Notifications};
+use crate::notification::{Conversion, Notifications};
 use crate::report::{Report, Status};
 use crate::repository::Repository;
 use crate::state::{self, Failure, SeenImage, State};
@@ -79,6 +79,16 @@ pub struct Round {
     pub settings: Settings,
     /// Cancelled when the user gives up: what is being published is finished, the rest is left.
     pub cancel: CancellationToken,
+}
+
+/// What is known of an image before its registry is asked.
+struct Known {
+    /// What an earlier round has seen of it.
+    seen: Option<SeenImage>,
+    /// What the repository has under its name; `None` if it has nothing.
+    published: Result<Option<String>>,
+    /// Whether it failed the last time.
+    has_failed: bool,
 }
 
 /// What became of an image.
@@ -128,9 +138,11 @@ impl Round {
                 {
                     self.note(ended, &mut report)?;
                 }
-                let seen = seen.remove(&image.name.to_string());
+                let name = image.name.to_string();
+                let has_failed = failures.contains_key(&name);
+                let known = Known { seen: seen.remove(&name), published, has_failed };
                 let work = Arc::clone(&work);
-                tasks.spawn(async move { work.image(image, published, seen).await });
+                tasks.spawn(async move { work.image(image, known).await });
             }
         }
         drop(seen);
@@ -217,16 +229,17 @@ struct Work {
 }
 
 impl Work {
-    async fn image(
-        &self,
-        wanted: Wanted,
-        published: Result<Option<String>>,
-        seen: Option<SeenImage>,
-    ) -> Outcome {
+    async fn image(&self, wanted: Wanted, known: Known) -> Outcome {
         let name = wanted.name.to_string();
-        let may_fail = wanted.may_fail;
-        match self.keep_in_step(&wanted, published, seen).await {
-            Ok(outcome) => outcome,
+        let (may_fail, has_failed) = (wanted.may_fail, known.has_failed);
+        match self.keep_in_step(&wanted, known).await {
+            Ok(outcome) => {
+                // What was only not reached in an earlier round is remembered already.
+                if has_failed && matches!(outcome, Outcome::Unchanged) {
+                    self.tell_unless_remembered(self.state.clear_failure(&name));
+                }
+                outcome
+            }
             Err(_) if self.cancel.is_cancelled() => Outcome::Interrupted,
             Err(error) => {
                 let reason = format!("{:#}", anyhow::Error::from(error));
@@ -236,19 +249,18 @@ impl Work {
         }
     }
 
-    async fn keep_in_step(
-        &self,
-        wanted: &Wanted,
-        published: Result<Option<String>>,
-        seen: Option<SeenImage>,
-    ) -> Result<Outcome> {
+    async fn keep_in_step(&self, wanted: &Wanted, known: Known) -> Result<Outcome> {
         let slot = self.looks.acquire().await.expect("nobody closes the semaphore");
         if self.cancel.is_cancelled() {
             return Ok(Outcome::Interrupted);
         }
-        let looking = self.looker.look(wanted, published?, seen);
-        let look = self.cancel.run_until_cancelled(looking).await.ok_or(Error::Cancelled)??;
+        let looking = self.looker.look(wanted, known);
+        let look = self.cancel.run_until_cancelled(looking).await.ok_or(Error::Cancelled)?;
         drop(slot);
+        let look = look.inspect_err(|error| {
+            let told = Conversion::started(&self.notifications, &wanted.reference.to_string());
+            told.ended(Some(&error.to_string()));
+        })?;
         if let Look::Unchanged(seen) = look {
             if let Some(seen) = seen {
                 self.remember(wanted, &seen);
@@ -260,14 +272,11 @@ impl Work {
     }
 
     async fn convert(&self, wanted: &Wanted) -> Result<ConvertedImage> {
-        let (begun, id) = (Instant::now(), Id::random());
         let request = wanted.reference.to_string();
-        self.notifications.tell(&Event::ImageStarted { request: &request, id: &id });
-        let mut report = Report::new(request.clone());
-        let result = self.publish(wanted, &mut report).await;
-        let error = result.as_ref().err().map(ToString::to_string);
-        let ended = Ended { error: error.as_deref(), elapsed: begun.elapsed() };
-        self.notifications.tell(&Event::ImageEnded { request: &request, id: &id, ended });
+        let told = Conversion::started(&self.notifications, &request);
+        let mut report = Report::new(request);
+        let result = self.publish(wanted, &told, &mut report).await;
+        told.ended(result.as_ref().err().map(ToString::to_string).as_deref());
         result?;
         Ok(ConvertedImage {
             name: wanted.name.to_string(),
@@ -277,23 +286,17 @@ impl Work {
         })
     }
 
-    async fn publish(&self, wanted: &Wanted, report: &mut Report) -> Result<()> {
+    async fn publish(
+        &self,
+        wanted: &Wanted,
+        told: &Conversion<'_>,
+        report: &mut Report,
+    ) -> Result<()> {
         let request = wanted.request(&self.common)?;
         let image = self.conversions.convert(&request, report).await?;
         if report.status == Status::Converted {
             tracing::info!(image = %wanted.name, "published");
-            for layer in report.layers.iter().filter(|layer| layer.fetched) {
-                let (image, layer) = (wanted.name.to_string(), layer.digest.hex());
-                self.notifications.tell(&Event::LayerPublished { image: &image, layer: &layer });
-            }
-            if let Some(public_path) = &report.public_path {
-                let private_path = layer_layout::path::flat(&image.config_digest()).to_string();
-                self.notifications.tell(&Event::FlatPublished {
-                    request: &report.image,
-                    public_path,
-                    private_path: &private_path,
-                });
-            }
+            told.published(&wanted.name.to_string(), report);
         }
         if let Some(thin) = &wanted.thin {
             let (name, push) = (self.repository.name(), wanted.push(&self.common));
@@ -312,6 +315,10 @@ impl Work {
         let name = wanted.name.to_string();
         let remembered =
             self.state.put_image(&name, seen).and_then(|()| self.state.clear_failure(&name));
+        self.tell_unless_remembered(remembered);
+    }
+
+    fn tell_unless_remembered(&self, remembered: state::Result<()>) {
         if let Err(error) = remembered {
             tracing::warn!("{:#}", anyhow::Error::from(error));
         }

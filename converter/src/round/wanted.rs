@@ -85,7 +85,65 @@ impl Wanted {
             Some(thin) => format!("{:?} {}", thin.form, thin.reference),
             None => "none".to_owned(),
         };
+        // Images that nobody has changed have to be looked at when the policy has.
+        let policy = match &common.source.policy {
+            Some(policy) => policy.fingerprint().to_string(),
+            None => "none".to_owned(),
+        };
         let Self { reference, platforms, flat, .. } = self;
-        format!("{reference} {platforms:?} {} flat={flat} thin={thin}", common.source.platform)
+        let platform = &common.source.platform;
+        format!("{reference} {platforms:?} {platform} flat={flat} thin={thin} policy={policy}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Policy;
+
+    /// Two Ed25519 keys.
+    const KEYS: [&str; 2] = [
+        "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=",
+        "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=",
+    ];
+
+    fn policy(keys: &[usize]) -> Option<Policy> {
+        let directory = tempfile::tempdir().unwrap();
+        let files = keys.iter().map(|&key| {
+            let file = directory.path().join(format!("{key}-{}.pub", keys.len()));
+            let pem =
+                format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", KEYS[key]);
+            std::fs::write(&file, pem).unwrap();
+            file
+        });
+        let files: Vec<_> = files.collect();
+        (!files.is_empty()).then(|| Policy::from_files(files).unwrap())
+    }
+
+    #[test]
+    fn the_keys_of_the_policy_count_and_not_where_they_are() {
+        let wanted = Wanted {
+            reference: "r.io/a:1".parse().unwrap(),
+            name: "r.io/a:1".parse().unwrap(),
+            platforms: Platforms::HostOnly,
+            flat: true,
+            thin: None,
+            user: None,
+            credentials: None,
+            priority: 0,
+            may_fail: false,
+        };
+        let fingerprint = |keys: &[usize]| {
+            let source = source::Options { policy: policy(keys), ..source::Options::default() };
+            let common = Common { source, again: Again::default(), push_password: None };
+            wanted.fingerprint(&common)
+        };
+        let all = [fingerprint(&[]), fingerprint(&[0]), fingerprint(&[1]), fingerprint(&[0, 1])];
+        for (at, one) in all.iter().enumerate() {
+            assert!(!all[..at].contains(one), "{one}");
+        }
+        assert_eq!(fingerprint(&[0]), all[1]);
+        assert_eq!(fingerprint(&[1, 0]), all[3]);
+        assert_eq!(fingerprint(&[0, 0]), all[1]);
     }
 }

@@ -54,9 +54,14 @@ pub const CONTRACT: [&str; 5] = [
     ".singularity.d/startscript",
 ];
 
-/// What [`add_files`] may add to a root, apart from what is below [`DIRECTORY`].
-pub fn added_paths() -> impl Iterator<Item = &'static str> {
-    DIRECTORIES.into_iter().chain(MOUNT_POINTS).chain(LINKS.map(|(link, _)| link))
+/// The files and links that [`add_files`] may add to a root, apart from what is below [`DIRECTORY`].
+pub fn added_files() -> impl Iterator<Item = &'static str> {
+    MOUNT_POINTS.into_iter().chain(LINKS.map(|(link, _)| link))
+}
+
+/// The directories that [`add_files`] may add to a root. An image may have them, too, with what it has in them.
+pub fn added_directories() -> impl Iterator<Item = &'static str> {
+    DIRECTORIES.into_iter()
 }
 
 const SCRIPT_MODE: u32 = 0o755;

@@ -181,6 +181,11 @@ pub(super) fn entries(image: &str, bytes: &[u8]) -> Result<Vec<IndexEntry>> {
     index.manifests().iter().filter(is_image).map(entry).collect()
 }
 
+/// Whether an index leads to a manifest of an image. What is no index leads nowhere.
+pub fn lists(index: &[u8], manifest: &Digest) -> bool {
+    entries("", index).is_ok_and(|entries| entries.iter().any(|entry| entry.digest == *manifest))
+}
+
 /// The entry for a platform. The base variant, which runs everywhere, is preferred; otherwise the first entry
 /// that fits is taken. An entry that names no platform is taken only if it is the only entry.
 pub(super) fn choose<'a>(

@@ -45,6 +45,7 @@ pub use error::{DocumentError, Error, Missing, Part, ReferenceError, Result, Set
 pub use failure::Failure;
 pub use hosts::Registries;
 pub use image::{Descriptor, Document, Image, KnownManifest, LayerDescriptor};
+pub use manifest::lists;
 pub use media_type::LayerRefusal;
 pub use options::Options;
 pub use platforms::{Images, Platforms, Remark};

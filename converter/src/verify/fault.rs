@@ -1,6 +1,6 @@
 //! What can be wrong with a published image.
 
-use layer_layout::{DiffId, LayerDigest, LayerPath, RepositoryPath};
+use layer_layout::{DiffId, Digest, LayerDigest, LayerPath, RepositoryPath};
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +39,15 @@ pub enum Fault {
         /// What the configuration says.
         expected: DiffId,
     },
+    /// A layer is in the form that DUCC gives it. What is lost with that cannot be seen without the layer itself.
+    #[error(
+        "layer {layer} is in DUCC's form: its files have lost their owners, capabilities and other extended attributes, and \
+         hard links; roots that DUCC made of it have also lost set-id and sticky bits"
+    )]
+    DuccForm {
+        /// The layer.
+        layer: LayerDigest,
+    },
     /// A layer holds names that should have become whiteouts, as DUCC stores them. Files that an upper layer has removed
     /// are seen.
     #[error("layer {layer} has {count} names that should be whiteouts, such as {example}")]
@@ -61,6 +70,47 @@ pub enum Fault {
         example: LayerPath,
         /// How it differs.
         what: Difference,
+    },
+    /// A manifest is that of the image, but not as the registry has it.
+    #[error("{path} is not what the registry has under its name, which is {registry}")]
+    Manifest {
+        /// The document.
+        path: RepositoryPath,
+        /// Digest of the registry's.
+        registry: Digest,
+    },
+    /// The image lacks a signature that it has to have.
+    #[error("it is not signed as it has to be: {0}")]
+    Unsigned(String),
+    /// The tree of a layer is not what the layer's tar gives.
+    #[error(
+        "{tree} differs in {count} names from what the tar of layer {layer} gives, such as {example}: {what}"
+    )]
+    Layer {
+        /// The tree.
+        tree: RepositoryPath,
+        /// The layer.
+        layer: LayerDigest,
+        /// In how many names.
+        count: usize,
+        /// One of them.
+        example: LayerPath,
+        /// How it differs.
+        what: Difference,
+    },
+    /// Stored content of a tree cannot be read, or does not have the hash that the repository has noted.
+    #[error("{count} files of {tree} are damaged, such as {example}: {reason}")]
+    Damaged {
+        /// The tree.
+        tree: RepositoryPath,
+        /// The layer whose tree it is; `None` for a root.
+        layer: Option<LayerDigest>,
+        /// How many.
+        count: usize,
+        /// One of them.
+        example: LayerPath,
+        /// What is wrong with it.
+        reason: String,
     },
     /// A flat root lacks a file that Apptainer and Singularity need.
     #[error("{flat} lacks {file}, which Apptainer and Singularity need")]
@@ -98,8 +148,13 @@ impl Fault {
             Self::Link { .. } => "link",
             Self::NoChains => "no-chains",
             Self::DiffId { .. } => "diff-id",
+            Self::DuccForm { .. } => "ducc-form",
             Self::LiteralWhiteouts { .. } => "literal-whiteouts",
             Self::Tree { .. } => "tree",
+            Self::Manifest { .. } => "manifest",
+            Self::Unsigned(_) => "unsigned",
+            Self::Layer { .. } => "layer",
+            Self::Damaged { .. } => "damaged",
             Self::Singularity { .. } => "singularity",
         }
     }

@@ -1,9 +1,13 @@
 //! Whether a tree is what its layers give.
+//!
+//! In a directory, a file of the tree usually is the layer's file under another name. Where it is not, only a reading of
+//! both tells whether they hold the same.
 
 use std::collections::BTreeMap;
 
 use layer_layout::{LayerPath, RepositoryPath};
 
+use super::content::same_content;
 use super::fault::Difference;
 use crate::layer::Metadata;
 use crate::repository::{Repository, Result, TreeDirectory, TreeEntry, TreeNode};
@@ -28,13 +32,14 @@ pub(super) struct Differences {
 }
 
 impl Differences {
-    fn add(&mut self, path: LayerPath, what: Difference) {
+    pub(super) fn add(&mut self, path: LayerPath, what: Difference) {
         self.count += 1;
         self.first.get_or_insert((path, what));
     }
 }
 
-/// Compares `tree` with what is seen of `layers`, topmost first, name by name.
+/// Compares `tree` with what is seen of `layers`, topmost first, name by name; with `data` also the content of files
+/// that are separate from those of the layers.
 ///
 /// # Errors
 /// If one of the trees cannot be read.
@@ -42,6 +47,7 @@ pub(super) fn differences(
     repository: &dyn Repository,
     layers: &[RepositoryPath],
     tree: &RepositoryPath,
+    data: bool,
     allowed: impl Fn(&LayerPath) -> Allowed,
 ) -> Result<Differences> {
     let mut differences = Differences::default();
@@ -69,27 +75,40 @@ pub(super) fn differences(
         {
             differences.add(path.clone(), Difference::Attributes);
         }
-        let below = compare(&path, &merging, &published, &allowed, &mut differences);
-        open.extend(below);
+        let compared = compare(&path, &merging, &published, &allowed, &mut differences);
+        for (layer, path) in compared.copies.into_iter().filter(|_| data) {
+            if !same_content(repository, (&layers[layer], &path), (tree, &path))? {
+                differences.add(path, Difference::Content);
+            }
+        }
+        open.extend(compared.below);
     }
     Ok(differences)
 }
 
-/// Compares one directory. Gives those below it to which trees contribute.
+/// What is left to do for a directory.
+struct Compared {
+    /// The directories in it, with the layers that contribute to them.
+    below: Vec<(LayerPath, Vec<usize>)>,
+    /// The files that may be copies of a layer's.
+    copies: Vec<(usize, LayerPath)>,
+}
+
+/// Compares one directory.
 fn compare(
     path: &LayerPath,
     merging: &[(usize, TreeDirectory)],
     published: &TreeDirectory,
     allowed: &impl Fn(&LayerPath) -> Allowed,
     differences: &mut Differences,
-) -> Vec<(LayerPath, Vec<usize>)> {
+) -> Compared {
     let listings = merging.iter().map(|(layer, directory)| -> Listing<(usize, &TreeEntry)> {
         let entries = directory.entries.iter();
         entries.map(|entry| (entry.name.clone(), (entry.class, (*layer, entry)))).collect()
     });
     let mut there: BTreeMap<&[u8], &TreeEntry> =
         published.entries.iter().map(|entry| (&*entry.name, entry)).collect();
-    let mut below = Vec::new();
+    let (mut below, mut copies) = (Vec::new(), Vec::new());
     for (name, merged) in seen(stack(listings)) {
         let child = path.join(&name);
         let entry = there.remove(&*name);
@@ -105,6 +124,12 @@ fn compare(
             }
             Merged::Whiteout => continue,
         };
+        if let (Merged::Leaf((layer, from)), Some(entry)) = (&merged, entry)
+            && from.node != entry.node
+            && from.node.may_equal(&entry.node)
+        {
+            copies.push((*layer, child.clone()));
+        }
         match entry.map(|entry| difference(expected, entry, allowed)) {
             None => differences.add(child, Difference::Missing),
             Some(Some(what @ Difference::Content)) => differences.add(child, what),
@@ -125,7 +150,7 @@ fn compare(
             differences.add(child, Difference::Surplus);
         }
     }
-    below
+    Compared { below, copies }
 }
 
 fn difference(expected: &TreeEntry, found: &TreeEntry, allowed: Allowed) -> Option<Difference> {

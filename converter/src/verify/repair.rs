@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use layer_layout::path::Unit;
-use layer_layout::{ImagePlace, LayerDigest};
+use layer_layout::{ImagePlace, LayerDigest, RepositoryPath};
 
 use super::Verdict;
 use super::fault::Fault;
@@ -16,6 +16,8 @@ pub struct RepairPlan {
     pub layers: BTreeSet<LayerDigest>,
     /// What each image needs, in the order of their places.
     pub images: BTreeMap<ImagePlace, ImageRepair>,
+    /// Trees with stored content that is damaged and must not be used again.
+    pub damaged: BTreeSet<RepositoryPath>,
 }
 
 /// What has to be published again of one image.
@@ -39,12 +41,10 @@ impl RepairPlan {
     pub fn new(inventory: &Inventory, verdicts: &[Verdict]) -> Self {
         let mut plan = Self::default();
         for verdict in verdicts {
-            let image =
-                inventory.images.iter().find(|image| image.place.as_ref() == Some(&verdict.place));
-            let layers = image.map(|image| image.layers.as_slice()).unwrap_or_default();
             for fault in &verdict.faults {
-                plan.add(&verdict.place, layers, fault, verdict.is_of_ducc());
+                plan.add(&verdict.place, fault);
             }
+            plan.layers.extend(&verdict.leaning);
         }
         for image in &inventory.images {
             let Some(place) = &image.place else { continue };
@@ -61,25 +61,30 @@ impl RepairPlan {
         self.layers.is_empty() && self.images.is_empty()
     }
 
-    fn add(&mut self, place: &ImagePlace, layers: &[LayerDigest], fault: &Fault, of_ducc: bool) {
+    fn add(&mut self, place: &ImagePlace, fault: &Fault) {
+        if matches!(fault, Fault::Unsigned(_)) {
+            // Nothing that is published again would change that.
+            return;
+        }
         let image = self.images.entry(place.clone()).or_default();
-        let mut all_layers = false;
         match fault {
-            Fault::Document { .. } => image.metadata = true,
+            Fault::Document { .. } | Fault::Manifest { .. } => image.metadata = true,
+            Fault::Unsigned(_) => {}
             Fault::NoChains => (image.chains, image.rootfs) = (true, true),
-            Fault::DiffId { layer, .. } => drop(self.layers.insert(*layer)),
-            Fault::LiteralWhiteouts { layer, .. } => {
-                self.layers.insert(*layer);
-                // Its other layers have lost owners and attributes in the same way, which cannot be seen.
-                all_layers = of_ducc;
-            }
-            // The layers of DUCC say no more than the root that they gave.
-            Fault::Tree { tree, .. } => {
-                match Unit::of_path(tree) {
-                    Some(Unit::Flat(_)) => image.flat = true,
-                    _ => (image.rootfs, image.flat) = (true, true),
+            Fault::DiffId { layer, .. }
+            | Fault::DuccForm { layer }
+            | Fault::LiteralWhiteouts { layer, .. }
+            | Fault::Layer { layer, .. } => drop(self.layers.insert(*layer)),
+            Fault::Tree { tree, .. } => match Unit::of_path(tree) {
+                Some(Unit::Flat(_)) => image.flat = true,
+                _ => (image.rootfs, image.flat) = (true, true),
+            },
+            Fault::Damaged { tree, layer, .. } => {
+                self.damaged.insert(tree.clone());
+                match layer {
+                    Some(layer) => drop(self.layers.insert(*layer)),
+                    None => image.flat = true,
                 }
-                all_layers = of_ducc;
             }
             Fault::Singularity { .. } => image.flat = true,
             Fault::Link { path, .. } | Fault::Missing(path) => match Unit::of_path(path) {
@@ -90,9 +95,6 @@ impl RepairPlan {
                 None if *path == place.link() => image.link = true,
                 None => image.metadata = true,
             },
-        }
-        if all_layers {
-            self.layers.extend(layers);
         }
     }
 }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use ducc::layer::{Content, Entry};
 use ducc::repository::{
-    Completion, LayerWriter, OpenEnds, Published, Repository, Result, Transaction, TreeDirectory,
-    TreeEditor,
+    Completion, LayerWriter, OpenEnds, Published, Repository, Result, Stored, Transaction,
+    TreeDirectory, TreeEditor,
 };
 use layer_layout::{LayerPath, RepositoryPath};
 use tokio::sync::oneshot;
@@ -123,6 +123,15 @@ impl Repository for Stub {
         _below: &LayerPath,
     ) -> Result<Option<TreeDirectory>> {
         Ok(None)
+    }
+
+    fn read_content(
+        &self,
+        _tree: &RepositoryPath,
+        _file: &LayerPath,
+        _each: &mut dyn FnMut(&[u8]),
+    ) -> Result<Stored> {
+        Ok(Stored::Absent)
     }
 }
 

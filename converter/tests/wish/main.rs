@@ -5,6 +5,7 @@
 mod names;
 mod patterns;
 mod registry;
+mod settings;
 mod wishlist;
 
 use std::path::Path;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context;
 use ducc::convert::{Again, BatchSettings};
@@ -26,17 +26,14 @@ use self::lists::{ExpandedList, Lists};
 use self::repository::{RepositoryRound, Share};
 use super::advice::with_causes;
 use super::round_report;
-use super::signals::cancel_on_signal;
+use super::signals::{COMMIT_PATIENCE, Interruption};
 use super::source_options::source_options;
 use crate::cli::global::GlobalOptions;
 use crate::cli::round::{Convert, Loop, RoundOptions};
 use crate::{
     EXIT_FAILED, EXIT_LIST_BROKEN, EXIT_LIST_UNREADABLE, EXIT_NO_PASSWORD, EXIT_NO_REPOSITORY,
-    EXIT_PARTIAL, EXIT_SIGNAL_BASE, logging,
+    EXIT_PARTIAL, logging,
 };
-
-/// How long a commit that is under way is waited for after a signal. A group of images takes longer than one.
-const COMMIT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What came of a round over all lists.
 #[derive(Debug, Default, Serialize)]
@@ -67,14 +64,11 @@ pub(crate) async fn convert(arguments: Convert, global: &GlobalOptions) -> u8 {
         Ok(publisher) => publisher,
         Err(error) => return fail(&error),
     };
-    let signal = tokio::spawn(cancel_on_signal(publisher.cancel.clone()));
+    let interruption = Interruption::cancels(publisher.cancel.clone());
     let summary = publisher.round().await;
     publisher.end();
     show(&summary, json, quiet);
-    if publisher.cancel.is_cancelled() {
-        return signal.await.map_or(EXIT_FAILED, |number| EXIT_SIGNAL_BASE + number);
-    }
-    summary.status
+    interruption.status().await.unwrap_or(summary.status)
 }
 
 /// Round after round, until a signal ends it.
@@ -85,7 +79,7 @@ pub(crate) async fn run_loop(arguments: Loop, global: &GlobalOptions) -> u8 {
         Ok(publisher) => publisher,
         Err(error) => return fail(&error),
     };
-    let signal = tokio::spawn(cancel_on_signal(publisher.cancel.clone()));
+    let interruption = Interruption::cancels(publisher.cancel.clone());
     loop {
         let summary = publisher.round().await;
         show(&summary, json, quiet);
@@ -95,7 +89,7 @@ pub(crate) async fn run_loop(arguments: Loop, global: &GlobalOptions) -> u8 {
         }
     }
     publisher.end();
-    signal.await.map_or(EXIT_FAILED, |number| EXIT_SIGNAL_BASE + number)
+    interruption.status().await.unwrap_or(EXIT_FAILED)
 }
 
 /// The images whose failures the file that `DUCC_IGNORE_ERRORS_FILE` names lets pass.
@@ -112,7 +106,7 @@ fn ignored_errors() -> anyhow::Result<IgnoreErrors> {
 }
 
 fn fail(error: &anyhow::Error) -> u8 {
-    eprintln!("ducc: {error:#}");
+    logging::complain(&format!("{error:#}"));
     EXIT_FAILED
 }
 
@@ -143,6 +137,7 @@ impl Publisher {
     fn new(options: RoundOptions, global: &GlobalOptions, kind: Kind) -> anyhow::Result<Self> {
         let progress = Progress::new(logging::style_of_rounds(options.output.quiet));
         logging::start(&progress, options.output.quiet, global.verbosity);
+        options.skip.warn();
         let notifications = global.notifications()?;
         let sources =
             options.wish_lists.iter().map(|list| list.parse()).collect::<Result<_, _>>()?;
@@ -226,7 +221,7 @@ impl Publisher {
 
     /// Whether thin images can be pushed, before anything is done. Rule: DUCC.
     async fn check_password(&self, lists: &[ExpandedList]) -> anyhow::Result<()> {
-        if self.options.skip_thin_image || source::credentials::push_password().is_ok() {
+        if !self.options.skip.allows_thin() || source::credentials::push_password().is_ok() {
             return Ok(());
         }
         for wish in lists.iter().flat_map(|list| list.expansion.wishes()) {
@@ -311,9 +306,14 @@ fn show(summary: &Summary, json: bool, quiet: bool) {
         if !quiet {
             figures.into_iter().for_each(|line| println!("{line}"));
         }
-        rest.for_each(|line| eprintln!("ducc: {line}"));
+        for line in rest {
+            // Images that have failed are in the log.
+            if line.starts_with(round_report::ERROR) {
+                logging::complain(&line);
+            } else {
+                eprintln!("ducc: {line}");
+            }
+        }
     }
-    for error in &summary.errors {
-        eprintln!("ducc: {error}");
-    }
+    summary.errors.iter().for_each(|error| logging::complain(error));
 }

@@ -99,7 +99,10 @@ impl RepositoryRound<'_> {
                 tracing::warn!("{busy}; waiting");
                 true
             };
-            removal::keep_books(&*repository, &mut wait, |view| unwanted::round(view, &lists, now))
+            let stop = removal::Stop::default();
+            removal::keep_books(&*repository, &mut wait, &stop, |view| {
+                unwanted::round(view, &lists, now)
+            })
         });
         let books = self.cancel.run_until_cancelled(keeping).await.context("interrupted")??;
         let books = books.context("cannot note what the wish lists want")?;
@@ -117,7 +120,7 @@ impl RepositoryRound<'_> {
     }
 
     fn wanted(&self, wish: Wish) -> Option<Wanted> {
-        let thin = wish.thin.filter(|_| !self.options.skip_thin_image);
+        let thin = wish.thin.filter(|_| self.options.skip.allows_thin());
         let form = self.options.thin_format.into();
         Some(Wanted {
             name: wish.reference.public_name()?,
@@ -126,7 +129,7 @@ impl RepositoryRound<'_> {
                 Platforms::HostOnly if self.options.multi_arch => Platforms::All,
                 platforms => platforms,
             },
-            flat: wish.flat && !self.options.skip_flat,
+            flat: wish.flat && !self.options.skip.skip_flat,
             thin: thin.map(|reference| ThinRequest { reference, form }),
             user: wish.user,
             credentials: wish.credentials,

@@ -1,9 +1,8 @@
 //! The inventory of a repository that the stock DUCC has filled.
 //!
-//! The data is not part of this project. It is looked for in `GOLDEN_DIR`, else in `shared/golden` beside the checkout;
-//! without it nothing is tried.
+//! The data is that of the end-to-end tests (`tests/golden`).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 
 use layer_layout::path::Unit;
@@ -12,19 +11,9 @@ use super::place;
 use crate::inventory::{Inventory, is_ducc_chain};
 use crate::repository::{Access, Locator, Repository};
 
-/// Where the data is.
-fn directory() -> Option<PathBuf> {
-    let directory = std::env::var_os("GOLDEN_DIR").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/golden"),
-        PathBuf::from,
-    );
-    let directory = directory.join("ducc");
-    directory.is_dir().then_some(directory)
-}
-
 /// The repository, unpacked into a private directory, as one to publish into.
-pub(crate) fn open() -> Option<(tempfile::TempDir, std::sync::Arc<dyn Repository>)> {
-    let golden = directory()?;
+pub(crate) fn open() -> (tempfile::TempDir, std::sync::Arc<dyn Repository>) {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/ducc");
     let place = tempfile::tempdir().unwrap();
     let (storage, keys) = (place.path().join("storage"), place.path().join("unpacked"));
     for (archive, to) in [("storage.tar.zst", &storage), ("keys.tar.zst", &keys)] {
@@ -35,19 +24,16 @@ pub(crate) fn open() -> Option<(tempfile::TempDir, std::sync::Arc<dyn Repository
     let access = Access {
         keys: Some(keys.join("keys")),
         cache: Some(place.path().join("cache")),
-        catalog_entries: None,
+        ..Access::default()
     };
     let locator = Locator::from_str(&format!("cvmfs+file://{}", storage.display())).unwrap();
     let repository = locator.open(None, &access).unwrap();
-    Some((place, repository))
+    (place, repository)
 }
 
 #[test]
 fn a_repository_of_ducc_is_understood() {
-    let Some((_place, repository)) = open() else {
-        eprintln!("golden repositories: none; GOLDEN_DIR names another place");
-        return;
-    };
+    let (_place, repository) = open();
     let inventory = Inventory::take(&*repository).unwrap();
     assert_eq!(inventory.broken, []);
     let [image] = &inventory.images[..] else { panic!("{:?}", inventory.images) };

@@ -10,8 +10,8 @@ use super::{day, options, want};
 use crate::inventory::tests::model::{Image, layer};
 use crate::inventory::tests::place;
 use crate::inventory::{Inventory, PublishedImage};
-use crate::removal::{Error, Options, Removed, Subject, carry_out, keep_books, unwanted};
-use crate::repository::{Published, Repository, Result, Transaction, TreeDirectory, Turn};
+use crate::removal::{Error, Options, Removed, Stop, Subject, carry_out, keep_books, unwanted};
+use crate::repository::{Published, Repository, Result, Stored, Transaction, TreeDirectory, Turn};
 use crate::verify::tests::scene::{Scene, image, native, native_twice, publish};
 use crate::verify::verify;
 
@@ -36,12 +36,13 @@ fn no_wait(text: &str) -> bool {
 
 fn prune(repository: &dyn Repository, names: &[&str], now: u64) {
     let change = |view: &dyn Repository| unwanted::prune(view, &want(names), day(now));
-    keep_books(repository, &mut no_wait, change).unwrap();
+    keep_books(repository, &mut no_wait, &Stop::default(), change).unwrap();
 }
 
 fn collect(repository: &dyn Repository, options: &Options) -> Removed {
     let mut removed = Removed::default();
-    carry_out(repository, &Subject::Expired, options, &mut no_wait, &mut removed).unwrap();
+    carry_out(repository, &Subject::Expired, options, &mut no_wait, &Stop::default(), &mut removed)
+        .unwrap();
     removed
 }
 
@@ -79,7 +80,15 @@ fn one_image_goes_at_once_and_can_be_published_again() {
     with_repositories(|repository| {
         let subject = Subject::Images(vec![place("r.io/one:1")]);
         let mut removed = Removed::default();
-        carry_out(repository, &subject, &options(day(0)), &mut no_wait, &mut removed).unwrap();
+        carry_out(
+            repository,
+            &subject,
+            &options(day(0)),
+            &mut no_wait,
+            &Stop::default(),
+            &mut removed,
+        )
+        .unwrap();
         assert_sound(repository, &["r.io/two:2"]);
         publish(repository, &place("r.io/one:1"), &image());
         assert_sound(repository, &["r.io/one:1", "r.io/two:2"]);
@@ -176,6 +185,15 @@ impl Repository for Overtaking {
         below: &LayerPath,
     ) -> Result<Option<TreeDirectory>> {
         self.repository.read_directory(tree, below)
+    }
+
+    fn read_content(
+        &self,
+        tree: &RepositoryPath,
+        file: &LayerPath,
+        each: &mut dyn FnMut(&[u8]),
+    ) -> Result<Stored> {
+        self.repository.read_content(tree, file, each)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cvmfs_repository::catalog::MARKER;
 use cvmfs_repository::entry::{Device, Entry, EntryKind};
 use cvmfs_repository::xattr::Xattrs;
 use layer_layout::overlay::{
@@ -11,7 +12,7 @@ use layer_layout::overlay::{
 use super::shortfall::{Shortfall, Shortfalls};
 use super::staged::Attributes;
 use crate::layer::{self, LayerPath, Metadata};
-use crate::repository::Result;
+use crate::repository::{Result, TreeNode};
 use crate::tree::Class;
 
 /// Permission bits with setuid, setgid and sticky.
@@ -136,6 +137,21 @@ fn pack_xattrs(
         }
     }
     packed
+}
+
+/// The attributes that clients see of a name that is to have `metadata`; `None` if the format keeps the name for itself.
+pub(super) fn kept(name: &[u8], node: &TreeNode, metadata: &Metadata) -> Option<Metadata> {
+    let node_type = match node {
+        TreeNode::Directory => NodeType::Directory,
+        TreeNode::File { .. } => NodeType::File,
+        TreeNode::Symlink(_) => NodeType::Symlink,
+        _ => NodeType::Special,
+    };
+    if name == MARKER {
+        return None;
+    }
+    let packed = pack(metadata, node_type, &LayerPath::ROOT, &mut Shortfalls::default());
+    self::metadata(&packed).ok()
 }
 
 /// The attributes in terms of a layer, without the marks of overlayfs.

@@ -17,6 +17,7 @@ use super::view::ReadDirectory;
 use super::writer::Writer;
 use super::{published, read};
 use crate::repository::byte_path::{components, split};
+use crate::repository::ducc_lock::DuccGuard;
 use crate::repository::ledger::{Ledger, Standing};
 use crate::repository::{
     Completion, Error, LayerWriter, Occupant, OpenEnds, Published, Result, Transaction, TreeEditor,
@@ -30,6 +31,8 @@ const SYMLINK_MODE: u32 = 0o777;
 /// A change of a repository that nobody sees yet.
 pub(super) struct Change {
     area: Arc<Area>,
+    /// Given up when the stock server's locks have been.
+    _beside: Option<DuccGuard>,
 }
 
 /// An entry that the publisher itself adds, with the current time.
@@ -49,8 +52,8 @@ enum Found {
 }
 
 impl Change {
-    pub(super) fn new(area: Area) -> Self {
-        Self { area: Arc::new(area) }
+    pub(super) fn new(area: Area, beside: Option<DuccGuard>) -> Self {
+        Self { area: Arc::new(area), _beside: beside }
     }
 
     /// The newest revision, if what this change has stored is still there.

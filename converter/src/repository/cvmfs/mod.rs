@@ -21,12 +21,13 @@
 //! | `editor` | adding files to a tree |
 //! | `staged` | trees in scratch databases |
 //! | `view` | reading trees, wherever they are, and writing them into catalogs |
-//! | `tree` | reading published trees with all attributes |
+//! | `tree`, `content` | reading published trees with all attributes, and their files |
 //! | `attributes`, `shortfall` | owners, modes and extended attributes, and which of them are lost |
 
 mod area;
 mod attributes;
 mod change;
+mod content;
 mod deferred;
 mod editor;
 mod latest;
@@ -41,6 +42,7 @@ mod tree_path;
 mod view;
 mod writer;
 
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use cvmfs_repository::catalog::Split;
@@ -53,10 +55,12 @@ use self::area::Area;
 use self::change::Change;
 use self::latest::Latest;
 use self::tree_path::tree_path;
+use super::ducc_lock::DuccLock;
 use super::{
-    Error, Occupant, Published, Repository, Result, Stratum0, Transaction, TreeDirectory, Turn,
-    outermost,
+    Error, Occupant, Published, Repository, Result, Stored, Stratum0, Transaction, TreeDirectory,
+    TreeNode, Turn, outermost,
 };
+use crate::layer::Metadata;
 
 /// The number of entries above which a tree is split into nested catalogs, unless the user chooses another.
 const CATALOG_ENTRIES: u32 = 5_000;
@@ -69,6 +73,8 @@ pub struct Cvmfs {
     stratum0: Arc<Stratum0>,
     /// Shared with its changes, which tell what they have published.
     newest: Arc<Latest>,
+    /// Held by each change, if DUCC runs on this machine, too.
+    ducc: Option<DuccLock>,
 }
 
 impl Cvmfs {
@@ -79,7 +85,22 @@ impl Cvmfs {
     pub fn open(stratum0: Stratum0, name: Option<&str>) -> Result<Self> {
         let newest = Arc::new(Latest::new(stratum0.repository.snapshot()?));
         let name = name.unwrap_or(stratum0.repository.fqrn().as_str()).to_owned();
-        Ok(Self { name, stratum0: Arc::new(stratum0), newest })
+        Ok(Self { name, stratum0: Arc::new(stratum0), newest, ducc: None })
+    }
+
+    /// The same beside DUCC: nothing is published while DUCC does.
+    ///
+    /// # Errors
+    /// If the owner of a storage on this machine, as whom DUCC runs, cannot be found out.
+    pub fn beside_ducc(self) -> Result<Self> {
+        let owner = match self.stratum0.repository.storage().local_directory() {
+            Some(path) => {
+                let looked = std::fs::metadata(path);
+                Some(looked.map_err(|cause| Error::system("look at", path, cause))?.uid())
+            }
+            None => None,
+        };
+        Ok(Self { ducc: Some(DuccLock::of_this_machine(owner)), ..self })
     }
 
     fn split(&self) -> Split {
@@ -95,14 +116,15 @@ impl Repository for Cvmfs {
 
     /// Publishers do not wait for each other: a change is applied to whatever is the newest revision when it
     /// is committed.
-    fn begin(&self, _wait: &mut dyn FnMut(&str) -> bool) -> Result<Box<dyn Transaction>> {
+    fn begin(&self, wait: &mut dyn FnMut(&str) -> bool) -> Result<Box<dyn Transaction>> {
+        let beside = self.ducc.as_ref().map(|ducc| ducc.acquire(wait)).transpose()?;
         let locks = self.stratum0.lock()?;
         let session = self.stratum0.repository.begin()?;
         self.refresh()?;
         let newest = Arc::clone(&self.newest);
         let stratum0 = Arc::clone(&self.stratum0);
         let area = Area::new(&self.name, stratum0, locks, session, newest, self.split())?;
-        Ok(Box::new(Change::new(area)))
+        Ok(Box::new(Change::new(area, beside)))
     }
 
     fn turn(&self, wants: &mut dyn FnMut() -> bool) -> Turn {
@@ -174,9 +196,30 @@ impl Repository for Cvmfs {
         tree: &RepositoryPath,
         below: &LayerPath,
     ) -> Result<Option<TreeDirectory>> {
-        let path = below.components().fold(tree_path(tree), |path, name| path.join(name));
-        tree::read(&self.newest.get(), &path)
+        tree::read(&self.newest.get(), &self::below(tree, below))
     }
+
+    fn read_content(
+        &self,
+        tree: &RepositoryPath,
+        file: &LayerPath,
+        each: &mut dyn FnMut(&[u8]),
+    ) -> Result<Stored> {
+        content::read(&self.newest.get(), &below(tree, file), each)
+    }
+
+    fn discard_damaged(&self, tree: &RepositoryPath, file: &LayerPath) -> Result<()> {
+        content::discard_damaged(&self.newest.get(), &below(tree, file))
+    }
+
+    fn kept(&self, name: &[u8], node: &TreeNode, metadata: &Metadata) -> Option<Metadata> {
+        attributes::kept(name, node, metadata)
+    }
+}
+
+/// A path in a tree.
+fn below(tree: &RepositoryPath, path: &LayerPath) -> TreePath {
+    path.components().fold(tree_path(tree), |path, name| path.join(name))
 }
 
 /// What the file at a path holds, of which this is the entry.

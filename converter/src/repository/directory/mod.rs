@@ -15,7 +15,7 @@
 //! | `lower`, `complete` | what a layer takes from the layers below it ([`parents`](super::parents)) |
 //! | `merge`, `listing`, `copy` | making one tree of several |
 //! | `editor`, `unchanged` | adding files to a tree |
-//! | `tree` | reading published trees with all attributes |
+//! | `tree`, `content` | reading published trees with all attributes, and their files |
 //! | `attributes`, `shortfall` | modes, owners, times and extended attributes, and which of them are missing |
 //! | `beneath`, `remove` | opening and removing without ever leaving a directory |
 
@@ -24,6 +24,7 @@ mod attributes;
 mod beneath;
 mod bytes;
 mod complete;
+mod content;
 mod copy;
 mod editor;
 mod journal;
@@ -57,8 +58,9 @@ use self::journal::Move;
 use self::lock::Lock;
 use self::moves::Places;
 use self::transaction::Change;
+use crate::repository::ducc_lock::DuccLock;
 use crate::repository::{
-    Error, Published, Repository, Result, Transaction, TreeDirectory, outermost,
+    Error, Published, Repository, Result, Stored, Transaction, TreeDirectory, outermost,
 };
 
 /// A repository in a plain directory.
@@ -66,6 +68,8 @@ use crate::repository::{
 pub struct Directory {
     name: String,
     path: PathBuf,
+    /// Held by each transaction, if DUCC runs on this machine, too.
+    ducc: Option<DuccLock>,
 }
 
 impl Directory {
@@ -86,7 +90,17 @@ impl Directory {
             Some(name) => name.to_owned(),
             None => path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
         };
-        Ok(Self { name, path })
+        Ok(Self { name, path, ducc: None })
+    }
+
+    /// The same beside DUCC: nothing is published while DUCC does.
+    ///
+    /// # Errors
+    /// If the directory's owner, as whom DUCC runs, cannot be found out.
+    pub fn beside_ducc(self) -> Result<Self> {
+        let root = self.root()?;
+        let owner = rustix::fs::fstat(&root).map_err(root.failed("look at", b""))?.st_uid;
+        Ok(Self { ducc: Some(DuccLock::of_this_machine(Some(owner))), ..self })
     }
 
     /// A handle on the repository's root.
@@ -104,6 +118,7 @@ impl Repository for Directory {
     }
 
     fn begin(&self, wait: &mut dyn FnMut(&str) -> bool) -> Result<Box<dyn Transaction>> {
+        let beside = self.ducc.as_ref().map(|ducc| ducc.acquire(wait)).transpose()?;
         let repository = self.root()?;
         let lock = Lock::acquire(self.root()?, wait)?;
         if let Some(moves) = journal::read(&repository)? {
@@ -111,7 +126,7 @@ impl Repository for Directory {
         }
         journal::remove(lock.directory())
             .map_err(repository.failed("remove", path::publisher_journal().as_str().as_bytes()))?;
-        Ok(Box::new(Change::new(Area::new(repository, lock)?)))
+        Ok(Box::new(Change::new(Area::new(repository, lock)?, beside)))
     }
 
     fn read(&self, path: &RepositoryPath) -> Result<Option<Vec<u8>>> {
@@ -161,6 +176,16 @@ impl Repository for Directory {
             path = beneath::join(&path, below.as_bytes());
         }
         tree::read(&root, &path).map_err(root.failed("read", &path))
+    }
+
+    fn read_content(
+        &self,
+        tree: &RepositoryPath,
+        file: &LayerPath,
+        each: &mut dyn FnMut(&[u8]),
+    ) -> Result<Stored> {
+        let path = beneath::join(tree.as_str().as_bytes(), file.as_bytes());
+        content::read(&self.root()?, &path, each)
     }
 }
 

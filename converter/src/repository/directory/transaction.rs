@@ -18,6 +18,7 @@ use super::merge::merge;
 use super::moves::Places;
 use super::names;
 use super::plan::{Plan, plan};
+use crate::repository::ducc_lock::DuccGuard;
 use crate::repository::ledger::{Ledger, Selection, Standing};
 use crate::repository::parents::inheritance::inherit;
 use crate::repository::{
@@ -28,6 +29,8 @@ use crate::repository::{
 #[derive(Debug)]
 pub(super) struct Change {
     area: Arc<Area>,
+    /// Given up when the repository's own lock has been.
+    _beside: Option<DuccGuard>,
 }
 
 /// Where something will be found.
@@ -40,8 +43,8 @@ enum Place<'a> {
 }
 
 impl Change {
-    pub(super) fn new(area: Area) -> Self {
-        Self { area: Arc::new(area) }
+    pub(super) fn new(area: Area, beside: Option<DuccGuard>) -> Self {
+        Self { area: Arc::new(area), _beside: beside }
     }
 
     fn trees(&self, paths: &[RepositoryPath]) -> Result<Vec<Arc<Beneath>>> {

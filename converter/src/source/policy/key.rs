@@ -3,6 +3,7 @@
 //! As cosign uses them: ECDSA over SHA-256 with an ASN.1 signature, RSA with PKCS #1 v1.5 padding over SHA-256,
 //! plain Ed25519.
 
+use layer_layout::Digest;
 use ring::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA256_ASN1, ED25519, RSA_PKCS1_2048_8192_SHA256,
     UnparsedPublicKey, VerificationAlgorithm,
@@ -27,6 +28,8 @@ pub(super) struct Key {
     pub(super) name: String,
     algorithm: &'static dyn VerificationAlgorithm,
     key: Vec<u8>,
+    /// What tells it from other keys: of its whole description, which is the same in every file that has it.
+    pub(super) digest: Digest,
 }
 
 impl Key {
@@ -66,7 +69,7 @@ pub(super) fn parse(name: &str, text: &[u8]) -> Result<Vec<Key>, Error> {
             .as_bytes()
             .ok_or_else(|| wrong("its bits are not whole bytes".to_owned()))?
             .to_vec();
-        Ok(Key { name: name.to_owned(), algorithm, key })
+        Ok(Key { name: name.to_owned(), algorithm, key, digest: Digest::of(block.contents()) })
     };
     blocks.iter().map(key).collect()
 }

@@ -19,6 +19,7 @@ mod error;
 mod key;
 mod simple_signing;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -86,6 +87,12 @@ impl Policy {
         }
         let other = signed.into_iter().next();
         Verdict::OtherDigest(other.unwrap_or_else(|| "something that is not an image".to_owned()))
+    }
+
+    /// What tells this policy from others: the same keys, in whatever files and order, are the same policy.
+    pub fn fingerprint(&self) -> Digest {
+        let keys: BTreeSet<String> = self.0.iter().map(|key| key.digest.to_string()).collect();
+        Digest::of(keys.into_iter().collect::<Vec<_>>().join(" ").as_bytes())
     }
 
     /// The names of the keys, for messages.

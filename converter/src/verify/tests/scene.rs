@@ -183,13 +183,28 @@ pub(crate) fn native() -> (tempfile::TempDir, Arc<dyn Repository>) {
     (place, repository)
 }
 
+/// What native repositories are called.
+pub(super) const FQRN: &str = "verify.example.org";
+
 /// A native repository with the image, opened by two who know nothing of each other.
 pub(crate) fn native_twice() -> (tempfile::TempDir, Arc<dyn Repository>, Arc<dyn Repository>) {
+    let (place, one, other) = empty_native_twice();
+    publish(&*one, &at(), &image());
+    (place, one, other)
+}
+
+/// A native repository without images.
+pub(super) fn empty_native() -> (tempfile::TempDir, Arc<dyn Repository>) {
+    let (place, repository, _) = empty_native_twice();
+    (place, repository)
+}
+
+fn empty_native_twice() -> (tempfile::TempDir, Arc<dyn Repository>, Arc<dyn Repository>) {
     let place = tempfile::tempdir().unwrap();
     let (data, keys) = (place.path().join("data"), place.path().join("keys"));
     std::fs::create_dir_all(&data).unwrap();
     std::fs::create_dir_all(&keys).unwrap();
-    let fqrn: cvmfs_repository::fqrn::Fqrn = "verify.example.org".parse().unwrap();
+    let fqrn: cvmfs_repository::fqrn::Fqrn = FQRN.parse().unwrap();
     Keys::generate(&fqrn).unwrap().save(&keys, &fqrn).unwrap();
     let storage = Storage::local(&data);
     let objects = || Stratum0::new_objects(&storage, Algorithm::Sha1, Compression::Zlib);
@@ -202,7 +217,6 @@ pub(crate) fn native_twice() -> (tempfile::TempDir, Arc<dyn Repository>, Arc<dyn
     let creation = Creation::default();
     let created = Engine::create(storage.clone(), fqrn.clone(), load(), &objects(), &creation);
     let one = open(created.unwrap());
-    publish(&*one, &at(), &image());
     let other = open(Engine::open(storage.clone(), fqrn.clone(), load()));
     (place, one, other)
 }

@@ -118,6 +118,34 @@ pub fn parse_ignore_errors(bytes: &[u8]) -> (IgnoreErrors, Vec<Fault>) {
     (ignore, faults.in_order())
 }
 
+/// The places of wish lists, and those of lists of images, in a file for `prune-images`.
+///
+/// # Errors
+/// The first thing that is not understood.
+pub(super) fn parse_prune_config(bytes: &[u8]) -> Result<(Vec<String>, Vec<String>), Box<Fault>> {
+    const KEYS: [&str; 2] = ["wishlists", "expanded_images"];
+    let mut faults = Faults::default();
+    let root = root(bytes, "the file", &mut faults);
+    let mut texts = [Vec::new(), Vec::new()];
+    if let Some(Value::Map(pairs)) = root.as_ref().map(|root| &root.value) {
+        let unknown = |key: &str| {
+            let known = nearest(key, &KEYS);
+            (Severity::List, Problem::UnknownKey { key: key.to_owned(), known })
+        };
+        let fields = Fields::read(pairs, &KEYS, Severity::List, unknown, &mut faults);
+        for (key, texts) in KEYS.into_iter().zip(&mut texts) {
+            let node = fields.get(key).filter(|node| node.value != Value::Null);
+            let mut reader = Reader { severity: Severity::List, faults: &mut faults };
+            let found = node.map(|node| reader.texts(key, node)).unwrap_or_default();
+            texts.extend(found.into_iter().map(|(_, text)| text.text.clone()));
+        }
+    }
+    match faults.in_order().into_iter().next() {
+        Some(fault) => Err(fault.into()),
+        None => Ok(texts.into()),
+    }
+}
+
 /// The document, which has to be a mapping.
 fn root(bytes: &[u8], what: &str, faults: &mut Faults) -> Option<Node> {
     let list = Severity::List;

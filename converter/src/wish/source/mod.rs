@@ -8,6 +8,7 @@ mod git;
 mod http;
 mod ignore_file;
 mod location;
+mod prune_config;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -21,6 +22,7 @@ use url::Url;
 pub use error::{FetchError, ReadError};
 pub use ignore_file::{IgnoreFileError, ignore_errors_file};
 pub use location::LocationError;
+pub use prune_config::{PruneConfigError, PruneSources, prune_config};
 
 use self::location::Location;
 use super::fault::Fault;

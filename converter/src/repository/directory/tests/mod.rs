@@ -76,7 +76,8 @@ impl TestDirectory {
     /// A transaction with its inside open.
     fn change(&self) -> Change {
         let root = || self.repository.root().unwrap();
-        Change::new(Area::new(root(), Lock::acquire(root(), &mut |_| true).unwrap()).unwrap())
+        let lock = Lock::acquire(root(), &mut |_| true).unwrap();
+        Change::new(Area::new(root(), lock).unwrap(), None)
     }
 
     /// Where something is that is not published yet.

@@ -1,4 +1,6 @@
-//! Log lines on standard error that do not disturb progress bars.
+//! Log lines on standard error that do not disturb progress bars, and the last words of a program that has failed.
+
+mod logrus;
 
 use std::io::{self, IsTerminal, Write};
 
@@ -31,12 +33,25 @@ pub(crate) fn start(progress: &Progress, quiet: bool, verbosity: Option<Verbosit
         (None, Style::Lines) => "info",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt()
+    let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)
         .with_ansi(io::stderr().is_terminal())
-        .with_writer(BesideBars(progress.clone()))
-        .init();
+        .with_writer(BesideBars(progress.clone()));
+    if crate::stands_in_for_ducc() {
+        lines.event_format(logrus::Logrus).init();
+    } else {
+        lines.init();
+    }
+}
+
+/// Tells a person what has gone wrong, in the form that those look for who have called DUCC.
+pub(crate) fn complain(text: &str) {
+    if crate::stands_in_for_ducc() {
+        eprintln!("{}", logrus::line(tracing::Level::ERROR, text, &[]));
+    } else {
+        eprintln!("ducc: {text}");
+    }
 }
 
 struct BesideBars(Progress);
