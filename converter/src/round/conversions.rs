@@ -87,14 +87,23 @@ impl Conversions {
         Self(shared)
     }
 
-    /// Converts an image, and tells the report all that is known, also if it fails.
-    pub(super) async fn convert(&self, request: &Request, report: &mut Report) -> Result<Resolved> {
+    /// Converts an image, and tells the report all that is known, also if it fails. `image` is what it is now, if that
+    /// is known already.
+    pub(super) async fn convert(
+        &self,
+        request: &Request,
+        mut image: Option<Resolved>,
+        report: &mut Report,
+    ) -> Result<Resolved> {
         let attempts = Attempts::default();
         loop {
             let waiting = Whereabout::new(&self.0, |whereabouts| &mut whereabouts.outside);
             let slot = self.0.slots.acquire().await.expect("nobody closes the semaphore");
-            let image =
-                convert::resolve(request, &self.0.repository, &self.0.cancel, report).await?;
+            let Shared { repository, cancel, .. } = &*self.0;
+            let image = match image.take() {
+                Some(image) => image,
+                None => convert::resolve(request, repository, cancel, report).await?,
+            };
             if image.is_published() {
                 report.status = Status::UpToDate;
                 return Ok(image);

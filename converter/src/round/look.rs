@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Known;
 use super::wanted::{Common, Wanted};
-use crate::convert;
+use crate::convert::{self, Resolved};
 use crate::report::Report;
 use crate::repository::Repository;
 use crate::source::Source;
@@ -26,8 +26,14 @@ pub(super) struct Looker {
 pub(super) enum Look {
     /// It is as it should be; with what is to be remembered, if that is news.
     Unchanged(Option<SeenImage>),
-    /// It may have to be converted.
-    Changed,
+    /// It may have to be converted; with what it is now, if that is known.
+    Changed(Option<Box<Looked>>),
+}
+
+/// An image as its registry has it now, with what is to be reported of that.
+pub(super) struct Looked {
+    pub(super) image: Resolved,
+    pub(super) report: Report,
 }
 
 impl Looker {
@@ -35,9 +41,9 @@ impl Looker {
     /// found out whether registry and repository have the same under its name as then.
     pub(super) async fn look(&self, wanted: &Wanted, known: Known) -> Result<Look> {
         if self.common.again.is_anything() {
-            return Ok(Look::Changed);
+            return Ok(Look::Changed(None));
         }
-        let Some(published) = known.published? else { return Ok(Look::Changed) };
+        let Some(published) = known.published? else { return Ok(Look::Changed(None)) };
         match known.seen {
             Some(seen)
                 if seen.wanted == wanted.fingerprint(&self.common)
@@ -46,21 +52,21 @@ impl Looker {
                 let reference = ImageReference::Registry(wanted.reference.clone());
                 let source = Source::open(&reference, &wanted.source(&self.common)?).await?;
                 let is_same = source.current_digest().await? == seen.source;
-                Ok(if is_same { Look::Unchanged(None) } else { Look::Changed })
+                Ok(if is_same { Look::Unchanged(None) } else { Look::Changed(None) })
             }
             // Whether the thin image is there is found out when it is pushed.
-            _ if wanted.thin.is_some() => Ok(Look::Changed),
+            _ if wanted.thin.is_some() => Ok(Look::Changed(None)),
             _ => Box::pin(self.look_closely(wanted)).await,
         }
     }
 
     /// Looks at an image of which nothing is remembered that still holds.
     async fn look_closely(&self, wanted: &Wanted) -> Result<Look> {
-        let mut report = Report::new(String::new());
+        let mut report = Report::new(wanted.reference.to_string());
         let (request, never) = (wanted.request(&self.common)?, CancellationToken::new());
         let image = convert::resolve(&request, &self.repository, &never, &mut report).await?;
         if !image.is_published() {
-            return Ok(Look::Changed);
+            return Ok(Look::Changed(Some(Box::new(Looked { image, report }))));
         }
         Ok(Look::Unchanged(self.seen(wanted, image.source_digest()).await?))
     }

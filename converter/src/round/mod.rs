@@ -35,8 +35,8 @@ pub use self::shard::{Shard, ShardError};
 pub use self::wanted::{Common, Wanted};
 
 use self::conversions::Conversions;
-use self::look::{Look, Looker};
-use crate::convert::{self, BatchSettings};
+use self::look::{Look, Looked, Looker};
+use crate::convert::{self, BatchSettings, Resolved};
 use crate::notification::{Conversion, Notifications};
 use crate::report::{Report, Status};
 use crate::repository::Repository;
@@ -261,21 +261,32 @@ impl Work {
             let told = Conversion::started(&self.notifications, &wanted.reference.to_string());
             told.ended(Some(&error.to_string()));
         })?;
-        if let Look::Unchanged(seen) = look {
-            if let Some(seen) = seen {
-                self.remember(wanted, &seen);
+        match look {
+            Look::Unchanged(seen) => {
+                if let Some(seen) = seen {
+                    self.remember(wanted, &seen);
+                }
+                Ok(Outcome::Unchanged)
             }
-            return Ok(Outcome::Unchanged);
+            // In a place of its own: nearly all images have not changed, and what they wait with should be small.
+            Look::Changed(looked) => {
+                Box::pin(self.convert(wanted, looked)).await.map(Outcome::Converted)
+            }
         }
-        // In a place of its own: nearly all images have not changed, and what they wait with should be small.
-        Box::pin(self.convert(wanted)).await.map(Outcome::Converted)
     }
 
-    async fn convert(&self, wanted: &Wanted) -> Result<ConvertedImage> {
+    async fn convert(
+        &self,
+        wanted: &Wanted,
+        looked: Option<Box<Looked>>,
+    ) -> Result<ConvertedImage> {
         let request = wanted.reference.to_string();
         let told = Conversion::started(&self.notifications, &request);
-        let mut report = Report::new(request);
-        let result = self.publish(wanted, &told, &mut report).await;
+        let (image, mut report) = match looked {
+            Some(looked) => (Some(looked.image), looked.report),
+            None => (None, Report::new(request.clone())),
+        };
+        let result = self.publish(wanted, image, &told, &mut report).await;
         told.ended(result.as_ref().err().map(ToString::to_string).as_deref());
         result?;
         Ok(ConvertedImage {
@@ -289,11 +300,12 @@ impl Work {
     async fn publish(
         &self,
         wanted: &Wanted,
+        image: Option<Resolved>,
         told: &Conversion<'_>,
         report: &mut Report,
     ) -> Result<()> {
         let request = wanted.request(&self.common)?;
-        let image = self.conversions.convert(&request, report).await?;
+        let image = self.conversions.convert(&request, image, report).await?;
         if report.status == Status::Converted {
             tracing::info!(image = %wanted.name, "published");
             told.published(&wanted.name.to_string(), report);

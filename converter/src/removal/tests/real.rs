@@ -221,7 +221,14 @@ fn a_collector_that_is_always_overtaken_gives_up() {
     let (_place, overtaken) = Overtaking::new(100, false);
     let mut removed = Removed::default();
     let options = options(day(10));
-    let error = carry_out(&overtaken, &Subject::Expired, &options, &mut no_wait, &mut removed);
+    let error = carry_out(
+        &overtaken,
+        &Subject::Expired,
+        &options,
+        &mut no_wait,
+        &Stop::default(),
+        &mut removed,
+    );
     let error = error.unwrap_err();
     assert!(matches!(error, Error::Outpaced(_)), "{error}");
     assert!(error.to_string().contains("run this again"), "{error}");
