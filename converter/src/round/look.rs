@@ -107,21 +107,20 @@ fn published(
     name: PublicName,
     of_platforms: bool,
 ) -> Result<Option<String>> {
-    let mut places = vec![ImagePlace { name: name.clone(), architecture: None }];
-    if of_platforms {
+    let at = |architecture| -> Result<[Option<String>; 2]> {
+        let place = ImagePlace { name: name.clone(), architecture };
+        let manifest = repository.fingerprint(&place.metadata(ImageMetadata::Manifest))?;
+        Ok([manifest, repository.fingerprint(&place.link())?])
+    };
+    let mut seen = Vec::from(at(None)?);
+    // DUCC may have put the metadata there although the image was wanted for one platform.
+    if of_platforms || seen[0].is_none() {
         for (directory, _) in repository.list(Some(&path::architectures_metadata()))? {
             let Ok(architecture) = directory.parse() else { continue };
-            places.push(ImagePlace { name: name.clone(), architecture: Some(architecture) });
+            seen.extend(at(Some(architecture))?);
         }
     }
-    let mut seen = Vec::new();
-    for place in places {
-        let manifest = place.metadata(ImageMetadata::Manifest);
-        for path in [manifest, place.link()] {
-            seen.push(repository.fingerprint(&path)?);
-        }
-    }
-    let is_there = seen[0].is_some();
+    let is_there = seen.iter().any(Option::is_some);
     Ok(is_there.then(|| {
         let seen = seen.into_iter().map(|it| it.unwrap_or_else(|| "-".to_owned()));
         seen.collect::<Vec<_>>().join(" ")
