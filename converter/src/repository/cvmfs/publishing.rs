@@ -12,7 +12,6 @@ use layer_layout::{RepositoryPath, path};
 
 use super::area::{Area, ItemContent, Small, Tree, seconds};
 use super::recipe::{Currency, Recipe};
-use super::tree_path::tree_path;
 use super::view::{self, Destination};
 use crate::repository::ledger::{Ledger, Selected, Selection};
 use crate::repository::{Error, Occupant, Result};
@@ -60,14 +59,14 @@ impl Area {
         base: &Snapshot,
         selection: &'a Selection<ItemContent>,
     ) -> Result<Vec<Due<'a>>> {
-        let mut currency = Currency::of(base);
+        let mut currency = Currency::of(base, &self.home);
         let mut due = Vec::new();
         for selected in &selection.items {
             let path = &selected.path;
             self.check_above(base, selection, path)?;
             let there = match path.parent() {
                 Some(above) if selection.removes(&above) => None,
-                _ => base.lookup(&tree_path(path))?,
+                _ => base.lookup(&self.home.path(path))?,
             };
             let is_directory = there.as_ref().map(Entry::is_directory);
             match (&selected.content, is_directory) {
@@ -103,7 +102,7 @@ impl Area {
             if selection.removes(&directory) {
                 return Ok(());
             }
-            match base.lookup(&tree_path(&directory))? {
+            match base.lookup(&self.home.path(&directory))? {
                 Some(entry) if entry.is_directory() => return Ok(()),
                 Some(_) if directory == path.unit() => {
                     return Err(Error::occupied(&directory, Occupant::NotADirectory));
@@ -123,14 +122,14 @@ impl Area {
         edits: &mut Edits,
     ) -> Result<()> {
         for path in selection.outermost_removed() {
-            if base.lookup(&tree_path(path))?.is_none() {
+            if base.lookup(&self.home.path(path))?.is_none() {
                 continue;
             }
-            edits.remove(&tree_path(path));
-            edits.rely_on(&tree_path(path));
+            edits.remove(&self.home.path(path));
+            edits.rely_on(&self.home.path(path));
             let mut above = path.parent();
             while let Some(directory) = above {
-                edits.prune(&tree_path(&directory));
+                edits.prune(&self.home.path(&directory));
                 above = directory.parent();
             }
         }
@@ -145,7 +144,7 @@ impl Area {
         edits: &mut Edits,
     ) -> Result<()> {
         for (selected, tree) in self.write_trees(&due)? {
-            let (path, tree) = (tree_path(&selected.path), (*tree).clone());
+            let (path, tree) = (self.home.path(&selected.path), (*tree).clone());
             match selected.replaces {
                 true => edits.graft_instead(&path, tree),
                 false => edits.graft(&path, tree),
@@ -154,9 +153,9 @@ impl Area {
         for Due { selected, there } in due {
             let Selected { path, content, replaces, .. } = selected;
             for root in path::catalog_roots(path) {
-                edits.nest(&tree_path(&root));
+                edits.nest(&self.home.path(&root));
             }
-            let at = tree_path(path);
+            let at = self.home.path(path);
             if *replaces && there.is_some() && !selection.removes(path) {
                 edits.rely_on(&at);
             }
@@ -176,7 +175,7 @@ impl Area {
             edits.require_unchanged();
         }
         for (path, was_published) in self.ledger().relied_on() {
-            let at = tree_path(path);
+            let at = self.home.path(path);
             // What was published when it was said to be relied on still was when the base was read.
             if !was_published && base.lookup(&at)?.is_none() {
                 return Err(Error::Stale(path.clone()));
@@ -215,7 +214,7 @@ impl Area {
             loop {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some(&(selected, recipe)) = trees.get(at) else { return Ok(written) };
-                let (mount, sink) = (tree_path(&selected.path), sink.clone());
+                let (mount, sink) = (self.home.path(&selected.path), sink.clone());
                 let destination = Destination { mount, sink, split: self.split, modified };
                 let tree = self.write_tree(selected, recipe, destination);
                 if tree.is_err() {

@@ -200,7 +200,8 @@ async fn without_git_the_message_says_so() {
 #[tokio::test]
 async fn a_server_that_fails_once_is_asked_again() {
     let remote = Remote::new();
-    let (git, failed) = (remote.directory.path().join("git"), remote.directory.path().join("failed"));
+    let (git, failed) =
+        (remote.directory.path().join("git"), remote.directory.path().join("failed"));
     let script = format!(
         "#!/bin/sh\nif [ ! -e {0} ]; then touch {0}; echo 'fatal: unable to access' >&2; exit 128; fi\nexec git \"$@\"\n",
         failed.display()
