@@ -6,6 +6,7 @@ use std::sync::Arc;
 use layer_layout::{DiffId, LayerDigest};
 use tokio::task::JoinError;
 
+use crate::attempts::Outpaced;
 use crate::{layer, removal, repository, source};
 
 /// The result of this crate's fallible functions.
@@ -57,6 +58,9 @@ pub enum Error {
     /// The user gave up when only the thin image was missing.
     #[error("interrupted; the image is published, but its thin image may not be in the registry")]
     CancelledBeforeThin,
+    /// Other publishers were faster, too often.
+    #[error(transparent)]
+    Outpaced(#[from] Outpaced),
     /// The images that it was to appear together with could not be published.
     #[error(transparent)]
     Group(Arc<Error>),

@@ -13,7 +13,7 @@
 //! | [`snapshot`], [`publication`] | a revision to read, and edits that become a new one |
 //! | [`check`], [`collector`] | finding damage, and removing what nothing refers to |
 //! | [`server_conf`] | stock servers on the same machine |
-//! | [`scratch`] | temporary files |
+//! | [`scratch`], [`crew`] | temporary files; threads that do the same to many things |
 //!
 //! [`Repository`] brings them together.
 //!
@@ -27,6 +27,7 @@ mod classic;
 pub mod collector;
 pub mod compression;
 mod creation;
+pub mod crew;
 mod database;
 pub mod entry;
 mod error;
@@ -40,6 +41,7 @@ mod marks;
 pub mod objects;
 pub mod path;
 pub mod publication;
+mod recent;
 pub mod reflog;
 mod reliance;
 mod repository;
@@ -48,6 +50,7 @@ pub mod server_conf;
 mod signed_file;
 pub mod snapshot;
 pub mod storage;
+mod turn;
 mod unix_time;
 pub mod whitelist;
 pub mod xattr;
@@ -55,3 +58,4 @@ pub mod xattr;
 pub use creation::Creation;
 pub use error::{Activity, CollectionStop, Distrust, Error, Result, TagError};
 pub use repository::{Repository, Session};
+pub use turn::Turn;

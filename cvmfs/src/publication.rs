@@ -3,23 +3,24 @@
 //! Edits say what shall be at which paths; they do not depend on the revision that they are applied to. So a publisher
 //! that finds a new revision by somebody else applies them to that one, and nobody's work is lost. An edit also knows
 //! what its author saw at the path: if somebody else has put something else there since, it is not applied
-//! ([`Error::Conflict`]). And edits may rely on other paths, or on the whole revision, as their author saw them.
+//! ([`Error::Conflict`]). And edits may rely on other paths, or on the whole revision, as their author saw them. All of
+//! that is checked before anything is stored, because what is stored for edits that do not fit is of no use.
+
+mod apply;
+mod conflict;
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::sync::Arc;
 
-use crate::catalog::{CatalogRef, CatalogUpdate, Counters, Mount, NestedRef, NestedTree};
-use crate::entry::{Entry, EntryKind, File, Time};
+use crate::catalog::{NestedRef, NestedTree};
+use crate::entry::{Entry, EntryKind};
 use crate::hash::ContentHash;
-use crate::objects::Objects;
 use crate::path::TreePath;
 use crate::reliance::Reliance;
 use crate::snapshot::Snapshot;
-use crate::unix_time::unix_seconds;
 use crate::{Error, Result};
 
-/// Mode of directories that are made because something below them is put.
-const IMPLIED_MODE: u32 = 0o755;
+use self::conflict::Comparison;
 
 /// What shall be at which paths of a repository.
 #[derive(Clone, Default)]
@@ -134,34 +135,11 @@ impl Edits {
         if self.exact && seen.root != newest.root {
             return Err(Error::Superseded { seen: seen.revision, newest: newest.revision });
         }
-        match reliance.broken_in(base)? {
-            Some(path) => Err(Error::Conflict(path)),
-            None => Ok(()),
+        if let Some(path) = reliance.broken_in(base)? {
+            return Err(Error::Conflict(path));
         }
-    }
-
-    /// Writes the catalogs of `base` with the edits, and returns the new root; `None` if nothing differs.
-    ///
-    /// # Errors
-    /// If something that the edits depend on has changed, something that is no directory is on the way to a path, or a
-    /// catalog cannot be read or written.
-    pub(crate) fn apply(
-        &self,
-        base: &Snapshot,
-        objects: &Objects,
-        revision: u64,
-        now: SystemTime,
-    ) -> Result<Option<CatalogRef>> {
-        self.check(base)?;
-        let stamp = Stamp { seconds: unix_seconds(now), marker: objects.store_file(b"")? };
-        let editing = Editing { base, objects, stamp };
-        let root = base.root_catalog();
-        let mut update = CatalogUpdate::open(root, base.scratch())?;
-        if !editing.directory(&mut update, &TreePath::ROOT, &self.root)? {
-            return Ok(None);
-        }
-        update.set_revision(revision);
-        Ok(Some(editing.finish(update, Some(base.manifest().root))?.0))
+        let roots = [reliance.seen(), base].map(|snapshot| Arc::clone(snapshot.root_catalog()));
+        Comparison { seen: reliance.seen(), base }.below(&TreePath::ROOT, &self.root, &roots)
     }
 }
 
@@ -174,173 +152,10 @@ impl Node {
     }
 }
 
-/// What is the same for everything in one revision.
-struct Stamp {
-    seconds: i64,
-    /// The empty file.
-    marker: File,
-}
-
-/// Edits on their way into the catalogs of a revision.
-struct Editing<'a> {
-    base: &'a Snapshot,
-    objects: &'a Objects,
-    stamp: Stamp,
-}
-
-impl Editing<'_> {
-    /// Applies the edits of the names in a directory of `catalog`. Returns whether anything changed.
-    fn directory(&self, catalog: &mut CatalogUpdate, path: &TreePath, node: &Node) -> Result<bool> {
-        let mut changed = false;
-        for (name, node) in &node.below {
-            changed |= self.name(catalog, &path.join(name), node)?;
-        }
-        Ok(changed)
-    }
-
-    fn name(&self, catalog: &mut CatalogUpdate, path: &TreePath, node: &Node) -> Result<bool> {
-        let changed = self.edit(catalog, path, node)?;
-        if node.below.is_empty() {
-            return Ok(changed);
-        }
-        let mount = match catalog.lookup(path)? {
-            Some(row) if row.entry.is_directory() => row.mount,
-            _ if !node.adds_below() => return Ok(changed),
-            Some(_) => return Err(occupied(path, "something that is no directory")),
-            None => {
-                let directory = Entry::directory(IMPLIED_MODE, self.now());
-                self.make(catalog, path, directory, node.nested)?;
-                if node.nested { Mount::Nested } else { Mount::None }
-            }
-        };
-        let below = match mount {
-            Mount::Nested => self.nested(catalog, path, node)?,
-            Mount::Bind => return Err(occupied(path, "a bind mountpoint")),
-            Mount::None | Mount::Root => self.directory(catalog, path, node)?,
-        };
-        if below && node.prune && mount == Mount::None && catalog.is_empty(path)? {
-            catalog.remove(path, &self.counters())?;
-        }
-        Ok(changed | below)
-    }
-
-    /// Applies the edit of a name. Returns whether it changed anything.
-    fn edit(&self, catalog: &mut CatalogUpdate, path: &TreePath, node: &Node) -> Result<bool> {
-        match &node.edit {
-            None => Ok(false),
-            Some(Edit::Remove) => catalog.remove(path, &self.counters()),
-            Some(Edit::Graft { tree, replaces }) => {
-                let there = catalog.nested_at(path)?;
-                if there.is_some_and(|there| there.hash == tree.catalog.hash) {
-                    return Ok(false);
-                }
-                if !replaces && catalog.lookup(path)?.is_some() {
-                    return Err(Error::Conflict(path.clone()));
-                }
-                catalog.graft(path, tree, &self.counters())?;
-                Ok(true)
-            }
-            Some(Edit::Put { entry, seen, replaces }) => {
-                let there = catalog.lookup(path)?;
-                if !replaces
-                    && there.is_some_and(|there| there.entry.is_directory())
-                    && !entry.is_directory()
-                {
-                    return Err(occupied(path, "a directory"));
-                }
-                self.put(catalog, path, entry, seen.as_ref(), node.nested)
-            }
-        }
-    }
-
-    fn put(
-        &self,
-        catalog: &mut CatalogUpdate,
-        path: &TreePath,
-        entry: &Entry,
-        seen: Option<&EntryKind>,
-        nested: bool,
-    ) -> Result<bool> {
-        match catalog.lookup(path)? {
-            Some(there) if there.entry.is_directory() && entry.is_directory() => {
-                // Directories are made with the time of the revision; another time alone is no change.
-                let same = (there.entry.mode, there.entry.uid, there.entry.gid)
-                    == (entry.mode, entry.uid, entry.gid)
-                    && there.entry.xattrs == entry.xattrs;
-                if same || there.mount != Mount::None {
-                    return Ok(false);
-                }
-                catalog.put(path, entry)?;
-            }
-            Some(there) if there.entry.kind == entry.kind && there.entry.mode == entry.mode => {
-                return Ok(false);
-            }
-            there if there.as_ref().map(|there| &there.entry.kind) != seen => {
-                return Err(Error::Conflict(path.clone()));
-            }
-            _ => {
-                catalog.remove(path, &self.counters())?;
-                self.make(catalog, path, entry.clone(), nested)?;
-            }
-        }
-        Ok(true)
-    }
-
-    /// Adds an entry at a path where there is nothing.
-    fn make(
-        &self,
-        catalog: &mut CatalogUpdate,
-        path: &TreePath,
-        entry: Entry,
-        nested: bool,
-    ) -> Result<()> {
-        if !(nested && entry.is_directory()) {
-            return catalog.put(path, &entry);
-        }
-        let fresh = CatalogUpdate::nested(path, &entry, &self.stamp.marker, self.base.scratch())?;
-        let (reference, root, links) = self.finish(fresh, None)?;
-        let tree = NestedTree { root, links, catalog: reference };
-        catalog.graft(path, &tree, &self.counters())
-    }
-
-    /// Applies edits inside a nested catalog, and mounts its new version.
-    fn nested(&self, catalog: &mut CatalogUpdate, path: &TreePath, node: &Node) -> Result<bool> {
-        let NestedRef { hash, .. } = catalog.nested_at(path)?.ok_or_else(|| Error::Corrupt {
-            what: format!("the catalog at {}", catalog.mount()),
-            reason: format!("{path} is a mountpoint without a nested catalog"),
-        })?;
-        let old = self.base.catalog(hash)?;
-        let mut update = CatalogUpdate::open(&old, self.base.scratch())?;
-        if !self.directory(&mut update, path, node)? {
-            return Ok(false);
-        }
-        update.raise_revision();
-        let (reference, root, links) = self.finish(update, Some(hash))?;
-        let tree = NestedTree { root, links, catalog: reference };
-        catalog.graft(path, &tree, &self.counters())?;
-        Ok(true)
-    }
-
-    fn finish(
-        &self,
-        mut update: CatalogUpdate,
-        previous: Option<ContentHash>,
-    ) -> Result<(CatalogRef, Entry, u32)> {
-        update.set_last_modified(self.stamp.seconds);
-        update.set_previous(previous);
-        update.finish(self.objects)
-    }
-
-    /// Finds what a nested catalog that is removed or replaced holds.
-    fn counters(&self) -> impl Fn(&NestedRef) -> Result<Counters> {
-        |nested| Ok(*self.base.catalog(nested.hash)?.counters())
-    }
-
-    fn now(&self) -> Time {
-        Time { seconds: self.stamp.seconds, nanoseconds: None }
-    }
-}
-
-fn occupied(path: &TreePath, what: &'static str) -> Error {
-    Error::Occupied { path: path.clone(), what }
+/// The catalog at a mountpoint of the catalog at `mount`, which was looked for there.
+fn mounted(found: Option<NestedRef>, mount: &TreePath, path: &TreePath) -> Result<ContentHash> {
+    found.map(|found| found.hash).ok_or_else(|| Error::Corrupt {
+        what: format!("the catalog at {mount}"),
+        reason: format!("{path} is a mountpoint without a nested catalog"),
+    })
 }

@@ -2,7 +2,8 @@
 //!
 //! Publishers do not lock each other out. Each writes its objects and catalogs, which nobody refers to yet,
 //! and then replaces the manifest on condition that it still is the one it started from. A publisher that loses
-//! applies its change to the winner's revision and tries again.
+//! applies its change to the winner's revision and tries again. So that this does not happen often, they take
+//! [turns](Repository::turn).
 //!
 //! `.cvmfspublished` and `.cvmfsreflog` are two files. The manifest goes first and decides. A publisher that is killed
 //! in between leaves a reflog that the next one completes: it always adds what the manifest it starts from
@@ -26,6 +27,7 @@ use crate::reflog::{self, Reflog, references};
 use crate::scratch::Scratch;
 use crate::snapshot::{Snapshot, read_database};
 use crate::storage::{Expected, Storage, Version};
+use crate::turn::Turn;
 use crate::unix_time::unix_seconds;
 use crate::whitelist::{self, SignedWhitelist, Whitelist};
 use crate::{Distrust, Error, Result, TagError};
@@ -240,6 +242,13 @@ impl Repository {
     pub fn begin(&self) -> Result<Session> {
         self.keys.publisher()?;
         Ok(Session { generation: Generation::settled(&self.storage)? })
+    }
+
+    /// Waits until no other publisher says that it is making a revision, and says so for the caller. That saves work: whoever
+    /// is second has to make its catalogs again. Nothing relies on it, so this waits neither for a publisher that is
+    /// dead nor for ever, and fails never. It also ends when the caller no longer `wants` a turn.
+    pub fn turn(&self, wants: &mut dyn FnMut() -> bool) -> Turn {
+        Turn::take(&self.storage, wants)
     }
 
     /// Checks that what was stored since a session began is still there.

@@ -3,22 +3,26 @@
 //! A directory is in the catalog of the deepest mountpoint on the way to it. Catalogs are fetched when they are needed,
 //! and some of them are kept open.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::catalog::{Catalog, Counters, Mount, Row};
 use crate::compression::{Compression, inflate};
+use crate::crew::Crew;
 use crate::entry::{Content, Entry, EntryKind, File};
 use crate::hash::{ContentHash, ObjectId, ObjectKind};
 use crate::manifest::Manifest;
 use crate::path::TreePath;
+use crate::recent::Recent;
 use crate::reliance::Reliance;
 use crate::scratch::Scratch;
 use crate::storage::Storage;
 use crate::{Error, Result};
 
-/// Catalogs that are kept open.
-const OPEN_CATALOGS: usize = 64;
+/// Bytes that catalogs which are kept open may take together: about five hundred of those that hold the names of layers,
+/// chains or images, or thirty of those that a large tree is split into.
+const OPEN_CATALOGS: u64 = 64 << 20;
+/// How many things are read at a time, if many are asked for: where the storage is far away, reading is waiting.
+const READERS: usize = 16;
 
 /// A revision whose manifest has been verified.
 #[derive(Clone)]
@@ -31,40 +35,33 @@ struct Inner {
     root: Arc<Catalog>,
 }
 
-/// Fetches catalogs, and keeps the newest of them open.
+/// Fetches catalogs, and keeps open those that were used last.
 struct Catalogs {
     storage: Storage,
     scratch: Scratch,
-    open: Mutex<Opened>,
-}
-
-/// The catalogs that were opened last.
-#[derive(Default)]
-struct Opened {
-    catalogs: BTreeMap<ContentHash, Arc<Catalog>>,
-    /// Oldest first.
-    order: VecDeque<ContentHash>,
+    open: Mutex<Recent<ContentHash, Arc<Catalog>>>,
 }
 
 impl Catalogs {
+    fn new(storage: Storage, scratch: Scratch) -> Self {
+        Self { storage, scratch, open: Mutex::new(Recent::new(OPEN_CATALOGS)) }
+    }
+
+    fn open(&self) -> MutexGuard<'_, Recent<ContentHash, Arc<Catalog>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn get(&self, hash: ContentHash) -> Result<Arc<Catalog>> {
-        {
-            let opened = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(catalog) = opened.catalogs.get(&hash) {
-                return Ok(Arc::clone(catalog));
-            }
+        if let Some(catalog) = self.open().get(hash) {
+            return Ok(catalog);
         }
-        let catalog = Catalog::load(&self.storage, hash, &self.scratch)?;
-        let mut opened = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if opened.catalogs.insert(hash, Arc::clone(&catalog)).is_none() {
-            opened.order.push_back(hash);
-        }
-        if opened.order.len() > OPEN_CATALOGS
-            && let Some(oldest) = opened.order.pop_front()
-        {
-            opened.catalogs.remove(&oldest);
-        }
+        let catalog = self.load(hash)?;
+        self.open().put(hash, Arc::clone(&catalog), catalog.footprint());
         Ok(catalog)
+    }
+
+    fn load(&self, hash: ContentHash) -> Result<Arc<Catalog>> {
+        Catalog::load(&self.storage, hash, &self.scratch)
     }
 }
 
@@ -96,7 +93,7 @@ impl Snapshot {
     /// # Errors
     /// If its root catalog cannot be read, or is not the one that the manifest describes.
     pub(crate) fn new(manifest: Manifest, storage: Storage, scratch: Scratch) -> Result<Self> {
-        Self::of(manifest, Arc::new(Catalogs { storage, scratch, open: Mutex::default() }))
+        Self::of(manifest, Arc::new(Catalogs::new(storage, scratch)))
     }
 
     /// The revision of a manifest of the same repository that the caller has verified. Catalogs that are the same are
@@ -139,6 +136,14 @@ impl Snapshot {
         self.0.catalogs.get(hash)
     }
 
+    /// What a catalog says about its content. It is not kept open for that.
+    pub(crate) fn counters_of(&self, hash: ContentHash) -> Result<Counters> {
+        let catalogs = &self.0.catalogs;
+        let open = catalogs.open().get(hash);
+        let catalog = open.map_or_else(|| catalogs.load(hash), Ok)?;
+        Ok(*catalog.counters())
+    }
+
     /// The root catalog.
     pub(crate) fn root_catalog(&self) -> &Arc<Catalog> {
         &self.0.root
@@ -172,6 +177,20 @@ impl Snapshot {
             Some(directory) => Ok(directory.child(name)?.map(|child| child.entry)),
             None => Ok(None),
         }
+    }
+
+    /// What is at each of these paths, as [`Self::lookup`] tells it. Several are looked up at a time; if the paths are
+    /// sorted, each catalog is fetched once.
+    ///
+    /// # Errors
+    /// If a catalog cannot be read.
+    pub fn lookup_all(&self, paths: &[TreePath]) -> Result<Vec<Option<Entry>>> {
+        // Neighbours usually are in the same catalog, which one thread fetches for all of them.
+        let parts: Vec<_> = paths.chunks(paths.len().div_ceil(4 * READERS).max(1)).collect();
+        let look_up = |paths: &&[TreePath]| -> Result<Vec<_>> {
+            paths.iter().map(|path| self.lookup(path)).collect()
+        };
+        Ok(Crew::new(READERS).each(&parts, look_up)?.into_iter().flatten().collect())
     }
 
     /// The directory at a path; `None` if there is none.

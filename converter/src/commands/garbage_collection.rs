@@ -15,7 +15,7 @@ use crate::cli::repository::{Keep, Target};
 
 /// After how many paths a change of the repository ends: long enough that it takes few changes, each of which makes
 /// every client fetch a new root catalog, and short enough that one is done in seconds.
-pub(super) const BATCH: usize = 2_000;
+pub(super) const BATCH: usize = 5_000;
 
 /// Removes what is not needed any more.
 pub(crate) async fn run(

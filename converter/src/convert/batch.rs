@@ -7,8 +7,9 @@
 //! share is made once, by the first of them that needs it. An image that fails takes no other with it: nothing of it is
 //! named when the group is published, so nothing of it appears.
 //!
-//! When another publisher was faster, a group is put on top of that one's revision. Prepared trees stay as they are; only
-//! what depends on the neighbours is done again: the places of layers, and records and names.
+//! Publishers of the same repository take turns, so that none of them makes catalogs in vain. What does not depend on
+//! the others is stored before the turn begins; then a group is put on top of the newest revision. Prepared trees stay as
+//! they are; only what depends on the neighbours is done again: the places of layers, and records and names.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,17 +24,14 @@ use super::patience::{PATIENCE, Patience, blocking};
 use super::resolve::Resolved;
 use super::target::Target;
 use super::workspace::Workspace;
+use crate::attempts::Attempts;
 use crate::layer::Limits;
 use crate::notification::Notifications;
 use crate::progress::{LayerProgress, Progress};
 use crate::report::Report;
-use crate::repository::Repository;
+use crate::repository::{self, Repository, Transaction, Turn};
 use crate::source::Source;
 use crate::{Error, Result};
-
-/// How often a group is put on top of somebody else's revision before that counts as a failure. Each attempt waits for
-/// its turn in the repository itself.
-const ATTEMPTS: u32 = 20;
 
 /// How the images of a batch are prepared.
 #[derive(Debug, Clone)]
@@ -72,6 +70,8 @@ struct Shared {
 #[derive(Debug, Clone)]
 pub struct Prepared {
     image: Resolved,
+    /// Those at this image, of which publishing it may need some.
+    attempts: Attempts,
     /// Where the layers of each of its targets stand.
     stacks: Vec<LayerStack>,
     remarks: Vec<String>,
@@ -114,17 +114,29 @@ impl Batch {
         Ok(Self(Arc::new(Shared { work, limits, progress, patience, commit_patience })))
     }
 
-    /// Prepares all of an image except for its records and names, and tells the report what it fetched.
+    /// Prepares all of an image except for its records and names, and tells the report what it fetched. `attempts` are
+    /// those at this image.
     ///
     /// # Errors
     /// If a layer cannot be fetched, is not what the image promises, or cannot be written, or the user gives up.
-    pub async fn prepare(&self, image: &Resolved, report: &mut Report) -> Result<Prepared> {
+    pub async fn prepare(
+        &self,
+        image: &Resolved,
+        attempts: &Attempts,
+        report: &mut Report,
+    ) -> Result<Prepared> {
         let Shared { patience, .. } = &*self.0;
-        let prepared = patience.with_patience(PATIENCE, self.prepare_image(image, report)).await;
+        let preparing = self.prepare_image(image, attempts.clone(), report);
+        let prepared = patience.with_patience(PATIENCE, preparing).await;
         prepared.unwrap_or(Err(Error::Cancelled))
     }
 
-    async fn prepare_image(&self, image: &Resolved, report: &mut Report) -> Result<Prepared> {
+    async fn prepare_image(
+        &self,
+        image: &Resolved,
+        attempts: Attempts,
+        report: &mut Report,
+    ) -> Result<Prepared> {
         let (mut stacks, mut remarks) = (Vec::new(), Vec::new());
         for target in image.targets() {
             let (work, wanted) = (Arc::clone(&self.0.work), Arc::clone(target));
@@ -140,7 +152,7 @@ impl Batch {
             }
             stacks.push(stack);
         }
-        Ok(Prepared { image: image.clone(), stacks, remarks })
+        Ok(Prepared { image: image.clone(), attempts, stacks, remarks })
     }
 
     /// Finds the place of each layer, and fetches those that have to stand somewhere else.
@@ -192,32 +204,66 @@ impl Batch {
         Ok(std::mem::take(&mut *remarks))
     }
 
-    /// Makes images of the batch visible, all at once. The result says for each, in order, what became of it: an image
-    /// can turn out to be unpublishable when somebody else has changed what it stands on, and it may have to be prepared
-    /// again.
+    /// Makes images of the batch visible, all at once, when it is this publisher's turn. The result says for each, in
+    /// order, what became of it: an image can turn out to be unpublishable when somebody else has changed what it stands
+    /// on, and it may have to be prepared again.
     ///
     /// # Errors
     /// If none of them was published.
     pub async fn publish(&self, images: Vec<Prepared>) -> Result<Vec<Result<()>>> {
-        let Shared { patience, .. } = &*self.0;
-        patience.check()?;
-        let publishing = self.publish_despite_others(images);
-        let published = patience.with_patience(self.0.commit_patience, publishing).await;
-        published.unwrap_or(Err(Error::CancelledInCommit))
+        self.store(&images).await?;
+        self.turn().await?.publish(images).await
+    }
+
+    /// Stores what is prepared of images, so that publishing them is over quickly. Nobody sees it yet.
+    ///
+    /// # Errors
+    /// If something cannot be stored, or the user gives up.
+    pub async fn store(&self, images: &[Prepared]) -> Result<()> {
+        let targets = images.iter().flat_map(|image| image.targets());
+        let trees: Vec<_> = targets.flat_map(|(target, stack)| target.trees(stack)).collect();
+        let work = Arc::clone(&self.0.work);
+        let storing = self.step(move || Ok(work.transaction.store(&trees)?));
+        let stored = self.0.patience.with_patience(PATIENCE, storing).await;
+        stored.unwrap_or(Err(Error::Cancelled))
+    }
+
+    /// Waits until no other publisher says that it is about to publish.
+    ///
+    /// # Errors
+    /// If the user gives up.
+    pub async fn turn(&self) -> Result<BatchTurn> {
+        let (work, cancel) = (Arc::clone(&self.0.work), self.0.patience.token().clone());
+        let turn = self.step(move || Ok(work.repository.turn(&mut || !cancel.is_cancelled())));
+        let turn = self.0.patience.until_cancelled(turn).await??;
+        Ok(BatchTurn { batch: self.clone(), turn })
     }
 
     async fn publish_despite_others(&self, mut images: Vec<Prepared>) -> Result<Vec<Result<()>>> {
         let mut outcomes: Vec<Result<()>> = images.iter().map(|_| Ok(())).collect();
-        let mut attempts = ATTEMPTS;
+        let mut has_changed = self.change(|transaction| transaction.catch_up()).await?;
         loop {
-            attempts -= 1;
+            if has_changed {
+                tracing::info!("another publisher was faster; putting the group on top");
+                for (image, outcome) in images.iter_mut().zip(&mut outcomes) {
+                    if outcome.is_ok() {
+                        *outcome = self.put_on_top(image).await;
+                    }
+                }
+            }
             let work = Arc::clone(&self.0.work);
             let at: Vec<_> = (0..images.len()).filter(|&at| outcomes[at].is_ok()).collect();
             let group: Vec<_> = at.iter().map(|&at| images[at].clone()).collect();
-            let published = blocking(move || group::publish(&work, &group));
-            match published.await {
-                Err(error) if error.is_overtaken() && !error.is_collected() && attempts > 0 => {
-                    tracing::info!("{error}: doing so");
+            if group.is_empty() {
+                return Ok(outcomes);
+            }
+            let published = blocking(move || group::publish(&work, &group)).await;
+            match published {
+                Err(error) if error.is_overtaken() && !error.is_collected() => {
+                    tracing::debug!("{error}");
+                    for at in at {
+                        outcomes[at] = images[at].attempts.again().map_err(Error::from);
+                    }
                 }
                 result => {
                     for (at, outcome) in at.into_iter().zip(result?) {
@@ -226,22 +272,22 @@ impl Batch {
                     return Ok(outcomes);
                 }
             }
-            self.rebase().await?;
-            for (image, outcome) in images.iter_mut().zip(&mut outcomes) {
-                if outcome.is_ok() {
-                    *outcome = self.put_on_top(image).await;
-                }
-            }
+            has_changed = self.change(|transaction| transaction.rebase().map(|()| true)).await?;
         }
     }
 
-    /// Puts what is prepared on top of the newest revision.
-    async fn rebase(&self) -> Result<()> {
+    /// Reads what others have published; `read` tells whether that has changed anything for the transaction.
+    async fn change(
+        &self,
+        read: impl FnOnce(&dyn Transaction) -> repository::Result<bool> + Send + 'static,
+    ) -> Result<bool> {
         let work = Arc::clone(&self.0.work);
         blocking(move || {
-            work.transaction.rebase()?;
-            work.forget_published();
-            Ok(())
+            let has_changed = read(&**work.transaction)?;
+            if has_changed {
+                work.forget_published();
+            }
+            Ok(has_changed)
         })
         .await
     }
@@ -308,5 +354,34 @@ impl Batch {
         let layers: Vec<_> = fetched.into_iter().map(|(layer, _)| layer).collect();
         report.add_fetched(&layers);
         Ok(())
+    }
+}
+
+/// A turn in which images of a batch are published.
+pub struct BatchTurn {
+    batch: Batch,
+    turn: Turn,
+}
+
+impl BatchTurn {
+    /// Makes images visible as [`Batch::publish`] does, and ends the turn.
+    ///
+    /// # Errors
+    /// If none of them was published.
+    pub async fn publish(self, images: Vec<Prepared>) -> Result<Vec<Result<()>>> {
+        let Self { batch, turn } = self;
+        let Shared { patience, .. } = &*batch.0;
+        patience.check()?;
+        let publishing = async {
+            let published = batch.publish_despite_others(images).await;
+            blocking(move || {
+                turn.end();
+                Ok(())
+            })
+            .await?;
+            published
+        };
+        let published = patience.with_patience(batch.0.commit_patience, publishing).await;
+        published.unwrap_or(Err(Error::CancelledInCommit))
     }
 }

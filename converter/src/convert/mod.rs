@@ -35,18 +35,16 @@ use layer_layout::{ImageReference, PublicName};
 use tokio_util::sync::CancellationToken;
 
 pub use self::again::{Again, LayersAgain};
-pub use self::batch::{Batch, BatchSettings, Prepared};
+pub use self::batch::{Batch, BatchSettings, BatchTurn, Prepared};
 pub use self::resolve::{Resolved, resolve};
 pub use self::thin_image::{ThinForm, ThinRequest, push_thin};
 
 use self::patience::Patience;
+use crate::attempts::Attempts;
 use crate::report::{Report, Status};
 use crate::repository::Repository;
 use crate::source;
 use crate::{Error, Result};
-
-/// How often an image is prepared when others are faster.
-const ATTEMPTS: u32 = 20;
 
 /// What to convert and how.
 #[derive(Debug, Clone)]
@@ -103,14 +101,16 @@ async fn run(
         tracing::info!(image = %report.image, "up to date");
         report.status = Status::UpToDate;
     } else {
-        let mut attempts = ATTEMPTS;
-        while let Err(error) = publish(&image, repository, settings, cancel, report).await {
-            attempts -= 1;
-            if !error.is_overtaken() || attempts == 0 {
-                return Err(error);
+        let attempts = Attempts::default();
+        loop {
+            match publish(&image, repository, settings, &attempts, cancel, report).await {
+                Err(error) if error.is_overtaken() => {
+                    attempts.again()?;
+                    // What was stored in the first attempt is found again.
+                    tracing::info!("{error}: doing so");
+                }
+                result => break result?,
             }
-            // What was stored in the first attempt is found again.
-            tracing::info!("{error}: doing so");
         }
         report.status = Status::Converted;
     }
@@ -131,12 +131,13 @@ async fn publish(
     image: &Resolved,
     repository: &Arc<dyn Repository>,
     settings: &BatchSettings,
+    attempts: &Attempts,
     cancel: &CancellationToken,
     report: &mut Report,
 ) -> Result<()> {
     let batch = Batch::begin(repository, settings.clone(), cancel).await?;
     let published = async {
-        let prepared = batch.prepare(image, report).await?;
+        let prepared = batch.prepare(image, attempts, report).await?;
         let mut remarks = prepared.remarks().to_vec();
         batch.publish(vec![prepared]).await?.into_iter().collect::<Result<()>>()?;
         remarks.extend(batch.shortfalls());

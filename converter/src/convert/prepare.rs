@@ -71,7 +71,7 @@ impl Target {
     }
 
     /// The trees that the image consists of.
-    fn trees(&self, stack: &LayerStack) -> Vec<RepositoryPath> {
+    pub(super) fn trees(&self, stack: &LayerStack) -> Vec<RepositoryPath> {
         let mut trees: Vec<_> = stack.paths().to_vec();
         trees.extend(self.distinct_layers().map(|layer| path::layerfs(&layer.digest())));
         trees.extend(self.top_chain().map(|top| path::chain_rootfs(&top)));

@@ -6,7 +6,7 @@ use layer_layout::path::{self, Unit};
 use layer_layout::{ChainId, RepositoryPath};
 
 use super::View;
-use super::view::walk;
+use super::view::readers;
 use crate::repository::{Published, Result};
 
 /// All of them, whether or not anything refers to them. What does not have a name of theirs is not among them.
@@ -14,21 +14,21 @@ use crate::repository::{Published, Result};
 /// # Errors
 /// If a directory cannot be read.
 pub(super) fn find(view: &(impl View + ?Sized)) -> Result<BTreeSet<Unit>> {
-    let mut units = BTreeSet::new();
+    let mut shards = Vec::new();
     for root in [path::flats(), path::chains(), path::layers()] {
-        let take = |directory: Option<&RepositoryPath>, names: &[(String, Published)]| {
-            for (name, published) in names {
-                let unit = RepositoryPath::of_name(directory, name)
-                    .filter(|_| *published == Published::Directory)
-                    .and_then(|path| Unit::of_path(&path));
-                units.extend(unit);
+        for (name, published) in view.list(Some(&root))? {
+            if published == Published::Directory {
+                shards.extend(RepositoryPath::of_name(Some(&root), &name));
             }
-            Ok(())
-        };
-        let is_shard = |directory: Option<&RepositoryPath>, _: &str| directory == Some(&root);
-        walk(view, Some(root.clone()), take, is_shard)?;
+        }
     }
-    Ok(units)
+    let in_shard = |shard: &RepositoryPath| -> Result<Vec<_>> {
+        let names = view.list(Some(shard))?.into_iter();
+        let directories = names.filter(|(_, published)| *published == Published::Directory);
+        let paths = directories.filter_map(|(name, _)| RepositoryPath::of_name(Some(shard), &name));
+        Ok(paths.filter_map(|path| Unit::of_path(&path)).collect())
+    };
+    Ok(readers().each(&shards, in_shard)?.into_iter().flatten().collect())
 }
 
 /// Whether a directory below `.chains` is one of DUCC's: a root file system, and not what this program puts into every

@@ -1,21 +1,13 @@
 //! Which images have metadata, and what these say.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use layer_layout::path::{self, ImageMetadata};
 use layer_layout::record::PublishedManifest;
 use layer_layout::{ImagePlace, RepositoryPath};
 
 use super::image::{self, LayerRecords, PublishedImage};
-use super::view::walk;
+use super::view::{readers, walk};
 use super::{Broken, View};
 use crate::repository::{Published, Result};
-
-/// How many images are read at a time: where the repository is far away, reading is waiting.
-const READERS: usize = 16;
-/// For how many images another reader is worth its while.
-const IMAGES_OF_A_READER: usize = 8;
 
 /// The metadata directories of all images, and what is in their places and is none.
 ///
@@ -77,22 +69,9 @@ pub fn places(view: &(impl View + ?Sized)) -> Result<Vec<ImagePlace>> {
 pub(super) fn images(view: &(impl View + ?Sized)) -> Result<(Vec<PublishedImage>, Vec<Broken>)> {
     let (directories, mut broken) = directories(view)?;
     let records = LayerRecords::default();
-    let read = Mutex::new(Vec::with_capacity(directories.len()));
-    let next = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..READERS.min(directories.len().div_ceil(IMAGES_OF_A_READER)) {
-            scope.spawn(|| {
-                while let Some(at) = directories.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let image = read_image(view, at, &records);
-                    if let Ok(mut read) = read.lock() {
-                        read.push(image);
-                    }
-                }
-            });
-        }
-    });
     let mut images = Vec::new();
-    for image in read.into_inner().unwrap_or_default() {
+    let read = |at: &RepositoryPath| -> Result<_> { Ok(read_image(view, at, &records)) };
+    for image in readers().each(&directories, read)? {
         match image {
             Ok(image) => images.push(image),
             Err(found) => broken.push(found),

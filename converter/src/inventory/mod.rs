@@ -25,7 +25,7 @@ pub use self::content::{is_ducc_chain, linked_layer};
 pub use self::image::{LayerRecords, PublishedImage, diff_ids, units};
 pub use self::links::Links;
 pub use self::metadata::{places, read_manifest};
-pub use self::view::View;
+pub use self::view::{View, readers};
 use crate::repository::Result;
 
 /// What is in a repository.

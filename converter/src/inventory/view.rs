@@ -1,5 +1,6 @@
 //! Looking at a repository without changing it.
 
+use cvmfs_repository::crew::Crew;
 use layer_layout::RepositoryPath;
 
 use crate::repository::{Published, Repository, Result};
@@ -37,6 +38,14 @@ impl<R: Repository + ?Sized> View for R {
     fn list(&self, directory: Option<&RepositoryPath>) -> Result<Vec<(String, Published)>> {
         Repository::list(self, directory)
     }
+}
+
+/// How many things are read at a time: where the repository is far away, reading is waiting.
+const READERS: usize = 16;
+
+/// Threads that read.
+pub fn readers() -> Crew {
+    Crew::new(READERS)
 }
 
 /// Hands out all directories below `root` that `enter` lets pass, and `root` itself, each with what is in it.

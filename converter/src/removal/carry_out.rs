@@ -4,11 +4,9 @@ use layer_layout::{ImagePlace, RepositoryPath, path};
 
 use super::unwanted::Bookkeeping;
 use super::{Batch, Error, Options, Plan, Result, Stop, Subject, plan};
+use crate::attempts::Attempts;
 use crate::inventory::Inventory;
-use crate::repository::{Repository, Transaction};
-
-/// How often something is planned anew when others are faster.
-const ATTEMPTS: u32 = 20;
+use crate::repository::{Repository, Transaction, Turn};
 
 /// What was removed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -38,7 +36,7 @@ pub fn carry_out(
     stop: &Stop,
     removed: &mut Removed,
 ) -> Result<Plan> {
-    despite_others(|| {
+    despite_others(repository, stop, || {
         stop.check()?;
         let transaction = repository.begin(wait)?;
         transaction.require_unchanged()?;
@@ -69,7 +67,7 @@ pub fn keep_books(
     stop: &Stop,
     change: impl Fn(&dyn Repository) -> Result<Bookkeeping>,
 ) -> Result<Bookkeeping> {
-    despite_others(|| {
+    despite_others(repository, stop, || {
         let transaction = repository.begin(wait)?;
         let books = change(repository)?;
         if !books.is_empty() {
@@ -80,16 +78,28 @@ pub fn keep_books(
     })
 }
 
-fn despite_others<T>(mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
-    for _ in 0..ATTEMPTS {
+/// Does something again that others have overtaken. From then on they wait until it is done, as far as they take turns.
+fn despite_others<T>(
+    repository: &dyn Repository,
+    stop: &Stop,
+    mut attempt: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    let attempts = Attempts::default();
+    let mut turn = Turn::default();
+    loop {
         match attempt() {
             Err(Error::Repository(error)) if error.is_overtaken() => {
+                attempts.again()?;
                 tracing::info!("{error}: doing so");
+                turn.end();
+                turn = repository.turn(&mut || stop.check().is_ok());
             }
-            result => return result,
+            result => {
+                turn.end();
+                return result;
+            }
         }
     }
-    Err(Error::Outpaced)
 }
 
 /// What of the subject is left to do.

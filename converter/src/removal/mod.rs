@@ -32,6 +32,7 @@ pub use self::carry_out::{Removed, carry_out, keep_books};
 pub use self::plan::{Doomed, Options, Plan, Subject, plan};
 pub use self::stop::Stop;
 pub use self::wish::{ListWishes, Platforms, Unknown, Wanted};
+use crate::attempts::Outpaced;
 use crate::inventory::Broken;
 use crate::repository;
 
@@ -70,8 +71,8 @@ pub enum Error {
     #[error("interrupted; run the same command again to go on")]
     Interrupted,
     /// Others have changed the repository each time just before this could be done.
-    #[error("others change the repository all the time; run this again when fewer are at work")]
-    Outpaced,
+    #[error(transparent)]
+    Outpaced(#[from] Outpaced),
 }
 
 /// How many broken things are told in one error.

@@ -113,15 +113,17 @@ impl<'a> Scene<'a> {
     ) -> Result<Self> {
         let placed = |image: &'a PublishedImage| Some((image.place.as_ref()?, image));
         let images = inventory.images.iter().filter_map(placed).collect();
-        let mut layers_of_chains = HashMap::new();
-        for unit in &inventory.content {
-            if let Unit::Chain(chain) = unit
-                && let Some(target) = inventory::linked_layer(view, chain)?
-                && target != *unit
-            {
-                layers_of_chains.insert(*unit, target);
-            }
-        }
+        let is_chain = |unit: &&Unit| matches!(unit, Unit::Chain(_));
+        // In the order of their paths, so that those in one catalog come one after the other.
+        let chains: Vec<Unit> = inventory.content.iter().filter(is_chain).copied().collect();
+        let links = inventory::readers().each(&chains, |unit| {
+            let Unit::Chain(chain) = unit else { return Ok(None) };
+            inventory::linked_layer(view, chain)
+        })?;
+        let links = chains.into_iter().zip(links);
+        let layers_of_chains =
+            links.filter_map(|(unit, target)| Some((unit, target.filter(|it| *it != unit)?)));
+        let layers_of_chains = layers_of_chains.collect();
         Ok(Self { inventory, options, images, layers_of_chains })
     }
 

@@ -27,6 +27,7 @@ use std::path::Path;
 use layer_layout::{LayerPath, RepositoryPath};
 
 pub use cvmfs::Cvmfs;
+pub use cvmfs_repository::Turn;
 pub use directory::Directory;
 pub use error::{EntryError, Error, JournalError, Occupant, Result, ScratchError};
 pub use layer_layout::record::{Completion, OpenEnds};
@@ -47,6 +48,13 @@ pub trait Repository: Send + Sync {
     /// # Errors
     /// [`Error::Busy`] if `wait` said no; others if the repository cannot be written.
     fn begin(&self, wait: &mut dyn FnMut(&str) -> bool) -> Result<Box<dyn Transaction>>;
+
+    /// Waits until no other publisher says that it is about to publish, and says so for the caller, until the turn ends.
+    /// That saves work where publishers do not lock each other out: whoever is second does some of it again. It is a
+    /// courtesy on which nothing relies, and never fails. It also ends when the caller no longer `wants` a turn.
+    fn turn(&self, _wants: &mut dyn FnMut() -> bool) -> Turn {
+        Turn::default()
+    }
 
     /// Sees what others have published since. [`Self::read`], [`Self::lookup`], [`Self::list`] and
     /// [`Self::content_bytes`] tell of the newest state when the repository was opened or refreshed, or when one of its
@@ -283,6 +291,15 @@ pub trait Transaction: Send + Sync {
     /// with counts. Empty for root.
     fn shortfalls(&self) -> Vec<String>;
 
+    /// Does beforehand what publishing these paths would take long for, as far as nothing depends on what others publish
+    /// meanwhile. Nobody sees anything of it. Paths at which nothing is prepared may be named.
+    ///
+    /// # Errors
+    /// If something cannot be stored.
+    fn store(&self, _paths: &[RepositoryPath]) -> Result<()> {
+        Ok(())
+    }
+
     /// Makes visible what is prepared at exactly these paths, and removes what was to be removed from them; all else
     /// stays prepared. Content appears first, names last, in the order in which paths were first named; names
     /// are removed before, trees afterwards. In a CernVM-FS repository all of it is one revision, and none if nothing
@@ -304,6 +321,15 @@ pub trait Transaction: Send + Sync {
     /// # Errors
     /// If the repository cannot be read, or [objects were collected](Error::is_collected).
     fn rebase(&self) -> Result<()>;
+
+    /// Does what [`Self::rebase`] does if somebody else has published since this transaction has read the repository, and
+    /// tells whether.
+    ///
+    /// # Errors
+    /// As for [`Self::rebase`].
+    fn catch_up(&self) -> Result<bool> {
+        Ok(false)
+    }
 
     /// Publishes all that is prepared and removed, and ends.
     ///

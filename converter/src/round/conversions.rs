@@ -4,6 +4,7 @@
 //! when a garbage collection has made worthless what is prepared, and now and then so that others who wait for the
 //! repository's lock get their turn.
 
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -13,13 +14,11 @@ use tokio::sync::{
 use tokio_util::sync::CancellationToken;
 
 use super::grouping::{Grouping, Whereabouts};
-use crate::convert::{self, Batch, BatchSettings, Prepared, Request, Resolved};
+use crate::attempts::Attempts;
+use crate::convert::{self, Batch, BatchSettings, BatchTurn, Prepared, Request, Resolved};
 use crate::report::{Report, Status};
 use crate::repository::Repository;
 use crate::{Error, Result};
-
-/// How often an image is prepared when others are faster.
-const ATTEMPTS: u32 = 20;
 
 /// How long a batch takes in images. Who waits for the repository's lock waits about as long.
 const TURN: Duration = Duration::from_secs(15 * 60);
@@ -90,7 +89,7 @@ impl Conversions {
 
     /// Converts an image, and tells the report all that is known, also if it fails.
     pub(super) async fn convert(&self, request: &Request, report: &mut Report) -> Result<Resolved> {
-        let mut attempts = ATTEMPTS;
+        let attempts = Attempts::default();
         loop {
             let waiting = Whereabout::new(&self.0, |whereabouts| &mut whereabouts.outside);
             let slot = self.0.slots.acquire().await.expect("nobody closes the semaphore");
@@ -100,13 +99,13 @@ impl Conversions {
                 report.status = Status::UpToDate;
                 return Ok(image);
             }
-            attempts -= 1;
-            match self.publish(&image, waiting, slot, report).await {
+            match self.publish(&image, &attempts, waiting, slot, report).await {
                 Ok(()) => {
                     report.status = Status::Converted;
                     return Ok(image);
                 }
-                Err(error) if error.is_overtaken() && attempts > 0 => {
+                Err(error) if error.is_overtaken() => {
+                    attempts.again()?;
                     tracing::info!("{error}: doing so");
                 }
                 Err(error) => return Err(error),
@@ -117,6 +116,7 @@ impl Conversions {
     async fn publish(
         &self,
         image: &Resolved,
+        attempts: &Attempts,
         waiting: Whereabout<'_>,
         slot: SemaphorePermit<'_>,
         report: &mut Report,
@@ -125,7 +125,7 @@ impl Conversions {
         let preparing = Whereabout::new(&self.0, |whereabouts| &mut whereabouts.inside);
         drop(waiting);
         let batch = current.batch.clone().expect("a batch that was entered has begun");
-        let prepared = batch.prepare(image, report).await?;
+        let prepared = batch.prepare(image, attempts, report).await?;
         report.remarks.extend(prepared.remarks().iter().cloned());
         let (published, outcome) = oneshot::channel();
         self.0.counts(|whereabouts| whereabouts.ready += 1);
@@ -253,8 +253,12 @@ async fn publish_in_groups(shared: Weak<Shared>, mut queue: mpsc::UnboundedRecei
             while let Ok(ready) = queue.try_recv() {
                 group.push(ready);
             }
+            let turn = await_turn(&mut group, &mut queue).await;
             let number = group.len();
-            publish(std::mem::take(&mut group)).await;
+            match turn {
+                Ok(turn) => publish(Some(turn), std::mem::take(&mut group)).await,
+                Err(error) => fail(std::mem::take(&mut group), error),
+            }
             held.counts(|whereabouts| whereabouts.ready -= number);
             continue;
         }
@@ -266,12 +270,73 @@ async fn publish_in_groups(shared: Weak<Shared>, mut queue: mpsc::UnboundedRecei
     }
 }
 
-/// Publishes a group. If something in the way of one image keeps all from being published, the halves are tried.
-async fn publish(mut group: Vec<Ready>) {
+/// Stores what a group consists of and waits for its turn. What becomes ready meanwhile joins the group: the longer the
+/// queue of publishers, the fewer and larger the revisions.
+async fn await_turn(
+    group: &mut Vec<Ready>,
+    queue: &mut mpsc::UnboundedReceiver<Ready>,
+) -> Result<BatchTurn> {
+    let Some(first) = group.first() else { return Err(Error::Cancelled) };
+    let batch = first.batch.clone();
+    batch.store(&prepared(group)).await?;
+    let mut turn = pin!(batch.turn());
+    loop {
+        match turn_or_more(turn.as_mut(), queue).await {
+            Next::Turn(turn) => return turn,
+            Next::Joins(ready) => {
+                let joining = prepared(std::slice::from_ref(&ready));
+                group.push(ready);
+                batch.store(&joining).await?;
+            }
+        }
+    }
+}
+
+/// What comes next for who waits for a turn.
+#[derive(Debug, PartialEq, Eq)]
+enum Next<R, T> {
+    Turn(R),
+    Joins(T),
+}
+
+/// Waits for a turn or for something to join. Who has the turn should not keep it from others for one more.
+async fn turn_or_more<R, T>(
+    turn: Pin<&mut impl Future<Output = R>>,
+    queue: &mut mpsc::UnboundedReceiver<T>,
+) -> Next<R, T> {
+    tokio::select! {
+        biased;
+        turn = turn => Next::Turn(turn),
+        Some(joins) = queue.recv() => Next::Joins(joins),
+    }
+}
+
+fn prepared(group: &[Ready]) -> Vec<Prepared> {
+    group.iter().map(|ready| ready.prepared.clone()).collect()
+}
+
+/// Tells the images of a group that they were not published.
+fn fail(group: Vec<Ready>, error: Error) {
+    let error = Arc::new(error);
+    for ready in group {
+        // Nobody waits for an image whose conversion was given up.
+        let _ = ready.published.send(Err(Error::Group(Arc::clone(&error))));
+    }
+}
+
+/// Publishes a group in a turn. If something in the way of one image keeps all from being published, the halves are tried,
+/// each in a turn of its own.
+async fn publish(mut turn: Option<BatchTurn>, mut group: Vec<Ready>) {
     while let Some(first) = group.first() {
-        let batch = first.batch.clone();
-        let images = group.iter().map(|ready| ready.prepared.clone()).collect();
-        match batch.publish(images).await {
+        let turn = match turn.take() {
+            Some(turn) => Ok(turn),
+            None => first.batch.turn().await,
+        };
+        let published = match turn {
+            Ok(turn) => turn.publish(prepared(&group)).await,
+            Err(error) => Err(error),
+        };
+        match published {
             Ok(outcomes) => {
                 for (ready, outcome) in group.drain(..).zip(outcomes) {
                     // Nobody waits for an image whose conversion was given up.
@@ -280,15 +345,28 @@ async fn publish(mut group: Vec<Ready>) {
             }
             Err(error) if group.len() > 1 && error.is_in_the_way() => {
                 let rest = group.split_off(group.len() / 2);
-                Box::pin(publish(group)).await;
+                Box::pin(publish(None, group)).await;
                 group = rest;
             }
-            Err(error) => {
-                let error = Arc::new(error);
-                for ready in group.drain(..) {
-                    let _ = ready.published.send(Err(Error::Group(Arc::clone(&error))));
-                }
-            }
+            Err(error) => fail(std::mem::take(&mut group), error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_arrives_until_the_turn_comes_joins() {
+        let (sender, mut queue) = mpsc::unbounded_channel();
+        let (begin, turn) = oneshot::channel();
+        (1..=3).for_each(|number| sender.send(number).unwrap());
+        let mut turn = pin!(turn);
+        assert_eq!(turn_or_more(turn.as_mut(), &mut queue).await, Next::Joins(1));
+        assert_eq!(turn_or_more(turn.as_mut(), &mut queue).await, Next::Joins(2));
+        begin.send("turn").unwrap();
+        assert_eq!(turn_or_more(turn.as_mut(), &mut queue).await, Next::Turn(Ok("turn")));
+        assert_eq!(queue.recv().await, Some(3), "it goes with the next group");
     }
 }

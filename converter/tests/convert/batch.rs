@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use ducc::attempts::Attempts;
 use ducc::convert::{Batch, Prepared, convert, resolve};
 use ducc::report::Report;
 use ducc::repository::{Directory, Repository};
@@ -49,7 +50,7 @@ impl Scene {
         let mut report = Report::new(name.to_owned());
         let image = resolve(&request, &self.repository, &self.cancel, &mut report).await.unwrap();
         assert!(!image.is_published());
-        let prepared = batch.prepare(&image, &mut report).await;
+        let prepared = batch.prepare(&image, &Attempts::default(), &mut report).await;
         (prepared, report.layers_fetched)
     }
 

@@ -10,3 +10,4 @@ mod image;
 mod parents;
 mod proxy;
 mod stub;
+mod turns;

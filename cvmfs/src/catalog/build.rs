@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::sync::OnceLock;
 
 use flate2::write::ZlibEncoder;
-use rusqlite::{Connection, MAIN_DB};
+use rusqlite::Connection;
 
 use crate::entry::Chunk;
 use crate::hash::ContentHash;
@@ -18,7 +18,7 @@ use crate::{Error, Result};
 
 use super::bulk::{Index, Pages, Record, Table, Template, Value};
 use super::counters::{Counters, Counts, NAMES};
-use super::database::failed;
+use super::database::{failed, in_memory_database};
 use super::reference::NestedRef;
 use super::row::Columns;
 use super::schema::{
@@ -274,17 +274,7 @@ impl DatabaseBytes {
         let name = || -> rusqlite::Result<Vec<u8>> {
             let connection = match self {
                 Self::File(file) => Connection::open(file.path())?,
-                Self::Memory(bytes) => {
-                    let mut connection = Connection::open_in_memory()?;
-                    let read_only = true;
-                    connection.deserialize_read_exact(
-                        MAIN_DB,
-                        bytes.as_slice(),
-                        bytes.len(),
-                        read_only,
-                    )?;
-                    connection
-                }
+                Self::Memory(bytes) => in_memory_database(bytes, true)?,
             };
             connection.query_row(find, [], |row| row.get(0))
         };
@@ -305,9 +295,14 @@ impl Database {
         Ok(Self { bytes, size })
     }
 
-    /// A database that was changed in place.
+    /// A database that was changed in place in a file.
     pub(super) fn from_file(file: ScratchFile, scratch: &Scratch) -> Result<Self> {
         Self::new(DatabaseBytes::File(file), scratch)
+    }
+
+    /// A database that was changed in place in memory.
+    pub(super) fn from_memory(bytes: Vec<u8>, scratch: &Scratch) -> Result<Self> {
+        Self::new(DatabaseBytes::Memory(bytes), scratch)
     }
 
     /// Its bytes.

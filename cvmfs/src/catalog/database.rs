@@ -1,9 +1,22 @@
 //! What reading and writing have in common at the edge to SQLite.
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, MAIN_DB};
 
 use crate::Error;
+
+/// Databases of up to so many bytes are held in memory: nearly all. Larger ones are files of a scratch directory.
+pub(super) const IN_MEMORY: u64 = 4 << 20;
+
+/// Opens a database from a copy of its bytes.
+pub(super) fn in_memory_database(bytes: &[u8], read_only: bool) -> rusqlite::Result<Connection> {
+    let mut connection = Connection::open_in_memory()?;
+    // SQLite allocates nothing for no bytes, and takes that for a lack of memory. An empty database has none.
+    if !bytes.is_empty() {
+        connection.deserialize_read_exact(MAIN_DB, bytes, bytes.len(), read_only)?;
+    }
+    Ok(connection)
+}
 
 /// Bytes as a value of SQLite's type TEXT, which names and targets have although they need not be UTF-8.
 pub(super) fn text(bytes: &[u8]) -> ToSqlOutput<'_> {

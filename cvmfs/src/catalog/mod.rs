@@ -11,12 +11,13 @@
 //! | `counters` | the sums that every catalog holds |
 //! | `reader` | catalogs of a repository, read |
 //! | `query` | the queries of a database |
+//! | `small` | small catalogs, read without SQLite |
 //! | `build`, `bulk` | a new database from rows |
 //! | `reference` | how catalogs refer to each other |
 //! | `packed_row`, `spool` | rows that wait to be written |
 //! | `sink`, `store` | threads that build databases, and what stores them |
 //! | `tree` | a whole tree, written as nested catalogs |
-//! | `update`, `change` | an existing catalog, changed in place |
+//! | `update`, `change`, `working_copy` | an existing catalog, changed in place |
 //! | `verify` | whether a catalog keeps the rules |
 
 #[doc(hidden)]
@@ -33,11 +34,13 @@ mod reference;
 pub mod row;
 mod schema;
 mod sink;
+mod small;
 mod spool;
 mod store;
 mod tree;
 mod update;
 mod verify;
+mod working_copy;
 
 pub use counters::{COUNTERS, Counters, Counts};
 pub use reader::Catalog;

@@ -20,7 +20,19 @@ use super::schema::{REVISION_NANOSECONDS, REVISION_NESTED_SIZE, REVISION_XATTR};
 pub(super) const PAGE_ROWS: i64 = 256;
 /// Bytes of a database that SQLite maps into memory, enough for an ordinary one. The rest of a larger one is read page
 /// by page, so that many open catalogs do not take too much address space.
-const MAPPED: u64 = 16 << 20;
+pub(super) const MAPPED: u64 = 16 << 20;
+
+/// Which rows are wanted. Of several, no more than [`PAGE_ROWS`] come at a time: those with higher numbers than a given
+/// one.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Query {
+    /// The one of a path.
+    Lookup(PathHash),
+    /// Those in a directory.
+    Children(PathHash, i64),
+    /// All.
+    All(i64),
+}
 
 /// The statements that read rows.
 pub(super) struct Statements {
@@ -59,7 +71,7 @@ impl Statements {
 pub(super) type RawRow<'a> = Result<(&'a Columns<'a>, &'a [ChunkColumns<'a>]), Unfit>;
 
 /// Takes a row as it is.
-type RawScan<'a> = &'a mut dyn FnMut(i64, RawRow<'_>) -> Result<ControlFlow<()>>;
+pub(super) type RawScan<'a> = &'a mut dyn FnMut(i64, RawRow<'_>) -> Result<ControlFlow<()>>;
 
 /// Why a scan ended early.
 pub(super) enum ScanError {
@@ -92,7 +104,8 @@ pub(super) fn scan(
     let mut rows = statement.query(values)?;
     while let Some(row) = rows.next()? {
         let id = row.get(0)?;
-        let flow = match columns(row)? {
+        // The statement has that many columns, so an error of `get_ref` does not come from the database.
+        let flow = match columns_of(|at| row.get_ref(at + 1).unwrap_or(ValueRef::Null)) {
             Ok(columns) if columns.is_chunked() => {
                 let chunks = chunks(connection, columns.path)?;
                 let chunks: Option<Vec<_>> = chunks
@@ -117,63 +130,68 @@ pub(super) fn scan(
     Ok(())
 }
 
-/// The columns of a row of one of [`Statements`], if they have the types they should.
-fn columns<'a>(row: &'a rusqlite::Row<'_>) -> rusqlite::Result<Result<Columns<'a>, Unfit>> {
-    // The statement has that many columns, so an error of `get_ref` does not come from the database.
-    let values = |from: usize| row.get_ref(from);
-    let integer = |index, name| match values(index) {
-        Ok(ValueRef::Integer(value)) => Ok(value),
+/// The columns of a row, of which `value` gives the values in the order of the schema, if they have the types they should.
+pub(super) fn columns_of<'a>(value: impl Fn(usize) -> ValueRef<'a>) -> Result<Columns<'a>, Unfit> {
+    let integer = |index, name| match value(index) {
+        ValueRef::Integer(value) => Ok(value),
         _ => Err(Unfit::Type(name)),
     };
-    let text = |index, name| match values(index) {
-        Ok(ValueRef::Text(value)) => Ok(value),
+    let text = |index, name| match value(index) {
+        ValueRef::Text(value) => Ok(value),
         _ => Err(Unfit::Type(name)),
     };
-    let blob = |index, name| match values(index) {
-        Ok(ValueRef::Blob(value)) => Ok(Some(value)),
-        Ok(ValueRef::Null) => Ok(None),
+    let blob = |index, name| match value(index) {
+        ValueRef::Blob(value) => Ok(Some(value)),
+        ValueRef::Null => Ok(None),
         _ => Err(Unfit::Type(name)),
     };
     let hash = |first, second, name| {
         Ok(PathHash::from_columns(integer(first, name)?, integer(second, name)?))
     };
-    let read = || {
-        Ok(Columns {
-            path: hash(1, 2, "md5path")?,
-            parent: hash(3, 4, "parent")?,
-            hardlinks: integer(5, "hardlinks")?,
-            hash: blob(6, "hash")?,
-            size: integer(7, "size")?,
-            mode: u32::try_from(integer(8, "mode")?).map_err(|_| Unfit::Value("mode"))?,
-            mtime: integer(9, "mtime")?,
-            mtimens: match values(10) {
-                Ok(ValueRef::Null) => None,
-                _ => Some(integer(10, "mtimens")?),
-            },
-            flags: integer(11, "flags")?,
-            name: text(12, "name")?,
-            symlink: text(13, "symlink")?,
-            uid: integer(14, "uid")?,
-            gid: integer(15, "gid")?,
-            xattr: blob(16, "xattr")?,
-        })
-    };
-    Ok(read())
+    Ok(Columns {
+        path: hash(0, 1, "md5path")?,
+        parent: hash(2, 3, "parent")?,
+        hardlinks: integer(4, "hardlinks")?,
+        hash: blob(5, "hash")?,
+        size: integer(6, "size")?,
+        mode: u32::try_from(integer(7, "mode")?).map_err(|_| Unfit::Value("mode"))?,
+        mtime: integer(8, "mtime")?,
+        mtimens: match value(9) {
+            ValueRef::Null => None,
+            _ => Some(integer(9, "mtimens")?),
+        },
+        flags: integer(10, "flags")?,
+        name: text(11, "name")?,
+        symlink: text(12, "symlink")?,
+        uid: integer(13, "uid")?,
+        gid: integer(14, "gid")?,
+        xattr: blob(15, "xattr")?,
+    })
 }
 
 type ChunkRow = Option<(i64, i64, Vec<u8>)>;
+
+/// Offset, size and hash of a chunk, if they are of their types.
+pub(super) fn chunk_row<'a>(
+    offset: ValueRef<'a>,
+    size: ValueRef<'a>,
+    hash: ValueRef<'a>,
+) -> Option<(i64, i64, &'a [u8])> {
+    match (offset, size, hash) {
+        (ValueRef::Integer(offset), ValueRef::Integer(size), ValueRef::Blob(hash)) => {
+            Some((offset, size, hash))
+        }
+        _ => None,
+    }
+}
 
 /// The chunks of a file; `None` for a row of other types.
 pub(super) fn chunks(connection: &Connection, path: PathHash) -> rusqlite::Result<Vec<ChunkRow>> {
     let (first, second) = path.columns();
     let mut statement = connection.prepare_cached(CHUNKS)?;
     let rows = statement.query_map([first, second], |row| {
-        Ok(match (row.get_ref(0)?, row.get_ref(1)?, row.get_ref(2)?) {
-            (ValueRef::Integer(offset), ValueRef::Integer(size), ValueRef::Blob(hash)) => {
-                Some((offset, size, hash.to_vec()))
-            }
-            _ => None,
-        })
+        let chunk = chunk_row(row.get_ref(0)?, row.get_ref(1)?, row.get_ref(2)?);
+        Ok(chunk.map(|(offset, size, hash)| (offset, size, hash.to_vec())))
     })?;
     rows.collect()
 }
@@ -189,28 +207,29 @@ pub(super) fn references(
     let filter = if path.is_some() { "WHERE path = ?1" } else { "" };
     let sql = format!("SELECT path, sha1, {size} FROM {table} {filter}");
     let mut statement = connection.prepare_cached(&sql)?;
-    let read = |row: &rusqlite::Row<'_>| {
-        let size = match row.get_ref(2)? {
-            ValueRef::Integer(size) => u64::try_from(size).ok(),
-            ValueRef::Null => Some(0),
-            _ => None,
-        };
-        let (ValueRef::Text(path), ValueRef::Text(hash)) = (row.get_ref(0)?, row.get_ref(1)?)
-        else {
-            return Ok(None);
-        };
-        let hash = std::str::from_utf8(hash).ok().and_then(|hash| hash.parse().ok());
-        Ok(match (TreePath::parse(path), hash, size) {
-            (Some(path), Some(hash), Some(size)) if !path.is_root() => {
-                Some(NestedRef { path, hash, size })
-            }
-            _ => None,
-        })
-    };
+    let read =
+        |row: &rusqlite::Row<'_>| Ok(reference(row.get_ref(0)?, row.get_ref(1)?, row.get_ref(2)?));
     match path {
         Some(path) => statement.query_map([text(path.as_bytes())], read)?.collect(),
         None => statement.query_map([], read)?.collect(),
     }
+}
+
+/// What a row says of a catalog that is mounted at a path, if it makes sense.
+pub(super) fn reference(
+    path: ValueRef<'_>,
+    hash: ValueRef<'_>,
+    size: ValueRef<'_>,
+) -> Option<NestedRef> {
+    let (ValueRef::Text(path), ValueRef::Text(hash)) = (path, hash) else { return None };
+    let path = TreePath::parse(path).filter(|path| !path.is_root())?;
+    let hash = std::str::from_utf8(hash).ok()?.parse().ok()?;
+    let size = match size {
+        ValueRef::Integer(size) => u64::try_from(size).ok()?,
+        ValueRef::Null => 0,
+        _ => return None,
+    };
+    Some(NestedRef { path, hash, size })
 }
 
 /// Switches off whatever makes SQLite do more than look up values, and lets it plan each statement once.
@@ -239,20 +258,39 @@ pub(super) fn properties(connection: &Connection) -> rusqlite::Result<BTreeMap<V
     rows.collect()
 }
 
-/// The counters, or the name of one that should be there.
-pub(super) fn counters(
-    connection: &Connection,
-    schema_revision: i64,
-) -> rusqlite::Result<Result<Counters, String>> {
+/// A property's key or value as SQLite would cast it to bytes; `None` if that would not be the bytes themselves.
+pub(super) fn property(value: ValueRef<'_>) -> Option<Vec<u8>> {
+    match value {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(bytes.to_vec()),
+        ValueRef::Null => Some(Vec::new()),
+        ValueRef::Integer(_) | ValueRef::Real(_) => None,
+    }
+}
+
+/// The values of the counters, by their names.
+pub(super) fn counters(connection: &Connection) -> rusqlite::Result<BTreeMap<Vec<u8>, i64>> {
     let mut statement = connection.prepare("SELECT counter, value FROM statistics")?;
     let mut rows = statement.query([])?;
     let mut values = BTreeMap::new();
     while let Some(row) = rows.next()? {
-        if let (ValueRef::Text(name), ValueRef::Integer(value)) = (row.get_ref(0)?, row.get_ref(1)?)
-        {
-            values.insert(name.to_vec(), value);
-        }
+        values.extend(counter_values([row.get_ref(0)?, row.get_ref(1)?]));
     }
+    Ok(values)
+}
+
+/// The name and value of a counter. Others tell nothing.
+pub(super) fn counter_values([name, value]: [ValueRef<'_>; 2]) -> Option<(Vec<u8>, i64)> {
+    match (name, value) {
+        (ValueRef::Text(name), ValueRef::Integer(value)) => Some((name.to_vec(), value)),
+        _ => None,
+    }
+}
+
+/// The counters, or the name of one that should be there.
+pub(super) fn counters_of(
+    values: &BTreeMap<Vec<u8>, i64>,
+    schema_revision: i64,
+) -> Result<Counters, String> {
     let counts = |prefix: &str| {
         let mut counts = [0; COUNTERS];
         for (count, (name, since)) in counts.iter_mut().zip(NAMES) {
@@ -265,6 +303,5 @@ pub(super) fn counters(
         }
         Ok(Counts::from_values(counts))
     };
-    let both = || Ok(Counters { own: counts("self")?, subtree: counts("subtree")? });
-    Ok(both())
+    Ok(Counters { own: counts("self")?, subtree: counts("subtree")? })
 }

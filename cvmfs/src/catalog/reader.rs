@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use flate2::read::ZlibDecoder;
 use md5::{Digest as _, Md5};
-use rusqlite::{Connection, OpenFlags, Params};
+use rusqlite::{Connection, OpenFlags};
 use url::Url;
 
 use crate::hash::{ContentHash, ObjectKind};
@@ -23,19 +23,23 @@ use crate::storage::Storage;
 use crate::{Error, Result};
 
 use super::counters::Counters;
-use super::database::failed;
+use super::database::{IN_MEMORY, failed, in_memory_database};
 use super::query::{
-    PAGE_ROWS, RawRow, Statements, counters, distrust, properties, references, scan,
+    MAPPED, PAGE_ROWS, Query, RawRow, RawScan, Statements, counters, counters_of, distrust,
+    properties, references, scan,
 };
 use super::reference::NestedRef;
 use super::row::{ChunkColumns, Columns, Row, Unfit};
 use super::schema::{
     DEFAULT_TTL, KEY_LAST_MODIFIED, KEY_PREVIOUS, KEY_REVISION, KEY_ROOT_PREFIX, KEY_SCHEMA,
-    KEY_SCHEMA_REVISION, KEY_TTL, REVISION_BIND, SCHEMA,
+    KEY_SCHEMA_REVISION, KEY_TTL, REVISION, REVISION_BIND, SCHEMA,
 };
+use super::small::{About, Mounted, Small};
 
 /// Largest database that is opened, in bytes: a hundred times what the stock tools warn of.
 const MAX_DATABASE: u64 = 16 << 30;
+/// About the bytes that SQLite takes for an open database, besides the database itself.
+const CONNECTION: u64 = 192 << 10;
 /// Prepared statements that are kept.
 const STATEMENTS: usize = 8;
 
@@ -49,7 +53,32 @@ pub struct Catalog {
     properties: BTreeMap<Vec<u8>, Vec<u8>>,
     counters: Counters,
     statements: Statements,
-    connection: Mutex<Connection>,
+    source: Source,
+}
+
+/// Where its rows come from.
+enum Source {
+    /// The pages of the database; and SQLite as soon as somebody asks for something else than a few rows.
+    Small(Box<(Small, OnceLock<Mutex<Connection>>)>),
+    /// SQLite.
+    Database(Mutex<Connection>),
+}
+
+/// A property that is a number.
+fn number(properties: &BTreeMap<Vec<u8>, Vec<u8>>, key: &str) -> Option<f64> {
+    std::str::from_utf8(properties.get(key.as_bytes())?).ok()?.trim().parse().ok()
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "revisions are small whole numbers")]
+fn schema_revision(properties: &BTreeMap<Vec<u8>, Vec<u8>>) -> Option<i64> {
+    number(properties, KEY_SCHEMA_REVISION).map(|number| number as i64)
+}
+
+/// A database that is not trusted.
+fn prepared(connection: Connection) -> rusqlite::Result<Connection> {
+    distrust(&connection)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(connection)
 }
 
 impl Catalog {
@@ -67,63 +96,97 @@ impl Catalog {
     /// # Errors
     /// If it is damaged or no catalog.
     pub fn from_stored(stored: &[u8], hash: ContentHash, scratch: &Scratch) -> Result<Self> {
-        let corrupt = |reason: String| Error::Corrupt { what: format!("catalog {hash}"), reason };
-        let file = scratch.named()?;
+        Self::from_stored_within(stored, hash, scratch, IN_MEMORY)
+    }
+
+    /// The same with another limit of what is held in memory, in bytes.
+    pub(super) fn from_stored_within(
+        stored: &[u8],
+        hash: ContentHash,
+        scratch: &Scratch,
+        in_memory: u64,
+    ) -> Result<Self> {
+        let what = format!("catalog {hash}");
+        let corrupt = |reason: String| Error::Corrupt { what: what.clone(), reason };
+        let no_stream = |error| corrupt(format!("it is no zlib stream: {error}"));
         let mut decoder = ZlibDecoder::new(stored);
-        let mut size = 0;
-        let mut buffer = vec![0; 64 << 10];
-        loop {
-            let read = decoder
-                .read(&mut buffer)
-                .map_err(|error| corrupt(format!("it is no zlib stream: {error}")))?;
-            if read == 0 {
-                break;
+        let mut head = Vec::new();
+        (&mut decoder).take(in_memory + 1).read_to_end(&mut head).map_err(no_stream)?;
+        let mut size = head.len() as u64;
+        let file = match size > in_memory {
+            true => Some(scratch.named()?),
+            false => None,
+        };
+        if let Some(file) = &file {
+            let refused = |cause| scratch.refused(cause);
+            file.as_file().write_all(&head).map_err(refused)?;
+            let mut buffer = vec![0; 64 << 10];
+            loop {
+                let read = decoder.read(&mut buffer).map_err(no_stream)?;
+                if read == 0 {
+                    break;
+                }
+                size += read as u64;
+                if size > MAX_DATABASE {
+                    return Err(corrupt(format!("it inflates to more than {MAX_DATABASE} bytes")));
+                }
+                file.as_file().write_all(&buffer[..read]).map_err(refused)?;
             }
-            size += read as u64;
-            if size > MAX_DATABASE {
-                return Err(corrupt(format!("it inflates to more than {MAX_DATABASE} bytes")));
-            }
-            file.as_file().write_all(&buffer[..read]).map_err(|cause| scratch.refused(cause))?;
         }
         if decoder.total_in() != stored.len() as u64 {
             return Err(corrupt("there are bytes behind its end".to_owned()));
         }
-        // The name is removed when this returns; SQLite keeps the file open as long as the connection lives.
-        Self::open(file.path(), size, hash)
+        if file.is_none()
+            && let Some((small, about)) = Small::read(&head)
+            && let Some(REVISION) = schema_revision(&about.properties)
+        {
+            let source = Source::Small(Box::new((small, OnceLock::new())));
+            return Self::new(source, about, size, hash);
+        }
+        let connection = match &file {
+            // The name is removed when this returns; SQLite keeps the file open as long as the connection lives.
+            Some(file) => Self::connect(file.path()),
+            None => in_memory_database(&head, true),
+        };
+        let connection = connection.and_then(prepared).map_err(failed("open", &what))?;
+        let about = || {
+            let (properties, counters) = (properties(&connection)?, counters(&connection)?);
+            Ok(About { properties, counters })
+        };
+        let about = about().map_err(failed("open", &what))?;
+        Self::new(Source::Database(Mutex::new(connection)), about, size, hash)
     }
 
-    fn open(path: &Path, size: u64, hash: ContentHash) -> Result<Self> {
-        let what = format!("catalog {hash}");
-        let corrupt = |reason: String| Error::Corrupt { what: what.clone(), reason };
-        let failed = failed("open", &what);
+    fn connect(path: &Path) -> rusqlite::Result<Connection> {
         let mut uri = Url::from_file_path(path).expect("paths of scratch files are absolute");
         // Nobody else writes it, so SQLite needs no locks and no journal.
         uri.set_query(Some("mode=ro&immutable=1"));
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
             | OpenFlags::SQLITE_OPEN_URI;
-        let connection = Connection::open_with_flags(uri.as_str(), flags).map_err(&failed)?;
-        distrust(&connection).map_err(&failed)?;
-        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        Connection::open_with_flags(uri.as_str(), flags)
+    }
 
-        let properties = properties(&connection).map_err(&failed)?;
-        let number = |key: &str| -> Option<f64> {
-            std::str::from_utf8(properties.get(key.as_bytes())?).ok()?.trim().parse().ok()
-        };
-        if number(KEY_SCHEMA).is_none_or(|schema| (schema - SCHEMA).abs() > 0.0005) {
+    fn new(source: Source, about: About, size: u64, hash: ContentHash) -> Result<Self> {
+        let what = format!("catalog {hash}");
+        let corrupt = |reason: String| Error::Corrupt { what: what.clone(), reason };
+        let About { properties, counters } = about;
+        let schema = number(&properties, KEY_SCHEMA);
+        if schema.is_none_or(|schema| (schema - SCHEMA).abs() > 0.0005) {
             return Err(corrupt(format!("its schema is not {SCHEMA}")));
         }
-        #[expect(clippy::cast_possible_truncation, reason = "revisions are small whole numbers")]
-        let schema_revision = number(KEY_SCHEMA_REVISION).unwrap_or_default() as i64;
+        let schema_revision = schema_revision(&properties).unwrap_or_default();
         let mount = properties.get(KEY_ROOT_PREFIX.as_bytes()).map_or(&b""[..], Vec::as_slice);
         let mount = TreePath::parse(mount)
             .ok_or_else(|| corrupt("its property root_prefix is no path".to_owned()))?;
-        let counters = counters(&connection, schema_revision)
-            .map_err(&failed)?
+        let counters = counters_of(&counters, schema_revision)
             .map_err(|name| corrupt(format!("the counter {name} is missing or negative")))?;
         let statements = Statements::new(schema_revision);
-        // It is needed anyway, and preparing it now shows whether a column is missing.
-        connection.prepare_cached(&statements.lookup).map_err(&failed)?;
+        if let Source::Database(connection) = &source {
+            // It is needed anyway, and preparing it now shows whether a column is missing.
+            let connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+            connection.prepare_cached(&statements.lookup).map_err(failed("open", &what))?;
+        }
         Ok(Self {
             hash,
             size,
@@ -133,7 +196,7 @@ impl Catalog {
             properties,
             counters,
             statements,
-            connection: Mutex::new(connection),
+            source,
         })
     }
 
@@ -145,6 +208,14 @@ impl Catalog {
     /// Bytes of its database.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// About the bytes that it takes as long as it is open.
+    pub(crate) fn footprint(&self) -> u64 {
+        match &self.source {
+            Source::Small(small) => small.0.footprint() as u64,
+            Source::Database(_) => CONNECTION + self.size.min(MAPPED),
+        }
     }
 
     /// The directory that it begins at, as it says itself.
@@ -200,8 +271,7 @@ impl Catalog {
             None => (PathHash::NONE, &b""[..]),
         };
         let mut found = None;
-        let (first, second) = hash.columns();
-        self.scan(&self.statements.lookup, [first, second], &mut |id, columns, chunks| {
+        self.scan(Query::Lookup(hash), &mut |id, columns, chunks| {
             let row = columns.decode(id, chunks).map_err(|unfit| self.unfit(id, unfit))?;
             if row.parent != parent || row.name != name {
                 return Err(
@@ -224,21 +294,15 @@ impl Catalog {
         directory: &TreePath,
         each: &mut dyn FnMut(Row) -> Result<()>,
     ) -> Result<()> {
-        let names = Names::new(directory);
-        let (first, second) = directory.hash().columns();
-        self.pages(
-            &mut |after, add| self.scan(&self.statements.children, [first, second, after], add),
-            &mut |row| {
-                // A root is nobody's child, and the hash is the only thing that keeps a hostile catalog from
-                // leading in circles.
-                if row.path != names.hash(&row.name) {
-                    return Err(
-                        self.damaged(row.id, &format!("it is in {directory}, but not of it"))
-                    );
-                }
-                each(row)
-            },
-        )
+        let (names, hash) = (Names::new(directory), directory.hash());
+        self.pages(&mut |after, add| self.scan(Query::Children(hash, after), add), &mut |row| {
+            // A root is nobody's child, and the hash is the only thing that keeps a hostile catalog from
+            // leading in circles.
+            if row.path != names.hash(&row.name) {
+                return Err(self.damaged(row.id, &format!("it is in {directory}, but not of it")));
+            }
+            each(row)
+        })
     }
 
     /// Hands out all rows in the order of their numbers, without checking that they form a tree.
@@ -246,7 +310,7 @@ impl Catalog {
     /// # Errors
     /// If a row is damaged, and those of `each`.
     pub fn for_each_row(&self, each: &mut dyn FnMut(Row) -> Result<()>) -> Result<()> {
-        self.pages(&mut |after, add| self.scan(&self.statements.all, [after], add), each)
+        self.pages(&mut |after, add| self.scan(Query::All(after), add), each)
     }
 
     /// The catalogs that are mounted in this one.
@@ -254,7 +318,7 @@ impl Catalog {
     /// # Errors
     /// If a row is damaged.
     pub fn nested(&self) -> Result<Vec<NestedRef>> {
-        self.references("nested_catalogs", None)
+        self.references(Mounted::Nested, None)
     }
 
     /// The catalog that is mounted at a path.
@@ -262,7 +326,7 @@ impl Catalog {
     /// # Errors
     /// If the row is damaged.
     pub fn nested_at(&self, path: &TreePath) -> Result<Option<NestedRef>> {
-        Ok(self.references("nested_catalogs", Some(path))?.pop())
+        Ok(self.references(Mounted::Nested, Some(path))?.pop())
     }
 
     /// The root catalogs of other revisions that are shown in this one.
@@ -273,26 +337,30 @@ impl Catalog {
         if self.schema_revision < REVISION_BIND {
             return Ok(Vec::new());
         }
-        self.references("bind_mountpoints", None)
+        self.references(Mounted::Bind, None)
     }
 
-    fn references(&self, table: &str, path: Option<&TreePath>) -> Result<Vec<NestedRef>> {
-        let connection = self.lock();
-        references(&connection, table, self.schema_revision, path)
-            .map_err(failed("read", &self.shown))?
-            .into_iter()
-            .map(|reference| {
-                reference.ok_or_else(|| Error::Corrupt {
-                    what: self.shown.clone(),
-                    reason: format!("a row of {table} holds no path, hash and size"),
-                })
+    fn references(&self, table: Mounted, path: Option<&TreePath>) -> Result<Vec<NestedRef>> {
+        let found = match &self.source {
+            Source::Small(small) => small.0.references(table, path),
+            Source::Database(connection) => {
+                let connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+                references(&connection, table.table(), self.schema_revision, path)
+                    .map_err(failed("read", &self.shown))?
+            }
+        };
+        let is_there = |reference: Option<NestedRef>| {
+            reference.ok_or_else(|| Error::Corrupt {
+                what: self.shown.clone(),
+                reason: format!("a row of {} holds no path, hash and size", table.table()),
             })
-            .collect()
+        };
+        found.into_iter().map(is_there).collect()
     }
 
     /// Number of rows in `chunks`, over all files.
     pub(super) fn chunk_rows(&self) -> Result<u64> {
-        let connection = self.lock();
+        let connection = self.lock()?;
         let count =
             connection.query_row("SELECT count(*) FROM chunks", [], |row| row.get::<_, i64>(0));
         count.map(i64::cast_unsigned).map_err(failed("read", &self.shown))
@@ -303,7 +371,10 @@ impl Catalog {
     /// # Errors
     /// If there is no memory for them.
     pub(super) fn database(&self) -> Result<Vec<u8>> {
-        let mut connection = self.lock();
+        if let Source::Small(small) = &self.source {
+            return Ok(small.0.database().to_vec());
+        }
+        let mut connection = self.lock()?;
         let data = connection.serialize("main").map_err(failed("read", &self.shown))?;
         Ok(data.to_vec())
     }
@@ -337,7 +408,7 @@ impl Catalog {
         &self,
         each: &mut dyn FnMut(i64, RawRow<'_>) -> Result<()>,
     ) -> Result<()> {
-        let connection = self.lock();
+        let connection = self.lock()?;
         scan(&connection, &self.statements.every, [], &mut |id, row| {
             each(id, row)?;
             Ok(ControlFlow::Continue(()))
@@ -345,18 +416,53 @@ impl Catalog {
         .map_err(|error| error.of("read", &self.shown))
     }
 
-    fn scan(&self, statement: &str, values: impl Params, each: Scan<'_>) -> Result<()> {
-        let connection = self.lock();
-        scan(&connection, statement, values, &mut |id, row| {
+    fn scan(&self, query: Query, each: Scan<'_>) -> Result<()> {
+        let each: RawScan<'_> = &mut |id, row| {
             let (columns, chunks) = row.map_err(|unfit| self.unfit(id, unfit))?;
             each(id, columns, chunks)
-        })
-        .map_err(|error| error.of("read", &self.shown))
+        };
+        let connection = match &self.source {
+            Source::Small(small) => {
+                return small.0.scan(query, each).map_err(|error| error.of("read", &self.shown));
+            }
+            Source::Database(connection) => {
+                connection.lock().unwrap_or_else(PoisonError::into_inner)
+            }
+        };
+        let Statements { lookup, children, all, .. } = &self.statements;
+        let result = match query {
+            Query::Lookup(path) => {
+                let (first, second) = path.columns();
+                scan(&connection, lookup, [first, second], each)
+            }
+            Query::Children(directory, after) => {
+                let (first, second) = directory.columns();
+                scan(&connection, children, [first, second, after], each)
+            }
+            Query::All(after) => scan(&connection, all, [after], each),
+        };
+        result.map_err(|error| error.of("read", &self.shown))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
+    /// SQLite's view of the database.
+    fn lock(&self) -> Result<MutexGuard<'_, Connection>> {
+        let connection = match &self.source {
+            Source::Database(connection) => connection,
+            Source::Small(small) => {
+                let (small, opened) = &**small;
+                match opened.get() {
+                    Some(connection) => connection,
+                    None => {
+                        let connection = in_memory_database(small.database(), true)
+                            .and_then(prepared)
+                            .map_err(failed("open", &self.shown))?;
+                        opened.get_or_init(|| Mutex::new(connection))
+                    }
+                }
+            }
+        };
         // A reader that panicked has left nothing half done: the database is only read.
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        Ok(connection.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn unfit(&self, id: i64, unfit: Unfit) -> Error {

@@ -1,27 +1,24 @@
 //! A catalog that is changed in place, for a new revision.
 //!
-//! The database is copied to a private file, rows are put and removed there, and the counters are kept right. So
+//! The database is copied, rows are put and removed in the copy, and the counters are kept right. So
 //! publishing into a large repository costs no more than the catalogs that change. They may have been written by other
 //! tools: rows and columns that this crate does not know stay as they are. A catalog of an older schema revision gets
 //! the column that it lacks, as stock tools of release 2.12 do it.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::ops::ControlFlow;
-
-use rusqlite::Connection;
 
 use crate::entry::{Content, Entry, EntryKind, File, Links};
 use crate::hash::ContentHash;
 use crate::path::{PathHash, TreePath};
-use crate::scratch::{Scratch, ScratchFile};
+use crate::scratch::Scratch;
 use crate::{Error, Result};
 
-use super::build::{Database, Head, build};
+use super::build::{Head, build};
 use super::change;
 use super::counters::{Counters, Counts};
-use super::database::{failed, private};
-use super::query::{ScanError, Statements, distrust, references, scan};
+use super::database::{IN_MEMORY, failed};
+use super::query::{ScanError, Statements, references, scan};
 use super::reader::{Catalog, Names};
 use super::reference::{CatalogRef, NestedRef};
 use super::row::{Columns, Location, Mount, Row, is_name, pack_links};
@@ -31,9 +28,7 @@ use super::schema::{
 };
 use super::store::CatalogStore;
 use super::tree::{NAME_RULE, NestedTree, marker};
-
-/// SQLite's cache, in KiB.
-const CACHE: u32 = 8 << 10;
+use super::working_copy::WorkingCopy;
 
 /// Finds the counters of a nested catalog. Its parent does not know them, so they are needed when it is removed or
 /// replaced.
@@ -41,8 +36,7 @@ pub type CountersOf<'a> = &'a dyn Fn(&NestedRef) -> Result<Counters>;
 
 /// A catalog in the making.
 pub struct CatalogUpdate {
-    connection: Connection,
-    file: ScratchFile,
+    copy: WorkingCopy,
     scratch: Scratch,
     shown: String,
     mount: TreePath,
@@ -58,14 +52,24 @@ impl CatalogUpdate {
     /// # Errors
     /// If its schema is older than that of release 2.5, or the system refuses a file.
     pub fn open(catalog: &Catalog, scratch: &Scratch) -> Result<Self> {
+        Self::open_within(catalog, scratch, IN_MEMORY)
+    }
+
+    /// The same with another limit of what is changed in memory, in bytes.
+    pub(super) fn open_within(
+        catalog: &Catalog,
+        scratch: &Scratch,
+        in_memory: u64,
+    ) -> Result<Self> {
         let shown = format!("catalog {} at {}", catalog.hash(), catalog.mount());
         let schema_revision = catalog.schema_revision();
         if schema_revision < REVISION_CHANGEABLE {
             return Err(Error::OldSchema { what: shown, revision: schema_revision });
         }
         let database = catalog.database()?;
-        let mut update =
-            Self::begin(&database, shown, catalog.mount().clone(), *catalog.counters(), scratch)?;
+        let (mount, counters) = (catalog.mount().clone(), *catalog.counters());
+        let copy = WorkingCopy::of(&database, in_memory, &shown, scratch)?;
+        let mut update = Self::begin(copy, shown, mount, counters, scratch);
         update.revision = catalog.revision();
         update.upgrade(schema_revision)?;
         Ok(update)
@@ -115,29 +119,19 @@ impl CatalogUpdate {
         })?;
         let shown = format!("the new catalog at {mount}");
         let database = database.into_bytes(scratch)?;
-        Self::begin(&database, shown, mount.clone(), counters, scratch)
+        let copy = WorkingCopy::of(&database, IN_MEMORY, &shown, scratch)?;
+        Ok(Self::begin(copy, shown, mount.clone(), counters, scratch))
     }
 
     fn begin(
-        database: &[u8],
+        copy: WorkingCopy,
         shown: String,
         mount: TreePath,
         counters: Counters,
         scratch: &Scratch,
-    ) -> Result<Self> {
-        let file = scratch.named()?;
-        file.as_file().write_all(database).map_err(|cause| scratch.refused(cause))?;
-        let open = || {
-            let connection = Connection::open(file.path())?;
-            distrust(&connection)?;
-            private(&connection, CACHE)?;
-            connection.execute_batch("BEGIN")?;
-            Ok(connection)
-        };
-        let connection = open().map_err(failed("change", &shown))?;
-        Ok(Self {
-            connection,
-            file,
+    ) -> Self {
+        Self {
+            copy,
             scratch: scratch.clone(),
             shown,
             mount,
@@ -145,17 +139,17 @@ impl CatalogUpdate {
             statements: Statements::new(REVISION),
             revision: 1,
             properties: BTreeMap::new(),
-        })
+        }
     }
 
     /// Brings the schema to the revision that is written here.
     fn upgrade(&self, schema_revision: i64) -> Result<()> {
         let upgrade = || {
-            change::upgrade(&self.connection, schema_revision)?;
+            change::upgrade(&self.copy.connection, schema_revision)?;
             match self.mount.is_root() {
                 true => Ok(()),
                 // The entry in the parent must have the same size, and grafting writes this one.
-                false => change::set_size(&self.connection, self.mount.hash(), DIRECTORY_SIZE),
+                false => change::set_size(&self.copy.connection, self.mount.hash(), DIRECTORY_SIZE),
             }
         };
         upgrade().map_err(failed("change", &self.shown))
@@ -193,7 +187,7 @@ impl CatalogUpdate {
     /// # Errors
     /// If the row is damaged.
     pub fn nested_at(&self, path: &TreePath) -> Result<Option<NestedRef>> {
-        let mut found = references(&self.connection, "nested_catalogs", REVISION, Some(path))
+        let mut found = references(&self.copy.connection, "nested_catalogs", REVISION, Some(path))
             .map_err(failed("read", &self.shown))?;
         match found.pop() {
             Some(None) => Err(Error::Corrupt {
@@ -266,7 +260,7 @@ impl CatalogUpdate {
         self.insert(path, &tree.root, Mount::Nested, tree.links)?;
         let CatalogRef { hash, size, counters } = tree.catalog;
         let reference = NestedRef { path: path.clone(), hash, size };
-        change::insert_nested(&self.connection, &reference)
+        change::insert_nested(&self.copy.connection, &reference)
             .map_err(failed("change", &self.shown))?;
         self.counters.subtree += counters.total();
         Ok(())
@@ -315,23 +309,15 @@ impl CatalogUpdate {
         if !self.mount.is_root() {
             self.set_previous(None);
         }
-        let failed = failed("change", &self.shown);
         let write = || {
             for (key, value) in &self.properties {
-                change::set_property(&self.connection, key, value.as_deref())?;
+                change::set_property(&self.copy.connection, key, value.as_deref())?;
             }
-            change::set_counters(&self.connection, &self.counters)?;
-            self.connection.execute_batch("COMMIT")?;
-            let free = |pragma| self.connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
-            if free("PRAGMA freelist_count")? * 4 > free("PRAGMA page_count")? {
-                self.connection.execute_batch("VACUUM")?;
-            }
-            Ok(())
+            change::set_counters(&self.copy.connection, &self.counters)
         };
-        write().map_err(&failed)?;
-        let Self { connection, file, scratch, counters, .. } = self;
-        connection.close().map_err(|(_, cause)| failed(cause))?;
-        let database = Database::from_file(file, &scratch)?;
+        write().map_err(failed("change", &self.shown))?;
+        let Self { copy, scratch, shown, counters, .. } = self;
+        let database = copy.finish(&shown)?;
         let size = database.size;
         let hash = database.store(store, &scratch)?;
         Ok((CatalogRef { hash, size, counters }, root.entry, root.links))
@@ -371,7 +357,7 @@ impl CatalogUpdate {
             EntryKind::File(File { content: Content::Chunks(_, chunks), .. }) => chunks.as_slice(),
             _ => &[],
         };
-        change::insert_row(&self.connection, &columns, chunks)
+        change::insert_row(&self.copy.connection, &columns, chunks)
             .map_err(failed("change", &self.shown))?;
         self.counters.own += Counts::of(&columns, chunks.len() as u64);
         if entry.is_directory() {
@@ -383,14 +369,14 @@ impl CatalogUpdate {
     /// Removes a row with everything that belongs to it.
     fn take(&mut self, row: &Row, counts: &Counts) -> Result<()> {
         let failed = failed("change", &self.shown);
-        change::delete_row(&self.connection, row.path).map_err(&failed)?;
+        change::delete_row(&self.copy.connection, row.path).map_err(&failed)?;
         self.counters.own = self.less(&self.counters.own, counts)?;
         if row.entry.is_directory() {
             return self.link(row.parent, -1);
         }
         if row.entry.links.group != 0 {
             let group = i64::from(row.entry.links.group);
-            change::shrink_group(&self.connection, row.parent, group).map_err(&failed)?;
+            change::shrink_group(&self.copy.connection, row.parent, group).map_err(&failed)?;
         }
         Ok(())
     }
@@ -408,7 +394,8 @@ impl CatalogUpdate {
         }
         let location = Location { path: row.path, parent: row.parent, name: &row.name };
         let new = Columns::encode(location, entry, row.mount, row.links);
-        change::set_attributes(&self.connection, &new).map_err(failed("change", &self.shown))?;
+        change::set_attributes(&self.copy.connection, &new)
+            .map_err(failed("change", &self.shown))?;
         self.counters.own = self.less(&self.counters.own, &counts)?;
         self.counters.own += Counts::of(&new, 0);
         Ok(())
@@ -426,13 +413,14 @@ impl CatalogUpdate {
     }
 
     fn forget(&self, table: &str, path: &TreePath) -> Result<()> {
-        change::delete_reference(&self.connection, table, path)
+        change::delete_reference(&self.copy.connection, table, path)
             .map_err(failed("change", &self.shown))
     }
 
     /// Changes a directory's link count when a subdirectory comes or goes.
     fn link(&self, directory: PathHash, by: i64) -> Result<()> {
-        change::add_links(&self.connection, directory, by).map_err(failed("change", &self.shown))
+        change::add_links(&self.copy.connection, directory, by)
+            .map_err(failed("change", &self.shown))
     }
 
     fn less(&self, counts: &Counts, less: &Counts) -> Result<Counts> {
@@ -462,7 +450,7 @@ impl CatalogUpdate {
     /// Rows with what each adds to the counters.
     fn rows(&self, statement: &str, values: impl rusqlite::Params) -> Result<Vec<(Row, Counts)>> {
         let mut rows = Vec::new();
-        scan(&self.connection, statement, values, &mut |id, row| {
+        scan(&self.copy.connection, statement, values, &mut |id, row| {
             let decoded = row.and_then(|(columns, chunks)| {
                 Ok((columns.decode(id, chunks)?, Counts::of(columns, chunks.len() as u64)))
             });

@@ -56,11 +56,32 @@ impl Core {
         let id = self.settings.algorithm.hash(&stored).object(kind);
         let size = stored.len() as u64;
         self.statistics.read(read);
-        match self.storage.put_if_absent(id, stored)? {
+        self.count(self.storage.put_if_absent(id, stored)?, size);
+        Ok(id.hash)
+    }
+
+    /// The same without waiting for a slow storage: `done` is told the result.
+    pub(super) fn put_then(
+        self: &Arc<Self>,
+        kind: ObjectKind,
+        stored: Bytes,
+        read: u64,
+        done: impl FnOnce(Result<()>) + Send + 'static,
+    ) {
+        let id = self.settings.algorithm.hash(&stored).object(kind);
+        let size = stored.len() as u64;
+        self.statistics.read(read);
+        let core = Arc::clone(self);
+        self.storage.put_if_absent_then(id, stored, move |put| {
+            done(put.map(|put| core.count(put, size)));
+        });
+    }
+
+    fn count(&self, put: bool, size: u64) {
+        match put {
             true => self.statistics.put(size),
             false => self.statistics.found(),
         }
-        Ok(id.hash)
     }
 
     /// The memory that a chunk or a file of this many bytes takes until it is stored.

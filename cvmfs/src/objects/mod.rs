@@ -49,6 +49,20 @@ pub struct Objects {
     workers: Arc<Workers>,
 }
 
+/// A small file as it will be stored.
+#[derive(Debug, Clone)]
+pub struct PackedFile {
+    file: File,
+    stored: Bytes,
+}
+
+impl PackedFile {
+    /// What an entry says of it.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+}
+
 impl Objects {
     /// Objects that are put into `storage`. Threads are started with the first upload. What is in `index` is not
     /// compressed again.
@@ -103,14 +117,32 @@ impl Objects {
     /// # Errors
     /// If the storage refuses.
     pub fn store_file(&self, content: &[u8]) -> Result<File> {
+        let PackedFile { file, stored } = self.pack_file(content);
+        self.core.put(ObjectKind::File, stored, file.size)?;
+        Ok(file)
+    }
+
+    /// Compresses a small file, uncut, on the calling thread, and stores nothing.
+    pub fn pack_file(&self, content: &[u8]) -> PackedFile {
         let compression = self.core.settings.compression;
         let stored = match compression {
             Compression::Zlib => Bytes::from(Compressor::new().zlib(content)),
             Compression::None => Bytes::copy_from_slice(content),
         };
+        let hash = self.core.settings.algorithm.hash(&stored);
         let size = content.len() as u64;
-        let hash = self.core.put(ObjectKind::File, stored, size)?;
-        Ok(File { size, compression, content: Content::Whole(hash) })
+        PackedFile { file: File { size, compression, content: Content::Whole(hash) }, stored }
+    }
+
+    /// Begins to store a file that was packed for this storage. `done` is told whether it is stored; if the storage is
+    /// slow, on another thread.
+    pub fn store_packed_then(
+        &self,
+        packed: &PackedFile,
+        done: impl FnOnce(Result<()>) + Send + 'static,
+    ) {
+        let PackedFile { file, stored } = packed.clone();
+        self.core.put_then(ObjectKind::File, stored, file.size, done);
     }
 
     /// What was done so far.

@@ -1,4 +1,4 @@
-//! Eight publishers of one repository in a bucket, as fast as each can.
+//! Eight publishers of one repository in a bucket, as fast as each can: with turns, and without.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use cvmfs_repository::keys::Keys;
 use cvmfs_repository::objects::{Objects, Settings};
 use cvmfs_repository::publication::Edits;
 use cvmfs_repository::storage::{Credentials, S3Url, Storage, StorageUrl};
-use cvmfs_repository::{Creation, Repository};
+use cvmfs_repository::{Creation, Repository, Turn};
 use faulty_s3::{ACCESS_KEY, Fault, FaultyS3, SECRET_KEY};
 use http::Method;
 
@@ -18,8 +18,8 @@ const REVISIONS: usize = 2;
 /// How long each request takes.
 const LATENCY: Duration = Duration::from_millis(5);
 
-#[test]
-fn eight_publishers_of_a_bucket_get_through_without_being_in_each_others_way_for_long() {
+/// Publishes from all of them at a time, and returns how many attempts that took, for how many revisions.
+fn publish(in_turns: bool) -> (usize, usize) {
     let server = FaultyS3::start().unwrap();
     let StorageUrl::S3(url) = server.url("repo", "").parse().unwrap() else { panic!("no S3") };
     let credentials =
@@ -41,6 +41,7 @@ fn eight_publishers_of_a_bucket_get_through_without_being_in_each_others_way_for
             let site = &site;
             scope.spawn(move || {
                 for revision in 0..REVISIONS {
+                    let turn = in_turns.then(|| site.repository.turn(&mut || true));
                     let session = site.repository.begin().unwrap();
                     let seen = site.repository.snapshot().unwrap();
                     let mut edits = Edits::since(&seen);
@@ -50,6 +51,7 @@ fn eight_publishers_of_a_bucket_get_through_without_being_in_each_others_way_for
                         edits.rely_on(&path(&format!("/p{publisher}/{}", revision - 1)));
                     }
                     site.repository.publish(&edits, &site.objects, &session).unwrap();
+                    turn.into_iter().for_each(Turn::end);
                 }
             });
         }
@@ -65,6 +67,18 @@ fn eight_publishers_of_a_bucket_get_through_without_being_in_each_others_way_for
     let newest = site.repository.snapshot().unwrap();
     assert_eq!(newest.manifest().revision, 1 + total as u64);
     assert_eq!(newest.counters().own.regular, total as u64);
-    assert!(attempts <= 6 * total, "{attempts} attempts at {total} revisions");
     site.sound();
+    (attempts, total)
+}
+
+#[test]
+fn eight_publishers_of_a_bucket_get_through_without_being_in_each_others_way_for_long() {
+    let (attempts, total) = publish(false);
+    assert!(attempts <= 6 * total, "{attempts} attempts at {total} revisions");
+}
+
+#[test]
+fn publishers_that_take_turns_do_nothing_in_vain() {
+    let (attempts, total) = publish(true);
+    assert_eq!(attempts, total);
 }

@@ -1,16 +1,17 @@
 //! Removal from real repositories of both kinds.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use layer_layout::{LayerPath, RepositoryPath, path};
+use tempfile::TempDir;
 
 use super::{day, options, want};
 use crate::inventory::tests::model::{Image, layer};
 use crate::inventory::tests::place;
 use crate::inventory::{Inventory, PublishedImage};
-use crate::removal::{Options, Removed, Stop, Subject, carry_out, keep_books, unwanted};
-use crate::repository::{Published, Repository, Result, Stored, Transaction, TreeDirectory};
+use crate::removal::{Error, Options, Removed, Stop, Subject, carry_out, keep_books, unwanted};
+use crate::repository::{Published, Repository, Result, Stored, Transaction, TreeDirectory, Turn};
 use crate::verify::tests::scene::{Scene, image, native, native_twice, publish};
 use crate::verify::verify;
 
@@ -106,13 +107,28 @@ fn what_will_go_has_a_size() {
 struct Overtaking {
     repository: Arc<dyn Repository>,
     rival: Arc<dyn Repository>,
-    done: AtomicBool,
+    /// How often it will be changed.
+    left: AtomicU32,
+    /// Whether the rival waits when it is the collector's turn.
+    is_polite: bool,
 }
 
 impl Overtaking {
+    /// With an image that nobody wishes for, as the rival sees it, too.
+    fn new(left: u32, is_polite: bool) -> (TempDir, Self) {
+        let (dir, repository, rival) = native_twice();
+        publish(&*repository, &place("r.io/two:2"), &two());
+        prune(&*repository, &["r.io/two:2"], 0);
+        rival.refresh().unwrap();
+        (dir, Self { repository, rival, left: AtomicU32::new(left), is_polite })
+    }
+
     fn overtake(&self) {
-        if !self.done.swap(true, Ordering::SeqCst) {
-            publish(&*self.rival, &place("r.io/three:3"), &image());
+        let left = self.left.load(Ordering::SeqCst);
+        if left > 0 {
+            self.left.store(left - 1, Ordering::SeqCst);
+            self.rival.refresh().unwrap();
+            publish(&*self.rival, &place(&format!("r.io/rival:{left}")), &image());
         }
     }
 }
@@ -126,6 +142,13 @@ impl Repository for Overtaking {
         let transaction = self.repository.begin(wait);
         self.overtake();
         transaction
+    }
+
+    fn turn(&self, wants: &mut dyn FnMut() -> bool) -> Turn {
+        if self.is_polite {
+            self.left.store(0, Ordering::SeqCst);
+        }
+        self.repository.turn(wants)
     }
 
     fn refresh(&self) -> Result<()> {
@@ -177,15 +200,37 @@ impl Repository for Overtaking {
 /// Somebody publishes an image that needs what is being removed, just before it is.
 #[test]
 fn a_collector_that_is_overtaken_plans_anew() {
-    let (_place, repository, rival) = native_twice();
-    publish(&*repository, &place("r.io/two:2"), &two());
-    prune(&*repository, &["r.io/two:2"], 0);
-    rival.refresh().unwrap();
-    let overtaken =
-        Overtaking { repository: Arc::clone(&repository), rival, done: AtomicBool::new(false) };
+    let (_place, overtaken) = Overtaking::new(1, false);
     let removed = collect(&overtaken, &options(day(10)));
-    assert!(overtaken.done.into_inner());
+    assert_eq!(overtaken.left.load(Ordering::SeqCst), 0);
     let paths: Vec<_> = removed.paths.iter().map(ToString::to_string).collect();
     assert_eq!(paths, ["r.io/one:1", ".metadata/r.io/one:1"], "the content is needed again");
-    assert_sound(&*repository, &["r.io/three:3", "r.io/two:2"]);
+    assert_sound(&*overtaken.repository, &["r.io/rival:1", "r.io/two:2"]);
+}
+
+#[test]
+fn a_collector_that_was_overtaken_takes_its_turn() {
+    let (_place, overtaken) = Overtaking::new(100, true);
+    let removed = collect(&overtaken, &options(day(10)));
+    assert_eq!(removed.images, [place("r.io/one:1")]);
+    assert_sound(&*overtaken.repository, &["r.io/rival:100", "r.io/two:2"]);
+}
+
+#[test]
+fn a_collector_that_is_always_overtaken_gives_up() {
+    let (_place, overtaken) = Overtaking::new(100, false);
+    let mut removed = Removed::default();
+    let options = options(day(10));
+    let error = carry_out(
+        &overtaken,
+        &Subject::Expired,
+        &options,
+        &mut no_wait,
+        &Stop::default(),
+        &mut removed,
+    );
+    let error = error.unwrap_err();
+    assert!(matches!(error, Error::Outpaced(_)), "{error}");
+    assert!(error.to_string().contains("run this again"), "{error}");
+    assert_eq!((removed, overtaken.left.into_inner()), (Removed::default(), 80));
 }

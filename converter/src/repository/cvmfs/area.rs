@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use cvmfs_repository::Session;
 use cvmfs_repository::catalog::{NestedTree, Split};
 use cvmfs_repository::entry::{Entry, EntryKind};
-use cvmfs_repository::objects::Objects;
+use cvmfs_repository::objects::{Objects, PackedFile};
 use cvmfs_repository::scratch::Scratch;
 use cvmfs_repository::server_conf::Locks;
 use layer_layout::RepositoryPath;
@@ -71,6 +71,8 @@ pub(super) struct Small {
     pub(super) entry: Entry,
     /// What a file holds.
     pub(super) content: Arc<[u8]>,
+    /// A file as it will be stored.
+    pub(super) packed: Option<PackedFile>,
 }
 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

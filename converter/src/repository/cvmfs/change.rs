@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use cvmfs_repository::entry::{Entry, EntryKind, Time};
+use cvmfs_repository::snapshot::Snapshot;
 use layer_layout::RepositoryPath;
 
 use super::area::{Area, ItemContent, Small, seconds};
@@ -54,8 +55,39 @@ impl Change {
         Self { area: Arc::new(area), _beside: beside }
     }
 
-    fn put(&self, path: &RepositoryPath, entry: Entry, content: &[u8]) {
-        let small = Small { entry, content: content.into() };
+    /// The newest revision, if what this change has stored is still there.
+    fn newest(&self) -> Result<Snapshot> {
+        let repository = &self.area.stratum0.repository;
+        repository.confirm(&self.area.session)?;
+        Ok(repository.snapshot_since(&self.area.base.get())?)
+    }
+
+    fn rebase_onto(&self, newest: Snapshot) -> Result<()> {
+        let area = &self.area;
+        let base = area.base.get();
+        let mut currency = Currency::of(&newest, &area.home);
+        let mut ledger = area.ledger();
+        ledger.forget_intentions();
+        area.exact.store(false, Ordering::Relaxed);
+        let gone = ledger.prepared_where(|path, content| {
+            let ItemContent::Tree(tree) = content else { return Ok(true) };
+            let at = area.home.path(path);
+            let done_by_others = match ledger.replaces(path) {
+                true => !base.has_the_same_at(&at, &newest)?,
+                false => newest.lookup(&at)?.is_some_and(|entry| entry.is_directory()),
+            };
+            Ok(done_by_others || currency.stale(&tree.recipe)?.is_some())
+        })?;
+        for path in &gone {
+            ledger.withdraw(path);
+        }
+        drop(ledger);
+        area.base.advance(newest.clone());
+        area.newest.advance(newest);
+        Ok(())
+    }
+
+    fn put(&self, path: &RepositoryPath, small: Small) {
         let mut ledger = self.area.ledger();
         let announced = ledger.announce(path);
         ledger.complete(&announced, ItemContent::Small(small));
@@ -142,8 +174,9 @@ impl Transaction for Change {
     }
 
     fn write_file(&self, path: &RepositoryPath, content: &[u8]) -> Result<()> {
-        let file = EntryKind::File(self.area.objects.store_file(content)?);
-        self.put(path, own(file, FILE_MODE), content);
+        let packed = self.area.objects.pack_file(content);
+        let entry = own(EntryKind::File(packed.file().clone()), FILE_MODE);
+        self.put(path, Small { entry, content: content.into(), packed: Some(packed) });
         Ok(())
     }
 
@@ -152,16 +185,17 @@ impl Transaction for Change {
         if !hidden && self.area.published(path)?.is_some_and(|entry| entry.is_directory()) {
             return Err(Error::occupied(path, Occupant::Directory));
         }
-        self.put(path, own(EntryKind::Symlink(target.into()), SYMLINK_MODE), b"");
+        let entry = own(EntryKind::Symlink(target.into()), SYMLINK_MODE);
+        self.put(path, Small { entry, content: Arc::new([]), packed: None });
         Ok(())
     }
 
     fn read(&self, path: &RepositoryPath) -> Result<Option<Vec<u8>>> {
         match self.find(path)? {
             Found::Nothing => Ok(None),
-            Found::Small(Small { entry: Entry { kind: EntryKind::File(_), .. }, content }) => {
-                Ok(Some(content.to_vec()))
-            }
+            Found::Small(Small {
+                entry: Entry { kind: EntryKind::File(_), .. }, content, ..
+            }) => Ok(Some(content.to_vec())),
             Found::Entry(entry) => read(&self.area.base.get(), path, entry),
             Found::Directory | Found::Small(_) => Err(Error::occupied(path, Occupant::NotAFile)),
         }
@@ -213,38 +247,29 @@ impl Transaction for Change {
         self.area.tally.lines()
     }
 
+    fn store(&self, paths: &[RepositoryPath]) -> Result<()> {
+        self.area.store(paths)
+    }
+
     fn publish(&self, paths: &[RepositoryPath]) -> Result<()> {
         let published = |path: &RepositoryPath| Ok(self.area.published(path)?.is_some());
         self.area.publish(|ledger| ledger.select(paths, published))
     }
 
     fn rebase(&self) -> Result<()> {
-        let area = &self.area;
-        let _publishing = area.publishing();
-        let repository = &area.stratum0.repository;
-        repository.confirm(&area.session)?;
-        let base = area.base.get();
-        let newest = repository.snapshot_since(&base)?;
-        let mut currency = Currency::of(&newest, &area.home);
-        let mut ledger = area.ledger();
-        ledger.forget_intentions();
-        area.exact.store(false, Ordering::Relaxed);
-        let gone = ledger.prepared_where(|path, content| {
-            let ItemContent::Tree(tree) = content else { return Ok(true) };
-            let at = area.home.path(path);
-            let done_by_others = match ledger.replaces(path) {
-                true => !base.has_the_same_at(&at, &newest)?,
-                false => newest.lookup(&at)?.is_some_and(|entry| entry.is_directory()),
-            };
-            Ok(done_by_others || currency.stale(&tree.recipe)?.is_some())
-        })?;
-        for path in &gone {
-            ledger.withdraw(path);
+        let _publishing = self.area.publishing();
+        let newest = self.newest()?;
+        self.rebase_onto(newest)
+    }
+
+    fn catch_up(&self) -> Result<bool> {
+        let _publishing = self.area.publishing();
+        let newest = self.newest()?;
+        if newest.manifest().root == self.area.base.get().manifest().root {
+            return Ok(false);
         }
-        drop(ledger);
-        area.base.advance(newest.clone());
-        area.newest.advance(newest);
-        Ok(())
+        self.rebase_onto(newest)?;
+        Ok(true)
     }
 
     fn commit(self: Box<Self>) -> Result<()> {

@@ -14,6 +14,7 @@
 //! | `change` | what a publisher can do |
 //! | `area` | what a change has prepared, and how its trees are reached |
 //! | `recipe` | where a tree is |
+//! | `deferred` | small files that are being stored |
 //! | `publishing` | how prepared things become a revision |
 //! | `home` | where in the repository the layout is |
 //! | `latest` | the latest revision that was read |
@@ -28,6 +29,7 @@ mod area;
 mod attributes;
 mod change;
 mod content;
+mod deferred;
 mod editor;
 mod home;
 mod latest;
@@ -57,7 +59,7 @@ use self::latest::Latest;
 use super::ducc_lock::DuccLock;
 use super::{
     Error, Occupant, Published, Repository, Result, Stored, Stratum0, Transaction, TreeDirectory,
-    TreeNode, outermost,
+    TreeNode, Turn, outermost,
 };
 use crate::layer::Metadata;
 
@@ -152,6 +154,10 @@ impl Repository for Cvmfs {
             self.split(),
         )?;
         Ok(Box::new(Change::new(area, beside)))
+    }
+
+    fn turn(&self, wants: &mut dyn FnMut() -> bool) -> Turn {
+        self.stratum0.repository.turn(wants)
     }
 
     fn refresh(&self) -> Result<()> {

@@ -1,16 +1,18 @@
 //! How prepared things become a revision.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use cvmfs_repository::catalog::{CatalogSink, NestedTree};
-use cvmfs_repository::entry::Entry;
+use cvmfs_repository::entry::{Content, Entry, EntryKind, File};
 use cvmfs_repository::publication::Edits;
 use cvmfs_repository::snapshot::Snapshot;
 use layer_layout::{RepositoryPath, path};
 
 use super::area::{Area, ItemContent, Small, Tree, seconds};
+use super::deferred::Deferred;
 use super::recipe::{Currency, Recipe};
 use super::view::{self, Destination};
 use crate::repository::ledger::{Ledger, Selected, Selection};
@@ -35,6 +37,7 @@ impl Area {
         let base = self.base.get();
         let selection = select(&self.ledger())?;
         let due = self.due(&base, &selection)?;
+        let files = self.store_files(&due);
         let mut edits = Edits::since(&base);
         self.remove(&base, &selection, &mut edits)?;
         self.put(&selection, due, &mut edits)?;
@@ -43,6 +46,7 @@ impl Area {
             return Ok(());
         }
         self.rely(&base, &mut edits)?;
+        files.settle()?;
         let repository = &self.stratum0.repository;
         let manifest = repository.publish(&edits, &self.objects, &self.session)?;
         let newest = repository.published(manifest, &base)?;
@@ -53,6 +57,26 @@ impl Area {
         Ok(self.stratum0.tell_server(newest.manifest())?)
     }
 
+    /// Writes the trees that are prepared at these paths, so that publishing them is over quickly.
+    pub(super) fn store(&self, paths: &[RepositoryPath]) -> Result<()> {
+        let selection = self.ledger().select(paths, |_| Ok(true))?;
+        self.write_trees(&selection.items.iter().collect::<Vec<_>>()).map(drop)
+    }
+
+    /// Begins to store the small files that are due.
+    fn store_files(&self, due: &[Due<'_>]) -> Deferred {
+        let (files, mut known) = (Deferred::default(), HashSet::new());
+        for Due { selected, .. } in due {
+            if let ItemContent::Small(Small { entry, packed: Some(packed), .. }) = &selected.content
+                && let EntryKind::File(File { content: Content::Whole(hash), .. }) = &entry.kind
+                && known.insert(*hash)
+            {
+                files.store(&self.objects, packed);
+            }
+        }
+        files
+    }
+
     /// What is selected and has to be published, after checking that nothing is in the way.
     fn due<'a>(
         &self,
@@ -61,12 +85,13 @@ impl Area {
     ) -> Result<Vec<Due<'a>>> {
         let mut currency = Currency::of(base, &self.home);
         let mut due = Vec::new();
-        for selected in &selection.items {
+        let paths: Vec<_> = selection.items.iter().map(|item| self.home.path(&item.path)).collect();
+        for (selected, there) in selection.items.iter().zip(base.lookup_all(&paths)?) {
             let path = &selected.path;
             self.check_above(base, selection, path)?;
             let there = match path.parent() {
                 Some(above) if selection.removes(&above) => None,
-                _ => base.lookup(&self.home.path(path))?,
+                _ => there,
             };
             let is_directory = there.as_ref().map(Entry::is_directory);
             match (&selected.content, is_directory) {
@@ -121,12 +146,14 @@ impl Area {
         selection: &Selection<ItemContent>,
         edits: &mut Edits,
     ) -> Result<()> {
-        for path in selection.outermost_removed() {
-            if base.lookup(&self.home.path(path))?.is_none() {
+        let (removed, paths): (Vec<_>, Vec<_>) =
+            selection.outermost_removed().map(|path| (path, self.home.path(path))).unzip();
+        for ((path, at), there) in removed.into_iter().zip(&paths).zip(base.lookup_all(&paths)?) {
+            if there.is_none() {
                 continue;
             }
-            edits.remove(&self.home.path(path));
-            edits.rely_on(&self.home.path(path));
+            edits.remove(at);
+            edits.rely_on(at);
             let mut above = path.parent();
             while let Some(directory) = above {
                 edits.prune(&self.home.path(&directory));
@@ -143,7 +170,8 @@ impl Area {
         due: Vec<Due<'_>>,
         edits: &mut Edits,
     ) -> Result<()> {
-        for (selected, tree) in self.write_trees(&due)? {
+        let selected: Vec<_> = due.iter().map(|due| due.selected).collect();
+        for (selected, tree) in self.write_trees(&selected)? {
             let (path, tree) = (self.home.path(&selected.path), (*tree).clone());
             match selected.replaces {
                 true => edits.graft_instead(&path, tree),
@@ -188,15 +216,15 @@ impl Area {
     /// Writes the trees that have not been written, several at a time, and notes that. Gives all, in no particular order.
     fn write_trees<'a>(
         &self,
-        due: &[Due<'a>],
+        selected: &[&'a Selected<ItemContent>],
     ) -> Result<Vec<(&'a Selected<ItemContent>, Arc<NestedTree>)>> {
         let (mut written, mut trees) = (Vec::new(), Vec::new());
-        for Due { selected, .. } in due {
+        for &selected in selected {
             match &selected.content {
                 ItemContent::Tree(Tree { written: Some(tree), .. }) => {
-                    written.push((*selected, Arc::clone(tree)));
+                    written.push((selected, Arc::clone(tree)));
                 }
-                ItemContent::Tree(Tree { recipe, .. }) => trees.push((*selected, recipe)),
+                ItemContent::Tree(Tree { recipe, .. }) => trees.push((selected, recipe)),
                 ItemContent::Small(_) => {}
             }
         }

@@ -3,7 +3,9 @@
 mod damage;
 mod model;
 mod pages;
+mod places;
 mod rows;
+mod small;
 mod trees;
 mod updates;
 

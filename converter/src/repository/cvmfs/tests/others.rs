@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cvmfs_repository::collector::{Retention, collect};
+use cvmfs_repository::entry::Content;
+use cvmfs_repository::hash::ObjectKind;
 use layer_layout::RepositoryPath;
 
 use super::super::Cvmfs;
@@ -15,7 +17,7 @@ use crate::repository::tests::image::{
     removal,
 };
 use crate::repository::tests::{Target, layerfs, rootfs, unpack};
-use crate::repository::{Published, Repository};
+use crate::repository::{Published, Repository, Stratum0};
 
 impl Scene {
     fn revision(&self) -> u64 {
@@ -48,6 +50,10 @@ impl Scene {
         self.repository.refresh().unwrap();
         self.repository.lookup(path).unwrap().is_some()
     }
+}
+
+fn trees(name: &str) -> [RepositoryPath; 3] {
+    [layerfs(name), rootfs(name), flat(name)]
 }
 
 #[test]
@@ -342,5 +348,70 @@ fn eight_publishers_at_once_all_get_through() {
         let name = format!("{publisher}-{image}");
         assert_eq!(scene.tree(&flat(&name))["f"].content, name.as_bytes());
     }
+    scene.assert_sound();
+}
+
+#[test]
+fn who_catches_up_keeps_the_trees_and_does_the_rest_again() {
+    let scene = Scene::with_images(&["other"]);
+    let publisher = scene.begin();
+    prepare_trees(&*publisher, "x");
+    publisher.write_file(&manifest("x"), b"").unwrap();
+    assert!(!publisher.catch_up().unwrap(), "nobody has published anything");
+    assert!(publisher.is_prepared(&manifest("x")));
+
+    let other = scene.begin();
+    prepare(&*other, "y");
+    other.commit().unwrap();
+    assert!(publisher.catch_up().unwrap());
+    assert!(!publisher.is_prepared(&manifest("x")), "it may be another one now");
+    for tree in trees("x") {
+        assert!(publisher.is_prepared(&tree), "{tree}");
+    }
+    assert!(publisher.lookup(&public_link("y")).unwrap().is_some());
+    prepare_names(&*publisher, "x");
+    publisher.commit().unwrap();
+    assert_eq!(scene.revision(), 4);
+    scene.assert_sound();
+}
+
+#[test]
+fn what_is_stored_beforehand_is_not_seen_and_not_stored_again() {
+    let scene = Scene::new();
+    let publisher = scene.begin();
+    prepare_trees(&*publisher, "x");
+    let (revision, before, trees) = (scene.revision(), scene.put(), trees("x"));
+    publisher.store(&[&trees[..], &[manifest("x"), layerfs("absent")]].concat()).unwrap();
+    let stored = scene.put() - before;
+    assert!(stored >= trees.len() as u64, "{stored}");
+    assert!(scene.revision() == revision && !scene.is_there(&layerfs("x")));
+    publisher.store(&trees).unwrap();
+    assert_eq!(scene.put() - before, stored);
+    prepare_names(&*publisher, "x");
+    publisher.publish(&paths("x")).unwrap();
+    assert!(scene.is_there(&layerfs("x")));
+    scene.assert_sound();
+}
+
+#[test]
+fn of_a_small_file_only_what_is_published_is_stored() {
+    let scene = Scene::new();
+    let Stratum0 { objects, repository, .. } = &*scene.repository.stratum0;
+    let is_stored = |content: &[u8]| {
+        let packed = objects.pack_file(content);
+        let Content::Whole(hash) = &packed.file().content else { panic!("it was cut") };
+        repository.storage().exists(hash.object(ObjectKind::File)).unwrap()
+    };
+    let publisher = scene.begin();
+    for content in [b"first", b"third"] {
+        publisher.write_file(&manifest("x"), content).unwrap();
+        publisher.write_file(&manifest("y"), b"not published").unwrap();
+    }
+    assert!(!is_stored(b"third"));
+    publisher.publish(&[manifest("x")]).unwrap();
+    assert_eq!(scene.repository.read(&manifest("x")).unwrap().unwrap(), b"third");
+    assert_eq!([&b"first"[..], b"third", b"not published"].map(is_stored), [false, true, false]);
+    publisher.commit().unwrap();
+    assert!(is_stored(b"not published"));
     scene.assert_sound();
 }
