@@ -21,15 +21,31 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 pub struct CvmfsDucc {
     dir: TempDir,
     env: Vec<(OsString, OsString)>,
+    private_tmp: bool,
 }
 
 impl CvmfsDucc {
     /// Makes the link.
     pub fn install() -> Result<Self> {
-        let dir = TempDir::new()?;
-        fs::create_dir(dir.path().join("bin"))?;
+        // Not in /tmp, which the program may not see as others do.
+        let dir = TempDir::new_in("/dev/shm")?;
+        for name in ["bin", "private-tmp"] {
+            fs::create_dir(dir.path().join(name))?;
+        }
         symlink(tools::ducc()?, dir.path().join("bin/cvmfs_ducc"))?;
-        Ok(Self { dir, env: Vec::new() })
+        Ok(Self { dir, env: Vec::new(), private_tmp: false })
+    }
+
+    /// With DUCC's lock, and with a `/tmp` of its own ([`Self::private_tmp`]), where that lock is. Without this, tests
+    /// would wait for each other.
+    pub fn with_lock(mut self) -> Self {
+        self.private_tmp = true;
+        self
+    }
+
+    /// What `/tmp` is to an installation with DUCC's lock.
+    pub fn private_tmp(&self) -> PathBuf {
+        self.dir.path().join("private-tmp")
     }
 
     /// With this environment variable.
@@ -72,7 +88,20 @@ impl CvmfsDucc {
 
     /// `cvmfs_ducc ARGS…`. It does not see the credentials of the user who runs the tests.
     pub fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
-        let mut command = Command::new(self.dir.path().join("bin/cvmfs_ducc"));
+        self.called_as("cvmfs_ducc", args)
+    }
+
+    /// The same under another name of the program.
+    pub fn called_as<S: AsRef<OsStr>>(&self, name: &str, args: &[S]) -> Command {
+        let program = self.dir.path().join("bin").join(name);
+        let mut command = if self.private_tmp {
+            let mut inside = Command::new("unshare");
+            let script = "mount --bind \"$0\" /tmp && exec \"$@\"";
+            inside.args(["--mount", "/bin/sh", "-c", script]).arg(self.private_tmp()).arg(program);
+            inside
+        } else {
+            Command::new(program)
+        };
         command.args(args);
         self.prepare(&mut command);
         command
@@ -98,6 +127,9 @@ impl CvmfsDucc {
             .env("REGISTRY_AUTH_FILE", nowhere.join("auth.json"))
             .env("DUCC_STATE", self.dir.path().join("state"))
             .env("DUCC_CACHE", self.dir.path().join("cache"));
+        if !self.private_tmp {
+            command.env("DUCC_LOCK", "false");
+        }
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
     }
 

@@ -2,8 +2,11 @@
 //! as before but for what was wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::symlink;
 
 use e2e::golden::{self, Golden};
+use e2e::image::{Compression, Config, Entry, Index, Layer, push};
 use e2e::native::Native;
 use e2e::rounds::Publisher;
 use e2e::tree::{FileKind, Tree};
@@ -281,15 +284,44 @@ fn as_a_directory() -> Result<()> {
     Place { publisher, read: &read, revision: &|| Ok(None), markers: 1 }.taken_over(&golden)
 }
 
+/// Newer DUCC keeps the metadata of what it has found in a list of images below `.multiarch`, and, with `--multi-arch`, a
+/// link for each platform.
+#[test]
+fn as_newer_ducc_leaves_it() -> Result<()> {
+    let (golden, directory) = (Golden::new()?, golden::directory()?);
+    let list = Index::new(golden.image.format, vec![golden.image.clone()])?;
+    push(&golden.registry, "library/golden:v1", &list)?;
+    let metadata = directory.path().join(".metadata");
+    let of_platform = metadata.join(".multiarch/amd64").join(golden::NAME);
+    fs::create_dir_all(of_platform.parent().context("a directory above")?)?;
+    fs::rename(metadata.join(golden::NAME), &of_platform)?;
+    let publisher = publisher(&golden, directory.path().display().to_string());
+    publisher.wish([golden.source()])?;
+    for options in [&[][..], &["--multi-arch"]] {
+        if options == ["--multi-arch"] {
+            let link = directory.path().join(".multiarch/amd64").join(golden::NAME);
+            fs::create_dir_all(link.parent().context("a directory above")?)?;
+            symlink(format!("../../../../{FLAT}"), &link)?;
+        }
+        let (round, traffic) = golden.registry.watch(|| publisher.round(options))?;
+        ensure!(round.status == Some(0), "{options:?}: {}", round.output.both());
+        ensure!(round.count("unchanged") == 1, "{options:?}: {}", round.report);
+        let layers = &golden.image.layers;
+        let is_layer = |blob: &&str| layers.iter().any(|layer| layer.blob.digest == *blob);
+        ensure!(!traffic.blobs().iter().any(is_layer), "{options:?}: {:?}", traffic.blobs());
+    }
+    Ok(())
+}
+
 /// A new image that shares layers with those of DUCC is right, and brings them into the form that it needs.
 #[test]
 fn a_new_image_on_layers_of_ducc() -> Result<()> {
     let (golden, native) = (Golden::new()?, golden::native()?);
     let work = TempDir::new()?;
-    let own = [e2e::image::Entry::dir("opt"), e2e::image::Entry::file("opt/own", "own")];
-    let own = e2e::image::Layer::build(work.path(), e2e::image::Compression::Gzip, &own)?;
-    let derived = golden.image.derive(e2e::image::Config::with_cmd(["true"]), &[own])?;
-    e2e::image::push(&golden.registry, "library/golden:v2", &derived)?;
+    let own = [Entry::dir("opt"), Entry::file("opt/own", "own")];
+    let own = Layer::build(work.path(), Compression::Gzip, &own)?;
+    let derived = golden.image.derive(Config::with_cmd(["true"]), &[own])?;
+    push(&golden.registry, "library/golden:v2", &derived)?;
     let publisher = publisher(&golden, native.locator())
         .env("DUCC_KEYS", native.keys())
         .env("DUCC_CACHE", golden.dir().join("cache"));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use layer_layout::path::{self, ImageMetadata, LayerMetadata};
 use layer_layout::record::{PublishedManifest, RecordedLayer};
 use layer_layout::{
-    ChainId, ConfigDigest, DiffId, ImagePlace, LayerDigest, Platform, RepositoryPath,
+    Architecture, ChainId, ConfigDigest, DiffId, ImagePlace, LayerDigest, Platform, RepositoryPath,
 };
 
 use super::again::Again;
@@ -178,13 +178,31 @@ impl Target {
 
     /// Whether DUCC has published the image. It keeps no configuration, and the manifest in a form of its own.
     fn is_of_ducc(&self, repository: &dyn Repository) -> Result<bool> {
-        let Some(json) = repository.read(&self.place.metadata(ImageMetadata::Manifest))? else {
-            return Ok(false);
-        };
-        let is_same = PublishedManifest::parse(&json)
-            .is_ok_and(|manifest| manifest.config.digest == self.config_digest());
-        let config = self.place.metadata(ImageMetadata::Config);
-        Ok(is_same && repository.lookup(&config)?.is_none())
+        for place in self.places_of_ducc() {
+            let Some(json) = repository.read(&place.metadata(ImageMetadata::Manifest))? else {
+                continue;
+            };
+            let is_same = PublishedManifest::parse(&json)
+                .is_ok_and(|manifest| manifest.config.digest == self.config_digest());
+            let config = place.metadata(ImageMetadata::Config);
+            return Ok(is_same && repository.lookup(&config)?.is_none());
+        }
+        Ok(false)
+    }
+
+    /// Where DUCC keeps the metadata of the image. Rule: DUCC since 2025, which keeps those of an image that it has found
+    /// in a list below `.multiarch`, although the public path leads to that image alone.
+    fn places_of_ducc(&self) -> impl Iterator<Item = ImagePlace> {
+        let platform = &self.config.platform;
+        let in_list = self.place.architecture.is_none().then(|| {
+            let without_variant = platform.architecture().parse().ok();
+            [Architecture::of(platform), without_variant]
+        });
+        let of_platform = in_list.into_iter().flatten().flatten().map(|architecture| ImagePlace {
+            architecture: Some(architecture),
+            ..self.place.clone()
+        });
+        std::iter::once(self.place.clone()).chain(of_platform)
     }
 
     /// Whether all is there that DUCC publishes of an image. Rule: DUCC, to which an image is converted if it has the

@@ -74,8 +74,11 @@ impl Looker {
         let (repository, name) = (Arc::clone(&self.repository), wanted.name.clone());
         let of_platforms = wanted.platforms != Platforms::HostOnly;
         let looking = tokio::task::spawn_blocking(move || -> Result<Option<String>> {
-            let mut places = vec![ImagePlace { name: name.clone(), architecture: None }];
-            if of_platforms {
+            let own = ImagePlace { name: name.clone(), architecture: None };
+            let manifest = repository.lookup(&own.metadata(ImageMetadata::Manifest))?;
+            let mut places = vec![own];
+            // DUCC may have put the metadata there although the image was wanted for one platform.
+            if of_platforms || manifest.is_none() {
                 for (directory, _) in repository.list(Some(&path::architectures_metadata()))? {
                     let Ok(architecture) = directory.parse() else { continue };
                     places
@@ -89,7 +92,7 @@ impl Looker {
                     seen.push(repository.fingerprint(&path)?);
                 }
             }
-            let is_there = seen[0].is_some();
+            let is_there = seen.iter().any(Option::is_some);
             Ok(is_there.then(|| {
                 let seen = seen.into_iter().map(|it| it.unwrap_or_else(|| "-".to_owned()));
                 seen.collect::<Vec<_>>().join(" ")

@@ -17,6 +17,7 @@ fn row_01_commands_and_flags() -> Result<()> {
     let list = ducc.wish_list("wishes.yaml", &repository, &[&source])?;
     let (log, expanded) = (ducc.path("notifications"), ducc.path("expanded.yaml"));
     let thin = scene.registry.source("thin/tool:1");
+    let config = ducc.write("prune.yaml", &format!("wishlists:\n  - {list}\n"))?;
     let temporary = ducc.make_dir("tmp")?.display().to_string();
     let absent = scene.registry.source("org/tool:absent");
     let csv = format!("{source},,http,{},org/tool,1,,false", scene.registry.host());
@@ -24,7 +25,7 @@ fn row_01_commands_and_flags() -> Result<()> {
 
     // Arguments in the order in which a shell takes them, the status, and what is printed.
     let convert = ["convert-single-image", &source, &repository];
-    let cases: [(&[&str], &[&str], i32, &str); 32] = [
+    let cases: [(&[&str], &[&str], i32, &str); 36] = [
         (&["version"], &[], 0, version),
         (&["v"], &[], 0, version),
         (&["--help"], &[], 0, "convert-single-image"),
@@ -61,6 +62,10 @@ fn row_01_commands_and_flags() -> Result<()> {
         (&["delete-image", &repository, &source], &["--dry-run"], 0, "would remove"),
         (&["prune-images", &repository, &list], &["--dry-run"], 0, "would mark 0"),
         (&["prune-images", &repository], &["--expanded-images", &expanded], 0, "marked 0"),
+        (&["prune-images", &repository], &["--config", &config, "--dry-run"], 0, "would mark 0"),
+        (&["gc", &repository, "--gc-db", &log], &[], 0, "removed 0 images"),
+        (&["completion", "bash"], &[], 0, "cvmfs_ducc"),
+        (&[], &[], 0, "convert-single-image"),
         (&["no-such-command"], &[], 2, ""),
         (&["convert"], &[], 2, ""),
         (&["convert", &list, "--no-such-flag"], &[], 2, ""),

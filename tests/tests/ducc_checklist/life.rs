@@ -1,15 +1,19 @@
-//! What happens to a repository over time: notifications, what is converted already, removal.
+//! What happens to a repository over time: notifications, DUCC beside this program, what is converted already, removal.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Stdio;
 
 use e2e::cvmfs_ducc::CvmfsDucc;
+use e2e::faulty_registry::{Fault, FaultyRegistry};
 use e2e::golden::{self, Golden};
 use e2e::image::push;
-use e2e::{Context, Result, ensure};
+use e2e::process::{Daemon, run};
+use e2e::{Context, Result, ensure, tools};
+use rustix::fs::FlockOperation;
+use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{Scene, image};
@@ -130,6 +134,58 @@ fn row_08_notifications() -> Result<()> {
     let ends = lines.iter().filter(|line| line["action"] == "end_ducc").count();
     let published = lines.iter().filter(|line| line["action"] == "publish_layer").count();
     ensure!((ends, published) == (4, 8), "{lines:?}");
+    Ok(())
+}
+
+/// As DUCC takes it: a record lock on the whole file.
+fn take(lock: &File) -> rustix::io::Result<()> {
+    rustix::fs::fcntl_lock(lock, FlockOperation::NonBlockingLockExclusive)
+}
+
+#[test]
+fn row_09_the_lock_of_ducc() -> Result<()> {
+    let (mut scene, repository) = Scene::with_directory()?;
+    scene.ducc = scene.ducc.with_lock();
+    let ducc = &scene.ducc;
+    let path = ducc.private_tmp().join("DUCC.lock");
+    let open = || File::options().read(true).write(true).create(true).truncate(false).open(&path);
+    let convert = ["convert-single-image", "-i", &scene.source(), &repository];
+
+    // DUCC is at work, so this waits, says so, and goes on when DUCC is done.
+    let held = open()?;
+    take(&held)?;
+    let log = ducc.dir().join("waiting.log");
+    let mut waiting = Daemon::spawn("cvmfs_ducc", &ducc.command(&convert), &log)?;
+    waiting.wait_until("waiting", || {
+        fs::read_to_string(&log).is_ok_and(|text| text.contains("DUCC is publishing"))
+    })?;
+    ensure!(!Path::new(&repository).join(".layers").exists(), "something was published meanwhile");
+    drop(held);
+    ensure!(waiting.wait()?.success(), "{}", waiting.log_tail());
+    ensure!(Path::new(&repository).join(scene.name()).exists(), "not published");
+
+    // While this is at work, DUCC waits.
+    let slow = FaultyRegistry::start(&image(ducc.dir(), "slow")?, Fault::Stall)?;
+    let log = ducc.dir().join("slow.log");
+    let stalled = ["convert-single-image", "-i", "-r", "1", &slow.source(), &repository];
+    let mut working = Daemon::spawn("cvmfs_ducc", &ducc.command(&stalled), &log)?;
+    working.wait_until("fetching a layer", || slow.layer_requests() > 0)?;
+    let other = open()?;
+    ensure!(take(&other).is_err(), "DUCC could write at the same time");
+    working.signal(Signal::TERM)?;
+    ensure!(working.wait()?.code() == Some(143), "{}", working.log_tail());
+    take(&other).context("the lock is still held")?;
+
+    // Under its own name the program does not care, and under DUCC's it trusts no file that others can choose.
+    symlink(tools::ducc()?, ducc.dir().join("bin/ducc"))?;
+    run(&mut ducc.called_as("ducc", &["delete-image", &repository, &scene.name()]))?;
+    drop(other);
+    fs::remove_file(&path)?;
+    let target = ducc.dir().join("elsewhere");
+    symlink(&target, &path)?;
+    let refused = ducc.run(1, &convert)?;
+    ensure!(refused.stderr.contains("/tmp/DUCC.lock"), "{}", refused.both());
+    ensure!(!target.exists() && !Path::new(&repository).join(scene.name()).exists());
     Ok(())
 }
 

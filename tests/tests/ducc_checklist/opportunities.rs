@@ -20,6 +20,14 @@ use serde_json::{Value, json};
 
 use super::{NAME, Scene, image};
 
+/// A public key (P-384) by which nothing here is signed.
+const KEY: &str = "-----BEGIN PUBLIC KEY-----
+MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAEt2IShiMSuEAsuAgcKnT9zhCuDstCLBiR
+rgkBkDNslwMvzjOvCch1eE9nKa2vuH0JryeU8kb2sEiTFFVNvj9gLo3Y0Etvngjv
+ETjgb/dr1Vj1t3AWU4asGr2A3al8mfN5
+-----END PUBLIC KEY-----
+";
+
 #[test]
 fn trust() -> Result<()> {
     let (scene, repository) = Scene::with_directory()?;
@@ -38,11 +46,7 @@ fn trust() -> Result<()> {
     ensure!(fs::read(format!("{metadata}/config.json"))? == scene.image.config.bytes()?);
     scene.ducc.run(0, &["verify", &repository])?;
     // A policy: nothing that is not signed with this key.
-    let (private, public) = (scene.ducc.path("key.pem"), scene.ducc.path("key.pub"));
-    let openssl = tools::host("openssl")?;
-    let curve = ["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", &private];
-    run(Command::new(&openssl).args(curve))?;
-    run(Command::new(&openssl).args(["ec", "-in", &private, "-pubout", "-out", &public]))?;
+    let public = scene.ducc.write("cosign.pub", KEY)?;
     let other = scene.ducc.make_dir("signed.example.org")?.display().to_string();
     let convert =
         ["convert-single-image", "-i", "--signature-key", &public, &scene.source(), &other];
