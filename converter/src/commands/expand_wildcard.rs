@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use layer_layout::{ImageReference, RegistryReference};
 
 use super::advice;
-use super::source_options::source_options;
+use super::source_options::{list_options, source_options};
 use crate::cli::wish::ExpandWildcard;
 
 /// Prints or writes the images.
@@ -31,7 +31,7 @@ pub(crate) async fn run(arguments: ExpandWildcard) -> anyhow::Result<()> {
         lists.push((image.clone(), single(image)?));
     }
     for list in &arguments.wishlists {
-        let (list, faults) = read(list).await?;
+        let (list, faults) = read(list, &list_options(&arguments.download)).await?;
         lists.push(list);
         unknown += faults;
     }
@@ -77,8 +77,11 @@ fn single(image: &str) -> anyhow::Result<List> {
 }
 
 /// Reads a list, and tells how many of its entries are not understood.
-pub(super) async fn read(source: &ListSource) -> anyhow::Result<((String, List), usize)> {
-    let Reading { list, faults, .. } = source.read(None, &Options::default()).await?;
+pub(super) async fn read(
+    source: &ListSource,
+    options: &Options,
+) -> anyhow::Result<((String, List), usize)> {
+    let Reading { list, faults, .. } = source.read(None, options).await?;
     let name = source.to_string();
     for fault in &faults {
         eprintln!("ducc: {name}:{fault}");

@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use ducc::source::{Credentials, Options, Policy, RegistriesConf};
+use ducc::wish;
 use layer_layout::Platform;
 
 use crate::cli::DownloadOptions;
@@ -30,4 +31,9 @@ pub(super) fn source_options(
         policy,
         ..Options::default()
     })
+}
+
+/// How wish lists are read.
+pub(super) fn list_options(download: &DownloadOptions) -> wish::source::Options {
+    wish::source::Options { attempts: download.attempts, ..wish::source::Options::default() }
 }

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use layer_layout::PublicName;
 
 use super::expand_wildcard::read;
-use super::source_options::source_options;
+use super::source_options::{list_options, source_options};
 use crate::cli::removal::{PruneImages, image};
 
 /// The file with the sources, if none is named and it is there. The name is DUCC's.
@@ -39,7 +39,7 @@ pub(super) async fn wanted_from(arguments: &PruneImages) -> anyhow::Result<Wante
     let tags = Arc::new(RegistryTags::new(options));
     let expander = Expander::new(tags, Timestamp::now(), IgnoreErrors::default());
     for list in &wish_lists {
-        let ((name, list), _) = read(list).await?;
+        let ((name, list), _) = read(list, &list_options(&arguments.download)).await?;
         let expansion = expander.expand(&name, &list).await;
         for (entry, error) in expansion.failed() {
             tracing::warn!(list = name, line = entry.line, "{}", super::advice::with_causes(error));

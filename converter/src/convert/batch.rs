@@ -220,7 +220,7 @@ impl Batch {
     /// # Errors
     /// If something cannot be stored, or the user gives up.
     pub async fn store(&self, images: &[Prepared]) -> Result<()> {
-        let targets = images.iter().flat_map(|image| image.targets());
+        let targets = images.iter().flat_map(Prepared::targets);
         let trees: Vec<_> = targets.flat_map(|(target, stack)| target.trees(stack)).collect();
         let work = Arc::clone(&self.0.work);
         let storing = self.step(move || Ok(work.transaction.store(&trees)?));

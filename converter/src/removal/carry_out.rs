@@ -36,7 +36,7 @@ pub fn carry_out(
     stop: &Stop,
     removed: &mut Removed,
 ) -> Result<Plan> {
-    despite_others(repository, || {
+    despite_others(repository, stop, || {
         stop.check()?;
         let transaction = repository.begin(wait)?;
         transaction.require_unchanged()?;
@@ -67,7 +67,7 @@ pub fn keep_books(
     stop: &Stop,
     change: impl Fn(&dyn Repository) -> Result<Bookkeeping>,
 ) -> Result<Bookkeeping> {
-    despite_others(repository, || {
+    despite_others(repository, stop, || {
         let transaction = repository.begin(wait)?;
         let books = change(repository)?;
         if !books.is_empty() {
@@ -81,6 +81,7 @@ pub fn keep_books(
 /// Does something again that others have overtaken. From then on they wait until it is done, as far as they take turns.
 fn despite_others<T>(
     repository: &dyn Repository,
+    stop: &Stop,
     mut attempt: impl FnMut() -> Result<T>,
 ) -> Result<T> {
     let attempts = Attempts::default();
@@ -91,7 +92,7 @@ fn despite_others<T>(
                 attempts.again()?;
                 tracing::info!("{error}: doing so");
                 turn.end();
-                turn = repository.turn(&mut || true);
+                turn = repository.turn(&mut || stop.check().is_ok());
             }
             result => {
                 turn.end();

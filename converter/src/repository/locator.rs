@@ -9,20 +9,33 @@ use cvmfs_repository::fqrn::Fqrn;
 use cvmfs_repository::server_conf;
 use cvmfs_repository::storage::StorageUrl;
 
+use layer_layout::RepositoryPath;
+
 use super::cvmfs::Cvmfs;
 use super::stratum0::{Access, Stratum0};
 use super::{Directory, Error, Repository, Result};
 
 /// Where a repository is: `PATH` or `dir://PATH`, `cvmfs+file://DIR`, `cvmfs+s3://BUCKET/PREFIX?…`, or the
-/// name of a repository that a stock server on this machine knows.
+/// name of a repository that a stock server on this machine knows. A CernVM-FS repository may be used from a directory
+/// on: `NAME/sub/dir`, `cvmfs+file://DIR#sub/dir`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Locator {
     /// A plain directory.
     Directory(PathBuf),
     /// A CernVM-FS repository in a storage.
-    Cvmfs(StorageUrl),
+    Cvmfs {
+        /// The storage.
+        storage: StorageUrl,
+        /// The directory in the repository that everything is in; `None` for its root.
+        below: Option<RepositoryPath>,
+    },
     /// A CernVM-FS repository by its name.
-    Server(Fqrn),
+    Server {
+        /// The name.
+        fqrn: Fqrn,
+        /// The directory in the repository that everything is in; `None` for its root. Rule: DUCC.
+        below: Option<RepositoryPath>,
+    },
 }
 
 /// How the locator of a CernVM-FS repository begins.
@@ -40,8 +53,11 @@ impl Locator {
                 let directory = Directory::open(path, name)?;
                 Ok(Arc::new(if access.ducc_lock { directory.beside_ducc()? } else { directory }))
             }
-            Self::Cvmfs(_) | Self::Server(_) => {
-                let cvmfs = Cvmfs::open(self.stratum0(access)?, name)?;
+            Self::Cvmfs { below, .. } | Self::Server { below, .. } => {
+                let mut cvmfs = Cvmfs::open(self.stratum0(access)?, name)?;
+                if let Some(below) = below {
+                    cvmfs = cvmfs.below(below)?;
+                }
                 Ok(Arc::new(if access.ducc_lock { cvmfs.beside_ducc()? } else { cvmfs }))
             }
         }
@@ -54,8 +70,8 @@ impl Locator {
     pub fn stratum0(&self, access: &Access) -> Result<Stratum0> {
         Ok(match self {
             Self::Directory(path) => return Err(Error::NotCvmfs(path.clone())),
-            Self::Cvmfs(url) => Stratum0::in_storage(url, access)?,
-            Self::Server(fqrn) => Stratum0::of_server(fqrn, access)?,
+            Self::Cvmfs { storage, .. } => Stratum0::in_storage(storage, access)?,
+            Self::Server { fqrn, .. } => Stratum0::of_server(fqrn, access)?,
         })
     }
 }
@@ -64,8 +80,10 @@ impl fmt::Display for Locator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Directory(path) => write!(f, "{}", path.display()),
-            Self::Cvmfs(url) => write!(f, "{CVMFS}{url}"),
-            Self::Server(fqrn) => write!(f, "{fqrn}"),
+            Self::Cvmfs { storage, below: None } => write!(f, "{CVMFS}{storage}"),
+            Self::Cvmfs { storage, below: Some(below) } => write!(f, "{CVMFS}{storage}#{below}"),
+            Self::Server { fqrn, below: None } => write!(f, "{fqrn}"),
+            Self::Server { fqrn, below: Some(below) } => write!(f, "{fqrn}/{below}"),
         }
     }
 }
@@ -79,6 +97,11 @@ pub enum LocatorError {
     /// It begins with a scheme that repositories do not have.
     #[error("{0:?} is not a repository; {expected}", expected = expected())]
     Scheme(String),
+    /// The directory in a repository is none that the layout can be in.
+    #[error(
+        "{0:?} is no directory in a repository; expected names between single slashes, none of which begins with a dot"
+    )]
+    Below(String),
     /// Nothing follows the scheme, or there is no text at all.
     #[error("the repository has no name; {expected}", expected = expected())]
     Empty,
@@ -97,15 +120,17 @@ impl FromStr for Locator {
 
     fn from_str(text: &str) -> Result<Self, LocatorError> {
         if let Some(storage) = text.strip_prefix(CVMFS) {
-            return storage.parse().map(Self::Cvmfs).map_err(LocatorError::Storage);
+            let (storage, below) = match storage.split_once('#') {
+                Some((storage, below)) => (storage, Some(directory(below)?)),
+                None => (storage, None),
+            };
+            let storage = storage.parse().map_err(LocatorError::Storage)?;
+            return Ok(Self::Cvmfs { storage, below });
         }
         let path = match text.split_once("://") {
             None => {
-                // A name without a slash is that of a stock server's repository, if there is one.
-                if let Ok(fqrn) = text.parse()
-                    && server_conf::is_known(Path::new(server_conf::CONFIGURATION), &fqrn)
-                {
-                    return Ok(Self::Server(fqrn));
+                if let Some(server) = of_server(text, Path::new(server_conf::CONFIGURATION))? {
+                    return Ok(server);
                 }
                 text
             }
@@ -119,9 +144,55 @@ impl FromStr for Locator {
     }
 }
 
+/// A text whose first name is that of a stock server's repository, if there is one; the rest is a directory in it.
+fn of_server(text: &str, configuration: &Path) -> Result<Option<Locator>, LocatorError> {
+    let (name, below) = match text.split_once('/') {
+        Some((name, below)) => (name, Some(below)),
+        None => (text, None),
+    };
+    match name.parse() {
+        Ok(fqrn) if server_conf::is_known(configuration, &fqrn) => {
+            let below = below.map(|below| directory(below.trim_end_matches('/')));
+            Ok(Some(Locator::Server { fqrn, below: below.transpose()? }))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn directory(text: &str) -> Result<RepositoryPath, LocatorError> {
+    let hidden = text.split('/').any(|name| name.starts_with('.'));
+    let path = RepositoryPath::parse(text).filter(|_| !hidden);
+    path.ok_or_else(|| LocatorError::Below(text.to_owned()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn directories_in_repositories() {
+        let configuration = tempfile::tempdir().unwrap();
+        let server = configuration.path().join("x.example.org");
+        std::fs::create_dir(&server).unwrap();
+        std::fs::write(server.join("server.conf"), "").unwrap();
+        let parse = |text: &str| of_server(text, configuration.path());
+        for (text, shown) in [
+            ("x.example.org", Some("x.example.org")),
+            ("x.example.org/sub/dir", Some("x.example.org/sub/dir")),
+            ("x.example.org/sub/", Some("x.example.org/sub")),
+            ("y.example.org/sub", None),
+            ("./x.example.org", None),
+        ] {
+            let locator = parse(text).unwrap().map(|locator| locator.to_string());
+            assert_eq!(locator.as_deref(), shown, "{text}");
+        }
+        for text in ["x.example.org/../y", "x.example.org/.layers", "x.example.org/a//b"] {
+            assert!(matches!(parse(text), Err(LocatorError::Below(_))), "{text}");
+        }
+        let text = "cvmfs+file:///srv/x#sub/dir";
+        assert_eq!(text.parse::<Locator>().unwrap().to_string(), text);
+        assert!("cvmfs+file:///srv/x#".parse::<Locator>().is_err());
+    }
 
     #[test]
     fn text_forms() {
@@ -129,7 +200,10 @@ mod tests {
             assert_eq!(text.parse::<Locator>().unwrap(), Locator::Directory(path.into()));
         }
         for text in ["cvmfs+file:///srv/x", "cvmfs+s3://bucket/prefix?endpoint=https://host:1"] {
-            assert!(matches!(text.parse::<Locator>(), Ok(Locator::Cvmfs(_))), "{text}");
+            assert!(
+                matches!(text.parse::<Locator>(), Ok(Locator::Cvmfs { below: None, .. })),
+                "{text}"
+            );
         }
         for text in ["", "dir://", "s3://a/b", "cvmfs+", "cvmfs+http://a", "cvmfs+file://"] {
             assert!(text.parse::<Locator>().is_err(), "{text:?}");

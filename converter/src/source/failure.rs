@@ -210,7 +210,7 @@ pub(super) fn show(url: &Url) -> String {
 
 /// Reads a `Retry-After` header (RFC 9110, section 10.2.3): a number of seconds, or a date; a date in the past
 /// means now.
-pub(super) fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+pub(crate) fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     let text = text.trim();
     if let Ok(seconds) = text.parse::<u64>() {
         return Some(Duration::from_secs(seconds));

@@ -43,6 +43,7 @@ pub use created::created;
 pub use credentials::Credentials;
 pub use error::{DocumentError, Error, Missing, Part, ReferenceError, Result, SetupError};
 pub use failure::Failure;
+pub(crate) use failure::retry_after;
 pub use hosts::Registries;
 pub use image::{Descriptor, Document, Image, KnownManifest, LayerDescriptor};
 pub use manifest::lists;
@@ -51,6 +52,7 @@ pub use options::Options;
 pub use platforms::{Images, Platforms, Remark};
 pub use policy::{Policy, Refusal};
 pub use registries_conf::RegistriesConf;
+pub(crate) use registry::Retry;
 pub use registry::{Pushed, list_tags, push_thin};
 
 /// The place one image comes from.

@@ -16,6 +16,7 @@ use crate::commands::advice::with_causes;
 /// The lists of the command line, with what is kept of them between rounds.
 pub(super) struct Lists {
     sources: Vec<ListSource>,
+    options: source::Options,
     kept: State,
 }
 
@@ -34,9 +35,13 @@ pub(super) struct ExpandedList {
 
 impl Lists {
     /// Remembers the lists in `directory`.
-    pub(super) fn new(sources: Vec<ListSource>, directory: &Path) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        sources: Vec<ListSource>,
+        options: source::Options,
+        directory: &Path,
+    ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(directory)?;
-        Ok(Self { sources, kept: State::open_at(&directory.join("wish-lists"))? })
+        Ok(Self { sources, options, kept: State::open_at(&directory.join("wish-lists"))? })
     }
 
     /// Reads and expands all lists. The second part of the result tells why others cannot be used.
@@ -53,7 +58,7 @@ impl Lists {
             let document = source.id().to_string();
             let kept: Option<Kept> =
                 self.kept.document(&document)?.and_then(|json| serde_json::from_str(&json).ok());
-            let reading = match source.read(kept.as_ref(), &source::Options::default()).await {
+            let reading = match source.read(kept.as_ref(), &self.options).await {
                 Ok(reading) => reading,
                 Err(error) => {
                     lost.push(error);

@@ -27,7 +27,7 @@ use self::repository::{RepositoryRound, Share};
 use super::advice::with_causes;
 use super::round_report;
 use super::signals::{COMMIT_PATIENCE, Interruption};
-use super::source_options::source_options;
+use super::source_options::{list_options, source_options};
 use crate::cli::global::GlobalOptions;
 use crate::cli::round::{Convert, Loop, RoundOptions};
 use crate::{
@@ -142,8 +142,9 @@ impl Publisher {
         let sources =
             options.wish_lists.iter().map(|list| list.parse()).collect::<Result<_, _>>()?;
         let source = source_options(&options.download, None)?;
-        let lists = Lists::new(sources, &options.state.directory())
-            .context("cannot remember wish lists")?;
+        let lists =
+            Lists::new(sources, list_options(&options.download), &options.state.directory())
+                .context("cannot remember wish lists")?;
         notifications.tell(&Event::Started);
         Ok(Self {
             lists,

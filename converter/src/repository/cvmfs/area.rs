@@ -14,11 +14,11 @@ use cvmfs_repository::scratch::Scratch;
 use cvmfs_repository::server_conf::Locks;
 use layer_layout::RepositoryPath;
 
+use super::home::Home;
 use super::latest::Latest;
 use super::recipe::Recipe;
 use super::shortfall::Tally;
 use super::staged::Attributes;
-use super::tree_path::tree_path;
 use super::view::{Dir, Lower, Merged};
 use crate::repository::ledger::{Announcement, Ledger};
 use crate::repository::parents::inheritance::{Inheritance, inherit};
@@ -28,6 +28,7 @@ use crate::repository::{Error, OpenEnds, Result, Stratum0};
 pub(super) struct Area {
     pub(super) name: String,
     pub(super) stratum0: Arc<Stratum0>,
+    pub(super) home: Home,
     /// Keeps a stock server's tools away.
     _locks: Option<Locks>,
     pub(super) session: Session,
@@ -82,6 +83,7 @@ impl Area {
     pub(super) fn new(
         name: &str,
         stratum0: Arc<Stratum0>,
+        home: Home,
         locks: Option<Locks>,
         session: Session,
         newest: Arc<Latest>,
@@ -91,6 +93,7 @@ impl Area {
             name: name.to_owned(),
             objects: stratum0.objects.clone(),
             stratum0,
+            home,
             _locks: locks,
             session,
             base: Latest::new(newest.get()),
@@ -134,7 +137,7 @@ impl Area {
 
     /// What is published at a path.
     pub(super) fn published(&self, path: &RepositoryPath) -> Result<Option<Entry>> {
-        Ok(self.base.get().lookup(&tree_path(path))?)
+        Ok(self.base.get().lookup(&self.home.path(path))?)
     }
 
     /// A tree that this change has prepared.
@@ -164,7 +167,7 @@ impl Area {
 
     fn published_tree(&self, path: &RepositoryPath) -> Result<Option<Recipe>> {
         let base = self.base.get();
-        match base.lookup(&tree_path(path))? {
+        match base.lookup(&self.home.path(path))? {
             Some(entry) if entry.is_directory() => Ok(Some(Recipe::Published(base, path.clone()))),
             Some(_) => Err(self.indirect(path)),
             None => Ok(None),
@@ -180,7 +183,7 @@ impl Area {
         Ok(match recipe {
             Recipe::Staged(tree) => Dir::Staged(tree.view()?),
             Recipe::Published(seen, path) => {
-                let directory = seen.directory(&tree_path(path))?;
+                let directory = seen.directory(&self.home.path(path))?;
                 Dir::Published(directory.ok_or_else(|| Error::NoTree(path.clone()))?)
             }
             Recipe::Merged(trees) => {

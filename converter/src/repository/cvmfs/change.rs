@@ -12,7 +12,6 @@ use super::area::{Area, ItemContent, Small, seconds};
 use super::editor::Editor;
 use super::recipe::{Currency, Recipe};
 use super::staged;
-use super::tree_path::tree_path;
 use super::view::ReadDirectory;
 use super::writer::Writer;
 use super::{published, read};
@@ -66,13 +65,13 @@ impl Change {
     fn rebase_onto(&self, newest: Snapshot) -> Result<()> {
         let area = &self.area;
         let base = area.base.get();
-        let mut currency = Currency::of(&newest);
+        let mut currency = Currency::of(&newest, &area.home);
         let mut ledger = area.ledger();
         ledger.forget_intentions();
         area.exact.store(false, Ordering::Relaxed);
         let gone = ledger.prepared_where(|path, content| {
             let ItemContent::Tree(tree) = content else { return Ok(true) };
-            let at = tree_path(path);
+            let at = area.home.path(path);
             let done_by_others = match ledger.replaces(path) {
                 true => !base.has_the_same_at(&at, &newest)?,
                 false => newest.lookup(&at)?.is_some_and(|entry| entry.is_directory()),

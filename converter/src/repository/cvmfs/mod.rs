@@ -16,6 +16,7 @@
 //! | `recipe` | where a tree is |
 //! | `deferred` | small files that are being stored |
 //! | `publishing` | how prepared things become a revision |
+//! | `home` | where in the repository the layout is |
 //! | `latest` | the latest revision that was read |
 //! | `writer` | unpacking an untrusted layer, as [`layer_rules`](super::layer_rules) say |
 //! | `editor` | adding files to a tree |
@@ -30,6 +31,7 @@ mod change;
 mod content;
 mod deferred;
 mod editor;
+mod home;
 mod latest;
 mod publishing;
 mod recipe;
@@ -38,7 +40,6 @@ mod staged;
 #[cfg(test)]
 mod tests;
 mod tree;
-mod tree_path;
 mod view;
 mod writer;
 
@@ -53,8 +54,8 @@ use layer_layout::{LayerPath, RepositoryPath};
 
 use self::area::Area;
 use self::change::Change;
+use self::home::Home;
 use self::latest::Latest;
-use self::tree_path::tree_path;
 use super::ducc_lock::DuccLock;
 use super::{
     Error, Occupant, Published, Repository, Result, Stored, Stratum0, Transaction, TreeDirectory,
@@ -71,6 +72,7 @@ const MINIMUM_PART: u64 = 50;
 pub struct Cvmfs {
     name: String,
     stratum0: Arc<Stratum0>,
+    home: Home,
     /// Shared with its changes, which tell what they have published.
     newest: Arc<Latest>,
     /// Held by each change, if DUCC runs on this machine, too.
@@ -85,7 +87,21 @@ impl Cvmfs {
     pub fn open(stratum0: Stratum0, name: Option<&str>) -> Result<Self> {
         let newest = Arc::new(Latest::new(stratum0.repository.snapshot()?));
         let name = name.unwrap_or(stratum0.repository.fqrn().as_str()).to_owned();
-        Ok(Self { name, stratum0: Arc::new(stratum0), newest, ducc: None })
+        Ok(Self { name, stratum0: Arc::new(stratum0), newest, home: Home::new(None), ducc: None })
+    }
+
+    /// The same in a directory of the repository, which is made when something is published, and is part of the name.
+    ///
+    /// # Errors
+    /// If something else stands there.
+    pub fn below(self, directory: &RepositoryPath) -> Result<Self> {
+        let home = Home::new(Some(directory));
+        if let Some(entry) = self.newest.get().lookup(&home.root())?
+            && !entry.is_directory()
+        {
+            return Err(Error::occupied(directory, Occupant::NotADirectory));
+        }
+        Ok(Self { name: format!("{}/{directory}", self.name), home, ..self })
     }
 
     /// The same beside DUCC: nothing is published while DUCC does.
@@ -101,6 +117,11 @@ impl Cvmfs {
             None => None,
         };
         Ok(Self { ducc: Some(DuccLock::of_this_machine(owner)), ..self })
+    }
+
+    /// A path in a tree.
+    fn in_tree(&self, tree: &RepositoryPath, path: &LayerPath) -> TreePath {
+        path.components().fold(self.home.path(tree), |path, name| path.join(name))
     }
 
     fn split(&self) -> Split {
@@ -123,7 +144,15 @@ impl Repository for Cvmfs {
         self.refresh()?;
         let newest = Arc::clone(&self.newest);
         let stratum0 = Arc::clone(&self.stratum0);
-        let area = Area::new(&self.name, stratum0, locks, session, newest, self.split())?;
+        let area = Area::new(
+            &self.name,
+            stratum0,
+            self.home.clone(),
+            locks,
+            session,
+            newest,
+            self.split(),
+        )?;
         Ok(Box::new(Change::new(area, beside)))
     }
 
@@ -139,19 +168,19 @@ impl Repository for Cvmfs {
 
     fn read(&self, path: &RepositoryPath) -> Result<Option<Vec<u8>>> {
         let newest = self.newest.get();
-        match newest.lookup(&tree_path(path))? {
+        match newest.lookup(&self.home.path(path))? {
             Some(entry) => read(&newest, path, entry),
             None => Ok(None),
         }
     }
 
     fn lookup(&self, path: &RepositoryPath) -> Result<Option<Published>> {
-        let entry = self.newest.get().lookup(&tree_path(path))?;
+        let entry = self.newest.get().lookup(&self.home.path(path))?;
         Ok(entry.map(|entry| published(entry.kind)))
     }
 
     fn list(&self, directory: Option<&RepositoryPath>) -> Result<Vec<(String, Published)>> {
-        let path = directory.map_or(TreePath::ROOT, tree_path);
+        let path = directory.map_or_else(|| self.home.root(), |path| self.home.path(path));
         let mut names = Vec::new();
         if let Some(directory) = self.newest.get().directory(&path)? {
             directory.for_each(&mut |child| {
@@ -166,7 +195,7 @@ impl Repository for Cvmfs {
 
     /// The names of objects, which are hashes of their content; nothing is read but catalogs.
     fn fingerprint(&self, path: &RepositoryPath) -> Result<Option<String>> {
-        let entry = self.newest.get().lookup(&tree_path(path))?;
+        let entry = self.newest.get().lookup(&self.home.path(path))?;
         Ok(entry.and_then(|entry| match entry.kind {
             EntryKind::File(file) => match file.content {
                 Content::Whole(hash) => Some(hash.to_string()),
@@ -187,7 +216,8 @@ impl Repository for Cvmfs {
 
     fn content_bytes(&self, paths: &[RepositoryPath]) -> Result<u64> {
         let newest = self.newest.get();
-        let bytes = outermost(paths).into_iter().map(|path| newest.bytes_below(&tree_path(path)));
+        let bytes =
+            outermost(paths).into_iter().map(|path| newest.bytes_below(&self.home.path(path)));
         Ok(bytes.sum::<cvmfs_repository::Result<u64>>()?)
     }
 
@@ -196,7 +226,7 @@ impl Repository for Cvmfs {
         tree: &RepositoryPath,
         below: &LayerPath,
     ) -> Result<Option<TreeDirectory>> {
-        tree::read(&self.newest.get(), &self::below(tree, below))
+        tree::read(&self.newest.get(), &self.in_tree(tree, below))
     }
 
     fn read_content(
@@ -205,21 +235,16 @@ impl Repository for Cvmfs {
         file: &LayerPath,
         each: &mut dyn FnMut(&[u8]),
     ) -> Result<Stored> {
-        content::read(&self.newest.get(), &below(tree, file), each)
+        content::read(&self.newest.get(), &self.in_tree(tree, file), each)
     }
 
     fn discard_damaged(&self, tree: &RepositoryPath, file: &LayerPath) -> Result<()> {
-        content::discard_damaged(&self.newest.get(), &below(tree, file))
+        content::discard_damaged(&self.newest.get(), &self.in_tree(tree, file))
     }
 
     fn kept(&self, name: &[u8], node: &TreeNode, metadata: &Metadata) -> Option<Metadata> {
         attributes::kept(name, node, metadata)
     }
-}
-
-/// A path in a tree.
-fn below(tree: &RepositoryPath, path: &LayerPath) -> TreePath {
-    path.components().fold(tree_path(tree), |path, name| path.join(name))
 }
 
 /// What the file at a path holds, of which this is the entry.

@@ -14,7 +14,6 @@ use layer_layout::{RepositoryPath, path};
 use super::area::{Area, ItemContent, Small, Tree, seconds};
 use super::deferred::Deferred;
 use super::recipe::{Currency, Recipe};
-use super::tree_path::tree_path;
 use super::view::{self, Destination};
 use crate::repository::ledger::{Ledger, Selected, Selection};
 use crate::repository::{Error, Occupant, Result};
@@ -84,9 +83,9 @@ impl Area {
         base: &Snapshot,
         selection: &'a Selection<ItemContent>,
     ) -> Result<Vec<Due<'a>>> {
-        let mut currency = Currency::of(base);
+        let mut currency = Currency::of(base, &self.home);
         let mut due = Vec::new();
-        let paths: Vec<_> = selection.items.iter().map(|item| tree_path(&item.path)).collect();
+        let paths: Vec<_> = selection.items.iter().map(|item| self.home.path(&item.path)).collect();
         for (selected, there) in selection.items.iter().zip(base.lookup_all(&paths)?) {
             let path = &selected.path;
             self.check_above(base, selection, path)?;
@@ -128,7 +127,7 @@ impl Area {
             if selection.removes(&directory) {
                 return Ok(());
             }
-            match base.lookup(&tree_path(&directory))? {
+            match base.lookup(&self.home.path(&directory))? {
                 Some(entry) if entry.is_directory() => return Ok(()),
                 Some(_) if directory == path.unit() => {
                     return Err(Error::occupied(&directory, Occupant::NotADirectory));
@@ -148,7 +147,7 @@ impl Area {
         edits: &mut Edits,
     ) -> Result<()> {
         let (removed, paths): (Vec<_>, Vec<_>) =
-            selection.outermost_removed().map(|path| (path, tree_path(path))).unzip();
+            selection.outermost_removed().map(|path| (path, self.home.path(path))).unzip();
         for ((path, at), there) in removed.into_iter().zip(&paths).zip(base.lookup_all(&paths)?) {
             if there.is_none() {
                 continue;
@@ -157,7 +156,7 @@ impl Area {
             edits.rely_on(at);
             let mut above = path.parent();
             while let Some(directory) = above {
-                edits.prune(&tree_path(&directory));
+                edits.prune(&self.home.path(&directory));
                 above = directory.parent();
             }
         }
@@ -173,7 +172,7 @@ impl Area {
     ) -> Result<()> {
         let selected: Vec<_> = due.iter().map(|due| due.selected).collect();
         for (selected, tree) in self.write_trees(&selected)? {
-            let (path, tree) = (tree_path(&selected.path), (*tree).clone());
+            let (path, tree) = (self.home.path(&selected.path), (*tree).clone());
             match selected.replaces {
                 true => edits.graft_instead(&path, tree),
                 false => edits.graft(&path, tree),
@@ -182,9 +181,9 @@ impl Area {
         for Due { selected, there } in due {
             let Selected { path, content, replaces, .. } = selected;
             for root in path::catalog_roots(path) {
-                edits.nest(&tree_path(&root));
+                edits.nest(&self.home.path(&root));
             }
-            let at = tree_path(path);
+            let at = self.home.path(path);
             if *replaces && there.is_some() && !selection.removes(path) {
                 edits.rely_on(&at);
             }
@@ -204,7 +203,7 @@ impl Area {
             edits.require_unchanged();
         }
         for (path, was_published) in self.ledger().relied_on() {
-            let at = tree_path(path);
+            let at = self.home.path(path);
             // What was published when it was said to be relied on still was when the base was read.
             if !was_published && base.lookup(&at)?.is_none() {
                 return Err(Error::Stale(path.clone()));
@@ -243,7 +242,7 @@ impl Area {
             loop {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some(&(selected, recipe)) = trees.get(at) else { return Ok(written) };
-                let (mount, sink) = (tree_path(&selected.path), sink.clone());
+                let (mount, sink) = (self.home.path(&selected.path), sink.clone());
                 let destination = Destination { mount, sink, split: self.split, modified };
                 let tree = self.write_tree(selected, recipe, destination);
                 if tree.is_err() {

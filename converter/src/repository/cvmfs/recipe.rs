@@ -7,8 +7,8 @@ use cvmfs_repository::hash::ContentHash;
 use cvmfs_repository::snapshot::Snapshot;
 use layer_layout::RepositoryPath;
 
+use super::home::Home;
 use super::staged::Staged;
-use super::tree_path::tree_path;
 use crate::repository::Result;
 
 /// Where a tree is, so that any thread can open it.
@@ -25,13 +25,14 @@ pub(super) enum Recipe {
 /// Tells whether published trees still are what they were. Remembers what it has found out.
 pub(super) struct Currency<'a> {
     newest: &'a Snapshot,
+    home: &'a Home,
     known: HashMap<(ContentHash, RepositoryPath), bool>,
 }
 
 impl<'a> Currency<'a> {
     /// Compares with this revision.
-    pub(super) fn of(newest: &'a Snapshot) -> Self {
-        Self { newest, known: HashMap::new() }
+    pub(super) fn of(newest: &'a Snapshot, home: &'a Home) -> Self {
+        Self { newest, home, known: HashMap::new() }
     }
 
     /// A published tree of a recipe that is not the same any more, if there is one.
@@ -61,7 +62,7 @@ impl<'a> Currency<'a> {
         if let Some(known) = self.known.get(&key) {
             return Ok(*known);
         }
-        let current = seen.has_the_same_at(&tree_path(path), self.newest)?;
+        let current = seen.has_the_same_at(&self.home.path(path), self.newest)?;
         self.known.insert(key, current);
         Ok(current)
     }

@@ -139,11 +139,9 @@ impl fmt::Debug for Registries {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_is_shared_and_what_is_not() {
-        let registries = Registries::default();
+    fn settings() -> HostSettings {
         let second = Duration::from_secs(1);
-        let settings = HostSettings {
+        HostSettings {
             connect_timeout: second,
             stall_timeout: second,
             max_requests: 8,
@@ -151,7 +149,13 @@ mod tests {
             longest_pause: second,
             certificate_directories: Vec::new(),
             insecure: false,
-        };
+        }
+    }
+
+    #[test]
+    fn what_is_shared_and_what_is_not() {
+        let registries = Registries::default();
+        let settings = settings();
         let host = |name: &str, settings: &HostSettings| registries.host(name, settings).unwrap();
         let a = host("a.example", &settings);
         assert!(Arc::ptr_eq(&a, &host("A.example", &settings)));
@@ -179,17 +183,7 @@ mod tests {
     #[test]
     fn many_images_need_little() {
         let registries = Registries::default();
-        let second = Duration::from_secs(1);
-        let settings = HostSettings {
-            connect_timeout: second,
-            stall_timeout: second,
-            max_requests: 8,
-            first_pause: second,
-            longest_pause: second,
-            certificate_directories: Vec::new(),
-            insecure: false,
-        };
-        let host = registries.host("a.example", &settings).unwrap();
+        let host = registries.host("a.example", &settings()).unwrap();
         for number in 0..10_000 {
             let scope = Scope { repository: format!("images/{number}"), actions: "pull" };
             registries.authenticator(&host, scope, &Credentials::default());

@@ -37,4 +37,5 @@ mod tags;
 
 pub(super) use pull::Registry;
 pub use push::{Pushed, push_thin};
+pub(crate) use retry::Retry;
 pub use tags::list_tags;

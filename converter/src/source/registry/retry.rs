@@ -4,20 +4,20 @@ use std::time::Duration;
 
 /// How often and how patiently to try.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Retry {
+pub(crate) struct Retry {
     /// The number of attempts, the first included; at least 1.
-    pub(super) attempts: u32,
+    pub(crate) attempts: u32,
     /// The pause after the first failure; it doubles with each further one.
-    pub(super) first: Duration,
+    pub(crate) first: Duration,
     /// The longest pause.
-    pub(super) longest: Duration,
+    pub(crate) longest: Duration,
 }
 
 impl Retry {
     /// The pause after `failures` failures in a row; `asked` is how long the peer asked us to wait in its
     /// last answer. Up to half of our own pause is random, so that the clients of a broken registry do not
     /// all come back at once. A pause that the peer asked for is capped, but otherwise never shortened.
-    pub(super) fn pause(&self, failures: u32, asked: Option<Duration>) -> Duration {
+    pub(crate) fn pause(&self, failures: u32, asked: Option<Duration>) -> Duration {
         let doubled = 2_u32.saturating_pow(failures.saturating_sub(1));
         let own = self.first.saturating_mul(doubled).min(self.longest);
         let own = own.mul_f64(0.5 + fastrand::f64() / 2.0);

@@ -67,8 +67,13 @@ pub enum FetchError {
     #[error("cannot set up the connection")]
     Client(#[source] reqwest::Error),
     /// The server did not answer with a list.
-    #[error("the server answered {0}")]
-    Status(StatusCode),
+    #[error("the server answered {status}")]
+    Status {
+        /// Its answer.
+        status: StatusCode,
+        /// How long it asks us to wait.
+        retry_after: Option<Duration>,
+    },
     /// The server says that nothing changed, but nothing is there that could have stayed the same.
     #[error("the server answered 304 (Not Modified) without being asked whether anything was")]
     NotModified,
@@ -122,4 +127,34 @@ pub enum FetchError {
     /// The program is being shut down.
     #[error("interrupted")]
     Interrupted,
+}
+
+/// What git does over the network.
+const REMOTE: [&str; 2] = ["ls-remote", "fetch"];
+
+impl FetchError {
+    /// Whether the same may succeed a little later. git does not say why it failed, so whatever it does over the network
+    /// counts.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Timeout { .. } | Self::Connection(_) => true,
+            Self::Status { status, .. } => {
+                (status.is_server_error() && *status != StatusCode::NOT_IMPLEMENTED)
+                    || matches!(
+                        *status,
+                        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
+                    )
+            }
+            Self::Git { command, .. } => REMOTE.contains(&command.as_str()),
+            _ => false,
+        }
+    }
+
+    /// How long the server asks us to wait.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
 }

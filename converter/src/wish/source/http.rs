@@ -3,14 +3,19 @@
 //! `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are honoured, certificates are checked against the system's
 //! trust store, and nothing leads from HTTPS to HTTP.
 
+use std::time::SystemTime;
+
 use http::StatusCode;
-use http::header::{ETAG, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
+use http::header::{
+    ETAG, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, RETRY_AFTER,
+};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
 use url::Url;
 
 use super::error::FetchError;
 use super::{Fetched, Options, Version};
+use crate::source::retry_after;
 
 const MAX_REDIRECTS: usize = 5;
 
@@ -54,7 +59,11 @@ pub(super) async fn fetch(
         StatusCode::OK => {}
         StatusCode::NOT_MODIFIED if conditional => return Ok(Fetched::Unchanged),
         StatusCode::NOT_MODIFIED => return Err(FetchError::NotModified),
-        other => return Err(FetchError::Status(other)),
+        status => {
+            let retry_after = header(&response, RETRY_AFTER)
+                .and_then(|text| retry_after(&text, SystemTime::now()));
+            return Err(FetchError::Status { status, retry_after });
+        }
     }
     let version = Version {
         etag: header(&response, ETAG),

@@ -12,7 +12,7 @@ mod prune_config;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use layer_layout::Digest;
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,7 @@ use self::location::Location;
 use super::fault::Fault;
 use super::list::{self, List, Parsed};
 use super::yaml;
+use crate::source::Retry;
 
 /// A place from which a list is read: a file, `https://…`, or `git+URL//PATH[@BRANCH]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,8 +40,12 @@ pub struct ListSource {
 /// How to read.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How long reading may take as a whole. The default is a minute.
+    /// How long an attempt may take; no other begins after this time either. The default is a minute.
     pub timeout: Duration,
+    /// How often to try to read a list over the network; at least 1. The default is 5.
+    pub attempts: u32,
+    /// The pause after the first failure; it doubles with each further one. The default is one second.
+    pub first_pause: Duration,
     /// The longest list, in bytes. The default is what the parser takes, 4 MiB.
     pub size_limit: u64,
     /// An existing directory for temporary files. The default is the system's.
@@ -53,6 +58,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(60),
+            attempts: 5,
+            first_pause: Duration::from_secs(1),
             size_limit: yaml::TEXT_LIMIT as u64,
             scratch: std::env::temp_dir(),
             git: "git".into(),
@@ -136,12 +143,7 @@ impl ListSource {
         let kept = kept.filter(|kept| kept.id == self.id);
         let kept = kept.and_then(|kept| Some((kept, usable(kept.text.as_bytes()).ok()?)));
         let version = kept.as_ref().map(|(kept, _)| &kept.version);
-        let fetching = self.fetch(version, options);
-        let fetched = match tokio::time::timeout(options.timeout, fetching).await {
-            Ok(result) => result,
-            Err(_) => Err(FetchError::Timeout { after: options.timeout }),
-        };
-        let trouble = match fetched {
+        let trouble = match self.fetch_patiently(version, options).await {
             Ok(Fetched::Unchanged) => match kept {
                 Some((kept, parsed)) => return Ok(reading(parsed, kept.clone(), State::Unchanged)),
                 None => ReadError::Unreadable { list, cause: FetchError::NotModified },
@@ -164,6 +166,38 @@ impl ListSource {
             Some((kept, parsed)) => Ok(reading(parsed, kept.clone(), State::Stale(trouble))),
             None => Err(trouble),
         }
+    }
+
+    /// Tries again what may pass, as registries are asked again.
+    async fn fetch_patiently(
+        &self,
+        known: Option<&Version>,
+        options: &Options,
+    ) -> Result<Fetched, FetchError> {
+        let retry = Retry {
+            attempts: options.attempts.max(1),
+            first: options.first_pause,
+            longest: options.timeout,
+        };
+        let begun = Instant::now();
+        for failures in 1.. {
+            let fetching = self.fetch(known, options);
+            let error = match tokio::time::timeout(options.timeout, fetching).await {
+                Ok(Ok(fetched)) => return Ok(fetched),
+                Ok(Err(error)) => error,
+                Err(_) => FetchError::Timeout { after: options.timeout },
+            };
+            let pause = retry.pause(failures, error.retry_after());
+            if failures >= retry.attempts
+                || !error.may_pass()
+                || begun.elapsed() + pause >= options.timeout
+            {
+                return Err(error);
+            }
+            tracing::info!(list = %self, "{error}; trying again");
+            tokio::time::sleep(pause).await;
+        }
+        unreachable!("the loop ends with the last attempt")
     }
 
     async fn fetch(

@@ -22,6 +22,9 @@ const DEEPEST: usize = 16;
 /// A row: its number, and where its record is in the database.
 pub(super) type Place = (i64, Range<usize>);
 
+/// Tables by their names: the page that each begins at, and the statement that made it.
+pub(super) type Tables<'a> = BTreeMap<&'a [u8], (u32, &'a [u8])>;
+
 /// The pages of a database.
 pub(super) struct Pages<'a> {
     bytes: &'a [u8],
@@ -47,9 +50,8 @@ impl<'a> Pages<'a> {
         is_usual.then_some(Self { bytes, size })
     }
 
-    /// The tables, by their names: where each begins, and the statement that made it. `None` if there are views or
-    /// triggers.
-    pub(super) fn tables(&self) -> Option<BTreeMap<&'a [u8], (u32, &'a [u8])>> {
+    /// The tables; `None` if there are views or triggers.
+    pub(super) fn tables(&self) -> Option<Tables<'a>> {
         let mut tables = BTreeMap::new();
         for (_, place) in self.table(1)? {
             let values = record::<5>(self.bytes.get(place)?)?;

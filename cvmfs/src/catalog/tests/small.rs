@@ -102,7 +102,7 @@ fn it_reads_what_sqlite_reads() {
         assert_eq!(paged, all);
         for row in &all {
             let (first, second) = row.path.columns();
-            assert_eq!(by_pages(&small, Query::Lookup(row.path)), [row.clone()]);
+            assert_eq!(by_pages(&small, Query::Lookup(row.path)), std::slice::from_ref(row));
             for after in [i64::MIN, row.id] {
                 assert_eq!(
                     by_pages(&small, Query::Children(row.path, after)),

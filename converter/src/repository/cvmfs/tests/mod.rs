@@ -14,18 +14,25 @@ use cvmfs_repository::compression::Compression;
 use cvmfs_repository::entry::{Entry, EntryKind};
 use cvmfs_repository::hash::Algorithm;
 use cvmfs_repository::keys::Keys;
+use cvmfs_repository::path::TreePath;
 use cvmfs_repository::snapshot::{Directory, Snapshot};
 use cvmfs_repository::storage::Storage;
 use cvmfs_repository::{Creation, Repository as Engine};
 use layer_layout::RepositoryPath;
 
-use super::{Cvmfs, tree_path};
+use super::Cvmfs;
+use super::home::Home;
 use crate::repository::tests::{Target, snapshot};
 use crate::repository::{Repository, Stratum0, Transaction};
 
 crate::repository::tests::rules!(super::Scene);
 
 const NAME: &str = "test.example.org";
+
+/// A path of the layout in a repository that has nothing else.
+fn tree_path(path: &RepositoryPath) -> TreePath {
+    Home::new(None).path(path)
+}
 
 /// A repository in a directory of its own.
 struct Scene {

@@ -310,7 +310,13 @@ fn a_refresh_shows_what_others_have_published() {
     let scene = Scene::with_images(&["x"]);
     let stratum0 = Arc::clone(&scene.repository.stratum0);
     let newest = Arc::new(Latest::new(scene.newest()));
-    let other = Cvmfs { name: "other".to_owned(), stratum0, newest, ducc: None };
+    let other = Cvmfs {
+        name: "other".to_owned(),
+        stratum0,
+        home: crate::repository::cvmfs::home::Home::new(None),
+        newest,
+        ducc: None,
+    };
     let transaction = scene.begin();
     prepare(&*transaction, "y");
     transaction.commit().unwrap();

@@ -7,8 +7,8 @@ use cvmfs_repository::publication::Edits;
 use layer_layout::Digest;
 use layer_layout::path::{self, ImageMetadata};
 
-use super::super::tree_path;
 use super::Scene;
+use super::tree_path;
 use crate::repository::tests::describe::{dir, file, gone};
 use crate::repository::tests::image::{chain_layer, flat, layer_metadata, prepare, public_name};
 use crate::repository::tests::{Target, layerfs, rootfs, unpack};

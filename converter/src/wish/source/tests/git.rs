@@ -196,3 +196,23 @@ async fn without_git_the_message_says_so() {
     let error = read(&source("git+https://h/r//a"), &mut None, &options).await;
     assert!(error.contains("cannot run git"), "{error}");
 }
+
+#[tokio::test]
+async fn a_server_that_fails_once_is_asked_again() {
+    let remote = Remote::new();
+    let (git, failed) =
+        (remote.directory.path().join("git"), remote.directory.path().join("failed"));
+    let script = format!(
+        "#!/bin/sh\nif [ ! -e {0} ]; then touch {0}; echo 'fatal: unable to access' >&2; exit 128; fi\nexec git \"$@\"\n",
+        failed.display()
+    );
+    fs::write(&git, script).unwrap();
+    fs::set_permissions(&git, fs::Permissions::from_mode(0o755)).unwrap();
+    let list = remote.list("lists/a.yaml");
+    let hasty = Options { git, first_pause: Duration::from_millis(1), ..remote.options() };
+    let error = read(&list, &mut None, &hasty).await;
+    assert!(error.contains("unable to access"), "{error}");
+    fs::remove_file(&failed).unwrap();
+    let patient = Options { attempts: 2, ..hasty };
+    assert_eq!(read(&list, &mut None, &patient).await, "new: r.io/a:1 with 0 faults");
+}

@@ -114,3 +114,36 @@ async fn redirects_are_followed_but_not_for_ever() {
     let error = read(&list("loop.yaml?token=secret"), &mut None, &options()).await;
     assert!(error.contains("too many redirects") && !error.contains("secret"), "{error}");
 }
+
+#[tokio::test]
+async fn what_may_pass_is_tried_again_before_the_last_good_version_counts() {
+    let good = Answer::new(200, GOOD);
+    let patient = Options { attempts: 3, first_pause: Duration::from_millis(1), ..options() };
+    for (failures, answer, works) in [
+        (1, Answer::new(503, ""), true),
+        (1, Answer::new(429, "").header("Retry-After", "0"), true),
+        (2, Answer::new(200, GOOD).only(5, End::Reset), true),
+        (3, Answer::new(500, ""), false),
+        // This will not pass, and the last one not soon enough.
+        (1, Answer::new(404, ""), false),
+        (1, Answer::new(503, "").header("Retry-After", "3600"), false),
+    ] {
+        let (first, then) = (answer.clone(), good.clone());
+        let server = Server::start(
+            move |_, before| {
+                if before < failures { first.clone() } else { then.clone() }
+            },
+        )
+        .await;
+        let list = source(&format!("http://{}/list.yaml", server.address));
+        let mut kept = Some(Kept {
+            id: list.id(),
+            text: BETTER.to_owned(),
+            version: Version::default(),
+            since: 1,
+        });
+        let read = read(&list, &mut kept, &patient).await;
+        let expected = if works { "new: r.io/a:1" } else { "stale (" };
+        assert!(read.starts_with(expected), "{answer:?}: {read}");
+    }
+}

@@ -16,7 +16,7 @@ const BETTER: &str = "input:\n- r.io/a:2\n- ubuntu\n";
 const BROKEN: &str = "input:\n- r.io/a:3\ninputs: []\n";
 
 fn options() -> Options {
-    Options { timeout: Duration::from_secs(30), ..Options::default() }
+    Options { timeout: Duration::from_secs(30), attempts: 1, ..Options::default() }
 }
 
 fn source(text: &str) -> ListSource {
