@@ -14,11 +14,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
+use crate::Result;
+use crate::generation::lock_file;
 use crate::storage::{Expected, Storage, Version};
-use crate::{Error, Result};
 
 /// The sign in a bucket. Neither clients nor stock tools read it.
 const SIGN: &str = ".ducc-turn";
@@ -77,9 +77,10 @@ impl Turn {
     /// Waits for a turn as long as the caller wants one.
     pub(crate) fn take(storage: &Storage, wants: &mut dyn FnMut() -> bool) -> Self {
         let mut watched = None;
-        let lock = |directory| Ok(lock(directory)?.map(|file| Held::Lock { _file: file }));
         Self::wait(TIMES.patience, wants, || match storage.local_directory() {
-            Some(directory) => lock(directory),
+            Some(directory) => {
+                Ok(lock_file(&directory.join(LOCK))?.map(|file| Held::Lock { _file: file }))
+            }
             None => Ok(sign(storage, TIMES, &mut watched)?.map(Held::Sign)),
         })
     }
@@ -114,19 +115,6 @@ impl Turn {
                 let _ = thread.join();
             }
         }
-    }
-}
-
-/// The lock of a directory; `None` if another publisher holds it.
-fn lock(directory: &std::path::Path) -> Result<Option<File>> {
-    let path = directory.join(LOCK);
-    let failed = |cause| Error::System { action: "lock", path: path.clone(), cause };
-    let file =
-        File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(failed(error.into())),
     }
 }
 
