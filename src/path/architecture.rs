@@ -70,6 +70,14 @@ impl Architecture {
         })
     }
 
+    /// The directory without a variant that is for the same platform, if this one has a variant: `arm64` of `arm64:v8`.
+    /// DUCC keeps images there whose index tells no variant, and where it exists clients look there first.
+    pub fn without_variant(&self) -> Option<Self> {
+        let bare = Self { name: self.name.clone(), variant: None };
+        let is_same = self.variant.is_some() && Self::of(&bare.platform()).as_ref() == Some(self);
+        is_same.then_some(bare)
+    }
+
     /// The platform whose images are there.
     pub fn platform(&self) -> Platform {
         Platform::new(SYSTEM, &self.name, self.variant.as_deref())
@@ -171,6 +179,22 @@ mod tests {
             ("linux/..", None),
         ] {
             assert_eq!(of(platform).as_deref(), directory, "{platform}");
+        }
+    }
+
+    #[test]
+    fn a_variant_that_need_not_be_said_can_be_left_out() {
+        for (directory, bare) in [
+            ("arm64:v8", Some("arm64")),
+            ("arm:v7", Some("arm")),
+            ("arm:v6", None),
+            ("amd64:v3", None),
+            ("amd64", None),
+            ("arm64", None),
+        ] {
+            let directory: Architecture = directory.parse().unwrap();
+            let found = directory.without_variant().map(|bare| bare.to_string());
+            assert_eq!(found.as_deref(), bare, "{directory}");
         }
     }
 

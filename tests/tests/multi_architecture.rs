@@ -287,6 +287,31 @@ fn in_a_directory() -> Result<()> {
     scene.removed(&Tree::read(repository.path())?)
 }
 
+/// DUCC names directories as indexes name platforms, so a repository of its can have both `arm64` and `arm64:v8`. Clients
+/// look into the first, job wrappers into either.
+#[test]
+fn beside_directories_that_ducc_named() -> Result<()> {
+    let (scene, repository) = (Scene::new()?, TempDir::new()?);
+    let architectures = repository.path().join(".multiarch");
+    for directory in ["arm64", "arm"] {
+        fs::create_dir_all(architectures.join(directory))?;
+    }
+    let publisher = Publisher::new(scene.work.path(), repository.path().display().to_string());
+    scene.publish(&publisher)?;
+    for (architecture, directories) in
+        [("arm64", ["aarch64", "arm64", "arm64:v8"]), ("arm", ["armv7l", "armhf", "arm"])]
+    {
+        for directory in directories {
+            let found = architectures.join(directory).join(scene.link()).join("etc/arch");
+            let found = fs::read_to_string(&found).context(found.display().to_string())?;
+            ensure!(found == architecture, "{directory}: {found}");
+        }
+    }
+    let deleted = publisher.on_repository("delete-image", &[&scene.link()])?;
+    ensure!(deleted.status.success(), "{}", deleted.both());
+    scene.removed(&Tree::read(repository.path())?)
+}
+
 #[test]
 fn in_a_native_repository() -> Result<()> {
     let (scene, native) = (Scene::new()?, Native::create()?);

@@ -12,7 +12,7 @@ use super::Request;
 use super::patience::{Patience, blocking};
 use super::target::Target;
 use crate::report::Report;
-use crate::repository::{self, Repository};
+use crate::repository::{self, Published, Repository};
 use crate::source::{Image, KnownManifest, Source};
 use crate::{Error, Result};
 
@@ -150,7 +150,13 @@ impl Resolver<'_> {
                 continue;
             }
             let place = ImagePlace { name: name.clone(), architecture };
-            targets.push(self.target(place, image, None).await?);
+            let target = self.target(place, image, None).await?;
+            if let Some(architecture) = self.directory_of_ducc(&target.place).await? {
+                let mut second = target.clone();
+                second.place.architecture = Some(architecture);
+                targets.push(second);
+            }
+            targets.push(target);
         }
         let host = Platform::host();
         let own = targets.iter().position(|target| host.accepts(&target.config.platform));
@@ -164,6 +170,18 @@ impl Resolver<'_> {
         public.place.architecture = None;
         targets.insert(0, public);
         Ok((name, targets))
+    }
+
+    /// The other directory for the same platform, in a repository where DUCC has made one.
+    async fn directory_of_ducc(&self, place: &ImagePlace) -> Result<Option<Architecture>> {
+        let other = place.architecture.as_ref().and_then(Architecture::without_variant);
+        let Some(other) = other else { return Ok(None) };
+        let repository = Arc::clone(self.repository);
+        blocking(move || {
+            let found = repository.lookup(&other.directory())?;
+            Ok((found == Some(Published::Directory)).then_some(other))
+        })
+        .await
     }
 
     async fn known_manifests(&self, name: &PublicName) -> Result<Vec<KnownManifest>> {
