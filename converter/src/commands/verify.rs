@@ -69,7 +69,11 @@ pub(crate) async fn run(arguments: Verify) -> anyhow::Result<()> {
 async fn verify_and_repair(arguments: Verify, report: &mut Report) -> anyhow::Result<()> {
     let Verify { repository, images: wanted, repair, download, limits, common } = arguments;
     let access = common.access.access();
-    let opening = tokio::task::spawn_blocking(move || repository.open(None, &access));
+    let opening = tokio::task::spawn_blocking(move || {
+        let repository = repository.open(None, &access)?;
+        repository.finish_abandoned()?;
+        Ok::<_, ducc::repository::Error>(repository)
+    });
     let repository = opening.await??;
     let look = async |wanted: Vec<PublicName>| {
         let repository = Arc::clone(&repository);

@@ -46,6 +46,16 @@ pub trait Repository: Send + Sync {
     /// [`Error::Busy`] if `wait` said no; others if the repository cannot be written.
     fn begin(&self, wait: &mut dyn FnMut(&str) -> bool) -> Result<Box<dyn Transaction>>;
 
+    /// Finishes what a killed publisher has begun to make visible, unless another one is at work. A reader who compares what
+    /// belongs together should call this first: each image is usable in the meantime, but its documents may be of two
+    /// versions. Nothing is done if this process may not write.
+    ///
+    /// # Errors
+    /// If that cannot be read or finished.
+    fn finish_abandoned(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Sees what others have published since. [`Self::read`], [`Self::lookup`], [`Self::list`] and
     /// [`Self::content_bytes`] tell of the newest state when the repository was opened or refreshed, or when one of its
     /// transactions began, was rebased or published something.

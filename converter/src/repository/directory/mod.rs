@@ -114,6 +114,16 @@ impl Repository for Directory {
         Ok(Box::new(Change::new(Area::new(repository, lock)?)))
     }
 
+    fn finish_abandoned(&self) -> Result<()> {
+        if self.lookup(&path::publisher_journal())?.is_none() {
+            return Ok(());
+        }
+        match self.begin(&mut |_| false) {
+            Err(error) if !matches!(error, Error::Busy(_)) && !error.is_denied() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     fn read(&self, path: &RepositoryPath) -> Result<Option<Vec<u8>>> {
         names::read(&self.root()?, path)
     }
