@@ -20,6 +20,7 @@ pub mod podman;
 pub mod rounds;
 pub mod runc;
 pub mod site;
+pub mod target;
 pub mod tree;
 pub mod tree_diff;
 pub mod umoci;
