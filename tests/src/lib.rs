@@ -14,6 +14,7 @@ pub mod cases;
 pub mod cri;
 pub mod docker;
 pub mod faulty_registry;
+pub mod kill_points;
 pub mod native;
 pub mod overlay;
 pub mod podman;
