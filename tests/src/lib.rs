@@ -21,6 +21,7 @@ pub mod podman;
 pub mod rounds;
 pub mod runc;
 pub mod site;
+pub mod small_disk;
 pub mod target;
 pub mod tree;
 pub mod tree_diff;
