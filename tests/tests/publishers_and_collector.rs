@@ -115,6 +115,7 @@ impl World {
             }
             let collected = collector.on_repository("gc", &options)?;
             ensure!(collected.status.success(), "step {step}: {}", collected.both());
+            collector.verify().with_context(|| format!("step {step}"))?;
             for ducc in &mut loops {
                 ensure!(ducc.is_running()?, "step {step}: {}", ducc.log_tail());
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::bail;
 use ducc::convert::{Again, BatchSettings, LayersAgain, Request, convert};
@@ -18,6 +19,11 @@ use tokio_util::sync::CancellationToken;
 use super::advice;
 use super::source_options::source_options;
 use crate::cli::verify::Verify;
+
+/// How often images that seem to be faulty are looked at again while a publisher is at work, and after what pause: a
+/// directory is not seen as it was at one moment.
+const LOOKS: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(300);
 
 /// The report for programs (`--json`).
 #[derive(Debug, Serialize, Default)]
@@ -129,6 +135,7 @@ struct Look {
 
 /// Looks at the images of these names, or at all.
 fn look(repository: &dyn Repository, wanted: &[PublicName]) -> anyhow::Result<Look> {
+    let quiet = repository.quiet_since()?;
     let inventory = Inventory::take(repository)?;
     let all = ducc::inventory::places(repository)?;
     for name in wanted {
@@ -138,16 +145,29 @@ fn look(repository: &dyn Repository, wanted: &[PublicName]) -> anyhow::Result<Lo
     }
     let is_wanted = |place: &ImagePlace| wanted.is_empty() || wanted.contains(&place.name);
     let places: Vec<ImagePlace> = all.into_iter().filter(is_wanted).collect();
-    let (mut verdicts, mut faults): (Vec<Verdict>, Vec<Found>) = (Vec::new(), Vec::new());
-    verify(repository, &places, |verdict| {
+    let verdicts = verdicts(repository, &places)?;
+    let is_certain = quiet.is_some() && quiet == repository.quiet_since()?;
+    let mut seen = Seen { inventory, verdicts, is_certain };
+    for _ in 0..LOOKS {
+        if seen.is_certain || !seen.has_faults() {
+            break;
+        }
+        std::thread::sleep(PAUSE);
+        seen.look_again(repository)?;
+    }
+    let Seen { inventory, verdicts, .. } = seen;
+    let places: Vec<_> = verdicts.iter().map(|verdict| verdict.place.clone()).collect();
+    let found = |verdict: &Verdict| {
         let image = verdict.place.to_string();
-        faults.extend(verdict.faults.iter().map(|fault| Found {
+        let faults = verdict.faults.iter();
+        let found = faults.map(move |fault| Found {
             image: image.clone(),
             kind: fault.kind(),
             text: fault.to_string(),
-        }));
-        verdicts.push(verdict);
-    })?;
+        });
+        found.collect::<Vec<_>>()
+    };
+    let mut faults: Vec<Found> = verdicts.iter().flat_map(found).collect();
     // What belongs to no single image is told only if all are looked at.
     if wanted.is_empty() {
         let own: Vec<_> = places.iter().map(ImagePlace::metadata_directory).collect();
@@ -161,6 +181,41 @@ fn look(repository: &dyn Repository, wanted: &[PublicName]) -> anyhow::Result<Lo
     }
     let plan = RepairPlan::new(&inventory, &verdicts);
     Ok(Look { places, faults, plan })
+}
+
+fn verdicts(repository: &dyn Repository, places: &[ImagePlace]) -> anyhow::Result<Vec<Verdict>> {
+    let mut verdicts = Vec::with_capacity(places.len());
+    verify(repository, places, |verdict| verdicts.push(verdict))?;
+    Ok(verdicts)
+}
+
+/// What was seen of a repository in which others may be at work.
+struct Seen {
+    inventory: Inventory,
+    verdicts: Vec<Verdict>,
+    /// Whether nobody was at work meanwhile, so that what seems to be wrong is.
+    is_certain: bool,
+}
+
+impl Seen {
+    fn has_faults(&self) -> bool {
+        let is_faulty = |verdict: &Verdict| !verdict.faults.is_empty();
+        !self.inventory.broken.is_empty() || self.verdicts.iter().any(is_faulty)
+    }
+
+    /// Looks once more at the images that seem to be faulty. Those that are gone by now are none of ours.
+    fn look_again(&mut self, repository: &dyn Repository) -> anyhow::Result<()> {
+        let quiet = repository.quiet_since()?;
+        self.inventory = Inventory::take(repository)?;
+        let there = ducc::inventory::places(repository)?;
+        let is_faulty = |verdict: &mut Verdict| !verdict.faults.is_empty();
+        let faulty = self.verdicts.extract_if(.., is_faulty).map(|verdict| verdict.place);
+        let faulty: Vec<_> = faulty.filter(|place| there.contains(place)).collect();
+        self.verdicts.extend(verdicts(repository, &faulty)?);
+        self.verdicts.sort_by(|a, b| a.place.cmp(&b.place));
+        self.is_certain = quiet.is_some() && quiet == repository.quiet_since()?;
+        Ok(())
+    }
 }
 
 /// How images are published again.

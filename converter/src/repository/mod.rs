@@ -56,6 +56,15 @@ pub trait Repository: Send + Sync {
         Ok(())
     }
 
+    /// A text that is another one whenever a publisher has been at work in between; `None` while one is. What is read between
+    /// two equal ones belongs together. Where readers see one revision at a time, that is always so.
+    ///
+    /// # Errors
+    /// If that cannot be found out.
+    fn quiet_since(&self) -> Result<Option<String>> {
+        Ok(Some(String::new()))
+    }
+
     /// Sees what others have published since. [`Self::read`], [`Self::lookup`], [`Self::list`] and
     /// [`Self::content_bytes`] tell of the newest state when the repository was opened or refreshed, or when one of its
     /// transactions began, was rebased or published something.

@@ -124,6 +124,16 @@ impl Repository for Directory {
         }
     }
 
+    /// A publisher makes its own directory in the root when it begins, and removes it at the end.
+    fn quiet_since(&self) -> Result<Option<String>> {
+        if self.lookup(&path::publisher())?.is_some() {
+            return Ok(None);
+        }
+        let root = self.root()?;
+        let stat = rustix::fs::fstat(&root).map_err(root.failed("look at", b""))?;
+        Ok(Some(format!("{:?}", attributes::mtime_of(&stat))))
+    }
+
     fn read(&self, path: &RepositoryPath) -> Result<Option<Vec<u8>>> {
         names::read(&self.root()?, path)
     }

@@ -79,6 +79,24 @@ fn a_reader_can_have_it_finished() {
     assert!(!scene.host(&path::publisher()).exists(), "nothing was to be done");
 }
 
+#[test]
+fn readers_can_tell_whether_a_publisher_was_at_work() {
+    let scene = TestDirectory::new();
+    let quiet = || scene.repository.quiet_since().unwrap();
+    let before = quiet();
+    assert!(before.is_some() && before == quiet());
+    let change = scene.change();
+    assert_eq!(quiet(), None);
+    drop(change);
+    // The clock of a file system stands still for some milliseconds.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while quiet() == before {
+        assert!(std::time::Instant::now() < deadline, "nothing can be told from the time");
+        drop(scene.begin());
+    }
+    assert!(quiet().is_some());
+}
+
 /// What a publisher does about an image that is published.
 #[derive(Debug, Clone, Copy)]
 enum Fate {
