@@ -125,8 +125,9 @@ impl World {
             let status = ducc.wait()?;
             ensure!(status.code() == Some(143), "{status}\n{}", ducc.log_tail());
             let log = ducc.log()?;
+            // A warning may be of a request that is tried again: the registry falters when a tag moves at that moment.
             let is_bad = |line: &&str| {
-                ["ERROR", "error", "failed: ", "failing", "panicked"]
+                [" ERROR ", "panicked", "ducc: failed", "ducc: still failing", "ducc: error"]
                     .iter()
                     .any(|word| line.contains(word))
             };
