@@ -81,8 +81,11 @@ impl World {
 
     pub(crate) fn happen(&mut self, event: &Event) {
         match *event {
-            Event::Wish { tag, wanted: true } => drop(self.wished.insert(tag)),
-            Event::Wish { tag, wanted: false } => drop(self.wished.remove(&tag)),
+            Event::Wish { tag } => {
+                if !self.wished.remove(&tag) {
+                    self.wished.insert(tag);
+                }
+            }
             Event::Move { tag, image } => self.registry.move_tag(tag, image),
             Event::Round { killed } => self.round(killed),
             Event::Collect { killed, batch } => self.collect(killed, batch),
