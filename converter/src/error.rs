@@ -1,6 +1,7 @@
 //! What can go wrong while an image is converted. Every variant names what it is about, keeps its cause, and
 //! says what to do where that is not obvious.
 
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 use layer_layout::{DiffId, LayerDigest};
@@ -111,6 +112,26 @@ impl Error {
         self.of_repository().is_some_and(repository::Error::is_collected)
     }
 
+    /// Whether the batch in which it happened should end, because nothing of it can be published any more, or because it
+    /// takes the space that is wanted.
+    pub(crate) fn ends_batch(&self) -> bool {
+        let is_unfinished =
+            || matches!(self.of_repository(), Some(repository::Error::Unfinished(_)));
+        self.is_collected() || is_unfinished() || self.is_for_want_of_space()
+    }
+
+    fn is_for_want_of_space(&self) -> bool {
+        let first: &(dyn std::error::Error + 'static) = self;
+        std::iter::successors(Some(first), |error| error.source()).any(|cause| {
+            let of_system = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+            let of_database = cause
+                .downcast_ref::<rusqlite::Error>()
+                .and_then(rusqlite::Error::sqlite_error_code);
+            matches!(of_system, Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
+                || of_database == Some(rusqlite::ErrorCode::DiskFull)
+        })
+    }
+
     /// Whether something else stands where an image has to go, which concerns that image alone.
     pub(crate) fn is_in_the_way(&self) -> bool {
         self.of_repository().is_some_and(repository::Error::is_in_the_way)
@@ -169,4 +190,26 @@ pub enum LayerError {
         /// From the content.
         got: DiffId,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_ends_the_batch_wherever_it_is_met() {
+        let system = |kind: ErrorKind| repository::Error::system("write", "/srv/f", kind);
+        let layer = |kind| LayerError::Repository(system(kind));
+        let digest = layer_layout::Digest::of(b"").into();
+        let of_layer = |kind| Error::of_layer("r.io/a:1", digest, layer(kind));
+        for kind in [ErrorKind::StorageFull, ErrorKind::QuotaExceeded] {
+            assert!(Error::from(system(kind)).ends_batch());
+            assert!(of_layer(kind).ends_batch());
+            assert!(Error::Group(Arc::new(of_layer(kind))).ends_batch());
+        }
+        assert!(!of_layer(ErrorKind::ReadOnlyFilesystem).ends_batch());
+        assert!(!Error::Cancelled.ends_batch());
+        let unfinished = || Error::from(repository::Error::Unfinished("/srv".into()));
+        assert!(Error::Group(Arc::new(unfinished())).ends_batch());
+    }
 }

@@ -34,9 +34,18 @@ impl Native {
         Self::create_with(&[])
     }
 
+    /// Creates one below another directory.
+    pub fn create_in(place: &Path) -> Result<Self> {
+        Self::create_at(TempDir::new_in(place)?, &[])
+    }
+
     /// Creates one with further options.
     pub fn create_with(options: &[&str]) -> Result<Self> {
-        let native = Self::empty(FQRN)?;
+        Self::create_at(TempDir::new_in("/dev/shm")?, options)
+    }
+
+    fn create_at(dir: TempDir, options: &[&str]) -> Result<Self> {
+        let native = Self { dir, fqrn: FQRN.to_owned() };
         let storage = format!("file://{}", native.storage().display());
         run(native
             .ducc()?

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::process::{Output, run_any};
@@ -14,8 +15,14 @@ use crate::tools;
 /// How long a round may take.
 const TIMEOUT: Duration = Duration::from_secs(900);
 
+/// The point in time so many days from now, as `ducc garbage-collection --now` takes it.
+pub fn in_days(days: i64) -> Result<String> {
+    let later = Timestamp::now().checked_add(SignedDuration::from_hours(24 * days))?;
+    Ok(later.to_string())
+}
+
 /// A publisher with a wish list, and with a state of its own.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Publisher {
     dir: PathBuf,
     locator: String,
@@ -62,13 +69,20 @@ impl Publisher {
         self.dir.join("wishes.yaml")
     }
 
-    /// Writes the wish list.
+    /// Replaces the wish list, so that whoever reads it sees the old or the new one.
     pub fn wish<S: AsRef<str>>(&self, images: impl IntoIterator<Item = S>) -> Result<()> {
-        let mut text = format!("version: 1\nuser: robot\ncvmfs_repo: {:?}\ninput:\n", self.locator);
+        let mut text = format!("version: 1\nuser: robot\ncvmfs_repo: {:?}\ninput:", self.locator);
+        let before = text.len();
         for image in images {
-            text += &format!("  - '{}'\n", image.as_ref());
+            text += &format!("\n  - '{}'", image.as_ref());
         }
-        std::fs::write(self.list(), text).context("writing the wish list")
+        if text.len() == before {
+            text += " []";
+        }
+        let unfinished = self.dir.join("wishes.new");
+        std::fs::write(&unfinished, text + "\n")
+            .and_then(|()| std::fs::rename(&unfinished, self.list()))
+            .context("writing the wish list")
     }
 
     /// `ducc` with this publisher's environment, which does not see the credentials of the user who runs the tests.
@@ -94,6 +108,35 @@ impl Publisher {
             .with_context(|| format!("--json printed no JSON: {}", output.both()))?;
         let report = summary["repositories"][0].clone();
         Ok(Round { status: output.status.code(), report, output })
+    }
+
+    /// One round, without thin images, with a report for people.
+    pub fn convert(&self, options: &[&str]) -> Result<Output> {
+        self.convert_lists(&[&self.list().display().to_string()], options)
+    }
+
+    /// The same with other wish lists.
+    pub fn convert_lists(&self, lists: &[&str], options: &[&str]) -> Result<Output> {
+        let mut command = self.ducc()?;
+        command.arg("convert").args(lists).arg("--skip-thin-image").args(options);
+        run_any(&mut command, TIMEOUT)
+    }
+
+    /// Rounds without end and without a pause between them.
+    pub fn looping(&self, options: &[&str]) -> Result<Command> {
+        let mut command = self.ducc()?;
+        command.arg("loop").arg(self.list());
+        command.args(["--interval", "0.05", "--skip-thin-image"]).args(options);
+        Ok(command)
+    }
+
+    /// `ducc verify` of all images; anything that is wrong is an error. Returns how many there are.
+    pub fn verify(&self) -> Result<usize> {
+        let output = self.on_repository("verify", &["--json"])?;
+        ensure!(output.status.success(), "verify: {}", output.both());
+        let report: Value = serde_json::from_str(&output.stdout)?;
+        let images = report["images"].as_u64().context("verify did not count the images")?;
+        Ok(images.try_into()?)
     }
 
     /// Any other command of `ducc` with the repository as its first argument.

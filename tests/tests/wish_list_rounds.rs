@@ -5,15 +5,17 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use e2e::image::{Compression, Config, Entry, Format, Image, Layer, push};
-use e2e::native::Native;
 use e2e::registry::{Registry, Traffic};
-use e2e::rounds::{Publisher, Round};
-use e2e::{Context, Result, ensure};
+use e2e::rounds::{Publisher, Round, in_days};
+use e2e::target::Target;
+use e2e::{Result, ensure};
 use tempfile::TempDir;
 
-const IMAGES: usize = 200;
+const IMAGES: usize = 1000;
 const MOVED: usize = 10;
-const UNWISHED: usize = 20;
+const UNWISHED: usize = 50;
+/// When the grace period of everything is over, which is 30 days without an option.
+const LATER: i64 = 31;
 /// What `--commit-images` is without the option.
 const GROUP: usize = 100;
 
@@ -52,7 +54,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Result<Self> {
-        let (registry, work) = (Registry::start()?, TempDir::new()?);
+        let (registry, work) = (Registry::start_in_memory()?, TempDir::new_in("/dev/shm")?);
         let entries = [Entry::dir("usr"), Entry::noise("usr/tool", 100_000, 1)];
         let shared = Layer::build(work.path(), Compression::Gzip, &entries)?;
         for n in 0..IMAGES {
@@ -65,14 +67,10 @@ impl Scene {
         publisher.wish(images.map(|n| self.registry.source(&name(n))))
     }
 
-    /// All rounds; `revision` tells how many revisions there have been, and `number` what the file `number` of an image
-    /// says in the repository, if the image is there.
-    fn rounds(
-        &self,
-        publisher: &Publisher,
-        revision: &dyn Fn() -> Result<Option<u64>>,
-        number: &dyn Fn(usize) -> Result<Option<String>>,
-    ) -> Result<()> {
+    /// All rounds.
+    fn rounds(&self, target: &Target, publisher: &Publisher) -> Result<()> {
+        // What the file `number` of an image says in the repository, if the image is there.
+        let number = |n: usize| target.read(&self.registry.reference(&name(n)), "number");
         let success = |round: &Round| -> Result<()> {
             ensure!(
                 round.status == Some(0),
@@ -85,10 +83,10 @@ impl Scene {
             Ok(())
         };
         let revisions = |before: Option<u64>| -> Result<Option<u64>> {
-            Ok(revision()?.zip(before).map(|(now, before)| now - before))
+            Ok(target.revision()?.zip(before).map(|(now, before)| now - before))
         };
         self.wish(publisher, 0..IMAGES)?;
-        let before = revision()?;
+        let before = target.revision()?;
         let (first, traffic) = self.registry.watch(|| publisher.round(&[]))?;
         success(&first)?;
         ensure!(first.count("converted") == IMAGES, "{}", first.report);
@@ -100,7 +98,7 @@ impl Scene {
             ensure!(count <= most, "{count} revisions");
         }
 
-        let before = revision()?;
+        let before = target.revision()?;
         let (unchanged, traffic) = self.registry.watch(|| publisher.round(&[]))?;
         success(&unchanged)?;
         ensure!(unchanged.count("unchanged") == IMAGES, "{}", unchanged.report);
@@ -119,7 +117,7 @@ impl Scene {
         for n in 0..MOVED {
             push_image(&self.registry, self.work.path(), &self.shared, n, 1)?;
         }
-        let before = revision()?;
+        let before = target.revision()?;
         let (moved, traffic) = self.registry.watch(|| publisher.round(&[]))?;
         success(&moved)?;
         ensure!(moved.count("converted") == MOVED, "{}", moved.report);
@@ -136,15 +134,17 @@ impl Scene {
         let waiting = publisher.on_repository("gc", &[])?;
         ensure!(waiting.status.success(), "{}", waiting.both());
         ensure!(number(left)?.is_some(), "removed before its grace period was over");
-        let before = revision()?;
-        let trial = publisher.on_repository("gc", &["--grace-period", "0", "--dry-run"])?;
+        let before = target.revision()?;
+        let later = in_days(LATER)?;
+        let trial = publisher.on_repository("gc", &["--now", &later, "--dry-run"])?;
         ensure!(trial.status.success(), "{}", trial.both());
         ensure!(
             number(left)?.is_some() && revisions(before)?.unwrap_or(0) == 0,
             "a trial changed something"
         );
-        let collected = publisher.on_repository("gc", &["--grace-period", "0"])?;
+        let collected = publisher.on_repository("gc", &["--now", &later])?;
         ensure!(collected.status.success(), "{}", collected.both());
+        ensure!(revisions(before)?.unwrap_or(1) == 1, "one change");
         for n in left..IMAGES {
             ensure!(number(n)?.is_none(), "image {n} is still there");
         }
@@ -158,27 +158,21 @@ impl Scene {
     }
 }
 
+/// On the disk, as directories are in practice.
 #[test]
 fn on_a_directory() -> Result<()> {
     let (scene, repository, dir) = (Scene::new()?, TempDir::new()?, TempDir::new()?);
-    let publisher = Publisher::new(dir.path(), repository.path().display().to_string());
-    let number = |n: usize| {
-        let file = repository.path().join(scene.registry.reference(&name(n))).join("number");
-        match std::fs::read_to_string(&file) {
-            Ok(text) => Ok(Some(text)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("reading {}", file.display())),
-        }
-    };
-    scene.rounds(&publisher, &|| Ok(None), &number)?;
-    // Nothing of what was removed is left: two layers fewer would be, at most, shared with what stays.
-    let layers = walk(&repository.path().join(".layers"))?;
+    let layers = repository.path().join(".layers");
+    let target = Target::Directory(repository);
+    scene.rounds(&target, &target.publisher(dir.path()))?;
+    // Nothing of what was removed is left: each image has a layer of its own, and all share one.
+    let layers = grandchildren(&layers)?;
     ensure!(layers == IMAGES - UNWISHED + 1, "{layers} layers");
     Ok(())
 }
 
-/// The number of directories two levels below this one.
-fn walk(directory: &Path) -> Result<usize> {
+/// The number of entries two levels below a directory.
+fn grandchildren(directory: &Path) -> Result<usize> {
     let mut count = 0;
     for shard in std::fs::read_dir(directory)? {
         count += std::fs::read_dir(shard?.path())?.count();
@@ -188,13 +182,7 @@ fn walk(directory: &Path) -> Result<usize> {
 
 #[test]
 fn on_a_native_repository() -> Result<()> {
-    let (scene, native, dir) = (Scene::new()?, Native::create()?, TempDir::new()?);
-    let publisher = Publisher::new(dir.path(), native.locator())
-        .env("DUCC_KEYS", native.keys())
-        .env("DUCC_CACHE", dir.path().join("cache"));
-    let number = |n: usize| {
-        e2e::native::read_in(&native.snapshot()?, &scene.registry.reference(&name(n)), "number")
-    };
-    scene.rounds(&publisher, &|| native.revision().map(Some), &number)?;
-    native.check()
+    let (scene, target, dir) = (Scene::new()?, Target::native()?, TempDir::new()?);
+    scene.rounds(&target, &target.publisher(dir.path()))?;
+    target.check()
 }

@@ -41,6 +41,8 @@ pub(crate) const ALL: &[&str] = &[
     "python3-minimal",
     "runc",
     "skopeo",
+    // Kills programs between two system calls.
+    "strace",
     // Wall time, CPU time and memory of whole commands, for the benchmarks.
     "time",
     "umoci",

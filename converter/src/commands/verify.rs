@@ -1,20 +1,22 @@
 //! `ducc verify`.
 
+mod look;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use ducc::convert::{Again, BatchSettings, LayersAgain, Request, convert};
-use ducc::inventory::Inventory;
 use ducc::notification::Notifications;
 use ducc::progress::{Progress, Style};
 use ducc::repository::Repository;
-use ducc::verify::{Comparison, RepairPlan, Settings, Verdict, discard_damaged, verify_with};
-use ducc::{removal, source};
-use layer_layout::{Architecture, Digest, ImagePlace, ImageReference, Platform, PublicName};
+use ducc::source;
+use ducc::verify::{Comparison, RepairPlan, Settings, Verdict, discard_damaged};
+use layer_layout::{Architecture, Digest, ImageReference, Platform, PublicName};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use self::look::{Found, Look};
 use super::advice;
 use super::signals::COMMIT_PATIENCE;
 use super::source_options::source_options;
@@ -47,13 +49,6 @@ struct Report {
     /// What went wrong, with its causes.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct Found {
-    image: String,
-    kind: &'static str,
-    text: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -138,7 +133,11 @@ async fn verify_and_repair(
     let Verify { repository, images: wanted, offline, data, repair, download, limits, common } =
         arguments;
     let access = common.access.access();
-    let opening = tokio::task::spawn_blocking(move || repository.open(None, &access));
+    let opening = tokio::task::spawn_blocking(move || {
+        let repository = repository.open(None, &access)?;
+        repository.finish_abandoned()?;
+        Ok::<_, ducc::repository::Error>(repository)
+    });
     let repository = interruptible(cancel, opening).await???;
     if data && offline && !repository.expands_variables() {
         bail!(
@@ -154,7 +153,7 @@ async fn verify_and_repair(
         limits: limits.limits(),
         at_a_time: COMPARISONS,
     };
-    let look = look(&repository, &wanted, &settings);
+    let look = look::look(&repository, &wanted, &settings);
     let (plan, number) = report.found(interruptible(cancel, look).await??);
     if number == 0 {
         return report.is_compared();
@@ -183,7 +182,7 @@ async fn verify_and_repair(
     };
     let names = repairs.carry_out(&plan, report).await?;
     repository.refresh()?;
-    let look = self::look(&repository, &names, &settings);
+    let look = look::look(&repository, &names, &settings);
     let left = interruptible(cancel, look).await??;
     if let [first, ..] = &left.faults[..] {
         bail!(
@@ -217,58 +216,6 @@ async fn interruptible<T>(
     work: impl Future<Output = T>,
 ) -> anyhow::Result<T> {
     cancel.run_until_cancelled(work).await.context("interrupted")
-}
-
-/// What was found in a repository.
-struct Look {
-    verdicts: Vec<Verdict>,
-    faults: Vec<Found>,
-    plan: RepairPlan,
-}
-
-/// Looks at the images of these names, or at all.
-async fn look(
-    repository: &Arc<dyn Repository>,
-    wanted: &[PublicName],
-    settings: &Settings,
-) -> anyhow::Result<Look> {
-    let (reader, names) = (Arc::clone(repository), wanted.to_vec());
-    let reading = tokio::task::spawn_blocking(move || {
-        let inventory = Inventory::take(&*reader)?;
-        let all = ducc::inventory::places(&*reader)?;
-        for name in &names {
-            if !all.iter().any(|place| place.name == *name) {
-                return Err(removal::Error::NoSuchImage(name.to_string()).into());
-            }
-        }
-        let is_wanted = |place: &ImagePlace| names.is_empty() || names.contains(&place.name);
-        let places: Vec<ImagePlace> = all.into_iter().filter(is_wanted).collect();
-        Ok::<_, anyhow::Error>((inventory, places))
-    });
-    let (inventory, places) = reading.await??;
-    let own: Vec<_> = places.iter().map(ImagePlace::metadata_directory).collect();
-    let verdicts = verify_with(repository, places, settings).await?;
-    let mut faults = Vec::new();
-    for verdict in &verdicts {
-        let image = verdict.place.to_string();
-        faults.extend(verdict.faults.iter().map(|fault| Found {
-            image: image.clone(),
-            kind: fault.kind(),
-            text: fault.to_string(),
-        }));
-    }
-    // What belongs to no single image is told only if all are looked at.
-    if wanted.is_empty() {
-        for broken in inventory.broken.iter().filter(|broken| !own.contains(&broken.path)) {
-            faults.push(Found {
-                image: broken.path.to_string(),
-                kind: "document",
-                text: broken.reason.clone(),
-            });
-        }
-    }
-    let plan = RepairPlan::new(&inventory, &verdicts);
-    Ok(Look { verdicts, faults, plan })
 }
 
 /// How images are published again.

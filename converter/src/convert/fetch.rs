@@ -164,8 +164,15 @@ async fn one(
         if replaces {
             transaction.replace(&destination)?;
         }
-        let writer = transaction.layer_writer(&destination)?;
-        unpack(blob, writer, &layer, limits)
+        let writer = transaction.layer_writer(&destination).map_err(LayerError::from);
+        let unpacked = writer.and_then(|writer| unpack(blob, writer, &layer, limits));
+        if unpacked.is_err()
+            && let Err(error) = transaction.withdraw(&destination)
+        {
+            // It goes with the batch.
+            tracing::warn!("{error}");
+        }
+        unpacked
     });
     let unpacked = tokio::select! {
         unpacked = &mut unpacking => unpacked?,

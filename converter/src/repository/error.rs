@@ -242,6 +242,13 @@ impl Error {
             )
     }
 
+    /// Whether this process may not write there.
+    pub(super) fn is_denied(&self) -> bool {
+        let Self::System { cause, .. } = self else { return false };
+        let errno = cause.raw_os_error().map(Errno::from_raw_os_error);
+        matches!(errno, Some(Errno::ACCESS | Errno::PERM | Errno::ROFS))
+    }
+
     /// Whether a garbage collection may have removed content that a transaction has stored. Nothing that it has prepared
     /// can be published then.
     pub fn is_collected(&self) -> bool {

@@ -56,6 +56,25 @@ pub trait Repository: Send + Sync {
         Turn::default()
     }
 
+    /// Finishes what a killed publisher has begun to make visible, unless another one is at work. A reader who compares what
+    /// belongs together should call this first: each image is usable in the meantime, but its documents may be of two
+    /// versions. Nothing is done if this process may not write.
+    ///
+    /// # Errors
+    /// If that cannot be read or finished.
+    fn finish_abandoned(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// A text that is another one whenever a publisher has been at work in between; `None` while one is. What is read between
+    /// two equal ones belongs together. Where readers see one revision at a time, that is always so.
+    ///
+    /// # Errors
+    /// If that cannot be found out.
+    fn quiet_since(&self) -> Result<Option<String>> {
+        Ok(Some(String::new()))
+    }
+
     /// Sees what others have published since. [`Self::read`], [`Self::lookup`], [`Self::list`] and
     /// [`Self::content_bytes`] tell of the newest state when the repository was opened or refreshed, or when one of its
     /// transactions began, was rebased or published something.

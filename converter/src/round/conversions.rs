@@ -1,8 +1,8 @@
 //! The images of a round on their way into the repository: prepared several at a time, published in groups.
 //!
 //! All of them are prepared in one batch, so that what they share is made once. The batch ends, and another begins,
-//! when a garbage collection has made worthless what is prepared, and now and then so that others who wait for the
-//! repository's lock get their turn.
+//! when a garbage collection has made worthless what is prepared or space is wanted, and now and then so that others who
+//! wait for the repository's lock get their turn.
 
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -134,7 +134,17 @@ impl Conversions {
         let preparing = Whereabout::new(&self.0, |whereabouts| &mut whereabouts.inside);
         drop(waiting);
         let batch = current.batch.clone().expect("a batch that was entered has begun");
-        let prepared = batch.prepare(image, attempts, report).await?;
+        let number = current.number;
+        let prepared = match batch.prepare(image, attempts, report).await {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                drop((slot, preparing, current));
+                if error.ends_batch() {
+                    self.end_batch(number).await;
+                }
+                return Err(error);
+            }
+        };
         report.remarks.extend(prepared.remarks().iter().cloned());
         let (published, outcome) = oneshot::channel();
         self.0.counts(|whereabouts| whereabouts.ready += 1);
@@ -144,9 +154,8 @@ impl Conversions {
             Ok(()) => outcome.await.unwrap_or_else(|_| Err(Error::Cancelled)),
             Err(_) => Err(Error::Cancelled),
         };
-        let number = current.number;
         drop(current);
-        if outcome.as_ref().is_err_and(Error::is_collected) {
+        if outcome.as_ref().is_err_and(Error::ends_batch) {
             self.end_batch(number).await;
         }
         outcome

@@ -106,6 +106,26 @@ async fn what_images_share_is_fetched_once_and_a_failure_takes_no_other_along() 
     assert!(!scene.is_there(path::publisher()), "the staging area is left");
 }
 
+/// It may be what fills the disk, and a batch takes a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_that_fails_leaves_nothing_in_the_batch() {
+    let scene = Scene::new();
+    let whole = layer(|tar| file(tar, "f", "content"));
+    // It ends in the middle of the file's content.
+    let broken = &whole[..512 + 3];
+    let batch = scene.begin().await;
+    let (prepared, _) = scene.prepare(&batch, "r.io/bad:1", &[broken]).await;
+    prepared.unwrap_err();
+    let staged = |bytes| {
+        format!("{}/{}", path::publisher_staging(), path::layerfs(&Digest::of(bytes).into()))
+    };
+    assert!(!scene.is_there(staged(broken)));
+    let (prepared, _) = scene.prepare(&batch, "r.io/good:1", &[&whole]).await;
+    prepared.unwrap();
+    assert!(scene.is_there(staged(&whole)));
+    batch.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_publishes_several_groups() {
     let scene = Scene::new();

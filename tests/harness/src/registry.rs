@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use tempfile::TempDir;
+use tempfile::{Builder, TempDir};
 
 use crate::access_log::{self, Request};
 use crate::process::{Daemon, run};
@@ -45,9 +45,21 @@ impl Registry {
         Self::start_with(Access::Anonymous, false)
     }
 
+    /// The same, with its content in memory: a registry on disk waits for the disk with every upload.
+    pub fn start_in_memory() -> Result<Self> {
+        Self::start_at(
+            Builder::new().prefix("e2e-registry-").tempdir_in("/dev/shm")?,
+            Access::Anonymous,
+            false,
+        )
+    }
+
     /// With authentication and, if `tls`, over HTTPS with a certificate for `localhost` from a private authority.
     pub fn start_with(access: Access, tls: bool) -> Result<Self> {
-        let dir = tempfile::Builder::new().prefix("e2e-registry-").tempdir()?;
+        Self::start_at(Builder::new().prefix("e2e-registry-").tempdir()?, access, tls)
+    }
+
+    fn start_at(dir: TempDir, access: Access, tls: bool) -> Result<Self> {
         let certificate = tls.then(|| Certificate::for_localhost(dir.path())).transpose()?;
         let tokens = (access == Access::Token)
             .then(|| TokenServer::start(dir.path(), USER, PASSWORD))

@@ -89,6 +89,7 @@ impl RepositoryRound<'_> {
         let lists: Vec<_> = self.share.lists.iter().map(ExpandedList::wishes).collect();
         let repository = Arc::clone(repository);
         let keeping = tokio::task::spawn_blocking(move || {
+            repository.finish_abandoned()?;
             repository.refresh()?;
             let now = Timestamp::now();
             let books = unwanted::round(&*repository, &lists, now)?;

@@ -129,6 +129,26 @@ impl Repository for Directory {
         Ok(Box::new(Change::new(Area::new(repository, lock)?, beside)))
     }
 
+    fn finish_abandoned(&self) -> Result<()> {
+        if self.lookup(&path::publisher_journal())?.is_none() {
+            return Ok(());
+        }
+        match self.begin(&mut |_| false) {
+            Err(error) if !matches!(error, Error::Busy(_)) && !error.is_denied() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// A publisher makes its own directory in the root when it begins, and removes it at the end.
+    fn quiet_since(&self) -> Result<Option<String>> {
+        if self.lookup(&path::publisher())?.is_some() {
+            return Ok(None);
+        }
+        let root = self.root()?;
+        let stat = rustix::fs::fstat(&root).map_err(root.failed("look at", b""))?;
+        Ok(Some(format!("{:?}", attributes::mtime_of(&stat))))
+    }
+
     fn read(&self, path: &RepositoryPath) -> Result<Option<Vec<u8>>> {
         names::read(&self.root()?, path)
     }

@@ -1,6 +1,7 @@
 //! Upload to a registry (OCI distribution-spec: monolithic POST and PUT).
 
 use std::fs;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -13,19 +14,12 @@ use crate::registry::{PASSWORD, Registry, USER};
 /// Uploads `artifact` as `name` (`repository:tag`), except for blobs that the registry already has.
 pub fn push(registry: &Registry, name: &str, artifact: &dyn Artifact) -> Result<()> {
     let (repository, tag) = name.split_once(':').with_context(|| format!("{name} has no tag"))?;
-    // Fails only if one is installed already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut client = Client::builder().timeout(Duration::from_secs(120));
-    if let Some(authority) = registry.authority() {
-        client =
-            client.add_root_certificate(reqwest::Certificate::from_pem(&fs::read(authority)?)?);
-    }
     let token = match registry.tokens() {
         Some(server) => Some(server.grant(&format!("repository:{repository}:pull,push"))?),
         None => None,
     };
     let upload = Upload {
-        client: client.build()?,
+        client: client(registry)?,
         base: format!("{}/v2/{repository}", registry.url()),
         token,
     };
@@ -36,6 +30,27 @@ pub fn push(registry: &Registry, name: &str, artifact: &dyn Artifact) -> Result<
         upload.manifest(manifest, &manifest.digest)?;
     }
     upload.manifest(artifact.top(), tag)
+}
+
+/// A client that trusts the registry. Those without TLS share one, because making one takes longer than an upload.
+fn client(registry: &Registry) -> Result<Client> {
+    static PLAIN: OnceLock<Client> = OnceLock::new();
+    if let (None, Some(client)) = (registry.authority(), PLAIN.get()) {
+        return Ok(client.clone());
+    }
+    // Fails only if one is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = Client::builder().timeout(Duration::from_secs(120));
+    match registry.authority() {
+        Some(authority) => {
+            let certificate = reqwest::Certificate::from_pem(&fs::read(authority)?)?;
+            Ok(client.add_root_certificate(certificate).build()?)
+        }
+        None => {
+            let client = client.build()?;
+            Ok(PLAIN.get_or_init(|| client).clone())
+        }
+    }
 }
 
 struct Upload {

@@ -60,6 +60,43 @@ fn a_killed_publisher_is_finished_by_the_next() {
     assert_eq!(moves_done, 5, "layer, chain, flat, metadata, name");
 }
 
+/// Only a publisher that is gone is finished.
+#[test]
+fn a_reader_can_have_it_finished() {
+    let scene = TestDirectory::new();
+    let change = scene.change();
+    prepare_image(&change);
+    let plan = change.plan().unwrap();
+    change.seal(&plan).unwrap();
+    change.places().perform(&plan.moves[..2]).unwrap();
+    scene.repository.finish_abandoned().unwrap();
+    assert!(scene.host(&path::publisher_journal()).exists(), "it is still at work");
+    drop(change);
+    scene.repository.finish_abandoned().unwrap();
+    assert!(scene.path().join("r.io").exists(), "the name comes last");
+    assert!(!scene.host(&path::publisher()).exists());
+    scene.repository.finish_abandoned().unwrap();
+    assert!(!scene.host(&path::publisher()).exists(), "nothing was to be done");
+}
+
+#[test]
+fn readers_can_tell_whether_a_publisher_was_at_work() {
+    let scene = TestDirectory::new();
+    let quiet = || scene.repository.quiet_since().unwrap();
+    let before = quiet();
+    assert!(before.is_some() && before == quiet());
+    let change = scene.change();
+    assert_eq!(quiet(), None);
+    drop(change);
+    // The clock of a file system stands still for some milliseconds.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while quiet() == before {
+        assert!(std::time::Instant::now() < deadline, "nothing can be told from the time");
+        drop(scene.begin());
+    }
+    assert!(quiet().is_some());
+}
+
 /// What a publisher does about an image that is published.
 #[derive(Debug, Clone, Copy)]
 enum Fate {

@@ -1,0 +1,153 @@
+//! What is wrong in a repository in which others may be at work.
+//!
+//! A directory is not seen as it was at one moment: while a publisher is at work, an image can seem to be faulty of which
+//! one part was read before it was published again, and another part after that. Such images are looked at once more.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ducc::inventory::{self, Inventory};
+use ducc::removal;
+use ducc::repository::Repository;
+use ducc::verify::{RepairPlan, Settings, Verdict, verify_with};
+use layer_layout::{ImagePlace, PublicName};
+use serde::Serialize;
+
+/// How often images that seem to be faulty are looked at again while a publisher is at work.
+const LOOKS: u32 = 10;
+/// The pause before that.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// What was found in a repository.
+pub(super) struct Look {
+    pub(super) verdicts: Vec<Verdict>,
+    pub(super) faults: Vec<Found>,
+    pub(super) plan: RepairPlan,
+}
+
+/// A fault.
+#[derive(Debug, Serialize)]
+pub(super) struct Found {
+    /// The image, or the document of which nobody knows whose it is.
+    pub(super) image: String,
+    pub(super) kind: &'static str,
+    pub(super) text: String,
+}
+
+/// Looks at the images of these names, or at all.
+pub(super) async fn look(
+    repository: &Arc<dyn Repository>,
+    wanted: &[PublicName],
+    settings: &Settings,
+) -> anyhow::Result<Look> {
+    let mut seen = Seen::of(repository, wanted, settings).await?;
+    for _ in 0..LOOKS {
+        if seen.is_certain || !seen.has_faults() {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+        seen.look_again(repository, settings).await?;
+    }
+    let Seen { inventory, verdicts, .. } = seen;
+    let mut faults = Vec::new();
+    for verdict in &verdicts {
+        let image = verdict.place.to_string();
+        faults.extend(verdict.faults.iter().map(|fault| Found {
+            image: image.clone(),
+            kind: fault.kind(),
+            text: fault.to_string(),
+        }));
+    }
+    // What belongs to no single image is told only if all are looked at.
+    if wanted.is_empty() {
+        let own: Vec<_> =
+            verdicts.iter().map(|verdict| verdict.place.metadata_directory()).collect();
+        for broken in inventory.broken.iter().filter(|broken| !own.contains(&broken.path)) {
+            faults.push(Found {
+                image: broken.path.to_string(),
+                kind: "document",
+                text: broken.reason.clone(),
+            });
+        }
+    }
+    let plan = RepairPlan::new(&inventory, &verdicts);
+    Ok(Look { verdicts, faults, plan })
+}
+
+/// What was seen.
+struct Seen {
+    inventory: Inventory,
+    verdicts: Vec<Verdict>,
+    /// Whether nobody was at work meanwhile, so that what seems to be wrong is.
+    is_certain: bool,
+}
+
+/// What belongs together if nobody was at work meanwhile.
+struct Listing {
+    quiet: Option<String>,
+    inventory: Inventory,
+    places: Vec<ImagePlace>,
+}
+
+impl Seen {
+    async fn of(
+        repository: &Arc<dyn Repository>,
+        wanted: &[PublicName],
+        settings: &Settings,
+    ) -> anyhow::Result<Self> {
+        let Listing { quiet, inventory, places } = list(repository).await?;
+        for name in wanted {
+            if !places.iter().any(|place| place.name == *name) {
+                return Err(removal::Error::NoSuchImage(name.to_string()).into());
+            }
+        }
+        let is_wanted = |place: &ImagePlace| wanted.is_empty() || wanted.contains(&place.name);
+        let places = places.into_iter().filter(is_wanted).collect();
+        let verdicts = verify_with(repository, places, settings).await?;
+        let is_certain = is_quiet_since(repository, quiet).await?;
+        Ok(Self { inventory, verdicts, is_certain })
+    }
+
+    fn has_faults(&self) -> bool {
+        let is_faulty = |verdict: &Verdict| !verdict.faults.is_empty();
+        !self.inventory.broken.is_empty() || self.verdicts.iter().any(is_faulty)
+    }
+
+    /// Looks once more at the images that seem to be faulty. Those that are gone by now are none of ours.
+    async fn look_again(
+        &mut self,
+        repository: &Arc<dyn Repository>,
+        settings: &Settings,
+    ) -> anyhow::Result<()> {
+        let Listing { quiet, inventory, places } = list(repository).await?;
+        self.inventory = inventory;
+        let is_faulty = |verdict: &mut Verdict| !verdict.faults.is_empty();
+        let faulty = self.verdicts.extract_if(.., is_faulty).map(|verdict| verdict.place);
+        let faulty = faulty.filter(|place| places.contains(place)).collect();
+        self.verdicts.extend(verify_with(repository, faulty, settings).await?);
+        self.verdicts.sort_by(|a, b| a.place.cmp(&b.place));
+        self.is_certain = is_quiet_since(repository, quiet).await?;
+        Ok(())
+    }
+}
+
+async fn list(repository: &Arc<dyn Repository>) -> anyhow::Result<Listing> {
+    let repository = Arc::clone(repository);
+    let listing = tokio::task::spawn_blocking(move || {
+        let quiet = repository.quiet_since()?;
+        let inventory = Inventory::take(&*repository)?;
+        let places = inventory::places(&*repository)?;
+        Ok::<_, ducc::repository::Error>(Listing { quiet, inventory, places })
+    });
+    Ok(listing.await??)
+}
+
+/// Whether no publisher has been at work since [`Repository::quiet_since`] gave `before`.
+async fn is_quiet_since(
+    repository: &Arc<dyn Repository>,
+    before: Option<String>,
+) -> anyhow::Result<bool> {
+    let repository = Arc::clone(repository);
+    let now = tokio::task::spawn_blocking(move || repository.quiet_since()).await??;
+    Ok(before.is_some() && before == now)
+}
