@@ -279,6 +279,32 @@ fn no_room_for_temporary_files() -> Result<()> {
     target.check()
 }
 
+/// What is remembered between rounds only saves work: a round goes on without, and says so.
+#[test]
+fn no_room_for_what_is_remembered() -> Result<()> {
+    let (registry, work) = (Registry::start_in_memory()?, TempDir::new_in("/dev/shm")?);
+    let (disk, target) = (SmallDisk::new(4)?, Target::directory()?);
+    let state = disk.path().join("state");
+    let publisher = target.publisher(work.path()).env("DUCC_STATE", &state);
+    push_image(&registry, work.path(), "org/good:1", &[1000], 1)?;
+    publisher.wish([registry.source("org/good:1"), registry.source("org/none:1")])?;
+    for found in ["converted", "unchanged"] {
+        let round = publisher.round(&[])?;
+        ensure!(round.status == Some(3), "{}", round.output.both());
+        ensure!(round.count("failed") == 1, "{}", round.report);
+        let number = round.count(found);
+        ensure!(number == 1, "{found}: {number}, {}", round.output.both());
+        let told = |text: &serde_json::Value| text.to_string().contains("only saves work");
+        let errors = round.report["errors"].as_array().context("no errors")?;
+        ensure!(errors.iter().any(told), "{}", round.output.both());
+    }
+    ensure!(publisher.verify()? == 1);
+    disk.resize(64 << 10)?;
+    publisher.wish([registry.source("org/good:1")])?;
+    ensure_status(&publisher.convert(&[])?, 0, &[])?;
+    target.check()
+}
+
 /// A target that can only be read: an unchanged round is a good round; a changed one fails and says why.
 #[test]
 fn a_target_that_is_read_only() -> Result<()> {

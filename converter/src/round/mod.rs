@@ -40,7 +40,7 @@ use crate::convert::{self, BatchSettings, Resolved};
 use crate::notification::{Conversion, Notifications};
 use crate::report::{Report, Status};
 use crate::repository::Repository;
-use crate::state::{self, Failure, SeenImage, State};
+use crate::state::{Failure, Memory, SeenImage, State};
 use crate::{Error, Result};
 
 /// Images that are under way at a time, most of them waiting. It bounds memory.
@@ -74,7 +74,7 @@ pub struct Round {
     /// Where the images go.
     pub repository: Arc<dyn Repository>,
     /// What earlier rounds have left.
-    pub state: Arc<State>,
+    pub state: Arc<Memory>,
     /// How it is run.
     pub settings: Settings,
     /// Cancelled when the user gives up: what is being published is finished, the rest is left.
@@ -101,15 +101,12 @@ enum Outcome {
 
 impl Round {
     /// Brings the repository in step with `wanted`, and reports.
-    ///
-    /// # Errors
-    /// If what earlier rounds have left cannot be read or written. Whatever concerns single images is in the report.
-    pub async fn run(self, mut wanted: Vec<Wanted>) -> state::Result<RoundReport> {
+    pub async fn run(self, mut wanted: Vec<Wanted>) -> RoundReport {
         let begun = Instant::now();
         let now = Timestamp::now();
         let mut report = RoundReport::new(self.repository.name().to_owned(), now);
         report.images = wanted.len();
-        let failures = self.failures(now)?;
+        let failures = self.failures(now);
         // Stable: within a priority the order of the lists stays.
         wanted.sort_by_key(|image| std::cmp::Reverse(image.priority));
         if self.settings.pauses {
@@ -122,7 +119,7 @@ impl Round {
                 _ => true,
             });
         }
-        let mut seen = self.state.images()?;
+        let mut seen = self.state.ask(State::images);
         let work = Arc::new(self.work());
         let mut tasks = JoinSet::new();
         let mut wanted = wanted.into_iter();
@@ -136,7 +133,7 @@ impl Round {
                 while tasks.len() >= UNDER_WAY
                     && let Some(ended) = tasks.join_next().await
                 {
-                    self.note(ended, &mut report)?;
+                    self.note(ended, &mut report);
                 }
                 let name = image.name.to_string();
                 let has_failed = failures.contains_key(&name);
@@ -148,29 +145,30 @@ impl Round {
         drop(seen);
         work.conversions.no_more();
         while let Some(ended) = tasks.join_next().await {
-            self.note(ended, &mut report)?;
+            self.note(ended, &mut report);
         }
         if let Some(work) = Arc::into_inner(work) {
             work.conversions.end().await;
         }
         report.converted.sort_by(|a, b| a.name.cmp(&b.name));
         report.failed.sort_by(|a, b| a.failure.name.cmp(&b.failure.name));
+        report.errors.extend(self.state.take_trouble());
         report.seconds = begun.elapsed().as_secs_f64();
-        Ok(report)
+        report
     }
 
     /// What is known of images that failed. Those that nobody has tried since are forgotten: nobody wishes for them any
     /// more.
-    fn failures(&self, now: Timestamp) -> state::Result<BTreeMap<String, Failure>> {
+    fn failures(&self, now: Timestamp) -> BTreeMap<String, Failure> {
         let mut failures = BTreeMap::new();
-        for failure in self.state.failures()? {
+        for failure in self.state.ask(State::failures) {
             if now.duration_since(failure.next) > FORGOTTEN {
-                self.state.clear_failure(&failure.name)?;
+                self.state.ask(|state| state.clear_failure(&failure.name));
             } else {
                 failures.insert(failure.name.clone(), failure);
             }
         }
-        Ok(failures)
+        failures
     }
 
     fn work(&self) -> Work {
@@ -197,22 +195,17 @@ impl Round {
     }
 
     /// Adds what became of an image to the report.
-    fn note(
-        &self,
-        outcome: Result<Outcome, JoinError>,
-        report: &mut RoundReport,
-    ) -> state::Result<()> {
+    fn note(&self, outcome: Result<Outcome, JoinError>, report: &mut RoundReport) {
         match outcome {
             Err(error) => report.errors.push(Error::from(error).to_string()),
             Ok(Outcome::Unchanged) => report.unchanged += 1,
             Ok(Outcome::Converted(image)) => report.converted.push(image),
             Ok(Outcome::Interrupted) => report.interrupted += 1,
             Ok(Outcome::Failed { name, reason, may_fail }) => {
-                let failure = self.state.add_failure(&name, &reason, Timestamp::now())?;
+                let failure = self.state.add_failure(&name, &reason, Timestamp::now());
                 report.failed.push(FailedImage { failure, may_fail });
             }
         }
-        Ok(())
     }
 }
 
@@ -222,7 +215,7 @@ struct Work {
     looks: Semaphore,
     conversions: Conversions,
     repository: Arc<dyn Repository>,
-    state: Arc<State>,
+    state: Arc<Memory>,
     common: Common,
     notifications: Notifications,
     cancel: CancellationToken,
@@ -236,7 +229,7 @@ impl Work {
             Ok(outcome) => {
                 // What was only not reached in an earlier round is remembered already.
                 if has_failed && matches!(outcome, Outcome::Unchanged) {
-                    self.tell_unless_remembered(self.state.clear_failure(&name));
+                    self.state.ask(|state| state.clear_failure(&name));
                 }
                 outcome
             }
@@ -325,14 +318,7 @@ impl Work {
     /// Remembers that an image is in step. If that fails, the next round looks at it more closely, that is all.
     fn remember(&self, wanted: &Wanted, seen: &SeenImage) {
         let name = wanted.name.to_string();
-        let remembered =
-            self.state.put_image(&name, seen).and_then(|()| self.state.clear_failure(&name));
-        self.tell_unless_remembered(remembered);
-    }
-
-    fn tell_unless_remembered(&self, remembered: state::Result<()>) {
-        if let Err(error) = remembered {
-            tracing::warn!("{:#}", anyhow::Error::from(error));
-        }
+        self.state.ask(|state| state.put_image(&name, seen));
+        self.state.ask(|state| state.clear_failure(&name));
     }
 }

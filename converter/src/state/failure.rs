@@ -34,22 +34,35 @@ pub fn next_try(count: u32, now: Timestamp) -> Timestamp {
     now.saturating_add(pause).unwrap_or(Timestamp::MAX)
 }
 
-impl State {
-    /// Remembers that an image failed at `now`, and returns what is known of its failures.
-    ///
-    /// # Errors
-    /// If that cannot be written.
-    pub fn add_failure(&self, name: &str, reason: &str, now: Timestamp) -> Result<Failure> {
-        let before = self.select("WHERE name = ?1", [name])?.pop();
+impl Failure {
+    /// The failure of an image at `now`, after those `before`.
+    pub(super) fn after(before: Option<Self>, name: &str, reason: &str, now: Timestamp) -> Self {
         let count = before.as_ref().map_or(0, |failure| failure.count).saturating_add(1);
-        let failure = Failure {
+        Self {
             name: name.to_owned(),
             reason: reason.to_owned(),
             count,
             first: before.map_or(now, |failure| failure.first),
             last: now,
             next: next_try(count, now),
-        };
+        }
+    }
+}
+
+impl State {
+    /// What is known of an image's failures, if it is not mended.
+    ///
+    /// # Errors
+    /// If that cannot be read.
+    pub fn failure(&self, name: &str) -> Result<Option<Failure>> {
+        Ok(self.select("WHERE name = ?1", [name])?.pop())
+    }
+
+    /// Remembers a failure in place of those before.
+    ///
+    /// # Errors
+    /// If that cannot be written.
+    pub fn put_failure(&self, failure: &Failure) -> Result<()> {
         let values = (
             &failure.name,
             &failure.reason,
@@ -59,8 +72,7 @@ impl State {
             failure.next.to_string(),
         );
         let statement = "INSERT OR REPLACE INTO failure VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        self.run(|database| database.execute(statement, values).map(drop))?;
-        Ok(failure)
+        self.run(|database| database.execute(statement, values).map(drop))
     }
 
     /// Forgets the failures of an image that is mended, or that nobody wants any more.
@@ -106,6 +118,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Memory;
     use super::*;
 
     #[test]
@@ -121,17 +134,17 @@ mod tests {
     #[test]
     fn failures_are_counted_until_mended() {
         let place = tempfile::tempdir().unwrap();
-        let state = State::open(place.path(), "r").unwrap();
+        let state = Memory::at(&State::path(place.path(), "r"));
         let at = |minute| Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minute);
-        state.add_failure("r.io/b:1", "gone", at(0)).unwrap();
-        state.add_failure("r.io/a:1", "gone", at(1)).unwrap();
-        let again = state.add_failure("r.io/a:1", "slow", at(60)).unwrap();
+        state.add_failure("r.io/b:1", "gone", at(0));
+        state.add_failure("r.io/a:1", "gone", at(1));
+        let again = state.add_failure("r.io/a:1", "slow", at(60));
         assert_eq!((again.count, again.first, again.next), (2, at(1), at(70)));
-        let failures = state.failures().unwrap();
+        let failures = state.ask(State::failures);
         assert_eq!(failures.len(), 2);
         assert_eq!(failures[0], again);
-        state.clear_failure("r.io/a:1").unwrap();
-        let again = state.add_failure("r.io/a:1", "gone", at(200)).unwrap();
+        state.ask(|state| state.clear_failure("r.io/a:1"));
+        let again = state.add_failure("r.io/a:1", "gone", at(200));
         assert_eq!((again.count, again.first), (1, at(200)));
     }
 }

@@ -5,6 +5,7 @@
 
 mod failure;
 mod image;
+mod memory;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,6 +15,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 pub use failure::{Failure, next_try};
 pub use image::SeenImage;
+pub use memory::Memory;
 
 /// How the names of the databases end.
 const EXTENSION: &str = "state";
@@ -80,14 +82,17 @@ impl State {
     /// # Errors
     /// If that cannot be written.
     pub fn open(directory: &Path, repository: &str) -> Result<Self> {
-        std::fs::create_dir_all(directory)
-            .map_err(|cause| Error::Directory { path: directory.to_owned(), cause })?;
+        Self::open_at(&Self::path(directory, repository))
+    }
+
+    /// Where in `directory` is remembered what belongs to a repository.
+    pub fn path(directory: &Path, repository: &str) -> PathBuf {
         // The name may be a path.
         let name: String = repository
             .chars()
             .map(|c| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '_' })
             .collect();
-        Self::open_at(&directory.join(format!("{name}.{EXTENSION}")))
+        directory.join(format!("{name}.{EXTENSION}"))
     }
 
     /// Whether a file in the directory is such a database, by its name.
@@ -101,6 +106,10 @@ impl State {
     /// If it cannot be written.
     pub fn open_at(path: &Path) -> Result<Self> {
         let path = path.to_owned();
+        if let Some(directory) = path.parent() {
+            std::fs::create_dir_all(directory)
+                .map_err(|cause| Error::Directory { path: directory.to_owned(), cause })?;
+        }
         let database = match connect(&path) {
             Ok(database) => database,
             Err(error) if is_damage(&error) => {
@@ -113,6 +122,15 @@ impl State {
             Err(cause) => return Err(Error::Database { path, cause }),
         };
         Ok(Self { path, database: Mutex::new(database) })
+    }
+
+    /// Remembers until this is dropped.
+    fn in_memory() -> Result<Self> {
+        let path = PathBuf::from(":memory:");
+        match connect(&path) {
+            Ok(database) => Ok(Self { path, database: Mutex::new(database) }),
+            Err(cause) => Err(Error::Database { path, cause }),
+        }
     }
 
     /// The document with the report on the last round.

@@ -15,7 +15,7 @@ use ducc::removal::{
 use ducc::repository::{Published, Repository};
 use ducc::round::{Common, Grouping, Round, RoundReport, Settings, Wanted};
 use ducc::source;
-use ducc::state::State;
+use ducc::state::{Memory, State};
 use ducc::verify::verify;
 use ducc::wish::Platforms;
 use jiff::{SignedDuration, Timestamp};
@@ -179,7 +179,7 @@ impl World {
         let (progress, nobody) = (Progress::new(Style::Quiet), Notifications::default());
         let round = Round {
             repository: Arc::clone(repository),
-            state: Arc::new(State::open(self.state.path(), "r").unwrap()),
+            state: Arc::new(Memory::at(&State::path(self.state.path(), "r"))),
             settings: Settings {
                 common: Common { source, again: Again::default(), push_password: None },
                 batch: BatchSettings::new(Limits::default(), progress, nobody),
@@ -190,8 +190,7 @@ impl World {
             },
             cancel: CancellationToken::new(),
         };
-        let report = self.runtime.block_on(round.run(wanted.collect()));
-        report.map_err(|error| error.to_string())
+        Ok(self.runtime.block_on(round.run(wanted.collect())))
     }
 
     fn collect(&mut self, killed: Option<usize>, batch: usize) {

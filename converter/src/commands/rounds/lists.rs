@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ducc::removal::{ListWishes, Wanted};
-use ducc::state::State;
+use ducc::state::Memory;
 use ducc::wish::expand::{Expander, Expansion};
 use ducc::wish::registry_tags::RegistryTags;
 use ducc::wish::source::{self, Kept, ListSource, ReadError};
@@ -17,7 +17,7 @@ use crate::commands::advice::with_causes;
 pub(super) struct Lists {
     sources: Vec<ListSource>,
     options: source::Options,
-    kept: State,
+    kept: Memory,
 }
 
 /// A list as it counts in a round.
@@ -39,25 +39,25 @@ impl Lists {
         sources: Vec<ListSource>,
         options: source::Options,
         directory: &Path,
-    ) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(directory)?;
-        Ok(Self { sources, options, kept: State::open_at(&directory.join("wish-lists"))? })
+    ) -> Self {
+        Self { sources, options, kept: Memory::at(&directory.join("wish-lists")) }
     }
 
-    /// Reads and expands all lists. The second part of the result tells why others cannot be used.
+    /// Reads and expands all lists, if the last good version of each can be remembered or not. The second part of the
+    /// result tells why others cannot be used.
     pub(super) async fn read(
         &self,
         tags: Arc<RegistryTags>,
         ignore: &IgnoreErrors,
         now: Timestamp,
-    ) -> anyhow::Result<(Vec<ExpandedList>, Vec<ReadError>)> {
+    ) -> (Vec<ExpandedList>, Vec<ReadError>) {
         let expander = Expander::new(tags, now, ignore.clone());
         let (mut lists, mut lost) = (Vec::new(), Vec::new());
         for source in &self.sources {
             let name = source.to_string();
             let document = source.id().to_string();
-            let kept: Option<Kept> =
-                self.kept.document(&document)?.and_then(|json| serde_json::from_str(&json).ok());
+            let kept = self.kept.ask(|state| state.document(&document));
+            let kept: Option<Kept> = kept.and_then(|json| serde_json::from_str(&json).ok());
             let reading = match source.read(kept.as_ref(), &self.options).await {
                 Ok(reading) => reading,
                 Err(error) => {
@@ -66,7 +66,9 @@ impl Lists {
                 }
             };
             if kept.as_ref() != Some(&reading.kept) {
-                self.kept.put_document(&document, &serde_json::to_string(&reading.kept)?)?;
+                let json =
+                    serde_json::to_string(&reading.kept).expect("texts can be written as JSON");
+                self.kept.ask(|state| state.put_document(&document, &json));
             }
             let told = |fault: &Fault| format!("{name}:{fault}");
             let (remarks, faults): (Vec<_>, Vec<_>) =
@@ -81,7 +83,12 @@ impl Lists {
             let expansion = expander.expand(&name, &reading.list).await;
             lists.push(ExpandedList { name, repository, expansion, faults, remarks });
         }
-        Ok((lists, lost))
+        (lists, lost)
+    }
+
+    /// What has gone wrong with remembering lists since the last call.
+    pub(super) fn take_trouble(&self) -> Option<String> {
+        self.kept.take_trouble()
     }
 }
 

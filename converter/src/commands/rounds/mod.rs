@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use anyhow::Context;
 use ducc::convert::{Again, BatchSettings};
 use ducc::notification::{Event, Notifications};
 use ducc::progress::Progress;
@@ -143,8 +142,7 @@ impl Publisher {
             options.wish_lists.iter().map(|list| list.parse()).collect::<Result<_, _>>()?;
         let source = source_options(&options.download, None)?;
         let lists =
-            Lists::new(sources, list_options(&options.download), &options.state.directory())
-                .context("cannot remember wish lists")?;
+            Lists::new(sources, list_options(&options.download), &options.state.directory());
         notifications.tell(&Event::Started);
         Ok(Self {
             lists,
@@ -171,11 +169,7 @@ impl Publisher {
         let tags = Arc::new(RegistryTags::new(self.source.clone()));
         let reading = self.lists.read(tags, &self.ignore, now);
         let (lists, lost) = match self.cancel.run_until_cancelled(reading).await {
-            Some(Ok(lists)) => lists,
-            Some(Err(error)) => {
-                summary.fail(EXIT_FAILED, format!("{error:#}"));
-                return summary;
-            }
+            Some(lists) => lists,
             None => {
                 summary.fail(EXIT_FAILED, "interrupted; nothing was published".to_owned());
                 return summary;
@@ -187,6 +181,9 @@ impl Publisher {
                 ReadError::Broken { .. } => EXIT_LIST_BROKEN,
             };
             summary.fail(status, with_causes(error));
+        }
+        if let Some(trouble) = self.lists.take_trouble() {
+            summary.fail(EXIT_PARTIAL, trouble);
         }
         if self.kind == Kind::Once
             && let Err(error) = self.check_password(&lists).await

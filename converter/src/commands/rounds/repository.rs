@@ -8,7 +8,7 @@ use ducc::removal::{self, unwanted};
 use ducc::repository::{Locator, Repository};
 use ducc::round::{Common, Round, RoundReport, Settings, Wanted};
 use ducc::source;
-use ducc::state::State;
+use ducc::state::{Memory, State};
 use ducc::wish::{Platforms, Wish, merge};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -42,7 +42,8 @@ impl RepositoryRound<'_> {
         let opening = tokio::task::spawn_blocking(move || locator.open(None, &access));
         let opened = self.cancel.run_until_cancelled(opening).await.context("interrupted")?;
         let repository = opened??;
-        let state = Arc::new(State::open(&options.state.directory(), repository.name())?);
+        let path = State::path(&options.state.directory(), repository.name());
+        let state = Arc::new(Memory::at(&path));
         let bookkeeping = self.keep_books(&repository).await?;
 
         let wishes = share.lists.iter().flat_map(|list| list.expansion.wishes().cloned());
@@ -70,7 +71,7 @@ impl RepositoryRound<'_> {
             },
             cancel: self.cancel.clone(),
         };
-        let mut report = round.run(wanted).await?;
+        let mut report = round.run(wanted).await;
         report.errors.extend(merged.conflicts.iter().map(ToString::to_string));
         report.remarks.extend(bookkeeping);
         for list in &share.lists {
@@ -80,7 +81,9 @@ impl RepositoryRound<'_> {
             }
             report.remarks.extend(list.remarks());
         }
-        state.put_document(State::ROUND, &serde_json::to_string(&report)?)?;
+        let json = serde_json::to_string(&report)?;
+        state.ask(|state| state.put_document(State::ROUND, &json));
+        report.errors.extend(state.take_trouble());
         Ok(report)
     }
 
