@@ -28,7 +28,8 @@ fn containers_mounts_groups_and_files_go_with_their_node() -> Result<()> {
         &pod,
         &Start { name: "main", image: &sandbox, command: &["sh"], args: &args, ..Start::default() },
     )?;
-    assert_eq!(processes(&marker)?, 1, "the container runs");
+    // Two, while the shell has forked and not executed `sleep` yet.
+    assert!(processes(&marker)? > 0, "the container runs");
     assert!(groups(&name) > 0, "the container has a control group");
     // As after a panic: nothing stops the container.
     drop((cri, containerd, node));
