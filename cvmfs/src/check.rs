@@ -36,6 +36,8 @@ pub struct Fault {
     pub reason: String,
     /// Why it is not trusted, if that is what is wrong.
     pub distrust: Option<Distrust>,
+    /// Whether the next publication mends it and nobody needs it until then, so that the repository is sound.
+    pub mends_itself: bool,
 }
 
 impl fmt::Display for Fault {
@@ -55,7 +57,7 @@ pub struct Checked {
     pub entries: u64,
     /// Different objects that the revision refers to.
     pub objects: u64,
-    /// Faults.
+    /// Faults that do not mend themselves.
     pub faults: u64,
 }
 
@@ -71,7 +73,7 @@ pub fn check(
     let mut checked = Checked::default();
     let mut tell = |checked: &mut Checked, what: String, reason: String, distrust| {
         checked.faults += 1;
-        report(Fault { what, reason, distrust });
+        report(Fault { what, reason, distrust, mends_itself: false });
     };
     let storage = repository.storage();
     let (file, _) = storage
@@ -149,7 +151,18 @@ impl Walk<'_> {
     fn tell(&mut self, what: impl fmt::Display, reason: impl fmt::Display) {
         self.checked.faults += 1;
         let (what, reason) = (what.to_string(), reason.to_string());
-        (self.report)(Fault { what, reason, distrust: None });
+        (self.report)(Fault { what, reason, distrust: None, mends_itself: false });
+    }
+
+    /// The reference log of another revision: a publisher was killed between the two files, or the stock server has
+    /// collected garbage. Clients do not read it, and collectors keep what the manifest names.
+    fn stale_reflog(&mut self, hash: ContentHash, expected: ContentHash) {
+        let reason = format!(
+            "its hash is {hash}, the manifest's Y is {expected}: it is of another revision, and the next publication \
+             completes it"
+        );
+        let what = reflog::NAME.to_owned();
+        (self.report)(Fault { what, reason, distrust: None, mends_itself: true });
     }
 
     /// The manifest against what it names: root catalog, reference log, tags.
@@ -195,15 +208,6 @@ impl Walk<'_> {
             }
             return Ok(());
         };
-        if let Some(expected) = manifest.reflog {
-            let hash = expected.algorithm.hash(&bytes);
-            if hash != expected {
-                self.tell(
-                    reflog::NAME,
-                    format!("its hash is {hash}, the manifest's Y is {expected}"),
-                );
-            }
-        }
         let reflog = match Reflog::open(&bytes) {
             Ok(reflog) => reflog,
             Err(error) => {
@@ -212,6 +216,13 @@ impl Walk<'_> {
                 return Ok(());
             }
         };
+        if let Some(expected) = manifest.reflog {
+            let hash = expected.algorithm.hash(&bytes);
+            if hash != expected {
+                self.stale_reflog(hash, expected);
+                return Ok(());
+            }
+        }
         for (hash, kind) in references(manifest) {
             if !reflog.contains(hash, kind) {
                 self.tell(reflog::NAME, format!("it does not list {}", hash.object(kind.object())));

@@ -270,7 +270,7 @@ fn no_room_for_temporary_files() -> Result<()> {
     publisher.wish([registry.source(name)])?;
     let failed = publisher.convert(&[])?;
     ensure!(!failed.status.success(), "{}", failed.both());
-    ensure!(failed.stderr.contains("No space left on device"), "{}", failed.both());
+    ensure!(failed.stderr.contains("the file system is full"), "{}", failed.both());
     ensure!(target.read(&registry.reference(name), "file1")?.is_none());
     disk.resize(64 << 10)?;
     ensure_status(&publisher.convert(&[])?, 0, &[])?;

@@ -191,13 +191,12 @@ fn line(entry: &Entry, path: &[u8]) -> String {
 
 fn check(Check { target, data }: Check, out: &mut dyn Write) -> anyhow::Result<()> {
     let stratum0 = open(target)?;
-    let checked = check::check(&stratum0.repository, Depth { data }, &mut |fault| match fault
-        .distrust
-        .as_ref()
-        .and_then(advice::about_distrust)
-    {
-        Some(advice) => eprintln!("fault: {fault}; {advice}"),
-        None => eprintln!("fault: {fault}"),
+    let checked = check::check(&stratum0.repository, Depth { data }, &mut |fault| {
+        let word = if fault.mends_itself { "remark" } else { "fault" };
+        match fault.distrust.as_ref().and_then(advice::about_distrust) {
+            Some(advice) => eprintln!("{word}: {fault}; {advice}"),
+            None => eprintln!("{word}: {fault}"),
+        }
     })?;
     let what = format!(
         "revision {}: {} catalogs, {} entries, {} objects{}",

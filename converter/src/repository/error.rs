@@ -293,7 +293,7 @@ fn scratch_advice(cause: &ScratchError) -> &'static str {
         ScratchError::Sqlite(cause)
             if cause.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) =>
         {
-            " (the file system is full: free space there or set TMPDIR to a directory with more, then run again)"
+            " (the file system is full: free space there or name another directory with --temporary-dir, then run again)"
         }
         _ => "",
     }
@@ -311,7 +311,7 @@ mod tests {
         };
         let full = failure(rusqlite::ffi::SQLITE_FULL);
         assert!(full.starts_with("cannot use the temporary database /tmp/x/tree-0 ("), "{full}");
-        assert!(full.contains("set TMPDIR"), "{full}");
+        assert!(full.contains("--temporary-dir"), "{full}");
         let other = failure(rusqlite::ffi::SQLITE_CORRUPT);
         assert_eq!(other, "cannot use the temporary database /tmp/x/tree-0");
     }

@@ -70,7 +70,8 @@ impl Copy {
     fn faults(&self, depth: Depth) -> Vec<Fault> {
         let mut faults = Vec::new();
         let checked = check(&self.repository(), depth, &mut |fault| faults.push(fault)).unwrap();
-        assert_eq!(checked.faults, faults.len() as u64);
+        let lasting = faults.iter().filter(|fault| !fault.mends_itself).count();
+        assert_eq!(checked.faults, lasting as u64);
         faults
     }
 
@@ -138,6 +139,7 @@ fn stale_reflog(folder: &Path) -> Result<(), Failed> {
     let faults = copy.faults(Depth { data: true });
     assert_eq!(faults.len(), 1, "{faults:?}");
     assert_eq!(faults[0].what, reflog::NAME);
+    assert!(faults[0].mends_itself, "{faults:?}");
     Ok(())
 }
 
@@ -254,7 +256,7 @@ const DAMAGES: [Damage; 10] = [
             let root = copy.manifest().root;
             assert!(log.remove(root, RefKind::Catalog));
             copy.replace(reflog::NAME, log.to_bytes().unwrap());
-            (reflog::NAME.to_owned(), "hash")
+            (reflog::NAME.to_owned(), "completes it")
         },
         shallow: true,
     },
