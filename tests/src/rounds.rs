@@ -64,6 +64,11 @@ impl Publisher {
         self
     }
 
+    /// The repository, as `ducc` takes it.
+    pub fn locator(&self) -> &str {
+        &self.locator
+    }
+
     /// The wish list's file.
     pub fn list(&self) -> PathBuf {
         self.dir.join("wishes.yaml")
