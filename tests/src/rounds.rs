@@ -21,6 +21,16 @@ pub fn in_days(days: i64) -> Result<String> {
     Ok(later.to_string())
 }
 
+/// Random numbers, the same again if the environment variable `SEED` has what was printed.
+pub fn repeatable_random() -> Result<fastrand::Rng> {
+    let seed = match std::env::var("SEED") {
+        Ok(seed) => seed.parse()?,
+        Err(_) => fastrand::u64(..),
+    };
+    println!("SEED={seed}");
+    Ok(fastrand::Rng::with_seed(seed))
+}
+
 /// A publisher with a wish list, and with a state of its own.
 #[derive(Debug, Clone)]
 pub struct Publisher {

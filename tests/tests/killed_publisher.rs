@@ -8,7 +8,7 @@ use std::process::Command;
 use e2e::image::{Compression, Config, Entry, Format, Image, Layer, push};
 use e2e::kill_points::{Ended, KillPoints};
 use e2e::registry::Registry;
-use e2e::rounds::Publisher;
+use e2e::rounds::{Publisher, repeatable_random};
 use e2e::target::Target;
 use e2e::tree::Tree;
 use e2e::tree_diff::ensure_same;
@@ -38,11 +38,6 @@ fn name(n: usize) -> String {
 
 impl World {
     fn new(target: Target) -> Result<Self> {
-        let seed = match std::env::var("SEED") {
-            Ok(seed) => seed.parse()?,
-            Err(_) => fastrand::u64(..),
-        };
-        println!("SEED={seed}");
         let work = TempDir::new_in("/dev/shm")?;
         let mut entries = vec![Entry::dir("./"), Entry::dir("usr")];
         entries.extend((0..10).map(|n| Entry::noise(format!("usr/{n}"), 3000, n)));
@@ -50,7 +45,7 @@ impl World {
         std::fs::create_dir(work.path().join("tmp"))?;
         let publisher = target.publisher(work.path()).env("DUCC_TMP_DIR", work.path().join("tmp"));
         let world = Self {
-            random: fastrand::Rng::with_seed(seed),
+            random: repeatable_random()?,
             registry: Registry::start_in_memory()?,
             shared,
             target,

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use e2e::image::{Compression, Config, Entry, Format, Image, Layer, push};
 use e2e::process::Daemon;
 use e2e::registry::Registry;
-use e2e::rounds::Publisher;
+use e2e::rounds::{Publisher, repeatable_random};
 use e2e::target::Target;
 use e2e::{Context, Result, ensure};
 use rustix::process::Signal;
@@ -34,11 +34,6 @@ struct World {
 
 impl World {
     fn new(target: Target) -> Result<Self> {
-        let seed = match std::env::var("SEED") {
-            Ok(seed) => seed.parse()?,
-            Err(_) => fastrand::u64(..),
-        };
-        println!("SEED={seed}");
         let work = TempDir::new_in("/dev/shm")?;
         let entries = [Entry::dir("usr"), Entry::noise("usr/tool", 50_000, 1)];
         let shared = Layer::build(work.path(), Compression::Gzip, &entries)?;
@@ -48,7 +43,7 @@ impl World {
         }
         let publishers = dirs.map(|dir| target.publisher(&dir));
         let world = Self {
-            random: fastrand::Rng::with_seed(seed),
+            random: repeatable_random()?,
             registry: Registry::start_in_memory()?,
             shared,
             versions: [0; IMAGES],

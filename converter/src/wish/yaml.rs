@@ -6,11 +6,21 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
 
 use granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
 
 /// The longest text that is read, in bytes; a line for each of 40,000 images is shorter.
 pub(super) const TEXT_LIMIT: usize = 4 << 20;
+
+/// Reads a file, but at most one byte more than the parser takes, for it to say so.
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(TEXT_LIMIT as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
 
 /// How deep lists and mappings may be nested. Wish lists need four levels.
 const DEPTH_LIMIT: usize = 16;

@@ -1,13 +1,11 @@
 //! The file that `DUCC_IGNORE_ERRORS_FILE` names.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use crate::wish::fault::{Fault, Severity};
 use crate::wish::ignore::IgnoreErrors;
 use crate::wish::list;
-use crate::wish::yaml::TEXT_LIMIT;
+use crate::wish::yaml;
 
 /// Why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -37,10 +35,7 @@ pub enum IgnoreFileError {
 /// If it cannot be read or used. DUCC goes on without it.
 pub fn ignore_errors_file(path: &Path) -> Result<(IgnoreErrors, Vec<Fault>), IgnoreFileError> {
     let failed = |cause| IgnoreFileError::Unreadable { path: path.to_owned(), cause };
-    let mut bytes = Vec::new();
-    // One more than the parser takes, for it to say so.
-    let limit = TEXT_LIMIT as u64 + 1;
-    File::open(path).map_err(failed)?.take(limit).read_to_end(&mut bytes).map_err(failed)?;
+    let bytes = yaml::read(path).map_err(failed)?;
     let (ignore, faults) = list::parse_ignore_errors(&bytes);
     match faults.iter().find(|fault| fault.severity == Severity::List) {
         None => Ok((ignore, faults)),

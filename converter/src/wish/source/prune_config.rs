@@ -1,13 +1,11 @@
 //! The file that says where `prune-images` learns what is wished for.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::{ListSource, LocationError};
 use crate::wish::fault::Fault;
 use crate::wish::list;
-use crate::wish::yaml::TEXT_LIMIT;
+use crate::wish::yaml;
 
 /// Sources of wishes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -55,9 +53,7 @@ pub enum PruneConfigError {
 /// If it cannot be read, or anything in it is not understood.
 pub fn prune_config(path: &Path) -> Result<PruneSources, PruneConfigError> {
     let failed = |cause| PruneConfigError::Unreadable { path: path.to_owned(), cause };
-    let mut bytes = Vec::new();
-    let limit = TEXT_LIMIT as u64 + 1;
-    File::open(path).map_err(failed)?.take(limit).read_to_end(&mut bytes).map_err(failed)?;
+    let bytes = yaml::read(path).map_err(failed)?;
     let (wish_lists, expanded_images) = match list::parse_prune_config(&bytes) {
         Ok(parsed) => parsed,
         Err(fault) => {
