@@ -68,6 +68,31 @@ impl Node {
     }
 }
 
+/// So many directories with so many symlinks each, and a file in chunks.
+pub(super) fn links_and_chunks(
+    directories: usize,
+    links: usize,
+    target: impl Fn(usize) -> Vec<u8>,
+) -> Node {
+    let mut root = Node::directory();
+    for directory in 0..directories {
+        let mut below = Node::directory();
+        for name in 0..links {
+            let kind = EntryKind::Symlink(target(name));
+            let node = Node::new(Entry { kind, ..Entry::directory(0o777, TIME) });
+            below.below.insert(format!("link{name}").into_bytes(), node);
+        }
+        root.below.insert(format!("d{directory}").into_bytes(), below);
+    }
+    let hash = ContentHash { algorithm: Algorithm::Sha1, digest: [1; 20] };
+    let chunks = [0, 4].map(|offset| Chunk { offset, size: 4, hash }).to_vec();
+    let mut chunked = file(8, hash);
+    chunked.content = Content::Chunks(Algorithm::Sha1, chunks);
+    let chunked = Entry { kind: EntryKind::File(chunked), ..Entry::directory(0o644, TIME) };
+    root.below.insert(b"chunked".to_vec(), Node::new(chunked));
+    root
+}
+
 fn kinds() -> impl Strategy<Value = EntryKind> {
     let hash = |byte: u8| ContentHash { algorithm: Algorithm::Sha1, digest: [byte; 20] };
     prop_oneof![

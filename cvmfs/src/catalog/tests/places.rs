@@ -1,10 +1,10 @@
 //! A database is the same in memory and in a file.
 
-use super::model::{self, Node};
-use super::{Memory, TIME, file, path};
+use super::model;
+use super::{Memory, TIME, path};
 use crate::catalog::{Catalog, CatalogUpdate, NestedRef, Row, Split};
-use crate::entry::{Chunk, Content, Entry, EntryKind};
-use crate::hash::{Algorithm, ContentHash};
+use crate::entry::{Entry, EntryKind};
+use crate::hash::ContentHash;
 use crate::path::TreePath;
 use crate::scratch::Scratch;
 use crate::{Error, Result};
@@ -18,22 +18,7 @@ const EVERYTHING: u64 = 1 << 30;
 
 /// A root catalog of some pages, with nested ones.
 fn written(memory: &Arc<Memory>, scratch: &Scratch) -> ContentHash {
-    let hash = ContentHash { algorithm: Algorithm::Sha1, digest: [1; 20] };
-    let mut root = Node::directory();
-    for directory in 0..5 {
-        let mut below = Node::directory();
-        for name in 0..100 {
-            let kind = EntryKind::Symlink(format!("target {name}").into_bytes());
-            let node = Node::new(Entry { kind, ..Entry::directory(0o777, TIME) });
-            below.below.insert(format!("link{name}").into_bytes(), node);
-        }
-        root.below.insert(format!("d{directory}").into_bytes(), below);
-    }
-    let chunks = [0, 4].map(|offset| Chunk { offset, size: 4, hash }).to_vec();
-    let mut chunked = file(8, hash);
-    chunked.content = Content::Chunks(Algorithm::Sha1, chunks);
-    let chunked = Entry { kind: EntryKind::File(chunked), ..Entry::directory(0o644, TIME) };
-    root.below.insert(b"chunked".to_vec(), Node::new(chunked));
+    let root = model::links_and_chunks(5, 100, |name| format!("target {name}").into_bytes());
     let split = Split { maximum: 350, minimum: 50 };
     model::write(&root, memory.sink(scratch, 1), &TreePath::ROOT, split, 1).catalog.hash
 }

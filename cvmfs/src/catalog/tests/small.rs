@@ -4,38 +4,22 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use super::model::{self, Node};
-use super::{Memory, TIME, file, path};
+use super::model;
+use super::{Memory, TIME, path};
 use crate::catalog::database::in_memory_database;
 use crate::catalog::query::{Query, references, scan};
 use crate::catalog::row::Row;
 use crate::catalog::schema::REVISION;
 use crate::catalog::small::{LARGEST, Mounted, Small};
 use crate::catalog::{CatalogUpdate, NestedRef, Split};
-use crate::entry::{Chunk, Content, Entry, EntryKind};
-use crate::hash::{Algorithm, ContentHash};
+use crate::entry::{Entry, EntryKind};
 use crate::path::TreePath;
 use crate::scratch::Scratch;
 
 /// A catalog of several pages with chunks and nested catalogs, as it is written first, and after changes by SQLite.
 fn databases() -> Vec<Vec<u8>> {
     let (scratch, memory) = (Scratch::new().unwrap(), Arc::new(Memory::default()));
-    let hash = ContentHash { algorithm: Algorithm::Sha1, digest: [1; 20] };
-    let mut root = Node::directory();
-    for directory in 0..4 {
-        let mut below = Node::directory();
-        for name in 0..40 {
-            let kind = EntryKind::Symlink(vec![b'x'; name * 5 + 1]);
-            let node = Node::new(Entry { kind, ..Entry::directory(0o777, TIME) });
-            below.below.insert(format!("link{name}").into_bytes(), node);
-        }
-        root.below.insert(format!("d{directory}").into_bytes(), below);
-    }
-    let chunks = [0, 4].map(|offset| Chunk { offset, size: 4, hash }).to_vec();
-    let mut chunked = file(8, hash);
-    chunked.content = Content::Chunks(Algorithm::Sha1, chunks);
-    let chunked = Entry { kind: EntryKind::File(chunked), ..Entry::directory(0o644, TIME) };
-    root.below.insert(b"chunked".to_vec(), Node::new(chunked));
+    let root = model::links_and_chunks(4, 40, |name| vec![b'x'; name * 5 + 1]);
     let split = Split { maximum: 130, minimum: 20 };
     let tree = model::write(&root, memory.sink(&scratch, 1), &TreePath::ROOT, split, 1);
     let open = |hash| memory.open(hash, &scratch).unwrap();
