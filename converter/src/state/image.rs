@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn the_last_look_at_an_image_counts() {
         let place = tempfile::tempdir().unwrap();
-        let state = State::open(place.path(), "r").unwrap();
+        let state = State::open_at(&State::path(place.path(), "r")).unwrap();
         let seen = |text: &str| SeenImage {
             wanted: "flat".to_owned(),
             source: Digest::of(text.as_bytes()),

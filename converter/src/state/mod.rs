@@ -76,15 +76,6 @@ pub struct State {
 }
 
 impl State {
-    /// Opens what is remembered of a repository, in `directory`. A damaged database, or one of another version, is begun
-    /// again.
-    ///
-    /// # Errors
-    /// If that cannot be written.
-    pub fn open(directory: &Path, repository: &str) -> Result<Self> {
-        Self::open_at(&Self::path(directory, repository))
-    }
-
     /// Where in `directory` is remembered what belongs to a repository.
     pub fn path(directory: &Path, repository: &str) -> PathBuf {
         // The name may be a path.
@@ -100,7 +91,7 @@ impl State {
         path.extension().is_some_and(|extension| extension == EXTENSION)
     }
 
-    /// Opens the database at a path, as [`Self::open`] does.
+    /// Opens the database at a path. A damaged one, or one of another version, is begun again.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -198,7 +189,8 @@ mod tests {
     #[test]
     fn documents_outlive_the_process() {
         let place = tempfile::tempdir().unwrap();
-        let open = || State::open(place.path(), "/srv/unpacked.example.org").unwrap();
+        let open =
+            || State::open_at(&State::path(place.path(), "/srv/unpacked.example.org")).unwrap();
         assert_eq!(open().document("round").unwrap(), None);
         for json in ["{}", "{\"images\":1}"] {
             open().put_document("round", json).unwrap();
@@ -211,26 +203,27 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("r.state");
         std::fs::write(&path, "this is no database, but a text that is long enough").unwrap();
-        let state = State::open(place.path(), "r").unwrap();
+        let state = State::open_at(&State::path(place.path(), "r")).unwrap();
         state.put_document("a", "1").unwrap();
         state.run(|database| database.pragma_update(None, "user_version", 99)).unwrap();
         drop(state);
-        let state = State::open(place.path(), "r").unwrap();
+        let state = State::open_at(&State::path(place.path(), "r")).unwrap();
         assert_eq!(state.document("a").unwrap(), None);
     }
 
     #[test]
     fn repositories_have_databases_of_their_own() {
         let place = tempfile::tempdir().unwrap();
-        let [a, b] =
-            ["a.example.org", "b.example.org"].map(|name| State::open(place.path(), name).unwrap());
+        let [a, b] = ["a.example.org", "b.example.org"]
+            .map(|name| State::open_at(&State::path(place.path(), name)).unwrap());
         a.put_document("x", "1").unwrap();
         assert_eq!(b.document("x").unwrap(), None);
     }
 
     #[test]
     fn a_directory_that_cannot_be_made_is_named() {
-        let error = State::open(Path::new("/proc/no/such"), "r").unwrap_err().to_string();
+        let error =
+            State::open_at(&State::path(Path::new("/proc/no/such"), "r")).unwrap_err().to_string();
         assert_eq!(error, "cannot make the directory /proc/no/such");
     }
 }
