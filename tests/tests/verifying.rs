@@ -179,3 +179,111 @@ fn an_image_for_several_platforms() -> Result<()> {
     }
     Ok(())
 }
+
+/// A platform is mended and the public path stays; and where it leads to another platform than it should, that is told.
+#[test]
+fn one_platform_of_several_in_a_directory() -> Result<()> {
+    let (work, registry, repository) = (TempDir::new()?, Registry::start()?, TempDir::new()?);
+    let of = |architecture: &str, seed| -> Result<Image> {
+        let config = Config { architecture: architecture.to_owned(), ..Config::with_cmd(["true"]) };
+        let layer = [Entry::dir("usr"), Entry::noise("usr/library", 1000, seed)];
+        Image::new(Format::Oci, config, &[Layer::build(work.path(), Compression::Gzip, &layer)?])
+    };
+    let (other, own) = (of("s390x", 2)?, of(host_architecture(), 1)?);
+    push(&registry, NAME, &Index::new(Format::Oci, vec![other.clone(), own.clone()])?)?;
+    let publisher = Publisher::new(work.path(), repository.path().display().to_string());
+    publisher.wish([registry.source(NAME)])?;
+    let round = publisher.round(&["--multi-arch"])?;
+    ensure!(round.status == Some(0), "{}", round.output.both());
+    let at = |path: &str| repository.path().join(path);
+    let (public, of_other) =
+        (registry.reference(NAME), format!(".multiarch/s390x/{}", registry.reference(NAME)));
+    let leads_to_own = || -> Result<()> {
+        let found = fs::read_link(at(&public))?;
+        ensure!(found.ends_with(own.config.hex()), "{} is public", found.display());
+        let entries = fs::read_to_string(at(".metadata/remove-schedule.json")).unwrap_or_default();
+        ensure!(!entries.contains(own.config.hex()), "{entries}");
+        Ok(())
+    };
+    fs::remove_file(at(&of_other))?;
+    let (status, report) = verify(&publisher, &["--repair"])?;
+    ensure!(status == Some(0) && kinds(&report) == ["missing"], "{report}");
+    ensure_clean(&publisher, &[], 3)?;
+    leads_to_own()?;
+
+    fs::remove_file(at(&public))?;
+    let shown = "../".repeat(public.matches('/').count())
+        + &format!(".flat/{}/{}", &other.config.hex()[..2], other.config.hex());
+    std::os::unix::fs::symlink(shown, at(&public))?;
+    for file in ["manifest.json", "config.json"] {
+        let (from, to) =
+            (format!(".metadata/{of_other}/{file}"), format!(".metadata/{public}/{file}"));
+        fs::remove_file(at(&to))?;
+        fs::copy(at(&from), at(&to))?;
+    }
+    let (status, report) = verify(&publisher, &["--repair"])?;
+    ensure!(status == Some(0) && kinds(&report) == ["link"], "{report}");
+    ensure_clean(&publisher, &[], 3)?;
+    leads_to_own()
+}
+
+/// Images without flat roots stay so, and an image is not replaced by the one that has its tag now.
+#[test]
+fn what_is_mended_stays_what_it_was() -> Result<()> {
+    let (work, registry, repository) = (TempDir::new()?, Registry::start()?, TempDir::new()?);
+    let publisher = Publisher::new(work.path(), repository.path().display().to_string());
+    let image = |seed| -> Result<Image> {
+        let layers = [("base", 1), ("own", seed)].map(|(name, seed)| {
+            let entries = [Entry::dir("usr"), Entry::noise(format!("usr/{name}"), 20_000, seed)];
+            Layer::build(work.path(), Compression::Gzip, &entries)
+        });
+        let layers: Vec<_> = layers.into_iter().collect::<Result<_>>()?;
+        Image::new(Format::Oci, Config::with_cmd(["true"]), &layers)
+    };
+    let first = image(1)?;
+    push(&registry, NAME, &first)?;
+    push(&registry, "org/tool:2", &image(2)?)?;
+    publisher.wish([NAME, "org/tool:2"].map(|name| registry.source(name)))?;
+    let round = publisher.round(&["--skip-flat"])?;
+    ensure!(round.status == Some(0), "{}", round.output.both());
+    let newer = image(3)?;
+    push(&registry, NAME, &newer)?;
+    let layer = first.layers[0].blob.hex();
+    let layer = repository.path().join(".layers").join(&layer[..2]).join(layer);
+    flip(&layer.join("layerfs/usr/base"))?;
+    // The other image shares the layer, and nobody has looked at it.
+    let options = ["--data", "--repair", &registry.reference("org/tool:2")];
+    let ((status, report), traffic) = registry.watch(|| verify(&publisher, &options))?;
+    ensure!(status == Some(0), "{report}");
+    ensure!(report["repaired"].as_array().is_some_and(|it| it.len() == 2), "{report}");
+    let fetched =
+        traffic.blobs().into_iter().filter(|blob| blob.ends_with(first.layers[0].blob.hex()));
+    ensure!(fetched.count() == 3, "to compare, to mend, to compare: {:?}", traffic.requests);
+    let (status, report) = verify(&publisher, &["--data"])?;
+    ensure!(status == Some(0) && kinds(&report).is_empty(), "{report}");
+    ensure!(report["moved"][0]["published"] == json!(first.manifest.digest), "{report}");
+    for absent in [".flat".to_owned(), registry.reference(NAME)] {
+        ensure!(!repository.path().join(&absent).exists(), "{absent}");
+    }
+    Ok(())
+}
+
+/// While a publisher is at work an image can seem to be faulty, but its layers are not fetched for every look.
+#[test]
+fn beside_a_publisher() -> Result<()> {
+    let (work, registry, repository) = (TempDir::new()?, Registry::start()?, TempDir::new()?);
+    let publisher = Publisher::new(work.path(), repository.path().display().to_string());
+    let image = image(work.path(), 1)?;
+    push(&registry, NAME, &image)?;
+    publisher.wish([registry.source(NAME)])?;
+    let round = publisher.round(&[])?;
+    ensure!(round.status == Some(0), "{}", round.output.both());
+    fs::remove_file(repository.path().join(registry.reference(NAME)))?;
+    fs::create_dir(repository.path().join(".ducc"))?;
+    let lock = fs::File::create(repository.path().join(".ducc/lock"))?;
+    lock.lock()?;
+    let ((status, report), traffic) = registry.watch(|| verify(&publisher, &["--data"]))?;
+    ensure!(status == Some(1) && kinds(&report) == ["missing"], "{report}");
+    ensure!(traffic.blobs().len() == 2 * image.layers.len(), "{:?}", traffic.requests);
+    Ok(())
+}

@@ -116,6 +116,7 @@ fn request(arguments: ConvertSingleImage) -> anyhow::Result<Request> {
     Ok(Request {
         reference: image,
         name: public_name,
+        at: None,
         flat: !skip.skip_flat,
         thin: thin_reference.map(|reference| ThinRequest { reference, form }),
         platforms: multi_arch.then_some(source::Platforms::All),

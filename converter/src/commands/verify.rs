@@ -2,17 +2,19 @@
 
 mod look;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use ducc::convert::{Again, BatchSettings, LayersAgain, Request, convert};
+use ducc::convert::{Again, At, BatchSettings, LayersAgain, Request, convert};
 use ducc::notification::Notifications;
 use ducc::progress::{Progress, Style};
 use ducc::repository::Repository;
 use ducc::source;
-use ducc::verify::{Comparison, RepairPlan, Settings, Verdict, discard_damaged};
-use layer_layout::{Architecture, Digest, ImageReference, Platform, PublicName};
+use ducc::verify::{
+    Comparison, RepairPlan, Republication, Settings, Verdict, discard_damaged, republications,
+};
+use layer_layout::{Digest, ImageReference, LayerDigest, PublicName};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -233,10 +235,11 @@ impl Repairs {
         plan: &RepairPlan,
         report: &mut Report,
     ) -> anyhow::Result<Vec<PublicName>> {
-        let mut names: BTreeMap<&PublicName, Vec<Platform>> = BTreeMap::new();
-        for place in plan.images.keys() {
-            let platforms = names.entry(&place.name).or_default();
-            platforms.extend(place.architecture.as_ref().map(Architecture::platform));
+        let source = &self.source;
+        let asking = republications(&self.repository, plan, source, COMPARISONS);
+        let mut names: BTreeMap<PublicName, Vec<Republication>> = BTreeMap::new();
+        for image in interruptible(&self.cancel, asking).await?? {
+            names.entry(image.place.name.clone()).or_default().push(image);
         }
         let (repository, damaged) = (Arc::clone(&self.repository), plan.damaged.clone());
         let discarding = tokio::task::spawn_blocking(move || {
@@ -244,14 +247,15 @@ impl Repairs {
         });
         discarding.await??;
         let mut failed = 0;
-        for (name, platforms) in &names {
+        let mut layers = plan.layers.clone();
+        for (name, images) in &names {
             anyhow::ensure!(
                 !self.cancel.is_cancelled(),
                 "interrupted; {} of {} images were published again",
                 report.repaired.len(),
                 names.len()
             );
-            match self.publish(name, platforms, plan).await {
+            match self.publish(images, &mut layers).await {
                 Ok(()) => report.repaired.push(name.to_string()),
                 Err(error) => {
                     tracing::error!("{name}: {}", advice::explain(&error));
@@ -262,29 +266,33 @@ impl Repairs {
         if failed > 0 {
             bail!("{failed} of {} images could not be published again", names.len());
         }
-        Ok(names.into_keys().cloned().collect())
+        Ok(names.into_keys().collect())
     }
 
+    /// Publishes the images of a name again. What is fetched of `layers`, which are wrong, is right from then on.
     async fn publish(
         &self,
-        name: &PublicName,
-        platforms: &[Platform],
-        plan: &RepairPlan,
+        images: &[Republication],
+        layers: &mut BTreeSet<LayerDigest>,
     ) -> anyhow::Result<()> {
-        let reference = name.to_string();
-        let request = Request {
-            reference: ImageReference::Registry(reference.parse()?),
-            name: Some(name.clone()),
-            platforms: (!platforms.is_empty())
-                .then(|| source::Platforms::Listed(platforms.to_vec())),
-            flat: true,
-            thin: None,
-            again: Again { trees: true, layers: LayersAgain::These(plan.layers.clone()) },
-            source: self.source.clone(),
-        };
-        let mut report = ducc::report::Report::new(reference);
-        let repository = Arc::clone(&self.repository);
-        convert(&request, repository, &self.settings, &self.cancel, &mut report).await?;
+        for image in images {
+            let Republication { place, reference, platform, link, flat } = image.clone();
+            let mut report = ducc::report::Report::new(reference.to_string());
+            let request = Request {
+                reference: ImageReference::Registry(reference),
+                name: None,
+                platforms: None,
+                at: Some(At { place, link }),
+                flat,
+                thin: None,
+                again: Again { trees: true, layers: LayersAgain::These(layers.clone()) },
+                source: source::Options { platform, ..self.source.clone() },
+            };
+            let repository = Arc::clone(&self.repository);
+            convert(&request, repository, &self.settings, &self.cancel, &mut report).await?;
+            let fetched = report.layers.iter().filter(|layer| layer.fetched);
+            layers.retain(|wrong| !fetched.clone().any(|layer| layer.digest == *wrong));
+        }
         Ok(())
     }
 }

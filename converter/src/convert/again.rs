@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use layer_layout::LayerDigest;
+use layer_layout::{ImagePlace, LayerDigest};
 
 /// Which parts of an image are made again, and take the place of those that are published. Layers that DUCC unpacked in
 /// its own form are always fetched again when an image is built on them.
@@ -12,6 +12,15 @@ pub struct Again {
     pub trees: bool,
     /// Layers, which are fetched again.
     pub layers: LayersAgain,
+}
+
+/// Where an image is published again, and nowhere else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct At {
+    /// The place.
+    pub place: ImagePlace,
+    /// What the link there says, if not where the flat root is.
+    pub link: Option<String>,
 }
 
 /// Which layers are fetched again.

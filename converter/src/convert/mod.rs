@@ -34,7 +34,7 @@ use std::time::Instant;
 use layer_layout::{ImageReference, PublicName};
 use tokio_util::sync::CancellationToken;
 
-pub use self::again::{Again, LayersAgain};
+pub use self::again::{Again, At, LayersAgain};
 pub use self::batch::{Batch, BatchSettings, BatchTurn, Prepared};
 pub use self::resolve::{Resolved, resolve};
 pub use self::thin_image::{ThinForm, ThinRequest, push_thin};
@@ -55,6 +55,8 @@ pub struct Request {
     pub name: Option<PublicName>,
     /// The platforms to publish, each at a place of its own below `.multiarch`; `None` for that of `source` alone.
     pub platforms: Option<source::Platforms>,
+    /// The only place to publish it at, for the platform of `source`, instead of those that `name` and `platforms` give.
+    pub at: Option<At>,
     /// Whether to make `.flat` and the public path for Apptainer and Singularity.
     pub flat: bool,
     /// The thin image to push.

@@ -9,6 +9,7 @@ use layer_layout::{
 use tokio_util::sync::CancellationToken;
 
 use super::Request;
+use super::again::At;
 use super::patience::{Patience, blocking};
 use super::target::Target;
 use crate::report::Report;
@@ -103,6 +104,9 @@ struct Resolver<'a> {
 
 impl Resolver<'_> {
     async fn targets(&self, report: &mut Report) -> Result<(PublicName, Vec<Target>)> {
+        if let Some(at) = &self.request.at {
+            return self.at(at).await;
+        }
         let expected_name = self.request.name.clone().or_else(|| match &self.request.reference {
             ImageReference::Registry(reference) => reference.public_name(),
             _ => None,
@@ -120,6 +124,21 @@ impl Resolver<'_> {
         let platform = Some(&self.request.source.platform);
         let target = self.target(place(name.clone()), image, platform).await?;
         Ok((name, vec![target]))
+    }
+
+    /// The image at one place, whatever is at the others.
+    async fn at(&self, at: &At) -> Result<(PublicName, Vec<Target>)> {
+        let known = self.read(&at.place, ImageMetadata::Manifest).await?;
+        let image = self.source.resolve(known.map(KnownManifest::new).as_ref()).await?;
+        let is_pinned = match &self.request.reference {
+            ImageReference::Registry(reference) => reference.digest().is_some(),
+            _ => false,
+        };
+        // A digest leaves no choice, and the image may have come from an index that describes it better.
+        let platform = (!is_pinned).then_some(&self.request.source.platform);
+        let mut target = self.target(at.place.clone(), image, platform).await?;
+        target.link.clone_from(&at.link);
+        Ok((at.place.name.clone(), vec![target]))
     }
 
     /// The images of several platforms. The one for this machine, or else the first, is published once more under the

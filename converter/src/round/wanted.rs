@@ -50,6 +50,7 @@ impl Wanted {
                 Platforms::All => Some(source::Platforms::All),
                 Platforms::List(platforms) => Some(source::Platforms::Listed(platforms.clone())),
             },
+            at: None,
             flat: self.flat,
             thin: self.thin.clone(),
             again: common.again.clone(),

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use layer_layout::path::{self, ImageMetadata, Unit};
 use layer_layout::record::PublishedManifest;
 use layer_layout::{
-    Architecture, ChainId, ConfigDigest, DiffId, Digest, ImagePlace, LayerDigest, LayerPath,
-    RepositoryPath,
+    ChainId, ConfigDigest, DiffId, Digest, ImagePlace, LayerDigest, LayerPath, RepositoryPath,
 };
 
 use super::content;
@@ -14,6 +13,7 @@ use super::fault::Fault;
 use super::layer::Layers;
 use super::layer_tars::LayerTree;
 use super::merged::{Allowed, differences};
+use super::public_path;
 use crate::image_config::ImageConfig;
 use crate::inventory::{LayerRecords, read_manifest};
 use crate::repository::{Published, Repository, Result};
@@ -295,12 +295,17 @@ impl Verifier<'_> {
         let flat = path::flat(&image.config);
         let link = image.place.link();
         let is_there = self.is_directory(&flat)?;
-        let expected = link.link_to(&flat);
-        match self.repository.lookup(&link)? {
+        let there = self.repository.lookup(&link)?;
+        let found = match &there {
+            Some(Published::Symlink(found)) => Some(found.as_str()),
+            _ => None,
+        };
+        let expected = public_path::link(self.repository, image.place, image.config, found)?;
+        match there {
             None if is_there => image.faults.push(Fault::Missing(link)),
             None => return Ok(()),
             Some(Published::Symlink(found)) => {
-                if found != expected && !self.is_for_all_clients(&found, image.place)? {
+                if found != expected {
                     image.faults.push(Fault::Link { path: link, found, expected });
                 }
             }
@@ -332,24 +337,6 @@ impl Verifier<'_> {
             image.forbidden = image.forbidden.take().or(found.forbidden);
         }
         Ok(())
-    }
-
-    /// Whether a public link leads clients to their own platforms, one of which is there.
-    fn is_for_all_clients(&self, found: &str, place: &ImagePlace) -> Result<bool> {
-        if !self.repository.expands_variables() || place.architecture.is_some() {
-            return Ok(false);
-        }
-        for (directory, _) in self.repository.list(Some(&path::architectures()))? {
-            let Ok(architecture) = directory.parse::<Architecture>() else { continue };
-            if architecture.public_link_target(&place.name) != found {
-                continue;
-            }
-            let own = ImagePlace { architecture: Some(architecture), ..place.clone() };
-            if self.repository.lookup(&own.link())?.is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     fn has_file(&self, tree: &RepositoryPath, file: &str) -> Result<bool> {

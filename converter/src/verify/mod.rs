@@ -9,11 +9,13 @@
 //! | `fault` | what can be wrong |
 //! | `registry` | whether the documents are those of the registry |
 //! | `image` | documents, links, chains and roots of one image |
+//! | `public_path` | where public paths have to lead |
 //! | `layer` | the form of a layer |
 //! | `layer_tars` | layers of the registry, to compare published trees with |
 //! | `content` | what files hold |
 //! | `merged` | comparing a tree with what layers give |
 //! | `repair` | what has to be published again |
+//! | `republish` | where that comes from |
 
 mod content;
 mod fault;
@@ -21,8 +23,10 @@ mod image;
 mod layer;
 mod layer_tars;
 mod merged;
+mod public_path;
 mod registry;
 mod repair;
+mod republish;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -41,6 +45,7 @@ use self::layer_tars::{LayerTree, Tars};
 use self::registry::Compared;
 pub use self::registry::Comparison;
 pub use self::repair::{ImageRepair, RepairPlan};
+pub use self::republish::{Republication, republications};
 use crate::inventory::LayerRecords;
 use crate::layer::Limits;
 use crate::repository::Repository;

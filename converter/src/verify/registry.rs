@@ -64,10 +64,10 @@ impl Compared {
 }
 
 /// What a repository has of an image.
-struct Published {
+pub(super) struct Published {
     place: ImagePlace,
-    manifest: Vec<u8>,
-    index: Option<Vec<u8>>,
+    pub(super) manifest: Vec<u8>,
+    pub(super) index: Option<Vec<u8>>,
     config: Option<Vec<u8>>,
 }
 
@@ -133,7 +133,11 @@ async fn of_name(
     Ok(compared)
 }
 
-fn read(repository: &dyn Repository, place: ImagePlace) -> repository::Result<Option<Published>> {
+/// Reads the documents of an image; `None` if it has no manifest.
+pub(super) fn read(
+    repository: &dyn Repository,
+    place: ImagePlace,
+) -> repository::Result<Option<Published>> {
     let read = |file| repository.read(&place.metadata(file));
     let (manifest, index, config) =
         (read(ImageMetadata::Manifest)?, read(ImageMetadata::Index)?, read(ImageMetadata::Config)?);
@@ -236,7 +240,7 @@ fn leads_to(published: &Published, now: Digest, manifest: &Digest) -> bool {
 }
 
 /// The platform that an image was published for.
-fn platform(published: &Published) -> Platform {
+pub(super) fn platform(published: &Published) -> Platform {
     let of_config =
         || ImageConfig::parse(published.config.as_deref()?).ok().map(|config| config.platform);
     let of_place = published.place.architecture.as_ref().map(Architecture::platform);

@@ -7,6 +7,7 @@ use layer_layout::{ImagePlace, LayerDigest, RepositoryPath};
 
 use super::Verdict;
 use super::fault::Fault;
+use super::republish::has_flat;
 use crate::inventory::Inventory;
 
 /// What has to be published again.
@@ -52,6 +53,10 @@ impl RepairPlan {
                 let repair = plan.images.entry(place.clone()).or_default();
                 (repair.rootfs, repair.flat) = (true, true);
             }
+        }
+        for (place, repair) in &mut plan.images {
+            // Without a flat root it was published so.
+            repair.flat &= has_flat(inventory, place);
         }
         plan
     }

@@ -72,6 +72,7 @@ pub(crate) fn request(layout: &Path, name: &str, layers: &[&[u8]]) -> Request {
         reference: format!("oci:{}", layout.display()).parse().unwrap(),
         name: Some(name.parse().unwrap()),
         platforms: None,
+        at: None,
         flat: true,
         thin: None,
         again: Again::default(),

@@ -41,11 +41,7 @@ pub(super) async fn look(
     settings: &Settings,
 ) -> anyhow::Result<Look> {
     let mut seen = Seen::of(repository, wanted, settings).await?;
-    for _ in 0..LOOKS {
-        if seen.is_certain || !seen.has_faults() {
-            break;
-        }
-        tokio::time::sleep(PAUSE).await;
+    if !seen.is_certain && seen.has_faults() {
         seen.look_again(repository, settings).await?;
     }
     let Seen { inventory, verdicts, .. } = seen;
@@ -109,26 +105,61 @@ impl Seen {
     }
 
     fn has_faults(&self) -> bool {
-        let is_faulty = |verdict: &Verdict| !verdict.faults.is_empty();
         !self.inventory.broken.is_empty() || self.verdicts.iter().any(is_faulty)
     }
 
-    /// Looks once more at the images that seem to be faulty. Those that are gone by now are none of ours.
+    /// Looks at the images that seem to be faulty until nobody is at work or they seem to be right, and then compares them
+    /// once more as `settings` say: what is fetched for that is fetched once. Those that are gone by now are none of ours.
     async fn look_again(
         &mut self,
         repository: &Arc<dyn Repository>,
         settings: &Settings,
     ) -> anyhow::Result<()> {
-        let Listing { quiet, inventory, places } = list(repository).await?;
-        self.inventory = inventory;
-        let is_faulty = |verdict: &mut Verdict| !verdict.faults.is_empty();
-        let faulty = self.verdicts.extract_if(.., is_faulty).map(|verdict| verdict.place);
-        let faulty = faulty.filter(|place| places.contains(place)).collect();
-        self.verdicts.extend(verify_with(repository, faulty, settings).await?);
+        let seemed: Vec<_> = self.verdicts.extract_if(.., |verdict| is_faulty(verdict)).collect();
+        let seemed: Vec<_> = seemed.into_iter().map(|verdict| verdict.place).collect();
+        let within = Settings { registry: None, data: false, ..settings.clone() };
+        for _ in 0..LOOKS {
+            tokio::time::sleep(PAUSE).await;
+            let (verdicts, is_certain) = self.look_at(repository, &seemed, &within).await?;
+            let is_right = self.inventory.broken.is_empty() && !verdicts.iter().any(is_faulty);
+            if is_certain || is_right {
+                break;
+            }
+        }
+        // Only layers are dear.
+        let looks = if settings.data { 1 } else { LOOKS };
+        for look in 0..looks {
+            if look > 0 {
+                tokio::time::sleep(PAUSE).await;
+            }
+            let (verdicts, is_certain) = self.look_at(repository, &seemed, settings).await?;
+            let is_right = self.inventory.broken.is_empty() && !verdicts.iter().any(is_faulty);
+            if is_certain || is_right || look + 1 == looks {
+                self.verdicts.extend(verdicts);
+                break;
+            }
+        }
         self.verdicts.sort_by(|a, b| a.place.cmp(&b.place));
-        self.is_certain = is_quiet_since(repository, quiet).await?;
         Ok(())
     }
+
+    /// Looks at those of the places that are there, and tells whether nobody was at work meanwhile.
+    async fn look_at(
+        &mut self,
+        repository: &Arc<dyn Repository>,
+        places: &[ImagePlace],
+        settings: &Settings,
+    ) -> anyhow::Result<(Vec<Verdict>, bool)> {
+        let Listing { quiet, inventory, places: there } = list(repository).await?;
+        self.inventory = inventory;
+        let places = places.iter().filter(|place| there.contains(place)).cloned().collect();
+        let verdicts = verify_with(repository, places, settings).await?;
+        Ok((verdicts, is_quiet_since(repository, quiet).await?))
+    }
+}
+
+fn is_faulty(verdict: &Verdict) -> bool {
+    !verdict.faults.is_empty()
 }
 
 async fn list(repository: &Arc<dyn Repository>) -> anyhow::Result<Listing> {

@@ -130,7 +130,7 @@ async fn every_kind_of_damage_in_a_directory_is_found_and_mended() {
         damage(place.path());
         let found = verdict(&repository, &settings(true, true)).await;
         assert!(found.faults.contains(&expected), "case {number}: {found:#?}");
-        repair(&repository, &registry, &found).await;
+        repair(&repository, &registry, std::slice::from_ref(&found)).await;
         let left = verdict(&repository, &settings(true, true)).await;
         assert_eq!((left.faults, left.not_compared), (vec![], vec![]), "case {number}");
     }
@@ -165,7 +165,7 @@ async fn damaged_objects_are_found_and_stored_again() {
             panic!("{path} {is_lost} {online}: {found:?}")
         };
         assert_eq!(&format!("/{tree}{}", shown(example)), path);
-        repair(&repository, &registry, &found).await;
+        repair(&repository, &registry, std::slice::from_ref(&found)).await;
         let left = verdict(&repository, &settings(true, true)).await;
         assert_eq!((left.faults, left.not_compared), (vec![], vec![]), "{path}");
     }

@@ -2,6 +2,7 @@
 
 mod content;
 mod registry;
+mod republished;
 pub(crate) mod scene;
 mod served;
 // The same server as in the tests of registries; not all of it is needed here.

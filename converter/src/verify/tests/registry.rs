@@ -50,7 +50,7 @@ async fn a_manifest_that_was_replaced_is_found_and_mended() {
     let found = verdict(&repository, &settings(true, false)).await;
     let expected = Fault::Manifest { path, registry: Digest::of(&image.manifest) };
     assert_eq!(found.faults, [expected]);
-    repair(&repository, &registry, &found).await;
+    repair(&repository, &registry, std::slice::from_ref(&found)).await;
     let found = verdict(&repository, &settings(true, true)).await;
     assert_eq!((found.faults, found.comparison), (vec![], Some(Comparison::Same)));
 }
@@ -88,7 +88,7 @@ async fn without_a_configuration_that_of_the_registry_tells_the_layers() {
     let found = verdict(&repository, &settings(true, false)).await;
     let kinds: Vec<_> = found.faults.iter().map(Fault::kind).collect();
     assert!(kinds.contains(&"missing") && kinds.contains(&"diff-id"), "{found:?}");
-    repair(&repository, &registry, &found).await;
+    repair(&repository, &registry, std::slice::from_ref(&found)).await;
     assert_eq!(verdict(&repository, &settings(true, true)).await.faults, []);
 }
 

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::scene::empty_native;
 use super::server::{Answer, Server};
-use crate::convert::{Again, BatchSettings, Request, convert};
+use crate::convert::{Again, At, BatchSettings, LayersAgain, Request, convert};
 use crate::inventory::{Inventory, places};
 use crate::layer::Limits;
 use crate::notification::Notifications;
@@ -27,7 +27,7 @@ use crate::progress::{Progress, Style};
 use crate::report::Report;
 use crate::repository::{Directory, Repository};
 use crate::source::Options;
-use crate::verify::{RepairPlan, Settings, Verdict, discard_damaged, verify_with};
+use crate::verify::{RepairPlan, Settings, Verdict, discard_damaged, republications, verify_with};
 
 const TIME: u64 = 1_700_000_000;
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -222,23 +222,29 @@ pub(super) fn options() -> Options {
     Options { attempts: 1, first_pause: Duration::from_millis(1), ..Options::default() }
 }
 
-pub(super) async fn publish(repository: &Arc<dyn Repository>, registry: &Registry, again: Again) {
-    let request = Request {
+/// A request for the image.
+pub(super) fn request(registry: &Registry) -> Request {
+    Request {
         reference: ImageReference::Registry(registry.place().name.to_string().parse().unwrap()),
         name: None,
         platforms: None,
+        at: None,
         flat: true,
         thin: None,
-        again,
+        again: Again::default(),
         source: options(),
-    };
+    }
+}
+
+pub(super) async fn publish(repository: &Arc<dyn Repository>, request: &Request) {
     let settings = BatchSettings::new(
         Limits::default(),
         Progress::new(Style::Quiet),
         Notifications::default(),
     );
     let (never, mut report) = (CancellationToken::new(), Report::new(String::new()));
-    convert(&request, Arc::clone(repository), &settings, &never, &mut report).await.unwrap();
+    convert(request, Arc::clone(repository), &settings, &never, &mut report).await.unwrap();
+    repository.refresh().unwrap();
 }
 
 /// How to verify.
@@ -247,27 +253,43 @@ pub(super) fn settings(registry: bool, data: bool) -> Settings {
 }
 
 pub(super) async fn verdict(repository: &Arc<dyn Repository>, settings: &Settings) -> Verdict {
-    let places = places(&**repository).unwrap();
-    let mut verdicts = verify_with(repository, places, settings).await.unwrap();
+    let mut verdicts = verdicts(repository, settings).await;
     assert_eq!(verdicts.len(), 1);
     verdicts.pop().unwrap()
+}
+
+pub(super) async fn verdicts(
+    repository: &Arc<dyn Repository>,
+    settings: &Settings,
+) -> Vec<Verdict> {
+    let places = places(&**repository).unwrap();
+    verify_with(repository, places, settings).await.unwrap()
 }
 
 /// Mends all that was found, as `--repair` does.
 pub(super) async fn repair(
     repository: &Arc<dyn Repository>,
     registry: &Registry,
-    verdict: &Verdict,
+    verdicts: &[Verdict],
 ) {
     let inventory = Inventory::take(&**repository).unwrap();
-    let plan = RepairPlan::new(&inventory, std::slice::from_ref(verdict));
-    assert!(!plan.is_empty(), "{verdict:?}");
+    let plan = RepairPlan::new(&inventory, verdicts);
+    assert!(!plan.is_empty(), "{verdicts:?}");
     for tree in &plan.damaged {
         discard_damaged(&**repository, tree).unwrap();
     }
-    let layers = crate::convert::LayersAgain::These(plan.layers);
-    publish(repository, registry, Again { trees: true, layers }).await;
-    repository.refresh().unwrap();
+    for image in republications(repository, &plan, &options(), 4).await.unwrap() {
+        let layers = LayersAgain::These(plan.layers.clone());
+        let request = Request {
+            reference: ImageReference::Registry(image.reference),
+            at: Some(At { place: image.place, link: image.link }),
+            flat: image.flat,
+            again: Again { trees: true, layers },
+            source: Options { platform: image.platform, ..options() },
+            ..request(registry)
+        };
+        publish(repository, &request).await;
+    }
 }
 
 /// A directory with the image.
@@ -276,14 +298,14 @@ pub(super) async fn directory(registry: &Registry) -> (tempfile::TempDir, Arc<dy
     let below = if memory.is_dir() { memory } else { Path::new("/tmp") };
     let place = tempfile::tempdir_in(below).unwrap();
     let repository: Arc<dyn Repository> = Arc::new(Directory::open(place.path(), None).unwrap());
-    publish(&repository, registry, Again::default()).await;
+    publish(&repository, &request(registry)).await;
     (place, repository)
 }
 
 /// A native repository with the image.
 pub(super) async fn native(registry: &Registry) -> (tempfile::TempDir, Arc<dyn Repository>) {
     let (place, repository) = empty_native();
-    publish(&repository, registry, Again::default()).await;
+    publish(&repository, &request(registry)).await;
     (place, repository)
 }
 
