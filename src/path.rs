@@ -47,7 +47,8 @@ use crate::{ChainId, ConfigDigest, Digest, LayerDigest, PublicName};
 
 use self::architecture::MULTIARCH;
 pub use self::architecture::{
-    Architecture, aliases, architectures, architectures_metadata, is_through_architectures,
+    Architecture, aliases, architectures, architectures_metadata, is_alias,
+    is_through_architectures,
 };
 pub use self::place::ImagePlace;
 pub use self::unit::Unit;

@@ -120,6 +120,11 @@ impl Error {
         self.is_collected() || is_unfinished() || self.is_for_want_of_space()
     }
 
+    /// Whether it concerns all images of a batch, not only the one that met it.
+    pub(crate) fn concerns_batch(&self) -> bool {
+        self.ends_batch() || matches!(self, Self::Cancelled | Self::CancelledInCommit)
+    }
+
     fn is_for_want_of_space(&self) -> bool {
         let first: &(dyn std::error::Error + 'static) = self;
         std::iter::successors(Some(first), |error| error.source()).any(|cause| {

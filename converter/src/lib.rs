@@ -16,6 +16,7 @@
 //! | [`singularity`] | the files that Apptainer and Singularity expect in a root file system |
 //! | [`repository`] | where content goes, and how an image appears all at once |
 //! | [`convert`] | images from their sources into a repository |
+//! | [`aliases`] | links that lead clients to the directories of their platforms |
 //! | [`attempts`] | how often something is done again when others are faster |
 //! | [`round`] | all images of a repository, compared with their registries and converted where they differ |
 //! | [`state`] | what is remembered between rounds |
@@ -25,6 +26,7 @@
 //! | [`removal`] | what is not needed any more: since when, and how it goes |
 //! | [`verify`] | what is wrong with published images |
 
+pub mod aliases;
 pub mod attempts;
 pub mod convert;
 mod error;

@@ -143,6 +143,11 @@ pub fn is_through_architectures(target: &str) -> bool {
     target.split('/').any(|name| name == MULTIARCH)
 }
 
+/// Whether [`aliases`] may make a link of this name beside the directories.
+pub fn is_alias(name: &str) -> bool {
+    ALIASES.iter().any(|(alias, _)| *alias == name)
+}
+
 /// The links beside these directories that make the other names of an architecture work, each with its target.
 pub fn aliases(directories: &BTreeSet<Architecture>) -> Vec<(RepositoryPath, String)> {
     let names: BTreeSet<String> = directories.iter().map(ToString::to_string).collect();

@@ -232,6 +232,8 @@ impl Scene {
         let left: Vec<_> = tree.0.keys().map(|path| String::from_utf8_lossy(path)).collect();
         let left: Vec<_> = left.iter().filter(|path| of_image(path)).collect();
         ensure!(left.is_empty(), "{left:?}");
+        let dangling: Vec<_> = names_in(tree, ".multiarch").collect();
+        ensure!(dangling.is_empty(), "{dangling:?}");
         Ok(())
     }
 }
@@ -307,6 +309,37 @@ fn beside_directories_that_ducc_named() -> Result<()> {
             ensure!(found == architecture, "{directory}: {found}");
         }
     }
+
+    // A list that names the platforms means these directories, too.
+    let list = format!(
+        "version: 2\ncvmfs_repo: {:?}\ninput:\n  - image: {}\n    platforms: [linux/amd64, linux/arm64, linux/arm]\n",
+        publisher.locator(),
+        scene.registry.source(NAME)
+    );
+    fs::write(publisher.list(), list)?;
+    for _ in 0..2 {
+        let round = publisher.round(&[])?;
+        ensure!(round.status == Some(0), "{}", round.output.both());
+        let collected = publisher.on_repository("gc", &["--grace-period", "0"])?;
+        ensure!(collected.status.success(), "{}", collected.both());
+    }
+    for directory in ["arm64", "arm64:v8", "arm", "arm:v7"] {
+        let found = architectures.join(directory).join(scene.link()).join("etc/arch");
+        ensure!(found.exists(), "{directory} was removed");
+    }
+    ensure!(!architectures.join("ppc64le").exists(), "ppc64le is not wished for");
+
+    // An alias that leads nowhere, as somebody has left it.
+    let alias = architectures.join("aarch64");
+    fs::remove_file(&alias)?;
+    std::os::unix::fs::symlink("arm64:v9", &alias)?;
+    let verified = publisher.on_repository("verify", &[])?;
+    ensure!(verified.status.code() == Some(1), "{}", verified.both());
+    ensure!(verified.stdout.contains(".multiarch/aarch64"), "{}", verified.both());
+    let repaired = publisher.on_repository("verify", &["--repair"])?;
+    ensure!(repaired.status.success(), "{}", repaired.both());
+    ensure!(fs::read_link(&alias)? == Path::new("arm64"), "{alias:?} was not mended");
+
     let deleted = publisher.on_repository("delete-image", &[&scene.link()])?;
     ensure!(deleted.status.success(), "{}", deleted.both());
     scene.removed(&Tree::read(repository.path())?)

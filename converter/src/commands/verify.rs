@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use ducc::convert::{Again, At, BatchSettings, LayersAgain, Request, convert};
 use ducc::notification::Notifications;
 use ducc::progress::{Progress, Style};
+use ducc::removal::{Stop, mend_aliases};
 use ducc::repository::Repository;
 use ducc::source;
 use ducc::verify::{
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::look::{Found, Look};
 use super::advice;
-use super::signals::COMMIT_PATIENCE;
+use super::signals::{COMMIT_PATIENCE, blocking};
 use super::source_options::source_options;
 use crate::cli::verify::Verify;
 
@@ -107,7 +108,7 @@ impl Report {
     }
 
     fn found(&mut self, look: Look) -> (RepairPlan, usize) {
-        let Look { verdicts, mut faults, plan } = look;
+        let Look { verdicts, mut faults, plan, .. } = look;
         self.images = verdicts.len();
         self.layers_to_fetch = plan.layers.len();
         self.images_to_publish = plan.images.len();
@@ -156,7 +157,9 @@ async fn verify_and_repair(
         at_a_time: COMPARISONS,
     };
     let look = look::look(&repository, &wanted, &settings);
-    let (plan, number) = report.found(interruptible(cancel, look).await??);
+    let look = interruptible(cancel, look).await??;
+    let has_wrong_aliases = look.has_wrong_aliases;
+    let (plan, number) = report.found(look);
     if number == 0 {
         return report.is_compared();
     }
@@ -183,6 +186,9 @@ async fn verify_and_repair(
         cancel: cancel.clone(),
     };
     let names = repairs.carry_out(&plan, report).await?;
+    if has_wrong_aliases {
+        repairs.mend_aliases().await?;
+    }
     repository.refresh()?;
     let look = look::look(&repository, &names, &settings);
     let left = interruptible(cancel, look).await??;
@@ -229,6 +235,20 @@ struct Repairs {
 }
 
 impl Repairs {
+    async fn mend_aliases(&self) -> anyhow::Result<()> {
+        let (repository, stop) = (Arc::clone(&self.repository), Arc::new(Stop::default()));
+        let held = Arc::clone(&stop);
+        blocking(&self.cancel, &stop, move || {
+            let mut wait = |text: &str| {
+                tracing::warn!("{text}; waiting");
+                true
+            };
+            repository.refresh()?;
+            Ok(mend_aliases(&*repository, &mut wait, &held)?)
+        })
+        .await
+    }
+
     /// Publishes again what a plan says, image by image, and gives their names.
     async fn carry_out(
         &self,

@@ -3,15 +3,14 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use layer_layout::{Architecture, ImagePlace, RepositoryPath, path};
+use layer_layout::RepositoryPath;
 
 use super::batch::Prepared;
-use super::prepare::Files;
 use super::workspace::Workspace;
-use crate::Result;
 use crate::inventory::View;
 use crate::removal::unwanted;
 use crate::repository::{self, Published};
+use crate::{Result, aliases};
 
 /// Writes records and names of the images into the transaction and publishes all of it. Images that have the names now
 /// enter the schedule for removal. The result says of each image whether it was part of it.
@@ -40,7 +39,9 @@ pub(super) fn publish(work: &Workspace, images: &[Prepared]) -> Result<Vec<Resul
         }
         outcomes.push(written);
     }
-    write_aliases(work, &published, &mut paths)?;
+    let architectures = published.iter().filter_map(|place| place.architecture.clone()).collect();
+    let outlook = aliases::after(&seen, &architectures, &BTreeSet::new())?;
+    paths.extend(aliases::correct(transaction, outlook.wrong)?);
     let books = unwanted::moved(&seen, replaced, &published, now)?;
     books.write(transaction)?;
     paths.extend(books.files().map(|(path, _)| path));
@@ -67,27 +68,4 @@ impl View for Seen<'_> {
     ) -> repository::Result<Vec<(String, Published)>> {
         self.0.repository.list(directory)
     }
-}
-
-/// Writes the links that lead clients from the names of their processors to the directories of platforms.
-fn write_aliases(
-    work: &Workspace,
-    published: &BTreeSet<ImagePlace>,
-    paths: &mut Vec<RepositoryPath>,
-) -> Result<()> {
-    let mut architectures: BTreeSet<Architecture> =
-        published.iter().filter_map(|place| place.architecture.clone()).collect();
-    if architectures.is_empty() {
-        return Ok(());
-    }
-    for (name, published) in work.repository.list(Some(&path::architectures()))? {
-        if published == Published::Directory {
-            architectures.extend(name.parse::<Architecture>());
-        }
-    }
-    let mut files = Files { work, paths };
-    for (link, target) in path::aliases(&architectures) {
-        files.link(&link, target)?;
-    }
-    Ok(())
 }

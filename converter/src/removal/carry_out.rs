@@ -1,9 +1,12 @@
 //! Doing it. All of this may block.
 
+use std::collections::BTreeSet;
+
 use layer_layout::{ImagePlace, RepositoryPath, path};
 
 use super::unwanted::Bookkeeping;
 use super::{Batch, Error, Options, Plan, Result, Stop, Subject, plan};
+use crate::aliases;
 use crate::attempts::Attempts;
 use crate::inventory::Inventory;
 use crate::repository::{Repository, Transaction, Turn};
@@ -48,7 +51,7 @@ pub fn carry_out(
             stop.change(|| Ok(transaction.publish(&[path])?))?;
         }
         for batch in &plan.batches {
-            stop.change(|| publish(&*transaction, batch))?;
+            stop.change(|| publish(repository, &*transaction, batch))?;
             removed.images.extend(batch.images.iter().cloned());
             removed.paths.extend(batch.paths.iter().cloned());
             removed.batches += 1;
@@ -113,12 +116,50 @@ fn left(subject: &Subject, removed: &Removed) -> Subject {
     }
 }
 
-fn publish(transaction: &dyn Transaction, batch: &Batch) -> Result<()> {
+/// Makes the links right that lead clients to the directories of their platforms.
+///
+/// # Errors
+/// If the repository cannot be read or changed.
+pub fn mend_aliases(
+    repository: &dyn Repository,
+    wait: &mut dyn FnMut(&str) -> bool,
+    stop: &Stop,
+) -> Result<()> {
+    despite_others(repository, stop, || {
+        let transaction = repository.begin(wait)?;
+        let wrong = aliases::wrong(repository)?;
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        transaction.require_unchanged()?;
+        let paths = aliases::correct(&*transaction, wrong)?;
+        stop.change(|| Ok(transaction.publish(&paths)?))
+    })
+}
+
+fn publish(
+    repository: &dyn Repository,
+    transaction: &dyn Transaction,
+    batch: &Batch,
+) -> Result<()> {
     transaction.require_unchanged()?;
     for path in &batch.paths {
         transaction.remove(path)?;
     }
     let mut paths = batch.paths.clone();
+    if batch.images.iter().any(|place| place.architecture.is_some()) {
+        let gone = batch.paths.iter().collect();
+        let outlook = aliases::after(repository, &BTreeSet::new(), &gone)?;
+        if repository.expands_variables() {
+            // In a CernVM-FS repository it stays by itself, with the catalog that begins there. Elsewhere it goes with the
+            // last name in it, and others may put something there until then.
+            for directory in outlook.emptied {
+                transaction.remove(&directory)?;
+                paths.push(directory);
+            }
+        }
+        paths.extend(aliases::correct(transaction, outlook.wrong)?);
+    }
     if let Some(schedule) = &batch.schedule {
         let path = path::remove_schedule();
         transaction.write_file(&path, schedule)?;

@@ -28,7 +28,7 @@ mod wish;
 use layer_layout::RepositoryPath;
 
 pub use self::batch::Batch;
-pub use self::carry_out::{Removed, carry_out, keep_books};
+pub use self::carry_out::{Removed, carry_out, keep_books, mend_aliases};
 pub use self::plan::{Doomed, Options, Plan, Subject, plan};
 pub use self::stop::Stop;
 pub use self::wish::{ListWishes, Platforms, Unknown, Wanted};

@@ -46,7 +46,7 @@ pub(super) enum Answer {
 pub enum Platforms {
     /// All that are published.
     All,
-    /// These. What is published without a platform of its own is wanted, too.
+    /// These, each as [`Architecture::of`] gives it. What is published without a platform of its own is wanted, too.
     Only(BTreeSet<Architecture>),
 }
 
@@ -127,7 +127,11 @@ impl Wanted {
         let ImagePlace { name, architecture } = place;
         let wanted = match (self.names.get(name), architecture) {
             (None, _) => false,
-            (Some(Platforms::Only(wanted)), Some(architecture)) => wanted.contains(architecture),
+            (Some(Platforms::Only(wanted)), Some(architecture)) => {
+                // DUCC's directories may leave out a variant.
+                let own = Architecture::of(&architecture.platform());
+                wanted.contains(own.as_ref().unwrap_or(architecture))
+            }
             (Some(_), _) => true,
         };
         let is_unknown = match &self.unknown {

@@ -271,7 +271,7 @@ async fn publish_in_groups(shared: Weak<Shared>, mut queue: mpsc::UnboundedRecei
             while let Ok(ready) = queue.try_recv() {
                 group.push(ready);
             }
-            let turn = await_turn(&mut group, &mut queue).await;
+            let turn = await_turn(&held, &mut group, &mut queue).await;
             let number = group.len();
             match turn {
                 Ok(turn) => publish(Some(turn), std::mem::take(&mut group)).await,
@@ -289,25 +289,53 @@ async fn publish_in_groups(shared: Weak<Shared>, mut queue: mpsc::UnboundedRecei
 }
 
 /// Stores what a group consists of and waits for its turn. What becomes ready meanwhile joins the group: the longer the
-/// queue of publishers, the fewer and larger the revisions.
+/// queue of publishers, the fewer and larger the revisions. An image that cannot be stored leaves the group.
 async fn await_turn(
+    shared: &Shared,
     group: &mut Vec<Ready>,
     queue: &mut mpsc::UnboundedReceiver<Ready>,
 ) -> Result<BatchTurn> {
     let Some(first) = group.first() else { return Err(Error::Cancelled) };
     let batch = first.batch.clone();
-    batch.store(&prepared(group)).await?;
+    store(shared, &batch, group).await?;
     let mut turn = pin!(batch.turn());
     loop {
         match turn_or_more(turn.as_mut(), queue).await {
             Next::Turn(turn) => return turn,
             Next::Joins(ready) => {
-                let joining = prepared(std::slice::from_ref(&ready));
-                group.push(ready);
-                batch.store(&joining).await?;
+                let mut joining = vec![ready];
+                let stored = store(shared, &batch, &mut joining).await;
+                group.append(&mut joining);
+                stored?;
             }
         }
     }
+}
+
+/// Stores images, and tells those that cannot be stored why: they are left out from then on.
+///
+/// # Errors
+/// If none can be, because the batch ends or the user gives up.
+async fn store(shared: &Shared, batch: &Batch, images: &mut Vec<Ready>) -> Result<()> {
+    if images.len() > 1 {
+        match batch.store(&prepared(images)).await {
+            Err(error) if !error.concerns_batch() => tracing::debug!("one by one: {error}"),
+            result => return result,
+        }
+    }
+    let mut at = 0;
+    while let Some(ready) = images.get(at) {
+        match batch.store(std::slice::from_ref(&ready.prepared)).await {
+            Ok(()) => at += 1,
+            Err(error) if error.concerns_batch() => return Err(error),
+            Err(error) => {
+                // Nobody waits for an image whose conversion was given up.
+                let _ = images.remove(at).published.send(Err(error));
+                shared.counts(|whereabouts| whereabouts.ready -= 1);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What comes next for who waits for a turn.

@@ -93,3 +93,10 @@ fn in_a_directory() {
 fn in_a_native_repository() {
     check(Kind::Native);
 }
+
+#[test]
+fn an_image_that_cannot_be_stored_fails_alone() {
+    for kind in [Kind::Directory, Kind::Native] {
+        World::new(kind).first_cannot_be_stored();
+    }
+}

@@ -25,18 +25,30 @@ pub(crate) struct Fate {
     /// Held for reading during each step.
     still: RwLock<()>,
     copy: Mutex<Option<Place>>,
+    /// A tree that cannot be stored.
+    unstorable: Option<RepositoryPath>,
 }
 
 impl Fate {
     pub(crate) fn new(place: &Arc<Place>, killed: Option<usize>) -> Arc<Self> {
+        Arc::new(Self::of(place, killed))
+    }
+
+    /// Of a publisher that lives and cannot store this tree.
+    pub(crate) fn without(place: &Arc<Place>, unstorable: RepositoryPath) -> Arc<Self> {
+        Arc::new(Self { unstorable: Some(unstorable), ..Self::of(place, None) })
+    }
+
+    fn of(place: &Arc<Place>, killed: Option<usize>) -> Self {
         let left = killed.map_or(-1, |steps| steps.try_into().unwrap());
-        Arc::new(Self {
+        Self {
             place: Arc::clone(place),
             left: AtomicI64::new(left),
             dead: AtomicBool::new(false),
             still: RwLock::default(),
             copy: Mutex::default(),
-        })
+            unstorable: None,
+        }
     }
 
     /// What the publisher has left, if it has died.
@@ -229,6 +241,9 @@ impl Transaction for Mortal<Box<dyn Transaction>> {
 
     fn store(&self, paths: &[RepositoryPath]) -> Result<()> {
         let _step = self.fate.step()?;
+        if let Some(path) = self.fate.unstorable.as_ref().filter(|path| paths.contains(path)) {
+            return Err(Error::NoTree(path.clone()));
+        }
         self.inner.store(paths)
     }
 

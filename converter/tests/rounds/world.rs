@@ -118,6 +118,18 @@ impl World {
         assert!(!self.place.repository().join(path::publisher()).exists(), "staging is left");
     }
 
+    /// All tags are published in a round in which nothing can be stored of the first: the others do not mind.
+    pub(crate) fn first_cannot_be_stored(&mut self) {
+        self.wished = (0..TAGS).collect();
+        let fate = Fate::without(&self.place, self.images[0].flat().path());
+        let repository: Arc<dyn Repository> = Arc::new(Mortal::new(self.place.open(), &fate));
+        let report = self.bring_in_step(&repository).unwrap();
+        drop(repository);
+        assert_eq!((report.failed.len(), report.converted.len()), (1, TAGS - 1), "{report:?}");
+        self.published = (1..TAGS).map(|tag| (tag, tag)).collect();
+        self.check();
+    }
+
     fn name(&self, tag: usize) -> PublicName {
         self.registry.reference(tag).public_name().unwrap()
     }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ducc::aliases::{self, WrongAlias};
 use ducc::inventory::{self, Inventory};
 use ducc::removal;
 use ducc::repository::Repository;
@@ -23,6 +24,8 @@ pub(super) struct Look {
     pub(super) verdicts: Vec<Verdict>,
     pub(super) faults: Vec<Found>,
     pub(super) plan: RepairPlan,
+    /// Whether aliases of platforms' directories are among the faults.
+    pub(super) has_wrong_aliases: bool,
 }
 
 /// A fault.
@@ -44,7 +47,7 @@ pub(super) async fn look(
     if !seen.is_certain && seen.has_faults() {
         seen.look_again(repository, settings).await?;
     }
-    let Seen { inventory, verdicts, .. } = seen;
+    let Seen { inventory, verdicts, aliases, .. } = seen;
     let mut faults = Vec::new();
     for verdict in &verdicts {
         let image = verdict.place.to_string();
@@ -65,14 +68,26 @@ pub(super) async fn look(
                 text: broken.reason.clone(),
             });
         }
+        faults.extend(aliases.iter().map(|WrongAlias { path, found, expected }| {
+            let should = match expected {
+                Some(expected) => format!("should lead to {expected:?}"),
+                None => "no directory is there for it".to_owned(),
+            };
+            let found = found.as_deref().unwrap_or_default();
+            let text = format!("it leads clients to {found:?}; {should}");
+            Found { image: path.to_string(), kind: "link", text }
+        }));
     }
+    let has_wrong_aliases = wanted.is_empty() && !aliases.is_empty();
     let plan = RepairPlan::new(&inventory, &verdicts);
-    Ok(Look { verdicts, faults, plan })
+    Ok(Look { verdicts, faults, plan, has_wrong_aliases })
 }
 
 /// What was seen.
 struct Seen {
     inventory: Inventory,
+    /// The aliases of platforms' directories that are wrong.
+    aliases: Vec<WrongAlias>,
     verdicts: Vec<Verdict>,
     /// Whether nobody was at work meanwhile, so that what seems to be wrong is.
     is_certain: bool,
@@ -82,6 +97,7 @@ struct Seen {
 struct Listing {
     quiet: Option<String>,
     inventory: Inventory,
+    aliases: Vec<WrongAlias>,
     places: Vec<ImagePlace>,
 }
 
@@ -91,7 +107,7 @@ impl Seen {
         wanted: &[PublicName],
         settings: &Settings,
     ) -> anyhow::Result<Self> {
-        let Listing { quiet, inventory, places } = list(repository).await?;
+        let Listing { quiet, inventory, aliases, places } = list(repository).await?;
         for name in wanted {
             if !places.iter().any(|place| place.name == *name) {
                 return Err(removal::Error::NoSuchImage(name.to_string()).into());
@@ -101,11 +117,16 @@ impl Seen {
         let places = places.into_iter().filter(is_wanted).collect();
         let verdicts = verify_with(repository, places, settings).await?;
         let is_certain = is_quiet_since(repository, quiet).await?;
-        Ok(Self { inventory, verdicts, is_certain })
+        Ok(Self { inventory, aliases, verdicts, is_certain })
     }
 
     fn has_faults(&self) -> bool {
-        !self.inventory.broken.is_empty() || self.verdicts.iter().any(is_faulty)
+        self.has_faults_of_none() || self.verdicts.iter().any(is_faulty)
+    }
+
+    /// Whether something is wrong that belongs to no single image.
+    fn has_faults_of_none(&self) -> bool {
+        !self.inventory.broken.is_empty() || !self.aliases.is_empty()
     }
 
     /// Looks at the images that seem to be faulty until nobody is at work or they seem to be right, and then compares them
@@ -121,7 +142,7 @@ impl Seen {
         for _ in 0..LOOKS {
             tokio::time::sleep(PAUSE).await;
             let (verdicts, is_certain) = self.look_at(repository, &seemed, &within).await?;
-            let is_right = self.inventory.broken.is_empty() && !verdicts.iter().any(is_faulty);
+            let is_right = !self.has_faults_of_none() && !verdicts.iter().any(is_faulty);
             if is_certain || is_right {
                 break;
             }
@@ -133,7 +154,7 @@ impl Seen {
                 tokio::time::sleep(PAUSE).await;
             }
             let (verdicts, is_certain) = self.look_at(repository, &seemed, settings).await?;
-            let is_right = self.inventory.broken.is_empty() && !verdicts.iter().any(is_faulty);
+            let is_right = !self.has_faults_of_none() && !verdicts.iter().any(is_faulty);
             if is_certain || is_right || look + 1 == looks {
                 self.verdicts.extend(verdicts);
                 break;
@@ -150,8 +171,8 @@ impl Seen {
         places: &[ImagePlace],
         settings: &Settings,
     ) -> anyhow::Result<(Vec<Verdict>, bool)> {
-        let Listing { quiet, inventory, places: there } = list(repository).await?;
-        self.inventory = inventory;
+        let Listing { quiet, inventory, aliases, places: there } = list(repository).await?;
+        (self.inventory, self.aliases) = (inventory, aliases);
         let places = places.iter().filter(|place| there.contains(place)).cloned().collect();
         let verdicts = verify_with(repository, places, settings).await?;
         Ok((verdicts, is_quiet_since(repository, quiet).await?))
@@ -167,8 +188,9 @@ async fn list(repository: &Arc<dyn Repository>) -> anyhow::Result<Listing> {
     let listing = tokio::task::spawn_blocking(move || {
         let quiet = repository.quiet_since()?;
         let inventory = Inventory::take(&*repository)?;
+        let aliases = aliases::wrong(&*repository)?;
         let places = inventory::places(&*repository)?;
-        Ok::<_, ducc::repository::Error>(Listing { quiet, inventory, places })
+        Ok::<_, ducc::repository::Error>(Listing { quiet, inventory, aliases, places })
     });
     Ok(listing.await??)
 }

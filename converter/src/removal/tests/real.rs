@@ -7,10 +7,13 @@ use layer_layout::{LayerPath, RepositoryPath, path};
 use tempfile::TempDir;
 
 use super::{day, options, want};
+use crate::aliases;
 use crate::inventory::tests::model::{Image, layer};
 use crate::inventory::tests::place;
 use crate::inventory::{Inventory, PublishedImage};
-use crate::removal::{Error, Options, Removed, Stop, Subject, carry_out, keep_books, unwanted};
+use crate::removal::{
+    Error, Options, Removed, Stop, Subject, carry_out, keep_books, mend_aliases, unwanted,
+};
 use crate::repository::{Published, Repository, Result, Stored, Transaction, TreeDirectory, Turn};
 use crate::verify::tests::scene::{Scene, image, native, native_twice, publish};
 use crate::verify::verify;
@@ -233,4 +236,67 @@ fn a_collector_that_is_always_overtaken_gives_up() {
     assert!(matches!(error, Error::Outpaced(_)), "{error}");
     assert!(error.to_string().contains("run this again"), "{error}");
     assert_eq!((removed, overtaken.left.into_inner()), (Removed::default(), 80));
+}
+
+/// What is below `.multiarch` beside the directories.
+fn aliases_of(repository: &dyn Repository) -> Vec<String> {
+    repository.refresh().unwrap();
+    let names = repository.list(Some(&path::architectures())).unwrap();
+    let mut links: Vec<_> = names
+        .into_iter()
+        .map(|(name, published)| match published {
+            Published::Symlink(target) => format!("{name} {target}"),
+            _ => name,
+        })
+        .collect();
+    links.sort_unstable();
+    links
+}
+
+fn delete(repository: &dyn Repository, name: &str) {
+    let (subject, mut removed) = (Subject::Images(vec![place(name)]), Removed::default());
+    let options = options(day(0));
+    carry_out(repository, &subject, &options, &mut no_wait, &Stop::default(), &mut removed)
+        .unwrap();
+}
+
+/// Clients look for their platform under a name of its processor, which has to lead to what is left.
+#[test]
+fn aliases_lead_to_the_directories_that_are_left() {
+    with_repositories(|repository| {
+        for name in ["arm64 r.io/a:1", "arm64:v8 r.io/a:1", "arm64:v8 r.io/b:1", "arm:v7 r.io/a:1"]
+        {
+            publish(repository, &place(name), &two());
+        }
+        let transaction = repository.begin(&mut no_wait).unwrap();
+        for (alias, target) in
+            [("aarch64", "arm64"), ("x86_64", "amd64"), ("armv7l", "arm:v7"), ("mine", "nowhere")]
+        {
+            transaction
+                .symlink(
+                    &RepositoryPath::of_name(Some(&path::architectures()), alias).unwrap(),
+                    target,
+                )
+                .unwrap();
+        }
+        transaction.commit().unwrap();
+        repository.refresh().unwrap();
+        let wrong = aliases::wrong(repository).unwrap();
+        let wrong: Vec<_> = wrong.iter().map(|alias| alias.path.as_str()).collect();
+        assert_eq!(wrong, [".multiarch/x86_64"], "of a platform that is not there");
+        mend_aliases(repository, &mut no_wait, &Stop::default()).unwrap();
+        let before = aliases_of(repository);
+        let own = ["aarch64 arm64", "arm64", "arm64:v8", "arm:v7", "armv7l arm:v7", "mine nowhere"];
+        assert_eq!(before, own);
+
+        delete(repository, "arm:v7 r.io/a:1");
+        delete(repository, "arm64:v8 r.io/b:1");
+        assert_eq!(aliases_of(repository), ["aarch64 arm64", "arm64", "arm64:v8", "mine nowhere"]);
+        delete(repository, "arm64 r.io/a:1");
+        let left = ["aarch64 arm64:v8", "arm64 arm64:v8", "arm64:v8", "mine nowhere"];
+        assert_eq!(aliases_of(repository), left);
+        delete(repository, "arm64:v8 r.io/a:1");
+        assert_eq!(aliases_of(repository), ["mine nowhere"]);
+        assert_eq!(aliases::wrong(repository).unwrap(), []);
+    });
 }

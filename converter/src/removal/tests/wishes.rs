@@ -1,6 +1,6 @@
 //! What wish lists say, round by round.
 
-use layer_layout::path;
+use layer_layout::{Architecture, path};
 
 use super::{collect, day, options, schedule, want, write};
 use crate::inventory::tests::model::{Image, Model};
@@ -129,6 +129,31 @@ fn platforms_are_wanted_one_by_one() {
     assert_eq!(books.rescued, [place("arm64:v8 r.io/a:1")]);
     let books = round(&mut model, &[list("l", want(&[]))], 3);
     assert_eq!(books.unwanted.len(), 3);
+}
+
+/// DUCC keeps images in `arm64` and `arm` whose index tells no variant, and so does who publishes beside it.
+#[test]
+fn a_directory_without_a_variant_is_for_the_platform_that_it_stands_for() {
+    let all = ["arm64 r.io/a:1", "arm64:v8 r.io/a:1", "arm r.io/a:1", "arm:v6 r.io/a:1"];
+    let mut model = published(&all);
+    let wanted = |platforms: &[&str]| {
+        let of = |text: &&str| Architecture::of(&text.parse().unwrap()).unwrap();
+        let platforms = Platforms::Only(platforms.iter().map(of).collect());
+        let names = [("r.io/a:1".parse().unwrap(), platforms)].into();
+        Wanted { names, ..Wanted::default() }
+    };
+    let every = wanted(&["linux/arm64", "linux/arm", "linux/arm/v6"]);
+    for now in 0..2 {
+        let books = round(&mut model, &[list("l", every.clone())], now);
+        assert_eq!(books.unwanted, [], "in round {now}");
+    }
+    assert_eq!(unwanted::prune(&model, &every, day(2)).unwrap().unwanted, []);
+    let few = wanted(&["linux/arm/v7"]);
+    let expected = ["arm64 r.io/a:1", "arm64:v8 r.io/a:1", "arm:v6 r.io/a:1"].map(place);
+    assert_eq!(unwanted::prune(&model, &few, day(2)).unwrap().unwanted.len(), expected.len());
+    let books = round(&mut model, &[list("l", few)], 3);
+    assert!(expected.iter().all(|place| books.unwanted.contains(place)), "{:?}", books.unwanted);
+    assert_eq!(books.unwanted.len(), expected.len());
 }
 
 #[test]

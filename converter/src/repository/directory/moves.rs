@@ -162,7 +162,8 @@ impl Places<'_> {
                 .handle(parent)
                 .and_then(|parent| rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR));
             match removed {
-                Ok(()) | Err(Errno::NOENT) => {}
+                // A link may have taken the place of a directory in the same change.
+                Ok(()) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
                 Err(Errno::NOTEMPTY | Errno::EXIST) => return Ok(()),
                 Err(error) => return Err(error),
             }
