@@ -110,7 +110,7 @@ pub(crate) fn lock(storage: &Storage) -> Result<Option<File>> {
 }
 
 /// Locks a file, which is made if it is not there; `None` if somebody else has locked it.
-pub(crate) fn lock_file(path: &Path) -> Result<Option<File>> {
+fn lock_file(path: &Path) -> Result<Option<File>> {
     let failed = |cause| Error::System { action: "lock", path: path.to_owned(), cause };
     let file =
         File::options().create(true).truncate(false).write(true).open(path).map_err(failed)?;

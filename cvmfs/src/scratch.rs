@@ -1,31 +1,40 @@
 //! A private directory for databases and for what does not fit into memory.
 //!
-//! Its process keeps it locked. So what a killed one has left can be told from what is in use, and the next one removes it.
+//! Its process keeps a file in it locked. So what a killed one has left can be told from what is in use, and the next one
+//! removes it.
+//!
+//! Several machines may share the place. Not every network file system tells one of the locks of another, so the name says
+//! on which machine the process runs, and the others leave the directory alone. It gets this name when it is locked already:
+//! one with such a name and without a lock is abandoned.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
 
-use rustix::fs::{FlockOperation, OFlags};
-use rustix::io::retry_on_intr;
-use tempfile::{NamedTempFile, TempDir};
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::{Errno, retry_on_intr};
+use tempfile::NamedTempFile;
 
 use crate::{Error, Result};
 
-/// How the names of these directories begin.
+/// How the names of these directories begin. The machine's identity follows, and something random.
 const PREFIX: &str = "ducc-scratch-";
+/// What is before that until it is locked.
+const UNLOCKED: &str = ".";
+/// The file that is locked.
+const LOCK: &str = "lock";
 
 /// A directory of this process, mode 0700. It is removed when the last clone and everything that was made in it are gone.
 #[derive(Debug, Clone)]
 pub struct Scratch(Arc<Locked>);
 
-/// A directory, and the lock on it, which goes last.
+/// A directory, and the lock in it.
 #[derive(Debug)]
 struct Locked {
-    directory: TempDir,
-    _lock: File,
+    path: PathBuf,
+    lock: Option<File>,
 }
 
 /// A database in a scratch directory; it is removed when dropped.
@@ -45,7 +54,7 @@ impl Scratch {
     pub fn new() -> Result<Self> {
         static SWEPT: Once = Once::new();
         let place = tempfile::env::temp_dir();
-        SWEPT.call_once(|| sweep(&place));
+        SWEPT.call_once(|| sweep(&place, &Machine::this()));
         Self::below(&place)
     }
 
@@ -55,7 +64,8 @@ impl Scratch {
     /// If the system refuses.
     pub fn below(directory: &Path) -> Result<Self> {
         // SQLite is given paths as URLs, which have no relative form.
-        let made = std::path::absolute(directory).and_then(|directory| make(&directory));
+        let made =
+            std::path::absolute(directory).and_then(|directory| make(&directory, &Machine::this()));
         let locked = made.map_err(|cause| Error::System {
             action: "make a temporary directory in",
             path: directory.to_owned(),
@@ -66,7 +76,7 @@ impl Scratch {
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        self.0.directory.path()
+        &self.0.path
     }
 
     /// An empty file without a name.
@@ -101,40 +111,98 @@ impl ScratchFile {
     }
 }
 
-fn make(place: &Path) -> io::Result<Locked> {
-    loop {
-        let directory = tempfile::Builder::new().prefix(PREFIX).tempdir_in(place)?;
-        match lock(directory.path(), FlockOperation::LockExclusive) {
-            Ok(lock) => return Ok(Locked { directory, _lock: lock }),
-            // Another process took it for abandoned before it was locked.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // NFS keeps the name of a removed file that is open. If another process takes the directory for abandoned from here
+        // on, it only helps.
+        self.lock.take();
+        // What cannot be removed only takes space, and the next process tries it again.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// The machine on which a process runs, in names of directories.
+#[derive(Debug)]
+struct Machine {
+    /// Of the running kernel, the same in all containers; empty if it is not known.
+    boot: String,
+    /// The name of the machine or container, which outlives a reboot.
+    node: String,
+}
+
+impl Machine {
+    fn this() -> Self {
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let node = rustix::system::uname();
+        Self {
+            boot: boot.chars().filter(char::is_ascii_hexdigit).collect(),
+            node: node
+                .nodename()
+                .to_string_lossy()
+                .chars()
+                .map(|c| if c.is_ascii_alphanumeric() || ".-".contains(c) { c } else { '_' })
+                .collect(),
         }
     }
+
+    /// How the names of its directories begin.
+    fn prefix(&self) -> String {
+        format!("{PREFIX}{}-{}-", self.boot, self.node)
+    }
+
+    /// Whether a directory with this name is of a process of this machine, maybe one before it was rebooted.
+    fn has_made(&self, name: &str) -> bool {
+        let Some((boot, rest)) = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-'))
+        else {
+            return false;
+        };
+        let node = rest.rsplit_once('-').map(|(node, _random)| node);
+        (boot == self.boot && !boot.is_empty()) || node == Some(&self.node)
+    }
 }
 
-/// Locks a directory that belongs to this user.
-fn lock(path: &Path, how: FlockOperation) -> io::Result<File> {
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
-    let flags = flags.bits().try_into().map_err(io::Error::other)?;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    retry_on_intr(|| rustix::fs::flock(&file, how))?;
-    let (locked, named) = (file.metadata()?, fs::symlink_metadata(path)?);
-    if (locked.dev(), locked.ino()) != (named.dev(), named.ino()) {
-        return Err(io::ErrorKind::NotFound.into());
+fn make(place: &Path, machine: &Machine) -> io::Result<Locked> {
+    let prefix = format!("{UNLOCKED}{}", machine.prefix());
+    let unlocked = tempfile::Builder::new().prefix(&prefix).rand_bytes(12).tempdir_in(place)?;
+    let lock = File::create_new(unlocked.path().join(LOCK))?;
+    match retry_on_intr(|| rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)) {
+        // Where nobody can lock anything, nobody removes anything either.
+        Ok(()) | Err(Errno::NOSYS | Errno::OPNOTSUPP | Errno::NOLCK) => {}
+        Err(error) => return Err(error.into()),
     }
-    if locked.uid() != rustix::process::geteuid().as_raw() {
-        return Err(io::ErrorKind::PermissionDenied.into());
-    }
-    Ok(file)
+    let name = unlocked.path().file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = name.expect("a temporary directory has a name");
+    let path = place.join(&name[UNLOCKED.len()..]);
+    fs::rename(unlocked.path(), &path)?;
+    // There is nothing at the old name any more.
+    let _ = unlocked.keep();
+    Ok(Locked { path, lock: Some(lock) })
 }
 
-/// Removes the directories of processes that are gone. What cannot be removed stays, and only takes space.
-fn sweep(place: &Path) {
+/// Whether nobody uses a directory with a name of this machine. It has to belong to this user.
+fn is_abandoned(path: &Path) -> rustix::io::Result<bool> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(path, flags | OFlags::DIRECTORY, Mode::empty())?;
+    if rustix::fs::fstat(&directory)?.st_uid != rustix::process::geteuid().as_raw() {
+        return Ok(false);
+    }
+    match rustix::fs::openat(directory.as_fd(), LOCK, flags | OFlags::RDWR, Mode::empty()) {
+        Ok(lock) => {
+            retry_on_intr(|| rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive))?;
+            Ok(true)
+        }
+        // Its process was about to remove it.
+        Err(Errno::NOENT) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes the directories of this machine's processes that are gone. What cannot be removed stays, and only takes space.
+fn sweep(place: &Path, machine: &Machine) {
     let Ok(entries) = fs::read_dir(place) else { return };
     for entry in entries.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(PREFIX)
-            && let Ok(_lock) = lock(&entry.path(), FlockOperation::NonBlockingLockExclusive)
+        if machine.has_made(&entry.file_name().to_string_lossy())
+            && is_abandoned(&entry.path()) == Ok(true)
         {
             let _ = fs::remove_dir_all(entry.path());
         }
@@ -146,21 +214,65 @@ mod tests {
     use super::*;
     use std::io::Write as _;
 
+    fn machine(boot: &str, node: &str) -> Machine {
+        Machine { boot: boot.to_owned(), node: node.to_owned() }
+    }
+
+    /// A directory as a killed process of a machine leaves it.
+    fn killed(place: &Path, machine: &Machine) -> PathBuf {
+        let mut locked = make(place, machine).unwrap();
+        fs::write(locked.path.join("database"), "half").unwrap();
+        locked.lock.take();
+        let path = std::mem::take(&mut locked.path);
+        drop(locked);
+        path
+    }
+
     #[test]
     fn only_what_nobody_uses_is_swept_away() {
         let place = tempfile::tempdir().unwrap();
+        let this = Machine::this();
         let used = Scratch::below(place.path()).unwrap();
         let kept = used.named().unwrap();
-        let abandoned = place.path().join(format!("{PREFIX}killed"));
-        fs::create_dir(&abandoned).unwrap();
-        fs::write(abandoned.join("database"), "half").unwrap();
+        let abandoned = killed(place.path(), &this);
+        let half_removed = killed(place.path(), &this);
+        fs::remove_file(half_removed.join(LOCK)).unwrap();
+        let being_made = place.path().join(format!("{UNLOCKED}{}new", this.prefix()));
         let of_others = place.path().join("other");
-        fs::create_dir(&of_others).unwrap();
-        let link = place.path().join(format!("{PREFIX}link"));
+        for directory in [&being_made, &of_others] {
+            fs::create_dir(directory).unwrap();
+        }
+        let link = place.path().join(format!("{}link", this.prefix()));
         std::os::unix::fs::symlink(&of_others, &link).unwrap();
-        sweep(place.path());
-        assert!(!abandoned.exists());
-        assert!(kept.path().exists() && of_others.exists() && link.symlink_metadata().is_ok());
+        sweep(place.path(), &this);
+        assert!(!abandoned.exists() && !half_removed.exists());
+        assert!(kept.path().exists() && being_made.exists());
+        assert!(of_others.exists() && link.symlink_metadata().is_ok());
+    }
+
+    #[test]
+    fn what_other_machines_have_left_stays() {
+        let place = tempfile::tempdir().unwrap();
+        let this = machine("b007", "build-1");
+        let rebooted = killed(place.path(), &machine("01d", "build-1"));
+        let container = killed(place.path(), &machine("b007", "4711"));
+        let other = killed(place.path(), &machine("07e2", "build-2"));
+        sweep(place.path(), &this);
+        assert!(!rebooted.exists() && !container.exists());
+        assert!(other.join("database").exists());
+        // Not even if it does not know itself.
+        let unknown = killed(place.path(), &machine("", "build-2"));
+        sweep(place.path(), &machine("", "build-1"));
+        assert!(unknown.exists());
+    }
+
+    #[test]
+    fn a_file_is_locked_and_not_only_the_directory() {
+        let place = tempfile::tempdir().unwrap();
+        let scratch = Scratch::below(place.path()).unwrap();
+        let lock = File::options().write(true).open(scratch.path().join(LOCK)).unwrap();
+        let taken = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive);
+        assert_eq!(taken, Err(Errno::WOULDBLOCK));
     }
 
     #[test]
@@ -169,7 +281,7 @@ mod tests {
         let scratch = Scratch::below(place.path()).unwrap();
         let path = scratch.path().to_owned();
         scratch.file().unwrap().write_all(b"content").unwrap();
-        assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 1, "only the lock has a name");
 
         let named = scratch.named().unwrap();
         drop(scratch);

@@ -6,9 +6,11 @@
 //! killed is not waited for.
 //!
 //! In a directory the sign is a lock, which ends with its process. In a bucket it is a file that its holder writes again
-//! and again. The others watch whether it changes, so nobody's clock matters.
+//! and again. The others watch whether it changes, so nobody's clock matters. Neither is respected for longer than a turn
+//! may take.
 
-use std::fs::File;
+mod lock;
+
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -16,8 +18,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use self::lock::Lock;
 use crate::Result;
-use crate::generation::lock_file;
 use crate::storage::{Expected, Storage, Version};
 
 /// The sign in a bucket. Neither clients nor stock tools read it.
@@ -54,7 +56,7 @@ pub struct Turn(Option<Held>);
 
 #[derive(Debug)]
 enum Held {
-    Lock { _file: File },
+    Lock { _lock: Lock },
     Sign(Sign),
 }
 
@@ -76,10 +78,11 @@ impl Said {
 impl Turn {
     /// Waits for a turn as long as the caller wants one.
     pub(crate) fn take(storage: &Storage, wants: &mut dyn FnMut() -> bool) -> Self {
-        let mut watched = None;
+        let (mut watched, mut watched_lock) = (None, None);
         Self::wait(TIMES.patience, wants, || match storage.local_directory() {
             Some(directory) => {
-                Ok(lock_file(&directory.join(LOCK))?.map(|file| Held::Lock { _file: file }))
+                let lock = Lock::take(&directory.join(LOCK), TIMES.turn, &mut watched_lock)?;
+                Ok(lock.map(|lock| Held::Lock { _lock: lock }))
             }
             None => Ok(sign(storage, TIMES, &mut watched)?.map(Held::Sign)),
         })

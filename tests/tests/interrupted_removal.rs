@@ -87,11 +87,14 @@ fn while_waiting() -> Result<()> {
     fs::write(&empty, "input: []\n")?;
     let empty = empty.display().to_string();
     for (args, signal, status) in [
-        (vec!["gc", &locator, "--grace-period", "0"], Signal::TERM, 143),
-        (vec!["delete-image", &locator, &image], Signal::INT, 130),
-        (vec!["prune-images", &locator, &empty], Signal::TERM, 143),
+        (vec!["gc", &locator, "--grace-period", "0", "--json"], Signal::TERM, 143),
+        (vec!["delete-image", &locator, &image, "--json"], Signal::INT, 130),
+        (vec!["prune-images", &locator, &empty, "--json"], Signal::TERM, 143),
     ] {
-        let mut child = ducc(&publisher, &args)?;
+        let mut command = publisher.ducc()?;
+        command.args(&args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        let mut output = child.stdout.take().expect("it was piped");
         let mut log = std::io::BufReader::new(child.stderr.take().expect("it was piped"));
         let mut line = String::new();
         while !line.contains("waiting") {
@@ -101,6 +104,9 @@ fn while_waiting() -> Result<()> {
         }
         kill_process(Pid::from_child(&child), signal)?;
         ensure!(ended(child, SOON)? == Some(status), "{args:?}");
+        let report: serde_json::Value = serde_json::from_reader(&mut output)?;
+        ensure!(report["changes"] == 0, "{args:?}: {report}");
+        ensure!(report["error"].as_str().is_some_and(|error| !error.is_empty()), "{report}");
         ensure!(repository.path().join(&image).exists(), "{args:?} removed something");
     }
     drop(lock);

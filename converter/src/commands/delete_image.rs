@@ -1,6 +1,5 @@
 //! `ducc delete-image`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use ducc::inventory;
@@ -10,24 +9,18 @@ use layer_layout::ImagePlace;
 use tokio_util::sync::CancellationToken;
 
 use super::garbage_collection::{BATCH, remove};
-use super::removal_report::{self, Report};
-use super::signals::blocking;
+use super::removal_report::{self, Growing, Report, gather};
 use crate::cli::removal::DeleteImage;
 
 /// Removes one image and what only it refers to, at once.
 pub(crate) async fn run(arguments: DeleteImage, cancel: CancellationToken) -> anyhow::Result<()> {
-    let stop = Arc::new(Stop::default());
-    let held = Arc::clone(&stop);
-    blocking(&cancel, &stop, move || {
-        let mut report = Report::new(arguments.dry_run);
-        let json = arguments.common.json;
-        let result = delete(arguments, &held, &mut report);
-        removal_report::finish(report, json, result)
-    })
-    .await
+    let (report, json) = (Report::new(arguments.dry_run), arguments.common.json);
+    let deleting = gather(report, &cancel, |stop, report| delete(arguments, stop, report));
+    let (report, result) = deleting.await;
+    removal_report::finish(report, json, result)
 }
 
-fn delete(arguments: DeleteImage, stop: &Stop, report: &mut Report) -> anyhow::Result<()> {
+fn delete(arguments: DeleteImage, stop: &Stop, report: &Growing) -> anyhow::Result<()> {
     let DeleteImage { repository, image, dry_run, common, .. } = arguments;
     let repository = repository.open(None, &common.access.access())?;
     let mut places: Vec<ImagePlace> =

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use ducc::removal::{self, Options, Plan, Removed, Stop, Subject};
+use ducc::removal::{self, Options, Plan, Stop, Subject};
 use ducc::repository::Repository;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::removal_report::{self, Report};
+use super::removal_report::{self, Growing, Report, gather};
 use super::repository::collect_objects;
-use super::signals::blocking;
 use crate::cli::removal::GarbageCollection;
 use crate::cli::repository::{Keep, Target};
 
@@ -22,18 +21,13 @@ pub(crate) async fn run(
     arguments: GarbageCollection,
     cancel: CancellationToken,
 ) -> anyhow::Result<()> {
-    let stop = Arc::new(Stop::default());
-    let held = Arc::clone(&stop);
-    blocking(&cancel, &stop, move || {
-        let mut report = Report::new(arguments.dry_run);
-        let json = arguments.common.json;
-        let result = collect(arguments, &held, &mut report);
-        removal_report::finish(report, json, result)
-    })
-    .await
+    let (report, json) = (Report::new(arguments.dry_run), arguments.common.json);
+    let collecting = gather(report, &cancel, |stop, report| collect(arguments, stop, report));
+    let (report, result) = collecting.await;
+    removal_report::finish(report, json, result)
 }
 
-fn collect(arguments: GarbageCollection, stop: &Stop, report: &mut Report) -> anyhow::Result<()> {
+fn collect(arguments: GarbageCollection, stop: &Stop, report: &Growing) -> anyhow::Result<()> {
     let GarbageCollection { repository: locator, grace_period, dry_run, ducc_chains, .. } =
         arguments;
     if let Some(path) = &arguments.gc_db {
@@ -55,7 +49,8 @@ fn collect(arguments: GarbageCollection, stop: &Stop, report: &mut Report) -> an
         stop.check()?;
         drop(repository);
         let target = Target { repository: locator, access };
-        report.objects = Some(collect_objects(target, Keep::default(), dry_run)?);
+        let objects = collect_objects(target, Keep::default(), dry_run)?;
+        report.lock().objects = Some(objects);
     }
     Ok(())
 }
@@ -67,32 +62,27 @@ pub(super) fn remove(
     options: &Options,
     dry_run: bool,
     stop: &Stop,
-    report: &mut Report,
+    report: &Growing,
 ) -> anyhow::Result<()> {
     let repository = &**repository;
     if dry_run {
         let inventory = ducc::inventory::Inventory::take(repository)?;
         let plan = removal::plan(repository, &inventory, subject, options)?;
-        let batches = plan.batches.iter();
-        report.removed(&Removed {
-            images: batches.clone().flat_map(|batch| batch.images.clone()).collect(),
-            paths: batches.flat_map(|batch| batch.paths.clone()).collect(),
-            batches: plan.batches.len(),
-        });
-        report.bytes = Some(repository.content_bytes(&report.paths)?);
+        plan.batches.iter().for_each(|batch| report.lock().add(batch));
+        let paths: Vec<_> = plan.batches.iter().flat_map(|batch| batch.paths.clone()).collect();
+        report.lock().bytes = Some(repository.content_bytes(&paths)?);
         return told(report, plan);
     }
-    let mut removed = Removed::default();
     let mut wait = |text: &str| {
         tracing::warn!("{text}; waiting");
         true
     };
-    let result = removal::carry_out(repository, subject, options, &mut wait, stop, &mut removed);
-    report.removed(&removed);
-    told(report, result?)
+    let mut gone = |batch: &removal::Batch| report.lock().add(batch);
+    told(report, removal::carry_out(repository, subject, options, &mut wait, stop, &mut gone)?)
 }
 
-fn told(report: &mut Report, plan: Plan) -> anyhow::Result<()> {
+fn told(report: &Growing, plan: Plan) -> anyhow::Result<()> {
+    let mut report = report.lock();
     report.waiting = plan.waiting;
     report.found = plan.found.len();
     report.ducc_chains = plan.ducc_chains;

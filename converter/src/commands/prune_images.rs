@@ -1,36 +1,27 @@
 //! `ducc prune-images`.
 
-use std::sync::Arc;
-
 use anyhow::{Context, bail};
 use ducc::removal::unwanted::{self, Bookkeeping};
 use ducc::removal::{Stop, Unknown, Wanted, keep_books};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::removal_report::{self, Report};
-use super::signals::blocking;
+use super::removal_report::{self, Growing, Report, gather};
 use super::wanted::wanted_from;
 use crate::cli::removal::PruneImages;
 
 /// Puts images that are not wished for into the schedule.
 pub(crate) async fn run(arguments: PruneImages, cancel: CancellationToken) -> anyhow::Result<()> {
-    let mut report = Report { marks: true, ..Report::new(arguments.dry_run) };
+    let report = Report { marks: true, ..Report::new(arguments.dry_run) };
     let json = arguments.common.json;
     let asking = cancel.run_until_cancelled(wanted_from(&arguments));
-    let result = match asking.await.context("interrupted; nothing was changed").flatten() {
+    let (report, result) = match asking.await.context("interrupted; nothing was changed").flatten()
+    {
         Ok(wanted) => {
-            let stop = Arc::new(Stop::default());
-            let held = Arc::clone(&stop);
-            let pruning = blocking(&cancel, &stop, move || {
-                let result = prune(arguments, &wanted, &held, &mut report);
-                Ok((report, result))
-            });
-            let result;
-            (report, result) = pruning.await?;
-            result
+            let pruning = move |stop: &Stop, told: &Growing| prune(arguments, &wanted, stop, told);
+            gather(report, &cancel, pruning).await
         }
-        Err(error) => Err(error),
+        Err(error) => (report, Err(error)),
     };
     removal_report::finish(report, json, result)
 }
@@ -39,7 +30,7 @@ fn prune(
     arguments: PruneImages,
     wanted: &Wanted,
     stop: &Stop,
-    report: &mut Report,
+    report: &Growing,
 ) -> anyhow::Result<()> {
     let repository = arguments.repository.open(None, &arguments.common.access.access())?;
     let now = Timestamp::now();
@@ -52,6 +43,7 @@ fn prune(
         };
         keep_books(&*repository, &mut wait, stop, |view| unwanted::prune(view, wanted, now))?
     };
+    let mut report = report.lock();
     report.unwanted = books.unwanted.iter().map(ToString::to_string).collect();
     report.rescued = books.rescued.iter().map(ToString::to_string).collect();
     if !books.broken.is_empty() {

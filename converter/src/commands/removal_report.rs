@@ -1,11 +1,15 @@
 //! What the commands tell that remove images.
 
-use ducc::removal::Removed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ducc::removal::{Batch, Stop};
 use layer_layout::RepositoryPath;
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use super::advice;
 use super::repository::ObjectsRemoved;
+use super::signals::blocking;
 
 /// The report, for people and for programs (`--json`).
 #[derive(Debug, Serialize)]
@@ -63,10 +67,11 @@ impl Report {
         }
     }
 
-    pub(super) fn removed(&mut self, removed: &Removed) {
-        self.images = removed.images.iter().map(ToString::to_string).collect();
-        self.paths.clone_from(&removed.paths);
-        self.changes = removed.batches;
+    /// Adds what goes in one change of the repository.
+    pub(super) fn add(&mut self, batch: &Batch) {
+        self.images.extend(batch.images.iter().map(ToString::to_string));
+        self.paths.extend(batch.paths.iter().cloned());
+        self.changes += 1;
     }
 
     /// The report as lines.
@@ -112,6 +117,31 @@ impl Report {
     }
 }
 
+/// A report to which work adds while it goes on.
+#[derive(Debug, Clone)]
+pub(super) struct Growing(Arc<Mutex<Report>>);
+
+impl Growing {
+    /// The report as it is now. Whoever holds it keeps its reader waiting.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Report> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Does blocking work that may be interrupted ([`blocking`]), and gives the report as far as it has come, and how it ended.
+pub(super) async fn gather(
+    report: Report,
+    cancel: &CancellationToken,
+    work: impl FnOnce(&Stop, &Growing) -> anyhow::Result<()> + Send + 'static,
+) -> (Report, anyhow::Result<()>) {
+    let unsaid = Report::new(report.dry_run);
+    let (growing, stop) = (Growing(Arc::new(Mutex::new(report))), Arc::new(Stop::default()));
+    let (added, held) = (growing.clone(), Arc::clone(&stop));
+    let result = blocking(cancel, &stop, move || work(&held, &added)).await;
+    let report = std::mem::replace(&mut *growing.lock(), unsaid);
+    (report, result)
+}
+
 /// Tells the report, and hands on how it ended.
 pub(super) fn finish(
     mut report: Report,
@@ -144,5 +174,24 @@ mod tests {
             "would remove 0 images, 1 paths (7 bytes); 2 images wait until their grace period is over",
         ];
         assert_eq!(report.lines(), expected);
+    }
+
+    #[tokio::test]
+    async fn what_was_done_is_told_if_the_rest_is_not_waited_for() {
+        let cancel = CancellationToken::new();
+        let (release, is_released) = std::sync::mpsc::channel::<()>();
+        let signal = cancel.clone();
+        let (report, result) = gather(Report::new(false), &cancel, move |_, report| {
+            let paths = vec![layer_layout::path::remove_schedule()];
+            report.lock().add(&Batch { images: Vec::new(), paths, schedule: None });
+            signal.cancel();
+            // As if it waited for somebody else for ever.
+            let _ = is_released.recv();
+            Ok(())
+        })
+        .await;
+        drop(release);
+        assert!(result.unwrap_err().to_string().contains("interrupted"));
+        assert_eq!((report.paths.len(), report.changes), (1, 1));
     }
 }

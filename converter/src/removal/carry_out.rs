@@ -22,8 +22,17 @@ pub struct Removed {
     pub batches: usize,
 }
 
-/// Removes what can go, batch by batch, and says in `removed` what is gone, also if it fails. Each batch is published
-/// only if nobody has changed the repository since it was planned; if somebody has, the rest is planned anew.
+impl Removed {
+    /// Adds what went in one change.
+    pub fn add(&mut self, batch: &Batch) {
+        self.images.extend(batch.images.iter().cloned());
+        self.paths.extend(batch.paths.iter().cloned());
+        self.batches += 1;
+    }
+}
+
+/// Removes what can go, batch by batch, and gives each to `gone` when it is. Each batch is published only if nobody has
+/// changed the repository since it was planned; if somebody has, the rest is planned anew.
 ///
 /// It ends before a change if `stop` says so.
 ///
@@ -37,24 +46,26 @@ pub fn carry_out(
     options: &Options,
     wait: &mut dyn FnMut(&str) -> bool,
     stop: &Stop,
-    removed: &mut Removed,
+    gone: &mut dyn FnMut(&Batch),
 ) -> Result<Plan> {
-    despite_others(repository, stop, || {
+    let mut images = Vec::new();
+    despite_others(repository, stop, |turn| {
         stop.check()?;
         let transaction = repository.begin(wait)?;
         transaction.require_unchanged()?;
         let inventory = Inventory::take(repository)?;
-        let plan = plan(repository, &inventory, &left(subject, removed), options)?;
+        let plan = plan(repository, &inventory, &left(subject, &images), options)?;
         if let Some(schedule) = &plan.schedule {
             let path = path::remove_schedule();
             transaction.write_file(&path, schedule)?;
             stop.change(|| Ok(transaction.publish(&[path])?))?;
+            std::mem::take(turn).end();
         }
         for batch in &plan.batches {
             stop.change(|| publish(repository, &*transaction, batch))?;
-            removed.images.extend(batch.images.iter().cloned());
-            removed.paths.extend(batch.paths.iter().cloned());
-            removed.batches += 1;
+            images.extend(batch.images.iter().cloned());
+            std::mem::take(turn).end();
+            gone(batch);
         }
         Ok(plan)
     })
@@ -70,7 +81,7 @@ pub fn keep_books(
     stop: &Stop,
     change: impl Fn(&dyn Repository) -> Result<Bookkeeping>,
 ) -> Result<Bookkeeping> {
-    despite_others(repository, stop, || {
+    despite_others(repository, stop, |_turn| {
         let transaction = repository.begin(wait)?;
         let books = change(repository)?;
         if !books.is_empty() {
@@ -81,16 +92,17 @@ pub fn keep_books(
     })
 }
 
-/// Does something again that others have overtaken. From then on they wait until it is done, as far as they take turns.
+/// Does something again that others have overtaken, in a turn of its own, as far as they take turns. Of several changes,
+/// the first that succeeds ends it.
 fn despite_others<T>(
     repository: &dyn Repository,
     stop: &Stop,
-    mut attempt: impl FnMut() -> Result<T>,
+    mut attempt: impl FnMut(&mut Turn) -> Result<T>,
 ) -> Result<T> {
     let attempts = Attempts::default();
     let mut turn = Turn::default();
     loop {
-        match attempt() {
+        match attempt(&mut turn) {
             Err(Error::Repository(error)) if error.is_overtaken() => {
                 attempts.again()?;
                 tracing::info!("{error}: doing so");
@@ -106,11 +118,11 @@ fn despite_others<T>(
 }
 
 /// What of the subject is left to do.
-fn left(subject: &Subject, removed: &Removed) -> Subject {
+fn left(subject: &Subject, removed: &[ImagePlace]) -> Subject {
     match subject {
         Subject::Expired => Subject::Expired,
         Subject::Images(places) => {
-            let is_left = |place: &&ImagePlace| !removed.images.contains(place);
+            let is_left = |place: &&ImagePlace| !removed.contains(place);
             Subject::Images(places.iter().filter(is_left).cloned().collect())
         }
     }

@@ -8,22 +8,35 @@
 //!
 //! `/tmp` is everybody's. The file is opened without following a link, has to be a regular file with one name, and has to
 //! belong to this user, to root, or to the owner of the repository, as whom DUCC runs: anybody else could keep publishers
-//! waiting for ever. It is never written to.
+//! waiting for ever. It is never written to. Whoever can read it can lock it for reading, which keeps writers waiting, too,
+//! so only its owner may.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, Uid};
 use rustix::io::{Errno, retry_on_intr};
+use rustix::process::{Flock, FlockType, fcntl_getlk};
 
 use super::{Error, Result};
 
 /// Where DUCC has it.
 const PATH: &str = "/tmp/DUCC.lock";
 
-/// The locks that this process holds, with the number of those who do.
+/// For the owner only. DUCC opens it for reading and writing.
+const MODE: u32 = 0o600;
+
+/// The pause before the lock is tried again.
+const POLL: Duration = Duration::from_millis(100);
+
+/// How often somebody who waits is told so.
+const REMINDER: Duration = Duration::from_secs(3 * 60);
+
+/// The locks that this process holds, with the number of those who do. A file is opened and closed only while this is
+/// held: closing one gives up the lock that another thread has just taken.
 static HELD: LazyLock<Mutex<HashMap<PathBuf, (usize, File)>>> = LazyLock::new(Mutex::default);
 
 fn held() -> MutexGuard<'static, HashMap<PathBuf, (usize, File)>> {
@@ -36,48 +49,72 @@ pub(super) struct DuccLock {
     path: PathBuf,
     /// The user as whom DUCC runs, if that is known.
     owner: Option<u32>,
+    reminder: Duration,
 }
 
 /// The right to write while DUCC does not, held until it is dropped.
 #[derive(Debug)]
 pub(super) struct DuccGuard(PathBuf);
 
+/// What came of trying to take the lock.
+enum Attempt {
+    Held(DuccGuard),
+    /// Another process has it.
+    Busy(Option<i32>),
+}
+
 impl DuccLock {
     /// The lock of this machine's DUCC, which runs as the owner of a repository, if that is known.
     pub(super) fn of_this_machine(owner: Option<u32>) -> Self {
-        Self { path: PATH.into(), owner }
+        Self { path: PATH.into(), owner, reminder: REMINDER }
     }
 
-    /// Waits until no DUCC is at work. If one is, `wait` is asked once whether to wait.
+    /// Waits until no DUCC is at work. If one is, `wait` is asked whether to wait, at once and again every few minutes.
     ///
     /// # Errors
     /// [`Error::Busy`] if `wait` said no; [`Error::DuccLock`] if the file cannot be trusted or opened.
     pub(super) fn acquire(&self, wait: &mut dyn FnMut(&str) -> bool) -> Result<DuccGuard> {
+        let mut told: Option<Instant> = None;
+        loop {
+            let holder = match self.attempt()? {
+                Attempt::Held(guard) => return Ok(guard),
+                Attempt::Busy(holder) => holder,
+            };
+            if told.is_none_or(|told| told.elapsed() >= self.reminder) {
+                let path = self.path.display();
+                let busy = match holder {
+                    Some(pid) => {
+                        format!("DUCC is publishing on this machine ({path}, process {pid})")
+                    }
+                    None => format!("DUCC is publishing on this machine ({path})"),
+                };
+                if !wait(&busy) {
+                    return Err(Error::Busy(busy));
+                }
+                told = Some(Instant::now());
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    fn attempt(&self) -> Result<Attempt> {
         let mut held = held();
         if let Some((count, _)) = held.get_mut(&self.path) {
             *count += 1;
-            return Ok(DuccGuard(self.path.clone()));
+            return Ok(Attempt::Held(DuccGuard(self.path.clone())));
         }
-        let mut told = false;
         loop {
             let file = self.open()?;
-            match lock(&file, FlockOperation::NonBlockingLockExclusive) {
+            let lock = FlockOperation::NonBlockingLockExclusive;
+            match retry_on_intr(|| rustix::fs::fcntl_lock(&file, lock)) {
                 Ok(()) => {}
-                Err(Errno::AGAIN | Errno::ACCESS) => {
-                    let busy =
-                        format!("DUCC is publishing on this machine ({})", self.path.display());
-                    if !told && !wait(&busy) {
-                        return Err(Error::Busy(busy));
-                    }
-                    told = true;
-                    lock(&file, FlockOperation::LockExclusive).map_err(self.failed("lock"))?;
-                }
+                Err(Errno::AGAIN | Errno::ACCESS) => return Ok(Attempt::Busy(holder(&file))),
                 Err(error) => return Err(self.failed("lock")(error)),
             }
             // Somebody may have tidied up `/tmp` meanwhile, and DUCC have made another file.
             if is_at(&file, &self.path).map_err(self.failed("look at"))? {
                 held.insert(self.path.clone(), (1, file));
-                return Ok(DuccGuard(self.path.clone()));
+                return Ok(Attempt::Held(DuccGuard(self.path.clone())));
             }
         }
     }
@@ -95,13 +132,19 @@ impl DuccLock {
                 Ok(file) => {
                     let stat = rustix::fs::fstat(&file).map_err(self.failed("look at"))?;
                     self.check(&stat)?;
+                    let is_open_to_others = stat.st_mode & 0o777 & !MODE != 0;
+                    let own = rustix::process::geteuid();
+                    if is_open_to_others && (own.is_root() || own.as_raw() == stat.st_uid) {
+                        rustix::fs::fchmod(&file, Mode::from_raw_mode(MODE))
+                            .map_err(self.failed("close to others"))?;
+                    }
                     return Ok(file.into());
                 }
                 Err(Errno::NOENT) => {}
                 Err(Errno::LOOP) => return Err(self.refused("it is a symlink".to_owned())),
                 Err(error) => return Err(self.failed("open")(error)),
             }
-            let mode = Mode::from_raw_mode(0o666);
+            let mode = Mode::from_raw_mode(MODE);
             match rustix::fs::open(&self.path, flags | OFlags::CREATE | OFlags::EXCL, mode) {
                 Ok(file) => {
                     // DUCC must be able to open it.
@@ -158,8 +201,10 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-fn lock(file: &File, operation: FlockOperation) -> rustix::io::Result<()> {
-    retry_on_intr(|| rustix::fs::fcntl_lock(file, operation))
+/// The process that keeps this one from locking a file, if that is known.
+fn holder(file: &File) -> Option<i32> {
+    let lock = fcntl_getlk(file, &Flock::from(FlockType::WriteLock)).ok()??;
+    lock.pid.map(|pid| pid.as_raw_nonzero().get())
 }
 
 /// Whether a file is the one with this name.
@@ -174,13 +219,13 @@ fn is_at(file: &File, path: &Path) -> rustix::io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{MetadataExt, chown, symlink};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
     use std::process::{Child, Command, Stdio};
 
     use super::*;
 
     fn at(path: &Path) -> DuccLock {
-        DuccLock { path: path.to_owned(), owner: None }
+        DuccLock { path: path.to_owned(), owner: None, reminder: REMINDER }
     }
 
     fn no_wait(_: &str) -> bool {
@@ -188,7 +233,7 @@ mod tests {
     }
 
     /// Another process that holds the lock as DUCC does, until its input ends.
-    fn holder(path: &Path) -> Child {
+    fn ducc(path: &Path) -> Child {
         let script = "import fcntl, sys\n\
                       f = open(sys.argv[1], 'a')\n\
                       fcntl.lockf(f, fcntl.LOCK_EX)\n\
@@ -235,11 +280,12 @@ mod tests {
     fn it_waits_for_ducc() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("DUCC.lock");
-        let mut ducc = holder(&path);
+        let mut ducc = ducc(&path);
         assert!(matches!(at(&path).acquire(&mut no_wait), Err(Error::Busy(_))));
         let mut asked = 0;
+        let pid = ducc.id();
         let mut wait = |text: &str| {
-            assert!(text.contains("DUCC"), "{text}");
+            assert!(text.ends_with(&format!(", process {pid})")), "{text}");
             asked += 1;
             // It ends when it has no input any more.
             drop(ducc.stdin.take());
@@ -250,6 +296,59 @@ mod tests {
         assert!(!is_free(&path));
         drop(guard);
         ducc.wait().unwrap();
+    }
+
+    #[test]
+    fn who_waits_is_told_again_and_keeps_nobody_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("DUCC.lock");
+        let mut ducc = ducc(&path);
+        let impatient = DuccLock { reminder: Duration::ZERO, ..at(&path) };
+        let mut asked = 0;
+        let mut wait = |_: &str| {
+            asked += 1;
+            // Another thread learns at once that the lock is taken.
+            let other = std::thread::scope(|scope| {
+                scope.spawn(|| at(&path).acquire(&mut no_wait)).join().unwrap()
+            });
+            assert!(matches!(other, Err(Error::Busy(_))));
+            asked < 3
+        };
+        assert!(matches!(impatient.acquire(&mut wait), Err(Error::Busy(_))));
+        assert_eq!(asked, 3);
+
+        // Nor does somebody who goes on waiting.
+        let (told, is_told) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                at(&path).acquire(&mut |_| {
+                    told.send(()).unwrap();
+                    true
+                })
+            });
+            is_told.recv().unwrap();
+            let elsewhere = directory.path().join("elsewhere");
+            let (done, is_done) = std::sync::mpsc::channel();
+            scope.spawn(move || done.send(at(&elsewhere).acquire(&mut no_wait).is_ok()));
+            let got = is_done.recv_timeout(Duration::from_secs(60));
+            drop(ducc.stdin.take());
+            assert_eq!(got, Ok(true));
+            waiting.join().unwrap().unwrap();
+        });
+        ducc.wait().unwrap();
+    }
+
+    #[test]
+    fn nobody_else_may_open_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("DUCC.lock");
+        let mode = || std::fs::metadata(&path).unwrap().mode() & 0o777;
+        at(&path).acquire(&mut no_wait).map(drop).unwrap();
+        assert_eq!(mode(), 0o600);
+        // As DUCC makes it.
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+        at(&path).acquire(&mut no_wait).map(drop).unwrap();
+        assert_eq!(mode(), 0o600);
     }
 
     #[test]

@@ -145,6 +145,15 @@ impl State {
         self.run(|database| database.query_row(statement, [name], |row| row.get(0)).optional())
     }
 
+    /// All documents, by name.
+    fn documents(&self) -> Result<Vec<(String, String)>> {
+        self.run(|database| {
+            let mut statement = database.prepare("SELECT name, json FROM document")?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect()
+        })
+    }
+
     fn run<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         work(&self.held()).map_err(|cause| Error::Database { path: self.path.clone(), cause })
     }

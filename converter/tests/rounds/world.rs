@@ -221,7 +221,7 @@ impl World {
             &options,
             &mut no_wait,
             &Stop::default(),
-            &mut removed,
+            &mut |batch| removed.add(batch),
         );
         drop(repository);
         let left = fate.left_behind();

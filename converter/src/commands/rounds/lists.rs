@@ -51,6 +51,7 @@ impl Lists {
         ignore: &IgnoreErrors,
         now: Timestamp,
     ) -> (Vec<ExpandedList>, Vec<ReadError>) {
+        self.kept.try_again();
         let expander = Expander::new(tags, now, ignore.clone());
         let (mut lists, mut lost) = (Vec::new(), Vec::new());
         for source in &self.sources {

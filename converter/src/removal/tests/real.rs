@@ -12,7 +12,7 @@ use crate::inventory::tests::model::{Image, layer};
 use crate::inventory::tests::place;
 use crate::inventory::{Inventory, PublishedImage};
 use crate::removal::{
-    Error, Options, Removed, Stop, Subject, carry_out, keep_books, mend_aliases, unwanted,
+    Batch, Error, Options, Removed, Stop, Subject, carry_out, keep_books, mend_aliases, unwanted,
 };
 use crate::repository::{Published, Repository, Result, Stored, Transaction, TreeDirectory, Turn};
 use crate::verify::tests::scene::{Scene, image, native, native_twice, publish};
@@ -44,8 +44,9 @@ fn prune(repository: &dyn Repository, names: &[&str], now: u64) {
 
 fn collect(repository: &dyn Repository, options: &Options) -> Removed {
     let mut removed = Removed::default();
-    carry_out(repository, &Subject::Expired, options, &mut no_wait, &Stop::default(), &mut removed)
-        .unwrap();
+    let stop = Stop::default();
+    let mut gone = |batch: &Batch| removed.add(batch);
+    carry_out(repository, &Subject::Expired, options, &mut no_wait, &stop, &mut gone).unwrap();
     removed
 }
 
@@ -82,14 +83,13 @@ fn what_is_unwanted_goes_and_the_rest_is_as_it_was() {
 fn one_image_goes_at_once_and_can_be_published_again() {
     with_repositories(|repository| {
         let subject = Subject::Images(vec![place("r.io/one:1")]);
-        let mut removed = Removed::default();
         carry_out(
             repository,
             &subject,
             &options(day(0)),
             &mut no_wait,
             &Stop::default(),
-            &mut removed,
+            &mut |_| {},
         )
         .unwrap();
         assert_sound(repository, &["r.io/two:2"]);
@@ -220,6 +220,21 @@ fn a_collector_that_was_overtaken_takes_its_turn() {
 }
 
 #[test]
+fn its_turn_ends_with_the_first_change() {
+    let (_place, overtaken) = Overtaking::new(1, false);
+    prune(&*overtaken.rival, &[], 0);
+    let (mut changes, few) = (0, Options { batch: 2, ..options(day(10)) });
+    let mut gone = |_: &Batch| {
+        changes += 1;
+        overtaken.rival.turn(&mut || panic!("the others wait after {changes} changes"));
+    };
+    let stop = Stop::default();
+    carry_out(&overtaken, &Subject::Expired, &few, &mut no_wait, &stop, &mut gone).unwrap();
+    assert!(changes > 1);
+    assert_eq!(overtaken.left.into_inner(), 0, "it was not overtaken");
+}
+
+#[test]
 fn a_collector_that_is_always_overtaken_gives_up() {
     let (_place, overtaken) = Overtaking::new(100, false);
     let mut removed = Removed::default();
@@ -230,7 +245,7 @@ fn a_collector_that_is_always_overtaken_gives_up() {
         &options,
         &mut no_wait,
         &Stop::default(),
-        &mut removed,
+        &mut |batch| removed.add(batch),
     );
     let error = error.unwrap_err();
     assert!(matches!(error, Error::Outpaced(_)), "{error}");
