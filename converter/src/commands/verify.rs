@@ -66,11 +66,16 @@ struct NotCompared {
     reason: String,
 }
 
-/// Looks at images, tells what is wrong with them, and mends it if that is asked for.
-pub(crate) async fn run(arguments: Verify, cancel: CancellationToken) -> anyhow::Result<()> {
+/// Looks at images, tells what is wrong with them, and mends it if that is asked for. Listeners are told what is
+/// published again.
+pub(crate) async fn run(
+    arguments: Verify,
+    notifications: Notifications,
+    cancel: CancellationToken,
+) -> anyhow::Result<()> {
     let mut report = Report::default();
     let json = arguments.common.json;
-    let result = verify_and_repair(arguments, &cancel, &mut report).await;
+    let result = verify_and_repair(arguments, notifications, &cancel, &mut report).await;
     if json {
         report.error = result.as_ref().err().map(advice::explain);
         println!("{}", serde_json::to_string(&report)?);
@@ -127,6 +132,7 @@ impl Report {
 
 async fn verify_and_repair(
     arguments: Verify,
+    notifications: Notifications,
     cancel: &CancellationToken,
     report: &mut Report,
 ) -> anyhow::Result<()> {
@@ -172,11 +178,7 @@ async fn verify_and_repair(
         source,
         settings: BatchSettings {
             commit_patience: COMMIT_PATIENCE,
-            ..BatchSettings::new(
-                limits.limits(),
-                Progress::new(Style::Lines),
-                Notifications::default(),
-            )
+            ..BatchSettings::new(limits.limits(), Progress::new(Style::Lines), notifications)
         },
         cancel: cancel.clone(),
     };
