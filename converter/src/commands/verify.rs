@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use ducc::convert::{Again, BatchSettings, LayersAgain, Request, convert};
-use ducc::notification::Notifications;
+use ducc::notification::{Conversion, Notifications};
 use ducc::progress::{Progress, Style};
 use ducc::repository::Repository;
 use ducc::source;
@@ -286,7 +286,13 @@ impl Repairs {
         };
         let mut report = ducc::report::Report::new(reference);
         let repository = Arc::clone(&self.repository);
-        convert(&request, repository, &self.settings, &self.cancel, &mut report).await?;
-        Ok(())
+        let told = Conversion::started(&self.settings.notifications, &report.image);
+        let result = convert(&request, repository, &self.settings, &self.cancel, &mut report).await;
+        if result.is_ok() {
+            told.published(&report.image, &report);
+        }
+        let result = result.map_err(anyhow::Error::from);
+        told.ended(result.as_ref().err().map(|error| format!("{error:#}")).as_deref());
+        result
     }
 }

@@ -137,7 +137,9 @@ fn row_08_notifications() -> Result<()> {
             "{lines:?}"
         );
         let repairs = log == "of-repair";
-        ensure!(actions.contains(&"start_layer_conversion") == repairs, "{log}: {lines:?}");
+        for action in ["start_layer_conversion", "publish_layer", "publish_flat_image"] {
+            ensure!(actions.contains(&action) == repairs, "{log}: {lines:?}");
+        }
         ensure!(repairs || lines.len() == 2, "{log}: {lines:?}");
     }
     let unusable = ducc.run(1, &["version", "-n", "/nonexistent/log"])?;
