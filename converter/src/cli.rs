@@ -59,10 +59,13 @@ pub(crate) enum Command {
     Convert(Box<round::Convert>),
 
     /// Bring repositories in step with wish lists, again and again.
-    #[command(after_help = round::EXIT_STATUS)]
+    ///
+    /// Ends at once if the first round finds no list that it can use, or no repository; later rounds go on in any case.
+    #[command(after_help = round::LOOP_EXIT_STATUS)]
     Loop(Box<round::Loop>),
 
     /// Show what the last rounds of `convert` or `loop` did, and which images are not mended.
+    #[command(after_help = round::STATUS_EXIT_STATUS)]
     Status(round::Status),
 
     /// Convert one image: its layers, its merged root, its flat root and, if asked, a thin image.
@@ -95,6 +98,10 @@ pub(crate) enum Command {
     #[command(subcommand, arg_required_else_help = true)]
     Repository(RepositoryCommand),
 
+    /// DUCC's: make a store for Podman. Not in this version; run flat roots directly.
+    #[command(hide = true)]
+    CreatePodmanStore(CreatePodmanStore),
+
     /// Print the completions for a shell, to be stored where the shell finds them.
     #[command(alias = "completion")]
     Completions {
@@ -111,6 +118,13 @@ pub(crate) enum Command {
     /// Print the version.
     #[command(visible_alias = "v")]
     Version,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreatePodmanStore {
+    /// Image, repository and directory of the store. None of them counts.
+    #[arg(value_name = "ARGUMENT", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) arguments: Vec<String>,
 }
 
 #[derive(Debug, Args)]

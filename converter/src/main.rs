@@ -7,8 +7,10 @@ mod logging;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::OnceLock;
+use std::time::Instant;
 
 use clap::Parser;
+use ducc::notification::{Event, Notifications};
 use ducc::progress::Progress;
 use rustix::fs::Mode;
 use tokio_util::sync::CancellationToken;
@@ -39,24 +41,42 @@ fn main() -> ExitCode {
         logging::complain(&format!("{error:#}"));
         return ExitCode::from(EXIT_FAILED);
     }
-    let program = Program { global };
-    ExitCode::from(program.run(command))
+    match global.notifications() {
+        Ok(notifications) => ExitCode::from(Program { global, notifications }.run(command)),
+        Err(error) => {
+            logging::complain(&format!("{error:#}"));
+            ExitCode::from(EXIT_FAILED)
+        }
+    }
 }
 
 struct Program {
     global: GlobalOptions,
+    notifications: Notifications,
 }
 
 impl Program {
-    /// Runs a command, and gives the exit status.
+    /// Runs a command, tells listeners of its beginning and its end, and gives the exit status.
     fn run(&self, command: Command) -> u8 {
-        let global = &self.global;
+        let begun = Instant::now();
+        self.notifications.tell(&Event::Started);
+        let status = self.carry_out(command);
+        self.notifications.tell(&Event::Ended(begun.elapsed()));
+        status
+    }
+
+    fn carry_out(&self, command: Command) -> u8 {
+        let (verbosity, notifications) = (self.global.verbosity, &self.notifications);
         match command {
-            Command::Convert(arguments) => serve(commands::rounds::convert(*arguments, global)),
-            Command::Loop(arguments) => serve(commands::rounds::run_loop(*arguments, global)),
+            Command::Convert(arguments) => {
+                serve(commands::rounds::convert(*arguments, verbosity, notifications))
+            }
+            Command::Loop(arguments) => {
+                serve(commands::rounds::run_loop(*arguments, verbosity, notifications))
+            }
             Command::Status(arguments) => commands::status::run(arguments),
             Command::ConvertSingleImage(arguments) => {
-                serve(commands::convert_single_image::run(*arguments, global))
+                serve(commands::convert_single_image::run(*arguments, verbosity, notifications))
             }
             Command::Wishlist(command) => self.simple(commands::wishlist::run(command)),
             Command::CheckImageSyntax(arguments) => {
@@ -77,10 +97,13 @@ impl Program {
             Command::PruneImages(arguments) => {
                 self.interruptible(|cancel| commands::prune_images::run(*arguments, cancel))
             }
-            Command::Verify(arguments) => {
-                self.interruptible(|cancel| commands::verify::run(*arguments, cancel))
-            }
+            Command::Verify(arguments) => self.interruptible(|cancel| {
+                commands::verify::run(*arguments, notifications.clone(), cancel)
+            }),
             Command::Repository(command) => self.administer(|| commands::repository::run(command)),
+            Command::CreatePodmanStore(_) => {
+                self.simple(async { commands::create_podman_store::run() })
+            }
             Command::Completions { shell } => {
                 self.administer(|| commands::documentation::completions(shell, &called()))
             }

@@ -212,6 +212,23 @@ impl Slow {
         Ok(child)
     }
 
+    /// A round that is just noting that nobody wishes for the image any more.
+    fn noting(&self) -> Result<Child> {
+        self.publisher.wish([""; 0])?;
+        let list = self.publisher.list().display().to_string();
+        let child = ducc(&self.publisher, &["convert", &list])?;
+        wait_for("the commit", || self.commits.load(Ordering::SeqCst) > 0)?;
+        Ok(child)
+    }
+
+    /// Whether the books say that the image is not wished for.
+    fn is_noted(&self) -> Result<bool> {
+        self.server.heal();
+        let trial = self.publisher.on_repository("gc", &["--grace-period", "0", "--dry-run"])?;
+        ensure!(trial.status.success(), "{}", trial.both());
+        Ok(trial.stdout.contains(&self.image))
+    }
+
     fn has_image(&self) -> Result<bool> {
         self.server.heal();
         let verified = self.publisher.on_repository("verify", &["--json", "--offline"])?;
@@ -232,9 +249,30 @@ fn a_commit_that_is_under_way_is_finished() -> Result<()> {
 }
 
 #[test]
+fn what_a_round_is_noting_is_noted() -> Result<()> {
+    let slow = Slow::new(Duration::from_secs(3))?;
+    let child = slow.noting()?;
+    kill_process(Pid::from_child(&child), Signal::TERM)?;
+    ensure!(ended(child, Duration::from_secs(60))? == Some(143), "the status tells of the signal");
+    ensure!(slow.is_noted()?, "what was being committed is done");
+    slow.has_image().map(drop)
+}
+
+#[test]
 fn a_second_signal_ends_it_at_once() -> Result<()> {
     let slow = Slow::new(Duration::from_secs(600))?;
-    let mut child = slow.committing()?;
+    ends_at_the_second_signal(slow.committing()?)?;
+    slow.has_image().map(drop)
+}
+
+#[test]
+fn a_second_signal_ends_a_round_that_is_noting_something_at_once() -> Result<()> {
+    let slow = Slow::new(Duration::from_secs(600))?;
+    ends_at_the_second_signal(slow.noting()?)?;
+    slow.has_image().map(drop)
+}
+
+fn ends_at_the_second_signal(mut child: Child) -> Result<()> {
     let mut log = std::io::BufReader::new(child.stderr.take().expect("it was piped"));
     kill_process(Pid::from_child(&child), Signal::INT)?;
     // The handler of the second is there when the first has been told.
@@ -248,5 +286,5 @@ fn a_second_signal_ends_it_at_once() -> Result<()> {
         matches!(child.try_wait(), Ok(Some(_)))
     })?;
     ensure!(child.wait()?.code() == Some(130), "the status tells of the signal");
-    slow.has_image().map(drop)
+    Ok(())
 }

@@ -3,13 +3,13 @@
 
 use std::cell::RefCell;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use e2e::image::{Compression, Config, Entry, Format, Image, Layer, write_layout};
 use e2e::native::Native;
-use e2e::process::run;
+use e2e::process::{COMMAND_TIMEOUT, run, run_any};
 use e2e::tree::Tree;
 use e2e::tree_diff::ensure_same;
 use e2e::{Context, Result, ensure};
@@ -89,7 +89,7 @@ fn image(dir: &Path) -> Result<String> {
 /// Runs a command again and again and kills it at points spread over its duration. `prepare` gives each run
 /// something to do; `check` examines what the kill has left behind.
 fn kill_at_points(
-    prepare: &mut dyn FnMut() -> Result<std::process::Command>,
+    prepare: &mut dyn FnMut() -> Result<Command>,
     check: &mut dyn FnMut() -> Result<()>,
 ) -> Result<()> {
     let begun = Instant::now();
@@ -203,4 +203,30 @@ fn publishing_beside_a_collector() -> Result<()> {
         ensure!(collector.wait()?.success(), "round {round}: the collector failed");
     }
     native.check()
+}
+
+/// What `ducc repository` says, for programs.
+#[test]
+fn reports_for_programs() -> Result<()> {
+    let native = Native::create()?;
+    let report = |output: &str| -> Result<serde_json::Value> { Ok(serde_json::from_str(output)?) };
+    let info = report(&native.repository("info", &["--json"])?.stdout)?;
+    ensure!(info["name"] == e2e::native::FQRN && info["revision"] == native.revision()?, "{info}");
+    ensure!(info["catalogs"] == 1 && info["garbage_collectable"] == true, "{info}");
+    let gc = report(&native.repository("gc", &["--json", "--dry-run"])?.stdout)?;
+    ensure!(gc["dry_run"] == true && gc["objects"] == 0, "{gc}");
+    let check = report(&native.repository("check", &["--json"])?.stdout)?;
+    ensure!(check["faults"] == serde_json::json!([]) && check["catalogs"] == 1, "{check}");
+
+    // Also if there are faults: the tag database is gone.
+    let mut removing = Command::new("find");
+    removing.arg(native.storage().join("data")).args(["-name", "*H", "-print", "-delete"]);
+    ensure!(!run(&mut removing)?.stdout.is_empty(), "there is no tag database");
+    let mut check = native.ducc()?;
+    check.args(["repository", "check", "--json", &native.locator()]);
+    let check = run_any(&mut check, COMMAND_TIMEOUT)?;
+    let told = report(&check.stdout)?;
+    ensure!(check.status.code() == Some(1), "{}", check.both());
+    ensure!(told["faults"].to_string().contains("tag database"), "{told}");
+    Ok(())
 }

@@ -19,7 +19,7 @@ pub(crate) enum RepositoryCommand {
     /// Keys that are in the key directory already are used; missing ones are made.
     Create(Create),
     /// Show revision, signatures, size and number of tags.
-    Info(Target),
+    Info(Info),
     /// Sign the whitelist and the manifest again. Do this before the whitelist expires.
     Resign(Resign),
     /// List, set and remove tags: named revisions, which garbage collection keeps.
@@ -27,6 +27,9 @@ pub(crate) enum RepositoryCommand {
     /// List what is in a directory.
     List(List),
     /// Check signatures, catalogs and objects.
+    ///
+    /// Exit status: 0 there are no faults, remarks aside; 1 there are, or it cannot be checked; 104 there is no such
+    /// repository.
     Check(Check),
     /// Remove objects that no retained revision refers to.
     Gc(Gc),
@@ -80,6 +83,16 @@ pub(crate) struct Target {
 
     #[command(flatten)]
     pub(crate) access: AccessOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Info {
+    #[command(flatten)]
+    pub(crate) target: Target,
+
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -186,6 +199,10 @@ pub(crate) struct Check {
     /// Also read every object and verify its hash.
     #[arg(long)]
     pub(crate) data: bool,
+
+    /// Print one JSON object, also if there are faults.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -199,6 +216,10 @@ pub(crate) struct Gc {
     /// Only show what would be removed.
     #[arg(long)]
     pub(crate) dry_run: bool,
+
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Which revisions and objects a collection keeps.

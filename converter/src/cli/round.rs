@@ -24,6 +24,23 @@ Exit status:
   130  interrupted (SIGINT)
   143  terminated (SIGTERM)";
 
+pub(crate) const LOOP_EXIT_STATUS: &str = "\
+Exit status:
+  1    nothing could be done; the last lines on standard error say why and what to do
+  2    the command line is wrong
+  102  the first round could read no wish list
+  103  the first round could understand no wish list
+  104  the first round found no repository
+  130  interrupted (SIGINT)
+  143  terminated (SIGTERM)";
+
+pub(crate) const STATUS_EXIT_STATUS: &str = "\
+Exit status:
+  0    the last rounds found everything that is wished for in the repositories
+  1    nothing is known of a repository, or what is remembered cannot be read
+  2    the command line is wrong
+  3    images are missing, or a wish list or a repository cannot be used";
+
 #[derive(Debug, Args)]
 pub(crate) struct Convert {
     #[command(flatten)]

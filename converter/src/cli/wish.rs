@@ -42,39 +42,48 @@ pub(crate) struct CheckImageSyntax {
     /// Print two lines of comma-separated values instead of a table.
     #[arg(short = 'z', long)]
     pub(crate) machine_friendly: bool,
+
+    /// Print one JSON object instead of a table, even after a failure.
+    #[arg(long, conflicts_with = "machine_friendly")]
+    pub(crate) json: bool,
 }
 
-/// List the images that a pattern, or a whole wish list, stands for now.
+/// List the images that a pattern, or a whole wish list, stands for now, as YAML with the key `images`.
 ///
-/// Of an image that is no pattern it is checked whether it is there, and nothing is printed.
+/// An image that is no pattern stands for itself, whether it is there or not.
 ///
 /// Exit status: 0 all images are known; 1 some are not, because a registry did not answer or a list is not sound. Then
-/// those that are known are printed, but no file is written: whoever reads it would take it for all.
+/// no YAML is printed, and no file is written: whoever reads it would take it for all. --lines and --json show those that
+/// are known.
 #[derive(Debug, Args)]
 pub(crate) struct ExpandWildcard {
     /// The image or pattern.
-    #[arg(required_unless_present = "wishlists", conflicts_with = "wishlists")]
+    #[arg(required_unless_present = "wishlists")]
     pub(crate) image: Option<String>,
 
     /// A wish list; can be given several times.
     #[arg(short = 'w', long = "wishlist", value_name = "LIST")]
     pub(crate) wishlists: Vec<ListSource>,
 
-    /// Write the images to this file, as YAML with the key `images`, instead of printing them.
-    #[arg(
-        short = 'o',
-        long,
-        value_name = "FILE",
-        requires = "wishlists",
-        conflicts_with = "image"
-    )]
+    /// Write the YAML to this file, which `prune-images --expanded-images` reads, instead of printing it.
+    #[arg(short = 'o', long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+
+    /// Print one image in each line.
+    #[arg(long, conflicts_with = "output")]
+    pub(crate) lines: bool,
+
+    /// Print one JSON object, even after a failure.
+    #[arg(long, conflicts_with_all = ["output", "lines"])]
+    pub(crate) json: bool,
 
     #[command(flatten)]
     pub(crate) download: DownloadOptions,
 }
 
 /// Print the manifest of an image, as DUCC spells it.
+///
+/// Exit status: 0 it is printed; 1 it cannot be fetched, or the name is not that of one image.
 #[derive(Debug, Args)]
 #[command(visible_alias = "get-manifest")]
 pub(crate) struct DownloadManifest {

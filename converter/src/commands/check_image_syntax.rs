@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::Context;
 use layer_layout::RegistryReference;
+use serde_json::json;
 
 use crate::cli::wish::CheckImageSyntax;
 
@@ -23,7 +24,19 @@ const ROWS: [(&str, &str); 8] = [
 /// Prints the parts of the first name.
 pub(crate) fn run(arguments: CheckImageSyntax) -> anyhow::Result<()> {
     let image = arguments.images.first().context("no image was named")?;
-    let image: RegistryReference = image.parse()?;
+    let image: RegistryReference = match image.parse() {
+        Ok(image) => image,
+        Err(error) => {
+            if arguments.json {
+                println!("{}", json!({ "error": format!("{error}") }));
+            }
+            return Err(anyhow::Error::from(error));
+        }
+    };
+    if arguments.json {
+        println!("{}", parts(&image));
+        return Ok(());
+    }
     let values = [
         image.to_string(),
         String::new(),
@@ -40,6 +53,24 @@ pub(crate) fn run(arguments: CheckImageSyntax) -> anyhow::Result<()> {
         print!("{}", table(&values));
     }
     Ok(())
+}
+
+/// The parts for programs; those that a name does not have are left out.
+fn parts(image: &RegistryReference) -> serde_json::Value {
+    let mut parts = json!({
+        "name": image.to_string(),
+        "scheme": image.scheme().to_string(),
+        "registry": image.registry(),
+        "repository": image.repository(),
+        "is_pattern": image.is_wildcard(),
+    });
+    if let Some(tag) = image.tag() {
+        parts["tag"] = json!(tag);
+    }
+    if let Some(digest) = image.digest() {
+        parts["digest"] = json!(digest.to_string());
+    }
+    parts
 }
 
 /// A table with a frame, as DUCC draws it.

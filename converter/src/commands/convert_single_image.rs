@@ -1,10 +1,8 @@
 //! `ducc convert-single-image`.
 
-use std::time::Instant;
-
 use anyhow::Context;
 use ducc::convert::{self, Again, BatchSettings, Request, ThinRequest};
-use ducc::notification::{Conversion, Event, Notifications};
+use ducc::notification::{Conversion, Notifications};
 use ducc::progress::Progress;
 use ducc::report::{Report, Status};
 use ducc::{Error, repository, source};
@@ -14,29 +12,25 @@ use tokio_util::sync::CancellationToken;
 use super::advice;
 use super::signals::Interruption;
 use super::source_options::source_options;
-use crate::cli::global::GlobalOptions;
+use crate::cli::global::Verbosity;
 use crate::cli::{ConvertSingleImage, ThinName};
 use crate::{EXIT_FAILED, EXIT_NO_REPOSITORY, logging};
 
 /// Converts one image and gives the exit status.
-pub(crate) async fn run(arguments: ConvertSingleImage, global: &GlobalOptions) -> u8 {
+pub(crate) async fn run(
+    arguments: ConvertSingleImage,
+    verbosity: Option<Verbosity>,
+    notifications: &Notifications,
+) -> u8 {
     let json = arguments.output.json;
     let quiet = arguments.output.quiet;
     let progress = Progress::new(logging::style(quiet));
-    logging::start(&progress, quiet, global.verbosity);
+    logging::start(&progress, quiet, verbosity);
 
     let mut report = Report::new(arguments.image.to_string());
     let cancel = CancellationToken::new();
     let interruption = Interruption::cancels(cancel.clone());
-    let begun = Instant::now();
-    let result = async {
-        let notifications = global.notifications()?;
-        notifications.tell(&Event::Started);
-        let result = convert(arguments, &progress, &notifications, &cancel, &mut report).await;
-        notifications.tell(&Event::Ended(begun.elapsed()));
-        result
-    };
-    let result = result.await;
+    let result = convert(arguments, &progress, notifications, &cancel, &mut report).await;
 
     let status = match &result {
         Ok(()) => 0,

@@ -4,40 +4,68 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use ducc::source::Source;
 use ducc::wish::expand::{Expander, Outcome};
 use ducc::wish::registry_tags::RegistryTags;
 use ducc::wish::source::{ListSource, Options, Reading};
 use ducc::wish::{IgnoreErrors, List, Severity, list};
 use jiff::Timestamp;
-use layer_layout::{ImageReference, RegistryReference};
+use layer_layout::RegistryReference;
+use serde::Serialize;
 
 use super::advice;
 use super::source_options::{list_options, source_options};
 use crate::cli::wish::ExpandWildcard;
 
+/// The report for programs (`--json`).
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    /// The images that are known, as lists name them.
+    images: Vec<String>,
+    /// What is not known, and why.
+    errors: Vec<String>,
+}
+
 /// Prints or writes the images.
 pub(crate) async fn run(arguments: ExpandWildcard) -> anyhow::Result<()> {
+    let mut report = Report::default();
+    let result = expand(&arguments, &mut report).await;
+    if !arguments.json {
+        report.errors.iter().for_each(|error| eprintln!("ducc: {error}"));
+    }
+    let result = result.and_then(|()| report.is_complete(&arguments));
+    let ExpandWildcard { output, lines, json, .. } = arguments;
+    if json {
+        if let Err(error) = &result
+            && report.errors.is_empty()
+        {
+            report.errors.push(advice::explain(error));
+        }
+        println!("{}", serde_json::to_string(&report)?);
+    } else if lines {
+        report.images.iter().for_each(|image| println!("{image}"));
+    } else if result.is_ok() {
+        match &output {
+            Some(path) => write(path, &report.images)?,
+            None => print!("{}", yaml(&report.images)),
+        }
+    }
+    result
+}
+
+async fn expand(arguments: &ExpandWildcard, report: &mut Report) -> anyhow::Result<()> {
     let options = source_options(&arguments.download, None)?;
     let mut lists = Vec::new();
-    let mut unknown = 0;
     if let Some(image) = &arguments.image {
-        let reference: RegistryReference = image.parse()?;
-        if !reference.is_wildcard() {
-            let source = Source::open(&ImageReference::Registry(reference), &options).await?;
-            source.resolve(None).await?;
-            return Ok(());
-        }
+        let _checked: RegistryReference = image.parse()?;
         lists.push((image.clone(), single(image)?));
     }
-    for list in &arguments.wishlists {
-        let (list, faults) = read(list, &list_options(&arguments.download)).await?;
-        lists.push(list);
-        unknown += faults;
+    for source in &arguments.wishlists {
+        let (name, list, errors) = read(source, &list_options(&arguments.download)).await?;
+        report.errors.extend(errors);
+        lists.push((name, list));
     }
     let tags = Arc::new(RegistryTags::new(options));
     let expander = Expander::new(tags, Timestamp::now(), IgnoreErrors::default());
-    let mut images = Vec::new();
     for (name, list) in &lists {
         for entry in expander.expand(name, list).await.entries {
             for remark in &entry.remarks {
@@ -45,58 +73,75 @@ pub(crate) async fn run(arguments: ExpandWildcard) -> anyhow::Result<()> {
             }
             match entry.outcome {
                 Outcome::Images(wishes) => {
-                    images.extend(wishes.into_iter().map(|wish| wish.reference.to_string()));
+                    let images = wishes.into_iter().map(|wish| wish.reference.to_string());
+                    report.images.extend(images);
                 }
                 Outcome::Failed(error) => {
-                    unknown += 1;
-                    eprintln!("ducc: {name}:{}: {}", entry.line, advice::explain(&error.into()));
+                    let reason = advice::explain(&error.into());
+                    report.errors.push(format!("{name}:{}: {reason}", entry.line));
                 }
             }
         }
     }
-    match &arguments.output {
-        Some(path) if unknown == 0 => write(path, &images)?,
-        Some(_) => {}
-        None => images.iter().for_each(|image| println!("{image}")),
-    }
-    match (unknown, &arguments.output) {
-        (0, _) if images.is_empty() && arguments.image.is_some() => bail!("there is no such image"),
-        (0, _) => Ok(()),
-        (_, Some(path)) => {
-            bail!("{unknown} entries are not known, so {} is not written", path.display())
+    Ok(())
+}
+
+impl Report {
+    /// Fails if it does not hold everything that was asked for.
+    fn is_complete(&self, arguments: &ExpandWildcard) -> anyhow::Result<()> {
+        let is_one_pattern = arguments.image.is_some() && arguments.wishlists.is_empty();
+        match (self.errors.len(), &arguments.output) {
+            (0, _) if self.images.is_empty() && is_one_pattern => bail!("there is no such image"),
+            (0, _) => Ok(()),
+            (number, Some(path)) => {
+                bail!("{number} entries are not known, so {} is not written", path.display())
+            }
+            (number, None) if arguments.lines || arguments.json => {
+                bail!("{number} entries are not known")
+            }
+            (number, None) => bail!(
+                "{number} entries are not known, so nothing is printed; --lines shows the others"
+            ),
         }
-        (_, None) => bail!("{unknown} entries are not known"),
     }
 }
 
-/// A list with one pattern.
+/// A list with one entry.
 fn single(image: &str) -> anyhow::Result<List> {
     // A name that has been parsed has no character that means something in quotes.
     let text = format!("input: ['{image}']\n");
     list::parse(text.as_bytes()).list.context("this is a bug in ducc, please report it")
 }
 
-/// Reads a list, and tells how many of its entries are not understood.
+/// Reads a list. Gives its name, the list, and what is wrong with entries that are not understood; tells remarks.
 pub(super) async fn read(
     source: &ListSource,
     options: &Options,
-) -> anyhow::Result<((String, List), usize)> {
+) -> anyhow::Result<(String, List, Vec<String>)> {
     let Reading { list, faults, .. } = source.read(None, options).await?;
     let name = source.to_string();
+    let mut errors = Vec::new();
     for fault in &faults {
-        eprintln!("ducc: {name}:{fault}");
+        let text = format!("{name}:{fault}");
+        match fault.severity {
+            Severity::Remark => eprintln!("ducc: {text}"),
+            Severity::Entry | Severity::List => errors.push(text),
+        }
     }
-    let bad = faults.iter().filter(|fault| fault.severity > Severity::Remark).count();
-    Ok(((name, list), bad))
+    Ok((name, list, errors))
 }
 
-/// Writes the file that `prune-images --expanded-images` reads. Names of images need no quotes in YAML.
-fn write(path: &Path, images: &[String]) -> anyhow::Result<()> {
-    let text = match images {
+/// What `prune-images --expanded-images` reads. Names of images need no quotes in YAML.
+fn yaml(images: &[String]) -> String {
+    match images {
         [] => "images: []\n".to_owned(),
         _ => format!("images:\n- {}\n", images.join("\n- ")),
-    };
-    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+}
+
+fn write(path: &Path, images: &[String]) -> anyhow::Result<()> {
+    std::fs::write(path, yaml(images))
+        .with_context(|| format!("cannot write {}", path.display()))?;
     tracing::info!(file = %path.display(), count = images.len(), "images written");
     Ok(())
 }

@@ -15,10 +15,11 @@ use cvmfs_repository::storage::Storage;
 use cvmfs_repository::{Creation, Repository};
 use ducc::repository::Stratum0;
 use serde::Serialize;
+use serde_json::json;
 
 use super::advice;
 use crate::cli::repository::{
-    Check, Create, Gc, ImportKeys, Keep, List, RepositoryCommand, Resign, Tag, Target,
+    Check, Create, Gc, ImportKeys, Info, Keep, List, RepositoryCommand, Resign, Tag, Target,
 };
 
 /// In place of a time that a manifest does not have, or that no calendar has.
@@ -29,7 +30,7 @@ pub(crate) fn run(command: RepositoryCommand) -> anyhow::Result<()> {
     let out = &mut std::io::stdout().lock();
     match command {
         RepositoryCommand::Create(arguments) => create(arguments, out),
-        RepositoryCommand::Info(target) => info(target, out),
+        RepositoryCommand::Info(arguments) => info(arguments, out),
         RepositoryCommand::Resign(arguments) => resign(arguments, out),
         RepositoryCommand::Tag(arguments) => tag(arguments, out),
         RepositoryCommand::List(arguments) => list(arguments, out),
@@ -67,30 +68,59 @@ fn create(arguments: Create, out: &mut dyn Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn info(target: Target, out: &mut dyn Write) -> anyhow::Result<()> {
+fn info(Info { target, json }: Info, out: &mut dyn Write) -> anyhow::Result<()> {
     let stratum0 = open(target)?;
-    let snapshot = stratum0.repository.snapshot()?;
+    let repository = &stratum0.repository;
+    let snapshot = repository.snapshot()?;
     let manifest = snapshot.manifest();
     let counters = snapshot.counters();
-    let total = |own: u64, below: u64| own + below;
     let signed = manifest.timestamp.map_or_else(|| UNKNOWN.to_owned(), time);
+    let expires = instant(repository.whitelist_expiry()?);
+    let (own, below) = (&counters.own, &counters.subtree);
+    let catalogs = 1 + own.nested + below.nested;
+    let directories = own.dir + below.dir;
+    let files = own.regular + below.regular;
+    let symlinks = own.symlink + below.symlink;
+    let special = own.special + below.special;
+    let bytes = own.file_size + below.file_size;
+    let tags = repository.tags()?.len();
+    if json {
+        let report = json!({
+            "name": manifest.name.to_string(),
+            "storage": repository.storage().name().to_string(),
+            "revision": manifest.revision,
+            "signed": signed,
+            "root_catalog": manifest.root.to_string(),
+            "hash_algorithm": manifest.root.algorithm.name(),
+            "garbage_collectable": manifest.garbage_collectable,
+            "ttl_seconds": manifest.ttl,
+            "whitelist_expires": expires,
+            "catalogs": catalogs,
+            "directories": directories,
+            "files": files,
+            "symlinks": symlinks,
+            "special_files": special,
+            "bytes_in_files": bytes,
+            "tags": tags,
+        });
+        return Ok(writeln!(out, "{report}")?);
+    }
     writeln!(out, "name                 {}", manifest.name)?;
-    writeln!(out, "storage              {}", stratum0.repository.storage().name())?;
+    writeln!(out, "storage              {}", repository.storage().name())?;
     writeln!(out, "revision             {}", manifest.revision)?;
     writeln!(out, "signed               {signed}")?;
     writeln!(out, "root catalog         {}", manifest.root)?;
     writeln!(out, "hash algorithm       {}", manifest.root.algorithm.name())?;
     writeln!(out, "garbage-collectable  {}", yes(manifest.garbage_collectable))?;
     writeln!(out, "TTL                  {} s", manifest.ttl)?;
-    writeln!(out, "whitelist expires    {}", instant(stratum0.repository.whitelist_expiry()?))?;
-    let (own, below) = (&counters.own, &counters.subtree);
-    writeln!(out, "catalogs             {}", 1 + total(own.nested, below.nested))?;
-    writeln!(out, "directories          {}", total(own.dir, below.dir))?;
-    writeln!(out, "files                {}", total(own.regular, below.regular))?;
-    writeln!(out, "symlinks             {}", total(own.symlink, below.symlink))?;
-    writeln!(out, "special files        {}", total(own.special, below.special))?;
-    writeln!(out, "bytes in files       {}", total(own.file_size, below.file_size))?;
-    writeln!(out, "tags                 {}", stratum0.repository.tags()?.len())?;
+    writeln!(out, "whitelist expires    {expires}")?;
+    writeln!(out, "catalogs             {catalogs}")?;
+    writeln!(out, "directories          {directories}")?;
+    writeln!(out, "files                {files}")?;
+    writeln!(out, "symlinks             {symlinks}")?;
+    writeln!(out, "special files        {special}")?;
+    writeln!(out, "bytes in files       {bytes}")?;
+    writeln!(out, "tags                 {tags}")?;
     Ok(())
 }
 
@@ -189,15 +219,36 @@ fn line(entry: &Entry, path: &[u8]) -> String {
     )
 }
 
-fn check(Check { target, data }: Check, out: &mut dyn Write) -> anyhow::Result<()> {
+fn check(Check { target, data, json }: Check, out: &mut dyn Write) -> anyhow::Result<()> {
     let stratum0 = open(target)?;
+    let (mut faults, mut remarks) = (Vec::new(), Vec::new());
     let checked = check::check(&stratum0.repository, Depth { data }, &mut |fault| {
-        let word = if fault.mends_itself { "remark" } else { "fault" };
-        match fault.distrust.as_ref().and_then(advice::about_distrust) {
-            Some(advice) => eprintln!("{word}: {fault}; {advice}"),
-            None => eprintln!("{word}: {fault}"),
+        let (word, told) = match fault.mends_itself {
+            true => ("remark", &mut remarks),
+            false => ("fault", &mut faults),
+        };
+        let text = match fault.distrust.as_ref().and_then(advice::about_distrust) {
+            Some(advice) => format!("{fault}; {advice}"),
+            None => fault.to_string(),
+        };
+        eprintln!("{word}: {text}");
+        if json {
+            told.push(text);
         }
     })?;
+    if json {
+        let report = json!({
+            "name": stratum0.repository.fqrn().to_string(),
+            "revision": checked.revision,
+            "catalogs": checked.catalogs,
+            "entries": checked.entries,
+            "objects": checked.objects,
+            "data": data,
+            "faults": faults,
+            "remarks": remarks,
+        });
+        writeln!(out, "{report}")?;
+    }
     let what = format!(
         "revision {}: {} catalogs, {} entries, {} objects{}",
         checked.revision,
@@ -209,13 +260,19 @@ fn check(Check { target, data }: Check, out: &mut dyn Write) -> anyhow::Result<(
     if checked.faults > 0 {
         bail!("{} has {} faults ({what})", stratum0.repository.fqrn(), checked.faults);
     }
-    writeln!(out, "{} has no faults ({what})", stratum0.repository.fqrn())?;
+    if !json {
+        writeln!(out, "{} has no faults ({what})", stratum0.repository.fqrn())?;
+    }
     Ok(())
 }
 
 fn gc(arguments: Gc, out: &mut dyn Write) -> anyhow::Result<()> {
-    let Gc { target, keep, dry_run } = arguments;
-    Ok(writeln!(out, "{}", collect_objects(target, keep, dry_run)?)?)
+    let Gc { target, keep, dry_run, json } = arguments;
+    let removed = collect_objects(target, keep, dry_run)?;
+    if json {
+        return Ok(writeln!(out, "{}", serde_json::to_string(&removed)?)?);
+    }
+    Ok(writeln!(out, "{removed}")?)
 }
 
 /// What a collection of objects has removed, or would remove.

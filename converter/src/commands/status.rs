@@ -8,6 +8,7 @@ use ducc::round::RoundReport;
 use ducc::state::{Failure, State};
 use serde::Serialize;
 
+use super::list_troubles::{self, Trouble};
 use super::round_report;
 use crate::cli::round::Status;
 use crate::{EXIT_FAILED, EXIT_PARTIAL};
@@ -21,6 +22,14 @@ struct Known {
     round: Option<RoundReport>,
     /// Images that are not mended.
     failures: Vec<Failure>,
+}
+
+/// What is known of all rounds.
+#[derive(Debug, Serialize)]
+struct Overview {
+    repositories: Vec<Known>,
+    /// What kept lists or repositories from being taken into account.
+    errors: Vec<Trouble>,
 }
 
 impl Known {
@@ -59,14 +68,21 @@ fn show(arguments: Status, out: &mut dyn Write) -> anyhow::Result<bool> {
             );
         }
     }
+    let overview = Overview { repositories: known, errors: troubles(&directory)? };
     if json {
-        writeln!(out, "{}", serde_json::to_string(&known)?)?;
+        writeln!(out, "{}", serde_json::to_string(&overview)?)?;
     } else {
-        for known in &known {
+        for known in &overview.repositories {
             write(known, out)?;
         }
+        for Trouble { lists, begun, errors } in &overview.errors {
+            writeln!(out, "last round over {}, {}:", lists.join(" "), round_report::shown(*begun))?;
+            for error in errors {
+                writeln!(out, "  {}{error}", round_report::ERROR)?;
+            }
+        }
     }
-    Ok(known.iter().all(Known::is_good))
+    Ok(overview.errors.is_empty() && overview.repositories.iter().all(Known::is_good))
 }
 
 /// The databases in the directory, in order.
@@ -83,6 +99,15 @@ fn files(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
+}
+
+/// What kept lists or repositories from being taken into account in the last rounds.
+fn troubles(directory: &Path) -> anyhow::Result<Vec<Trouble>> {
+    let path = list_troubles::database(directory);
+    if !path.try_exists()? {
+        return Ok(Vec::new());
+    }
+    Ok(list_troubles::all(&State::open_at(&path)?)?)
 }
 
 fn read(path: &Path) -> anyhow::Result<Known> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use ducc::convert::{Again, At, BatchSettings, LayersAgain, Request, convert};
-use ducc::notification::Notifications;
+use ducc::notification::{Conversion, Notifications};
 use ducc::progress::{Progress, Style};
 use ducc::removal::{Stop, mend_aliases};
 use ducc::repository::Repository;
@@ -69,11 +69,16 @@ struct NotCompared {
     reason: String,
 }
 
-/// Looks at images, tells what is wrong with them, and mends it if that is asked for.
-pub(crate) async fn run(arguments: Verify, cancel: CancellationToken) -> anyhow::Result<()> {
+/// Looks at images, tells what is wrong with them, and mends it if that is asked for. Listeners are told what is
+/// published again.
+pub(crate) async fn run(
+    arguments: Verify,
+    notifications: Notifications,
+    cancel: CancellationToken,
+) -> anyhow::Result<()> {
     let mut report = Report::default();
     let json = arguments.common.json;
-    let result = verify_and_repair(arguments, &cancel, &mut report).await;
+    let result = verify_and_repair(arguments, notifications, &cancel, &mut report).await;
     if json {
         report.error = result.as_ref().err().map(advice::explain);
         println!("{}", serde_json::to_string(&report)?);
@@ -130,6 +135,7 @@ impl Report {
 
 async fn verify_and_repair(
     arguments: Verify,
+    notifications: Notifications,
     cancel: &CancellationToken,
     report: &mut Report,
 ) -> anyhow::Result<()> {
@@ -177,11 +183,7 @@ async fn verify_and_repair(
         source,
         settings: BatchSettings {
             commit_patience: COMMIT_PATIENCE,
-            ..BatchSettings::new(
-                limits.limits(),
-                Progress::new(Style::Lines),
-                Notifications::default(),
-            )
+            ..BatchSettings::new(limits.limits(), Progress::new(Style::Lines), notifications)
         },
         cancel: cancel.clone(),
     };
@@ -275,7 +277,10 @@ impl Repairs {
                 report.repaired.len(),
                 names.len()
             );
-            match self.publish(images, &mut layers).await {
+            let told = Conversion::started(&self.settings.notifications, &name.to_string());
+            let result = self.publish(images, &mut layers, &told).await;
+            told.ended(result.as_ref().err().map(|error| format!("{error:#}")).as_deref());
+            match result {
                 Ok(()) => report.repaired.push(name.to_string()),
                 Err(error) => {
                     tracing::error!("{name}: {}", advice::explain(&error));
@@ -289,11 +294,12 @@ impl Repairs {
         Ok(names.into_keys().collect())
     }
 
-    /// Publishes the images of a name again. What is fetched of `layers`, which are wrong, is right from then on.
+    /// Publishes the images of a name again, and tells of each. What is fetched of `layers`, which are wrong, is right from then on.
     async fn publish(
         &self,
         images: &[Republication],
         layers: &mut BTreeSet<LayerDigest>,
+        told: &Conversion<'_>,
     ) -> anyhow::Result<()> {
         for image in images {
             let Republication { place, reference, platform, link, flat } = image.clone();
@@ -310,6 +316,7 @@ impl Repairs {
             };
             let repository = Arc::clone(&self.repository);
             convert(&request, repository, &self.settings, &self.cancel, &mut report).await?;
+            told.published(&report.image, &report);
             let fetched = report.layers.iter().filter(|layer| layer.fetched);
             layers.retain(|wrong| !fetched.clone().any(|layer| layer.digest == *wrong));
         }

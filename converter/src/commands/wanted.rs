@@ -39,7 +39,8 @@ pub(super) async fn wanted_from(arguments: &PruneImages) -> anyhow::Result<Wante
     let tags = Arc::new(RegistryTags::new(options));
     let expander = Expander::new(tags, Timestamp::now(), IgnoreErrors::default());
     for list in &wish_lists {
-        let ((name, list), _) = read(list, &list_options(&arguments.download)).await?;
+        let (name, list, errors) = read(list, &list_options(&arguments.download)).await?;
+        errors.iter().for_each(|error| eprintln!("ducc: {error}"));
         let expansion = expander.expand(&name, &list).await;
         for (entry, error) in expansion.failed() {
             tracing::warn!(list = name, line = entry.line, "{}", super::advice::with_causes(error));

@@ -137,7 +137,7 @@ pub fn mend_aliases(
     wait: &mut dyn FnMut(&str) -> bool,
     stop: &Stop,
 ) -> Result<()> {
-    despite_others(repository, stop, || {
+    despite_others(repository, stop, |_turn| {
         let transaction = repository.begin(wait)?;
         let wrong = aliases::wrong(repository)?;
         if wrong.is_empty() {

@@ -73,3 +73,31 @@ fn version_is_one_line() {
         assert_eq!((run.status, run.stdout), (0, format!("{}\n", env!("CARGO_PKG_VERSION"))));
     }
 }
+
+#[test]
+fn programs_get_the_parts_of_a_name() {
+    let directory = tempfile::tempdir().unwrap();
+    for (image, status, expected) in [
+        (
+            "http://r.io:5000/a/b:1.*",
+            0,
+            serde_json::json!({
+                "name": "http://r.io:5000/a/b:1.*",
+                "scheme": "http",
+                "registry": "r.io:5000",
+                "repository": "a/b",
+                "tag": "1.*",
+                "is_pattern": true,
+            }),
+        ),
+        ("", 1, serde_json::Value::Null),
+    ] {
+        let run = ducc(directory.path(), &["check-image-syntax", "--json", image]);
+        let report: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+        assert_eq!(run.status, status, "{image}: {}", run.stderr);
+        match status {
+            0 => assert_eq!(report, expected),
+            _ => assert!(report["error"].is_string(), "{report}"),
+        }
+    }
+}

@@ -18,7 +18,7 @@ fn a_pattern_is_expanded_over_all_pages() {
     ] {
         let run = ducc(
             directory.path(),
-            &["expand-wildcard", &registry.name(&format!("org/tool:{tag}"))],
+            &["expand-wildcard", "--lines", &registry.name(&format!("org/tool:{tag}"))],
         );
         let expected: String =
             expected.split(' ').map(|tag| registry.name(&format!("org/tool:{tag}\n"))).collect();
@@ -27,19 +27,23 @@ fn a_pattern_is_expanded_over_all_pages() {
 }
 
 #[test]
-fn an_image_is_looked_for() {
+fn an_image_stands_for_itself_and_a_pattern_for_something() {
     let (directory, registry) = (tempfile::tempdir().unwrap(), Registry::start());
     for (image, status) in [
         ("org/tool:1.0.0", 0),
-        ("org/tool:none", 1),
+        ("org/tool:none", 0),
         ("org/tool:none*", 1),
         ("org/empty:*", 1),
         ("org/missing:*", 1),
     ] {
-        let run = ducc(directory.path(), &["expand-wildcard", &registry.name(image)]);
-        assert_eq!((run.status, run.stdout.as_str()), (status, ""), "{image}: {}", run.stderr);
+        let image = registry.name(image);
+        let run = ducc(directory.path(), &["expand-wildcard", &image]);
+        let expected = if status == 0 { format!("images:\n- {image}\n") } else { String::new() };
+        assert_eq!((run.status, run.stdout), (status, expected), "{image}: {}", run.stderr);
         assert_eq!(run.stderr.contains("ducc: "), status != 0, "{image}: {}", run.stderr);
     }
+    let run = ducc(directory.path(), &["expand-wildcard", "r.io/a"]);
+    assert_eq!((run.status, run.stdout.as_str()), (1, ""), "{}", run.stderr);
 }
 
 #[test]
@@ -61,9 +65,15 @@ fn lists_are_expanded_to_a_file() {
     assert_eq!(written, format!("images:\n- {tool}:1.0.0\n- {tool}:latest\n- {tool}:1.2.0\n"));
 
     write("young.yaml", &format!("version: 2\ninput:\n- image: {tool}\n  tags: {{newest: 2}}\n"));
-    let run = ducc(directory.path(), &["expand-wildcard", "-w", "young.yaml"]);
-    let expected = format!("{tool}:1.1.0\n{tool}:2.0.0-rc.1\n");
-    assert_eq!((run.status, run.stdout), (0, expected), "{}", run.stderr);
+    // An image before those of lists.
+    let image = format!("{tool}:1.0.0");
+    let run = ducc(directory.path(), &["expand-wildcard", &image, "-w", "young.yaml"]);
+    let young = format!("- {tool}:1.1.0\n- {tool}:2.0.0-rc.1\n");
+    assert_eq!(run.stdout, format!("images:\n- {image}\n{young}"), "{}", run.stderr);
+    let run = ducc(directory.path(), &["expand-wildcard", &image, "-o", "out.yaml"]);
+    assert_eq!((run.status, run.stdout.as_str()), (0, ""), "{}", run.stderr);
+    let written = fs::read_to_string(directory.path().join("out.yaml")).unwrap();
+    assert_eq!(written, format!("images:\n- {image}\n"));
 }
 
 /// Whoever reads the file would take it for all images, and remove the others.
@@ -84,14 +94,21 @@ fn nothing_is_written_if_an_entry_is_not_known() {
         assert!(run.stderr.contains("out.yaml is not written"), "{entry}: {}", run.stderr);
         assert!(!directory.path().join("out.yaml").exists(), "{entry}");
         let run = ducc(directory.path(), &["expand-wildcard", "-w", "list.yaml"]);
+        assert_eq!((run.status, run.stdout.as_str()), (1, ""), "{entry}");
+        let run = ducc(directory.path(), &["expand-wildcard", "--lines", "-w", "list.yaml"]);
         assert_eq!((run.status, run.stdout), (1, format!("{known}\n")), "{entry}");
+        let run = ducc(directory.path(), &["expand-wildcard", "--json", "-w", "list.yaml"]);
+        let report: Value = serde_json::from_str(&run.stdout).unwrap();
+        assert_eq!((run.status, &report["images"]), (1, &json!([known])), "{entry}");
+        let error = report["errors"][0].as_str().unwrap();
+        assert!(error.contains(part), "{entry}: {error}");
     }
 }
 
 #[test]
-fn expand_wildcard_takes_an_image_or_lists() {
+fn expand_wildcard_needs_something_and_prints_one_form() {
     let directory = tempfile::tempdir().unwrap();
-    for arguments in [&[][..], &["r.io/a:*", "-w", "x"], &["r.io/a:*", "-o", "x"], &["-o", "x"]] {
+    for arguments in [&[][..], &["-o", "x"], &["r.io/a:1", "--json", "--lines"]] {
         let run = ducc(directory.path(), &[&["expand-wildcard"], arguments].concat());
         assert_eq!(run.status, 2, "{arguments:?}");
     }

@@ -21,11 +21,12 @@ fn row_01_commands_and_flags() -> Result<()> {
     let temporary = ducc.make_dir("tmp")?.display().to_string();
     let absent = scene.registry.source("org/tool:absent");
     let csv = format!("{source},,http,{},org/tool,1,,false", scene.registry.host());
+    let as_yaml = format!("images:\n- {source}\n");
     let version = env!("CARGO_PKG_VERSION");
 
     // Arguments in the order in which a shell takes them, the status, and what is printed.
     let convert = ["convert-single-image", &source, &repository];
-    let cases: [(&[&str], &[&str], i32, &str); 36] = [
+    let cases: [(&[&str], &[&str], i32, &str); 39] = [
         (&["version"], &[], 0, version),
         (&["v"], &[], 0, version),
         (&["--help"], &[], 0, "convert-single-image"),
@@ -55,7 +56,9 @@ fn row_01_commands_and_flags() -> Result<()> {
         (&convert, &["-p", "--skip-podman", "-i", "--skip-thin-image"], 0, ""),
         (&["convert", &list], &["-t", &temporary, "-n", &log, "-v", "debug", "-i"], 0, ""),
         (&["--verbosity=panic", "convert", &list], &["-i=1"], 0, ""),
-        (&["expand-wildcard", &scene.registry.source("org/tool:*")], &[], 0, &source),
+        (&["expand-wildcard", &scene.registry.source("org/tool:*")], &[], 0, &as_yaml),
+        (&["expand-wildcard", &source], &[], 0, &as_yaml),
+        (&["expand-wildcard", &source, "-o", &expanded], &[], 0, ""),
         (&["expand-wildcard", "-w", &list, "-o", &expanded], &[], 0, ""),
         (&["garbage-collection", &repository], &["--dry-run", "--grace-period", "0"], 0, ""),
         (&["gc", &repository], &["--grace-period=30"], 0, "removed 0 images"),
@@ -66,6 +69,7 @@ fn row_01_commands_and_flags() -> Result<()> {
         (&["gc", &repository, "--gc-db", &log], &[], 0, "removed 0 images"),
         (&["completion", "bash"], &[], 0, "cvmfs_ducc"),
         (&[], &[], 0, "convert-single-image"),
+        (&["create-podman-store", &source, &repository], &["/tmp/store"], 1, ""),
         (&["no-such-command"], &[], 2, ""),
         (&["convert"], &[], 2, ""),
         (&["convert", &list, "--no-such-flag"], &[], 2, ""),
@@ -89,6 +93,10 @@ fn row_01_commands_and_flags() -> Result<()> {
     ducc.run(104, &["convert", "-i", &nowhere])?;
     ducc.run(104, &["convert-single-image", &source, &ducc.path("nowhere")])?;
     ducc.run(104, &["gc", &ducc.path("nowhere")])?;
+    // Nothing can be done, and nothing will be: not even `loop` goes on.
+    ducc.run(102, &["loop", "-i", &ducc.path("absent.yaml")])?;
+    ducc.run(103, &["loop", "-i", &broken])?;
+    ducc.run(104, &["loop", "-i", &nowhere])?;
     // What DUCC ends with 0: some images have failed.
     let partly = ducc.wish_list("partly.yaml", &repository, &[&absent, &source])?;
     let output = ducc.run(3, &["convert", "-i", &partly])?;

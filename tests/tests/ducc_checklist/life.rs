@@ -118,6 +118,33 @@ fn row_08_notifications() -> Result<()> {
         ensure!(failed == (log != "of-image"), "{log}: {lines:?}");
     }
 
+    // Every command begins and ends, and a repair tells what it publishes.
+    let layer = scene.image.layers[0].blob.hex();
+    fs::remove_dir_all(format!("{other}/.layers/{}/{layer}", &layer[..2]))?;
+    for (log, status, command) in [
+        ("of-version", 0, &["version"][..]),
+        ("of-status", 3, &["status"]),
+        ("of-check", 1, &["check-image-syntax", "nothing"]),
+        ("of-gc", 0, &["gc", &other]),
+        ("of-repair", 0, &["verify", &other, "--repair"]),
+    ] {
+        let path = ducc.path(log);
+        ducc.run(status, &[command, &["-n", &path]].concat())?;
+        let lines = notifications(&path)?;
+        let actions: Vec<&str> = lines.iter().map(|line| line["action"].as_str()).collect();
+        ensure!(
+            actions[0] == "start_ducc" && actions[actions.len() - 1] == "end_ducc",
+            "{lines:?}"
+        );
+        let repairs = log == "of-repair";
+        for action in ["start_layer_conversion", "publish_layer", "publish_flat_image"] {
+            ensure!(actions.contains(&action) == repairs, "{log}: {lines:?}");
+        }
+        ensure!(repairs || lines.len() == 2, "{log}: {lines:?}");
+    }
+    let unusable = ducc.run(1, &["version", "-n", "/nonexistent/log"])?;
+    ensure!(unusable.both().contains("/nonexistent/log"), "{}", unusable.both());
+
     // Several programs append to one file.
     let shared = ducc.path("shared");
     let mut children = Vec::new();

@@ -14,7 +14,7 @@ use e2e::process::run;
 use e2e::registry::{Access, PASSWORD, Registry, USER};
 use e2e::tree::Tree;
 use e2e::tree_diff::ensure_same;
-use e2e::{Result, ensure, tools, umoci};
+use e2e::{Context, Result, ensure, tools, umoci};
 use layer_layout::{ChainId, DiffId, path};
 use serde_json::{Value, json};
 
@@ -146,6 +146,53 @@ fn speed() -> Result<()> {
     Ok(())
 }
 
+/// Who looks at `status` only sees when a list or a repository cannot be used.
+#[test]
+fn operation_with_unusable_lists() -> Result<()> {
+    let (scene, repository) = Scene::with_directory()?;
+    let ducc = &scene.ducc;
+    let errors = |lists: &str| -> Result<Vec<String>> {
+        let status = ducc.run(3, &["status", "--json"])?;
+        let report: Value = serde_json::from_str(&status.stdout)?;
+        let of_lists = report["errors"].as_array().context("an array")?.iter();
+        let errors = of_lists.filter(|trouble| trouble["lists"] == json!([lists]));
+        Ok(errors.map(|trouble| trouble["errors"].to_string()).collect())
+    };
+    let list = ducc.wish_list("wishes.yaml", &repository, &[&scene.source()])?;
+    ducc.run(0, &["convert", "-i", &list])?;
+    ducc.run(0, &["status"])?;
+
+    // A list that never was sound, one that is not there, and one whose repository is not.
+    let broken = ducc.write("broken.yaml", "input: [")?;
+    let absent = ducc.path("absent.yaml");
+    let nowhere = ducc.wish_list("nowhere.yaml", &ducc.path("nowhere"), &[&scene.source()])?;
+    let sound = &list;
+    for (name, list, status, reason) in [
+        ("broken.yaml", &broken, 103, "broken.yaml"),
+        ("absent.yaml", &absent, 102, "absent.yaml"),
+        ("nowhere.yaml", &nowhere, 104, "no"),
+    ] {
+        ducc.run(status, &["convert", "-i", list])?;
+        // As long as it lasts, also after rounds over other lists.
+        ducc.run(0, &["convert", "-i", sound])?;
+        let found = errors(list)?;
+        ensure!(found.len() == 1 && found[0].contains(reason), "{found:?}");
+        let status = ducc.run(3, &["status"])?;
+        ensure!(status.stdout.contains(reason), "{}", status.both());
+        ducc.wish_list(name, &repository, &[&scene.source()])?;
+        ducc.run(0, &["convert", "-i", list])?;
+        ducc.run(0, &["status"])?;
+    }
+
+    // One whose last good version counts.
+    ducc.write("wishes.yaml", "input: [")?;
+    ducc.run(3, &["convert", "-i", &list])?;
+    let status = ducc.run(3, &["status"])?;
+    ensure!(status.stdout.contains("its last good version is used"), "{}", status.both());
+    ensure!(errors(&list)?.is_empty(), "it is an error of the repository's round");
+    Ok(())
+}
+
 #[test]
 fn operation() -> Result<()> {
     let (scene, repository) = Scene::with_directory()?;
@@ -218,7 +265,7 @@ fn selection() -> Result<()> {
             "version: 2\ncvmfs_repo: r.example.org\ninput:\n  - image: {image}\n    tags: {entry}\n"
         );
         let list = scene.ducc.write(name, &text)?;
-        let output = scene.ducc.run(0, &["expand-wildcard", "-w", &list])?;
+        let output = scene.ducc.run(0, &["expand-wildcard", "--lines", "-w", &list])?;
         Ok(output
             .stdout
             .lines()
@@ -235,7 +282,12 @@ fn selection() -> Result<()> {
     }
     // In DUCC's lists only the star is special.
     let output = scene.ducc.run(0, &["expand-wildcard", &scene.registry.source("org/many:1.*")])?;
-    ensure!(output.stdout.lines().count() == 2, "{}", output.both());
+    let many = scene.registry.source("org/many");
+    ensure!(
+        output.stdout == format!("images:\n- {many}:1.0.0\n- {many}:1.5.0\n"),
+        "{}",
+        output.both()
+    );
     let wrong =
         scene.ducc.write("wrong.yaml", "version: 2\ncvmfs_repo: r\ninput:\n  - imgae: x\n")?;
     let output = scene.ducc.run(1, &["wishlist", "check", &wrong])?;

@@ -79,6 +79,8 @@ fn everything_that_ducc_takes_is_taken() {
         ("1.4 expand-wildcard", "expand-wildcard r.io/a:*"),
         ("1.4 expand-wildcard", "expand-wildcard -w a.yaml --wishlist b.yaml -o out.yaml"),
         ("1.4 expand-wildcard", "expand-wildcard --wishlist=a.yaml --output=out.yaml"),
+        ("1.4 expand-wildcard", "expand-wildcard r.io/a:1 -w a.yaml -o out.yaml"),
+        ("1.4 create-podman-store", "create-podman-store r.io/a:1 repo /srv/store"),
         ("1.4 delete-image", "delete-image repo r.io/a:1 --dry-run"),
         ("1.4 delete-image", "delete-image repo https://r.io/a:1"),
         ("1.4 prune-images", "prune-images repo"),

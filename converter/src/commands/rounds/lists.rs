@@ -12,6 +12,7 @@ use ducc::wish::{Fault, IgnoreErrors, List, Severity};
 use jiff::Timestamp;
 
 use crate::commands::advice::with_causes;
+use crate::commands::list_troubles::{self, Trouble};
 
 /// The lists of the command line, with what is kept of them between rounds.
 pub(super) struct Lists {
@@ -40,7 +41,7 @@ impl Lists {
         options: source::Options,
         directory: &Path,
     ) -> Self {
-        Self { sources, options, kept: Memory::at(&directory.join("wish-lists")) }
+        Self { sources, options, kept: Memory::at(&list_troubles::database(directory)) }
     }
 
     /// Reads and expands all lists, if the last good version of each can be remembered or not. The second part of the
@@ -85,6 +86,13 @@ impl Lists {
             lists.push(ExpandedList { name, repository, expansion, faults, remarks });
         }
         (lists, lost)
+    }
+
+    /// Remembers what kept lists or repositories from being taken into account in a round that began at `now`.
+    pub(super) fn remember_errors(&self, errors: &[String], now: Timestamp) {
+        let lists = self.sources.iter().map(ToString::to_string).collect();
+        let trouble = Trouble { lists, begun: now, errors: errors.to_vec() };
+        self.kept.ask(|state| list_troubles::put(state, trouble));
     }
 
     /// What has gone wrong with remembering lists since the last call.

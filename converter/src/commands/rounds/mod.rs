@@ -7,10 +7,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use ducc::convert::{Again, BatchSettings};
-use ducc::notification::{Event, Notifications};
+use ducc::notification::Notifications;
 use ducc::progress::Progress;
 use ducc::repository::Locator;
 use ducc::source;
@@ -27,7 +26,7 @@ use super::advice::with_causes;
 use super::round_report;
 use super::signals::{COMMIT_PATIENCE, Interruption};
 use super::source_options::{list_options, source_options};
-use crate::cli::global::GlobalOptions;
+use crate::cli::global::Verbosity;
 use crate::cli::round::{Convert, Loop, RoundOptions};
 use crate::{
     EXIT_FAILED, EXIT_LIST_BROKEN, EXIT_LIST_UNREADABLE, EXIT_NO_PASSWORD, EXIT_NO_REPOSITORY,
@@ -43,51 +42,72 @@ struct Summary {
     errors: Vec<String>,
     #[serde(skip)]
     status: u8,
+    /// Whether there are errors other than that lists or repositories are not there.
+    #[serde(skip)]
+    may_pass: bool,
 }
 
 impl Summary {
     /// Notes an error. Of several exit statuses the first counts.
     fn fail(&mut self, status: u8, error: String) {
         self.errors.push(error);
+        self.may_pass |=
+            ![EXIT_LIST_UNREADABLE, EXIT_LIST_BROKEN, EXIT_NO_REPOSITORY].contains(&status);
         if self.status == 0 {
             self.status = status;
         }
     }
+
+    /// Whether nothing at all could be done, because no list is usable or the repositories do not exist.
+    fn is_hopeless(&self) -> bool {
+        self.repositories.is_empty() && !self.errors.is_empty() && !self.may_pass
+    }
 }
 
 /// One round, and the exit status.
-pub(crate) async fn convert(arguments: Convert, global: &GlobalOptions) -> u8 {
+pub(crate) async fn convert(
+    arguments: Convert,
+    verbosity: Option<Verbosity>,
+    notifications: &Notifications,
+) -> u8 {
     let Convert { round } = arguments;
     let (json, quiet) = (round.output.json, round.output.quiet);
-    let publisher = match Publisher::new(round, global, Kind::Once) {
+    let publisher = match Publisher::new(round, verbosity, notifications, Kind::Once) {
         Ok(publisher) => publisher,
         Err(error) => return fail(&error),
     };
     let interruption = Interruption::cancels(publisher.cancel.clone());
     let summary = publisher.round().await;
-    publisher.end();
     show(&summary, json, quiet);
     interruption.status().await.unwrap_or(summary.status)
 }
 
-/// Round after round, until a signal ends it.
-pub(crate) async fn run_loop(arguments: Loop, global: &GlobalOptions) -> u8 {
+/// Round after round, until a signal ends it, or the first has found nothing that it could work on.
+pub(crate) async fn run_loop(
+    arguments: Loop,
+    verbosity: Option<Verbosity>,
+    notifications: &Notifications,
+) -> u8 {
     let Loop { round, interval } = arguments;
     let (json, quiet) = (round.output.json, round.output.quiet);
-    let publisher = match Publisher::new(round, global, Kind::Loop) {
+    let publisher = match Publisher::new(round, verbosity, notifications, Kind::Loop) {
         Ok(publisher) => publisher,
         Err(error) => return fail(&error),
     };
     let interruption = Interruption::cancels(publisher.cancel.clone());
+    let mut is_first = true;
     loop {
         let summary = publisher.round().await;
         show(&summary, json, quiet);
+        if is_first && summary.is_hopeless() {
+            return interruption.status().await.unwrap_or(summary.status);
+        }
+        is_first = false;
         let pause = tokio::time::sleep(interval);
         if publisher.cancel.run_until_cancelled(pause).await.is_none() {
             break;
         }
     }
-    publisher.end();
     interruption.status().await.unwrap_or(EXIT_FAILED)
 }
 
@@ -118,7 +138,6 @@ struct Publisher {
     notifications: Notifications,
     progress: Progress,
     cancel: CancellationToken,
-    begun: Instant,
     kind: Kind,
     is_first: AtomicBool,
 }
@@ -133,39 +152,48 @@ enum Kind {
 }
 
 impl Publisher {
-    fn new(options: RoundOptions, global: &GlobalOptions, kind: Kind) -> anyhow::Result<Self> {
+    fn new(
+        options: RoundOptions,
+        verbosity: Option<Verbosity>,
+        notifications: &Notifications,
+        kind: Kind,
+    ) -> anyhow::Result<Self> {
         let progress = Progress::new(logging::style_of_rounds(options.output.quiet));
-        logging::start(&progress, options.output.quiet, global.verbosity);
+        logging::start(&progress, options.output.quiet, verbosity);
         options.skip.warn();
-        let notifications = global.notifications()?;
         let sources =
             options.wish_lists.iter().map(|list| list.parse()).collect::<Result<_, _>>()?;
         let source = source_options(&options.download, None)?;
         let lists =
             Lists::new(sources, list_options(&options.download), &options.state.directory());
-        notifications.tell(&Event::Started);
         Ok(Self {
             lists,
             ignore: ignored_errors()?,
             source,
-            notifications,
+            notifications: notifications.clone(),
             progress,
             cancel: CancellationToken::new(),
-            begun: Instant::now(),
             kind,
             is_first: AtomicBool::new(true),
             options,
         })
     }
 
-    fn end(&self) {
-        self.notifications.tell(&Event::Ended(self.begun.elapsed()));
+    /// One round over all lists. What goes wrong is in the summary, and remembered for `ducc status`.
+    async fn round(&self) -> Summary {
+        let now = Timestamp::now();
+        let mut summary = self.round_at(now).await;
+        if !self.cancel.is_cancelled() {
+            self.lists.remember_errors(&summary.errors, now);
+            if let Some(trouble) = self.lists.take_trouble() {
+                summary.fail(EXIT_PARTIAL, trouble);
+            }
+        }
+        summary
     }
 
-    /// One round over all lists. What goes wrong is in the summary.
-    async fn round(&self) -> Summary {
+    async fn round_at(&self, now: Timestamp) -> Summary {
         let mut summary = Summary::default();
-        let now = Timestamp::now();
         let tags = Arc::new(RegistryTags::new(self.source.clone()));
         let reading = self.lists.read(tags, &self.ignore, now);
         let (lists, lost) = match self.cancel.run_until_cancelled(reading).await {

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::lists::ExpandedList;
 use crate::cli::round::RoundOptions;
+use crate::commands::signals::blocking;
 
 /// The lists of one repository.
 pub(super) struct Share {
@@ -91,7 +92,9 @@ impl RepositoryRound<'_> {
     async fn keep_books(&self, repository: &Arc<dyn Repository>) -> anyhow::Result<Vec<String>> {
         let lists: Vec<_> = self.share.lists.iter().map(ExpandedList::wishes).collect();
         let repository = Arc::clone(repository);
-        let keeping = tokio::task::spawn_blocking(move || {
+        let stop = Arc::new(removal::Stop::default());
+        let held = Arc::clone(&stop);
+        let books = blocking(self.cancel, &stop, move || {
             repository.finish_abandoned()?;
             repository.refresh()?;
             let now = Timestamp::now();
@@ -103,13 +106,12 @@ impl RepositoryRound<'_> {
                 tracing::warn!("{busy}; waiting");
                 true
             };
-            let stop = removal::Stop::default();
-            removal::keep_books(&*repository, &mut wait, &stop, |view| {
+            let books = removal::keep_books(&*repository, &mut wait, &held, |view| {
                 unwanted::round(view, &lists, now)
-            })
+            })?;
+            Ok(books)
         });
-        let books = self.cancel.run_until_cancelled(keeping).await.context("interrupted")??;
-        let books = books.context("cannot note what the wish lists want")?;
+        let books = books.await.context("cannot note what the wish lists want")?;
         let unwanted = books.unwanted.iter().map(|image| {
             format!(
                 "{image} is not wished for any more; it is removed when its grace period is over"
