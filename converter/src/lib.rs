@@ -39,6 +39,8 @@ pub mod removal;
 pub mod report;
 pub mod repository;
 pub mod round;
+#[cfg(test)]
+mod scripts;
 pub mod singularity;
 pub mod source;
 pub mod state;

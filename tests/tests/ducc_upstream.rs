@@ -207,18 +207,26 @@ fn test_404_a_thin_image_of_a_given_name() -> Result<()> {
     Ok(())
 }
 
+/// The image of [`with_one`].
+const ONE: &str = "library/one:1";
+
+/// A repository with one published image, which says `NAME=one`.
+fn with_one(registry: &Registry, ducc: &CvmfsDucc) -> Result<PathBuf> {
+    let repository = ducc.make_dir("unpacked.example.org")?;
+    push(registry, ONE, &system(ducc.dir(), "one")?)?;
+    let locator = repository.display().to_string();
+    ducc.run(0, &["convert-single-image", "-i", &registry.source(ONE), &locator])?;
+    Ok(repository)
+}
+
 /// The check of upstream's unpacker: what Docker exports of a container is what is unpacked, names, kinds and content.
 #[test]
 fn test_unpacker_against_docker_export() -> Result<()> {
     let (registry, ducc) = (Registry::start()?, CvmfsDucc::install()?);
-    let repository = ducc.make_dir("unpacked.example.org")?;
-    let name = "library/one:1";
-    push(&registry, name, &system(ducc.dir(), "one")?)?;
-    let (source, locator) = (registry.source(name), repository.display().to_string());
-    ducc.run(0, &["convert-single-image", "-i", &source, &locator])?;
+    let repository = with_one(&registry, &ducc)?;
     // Docker unpacks by itself: this repository is empty.
     let (docker, _snapshotter) = docker(&registry, &ducc.make_dir("empty.example.org")?)?;
-    let reference = registry.reference(name);
+    let reference = registry.reference(ONE);
     docker.docker(&["pull", &reference])?;
     docker.docker(&["create", "--network", "none", "--name", "one", &reference])?;
     let (archive, unpacked) = (ducc.path("one.tar"), ducc.make_dir("unpacked")?);
@@ -245,7 +253,7 @@ fn test_unpacker_against_docker_export() -> Result<()> {
         }
         Ok(tree)
     };
-    let flat = fs::canonicalize(repository.join(registry.reference(name)))?;
+    let flat = fs::canonicalize(repository.join(&reference))?;
     ensure_same("docker export", &compared(&unpacked)?, "flat root", &compared(&flat)?)
 }
 
@@ -253,17 +261,13 @@ fn test_unpacker_against_docker_export() -> Result<()> {
 #[test]
 fn test_container_001_002_004() -> Result<()> {
     let (registry, ducc) = (Registry::start()?, CvmfsDucc::install()?);
-    let repository = ducc.make_dir("unpacked.example.org")?;
-    let name = "library/one:1";
-    push(&registry, name, &system(ducc.dir(), "one")?)?;
-    let (source, locator) = (registry.source(name), repository.display().to_string());
-    ducc.run(0, &["convert-single-image", "-i", &source, &locator])?;
+    let repository = with_one(&registry, &ducc)?;
     let listed: Vec<String> = fs::read_dir(repository.join(registry.host()).join("library"))?
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
         .collect::<Result<_>>()?;
     ensure!(listed == ["one:1"], "{listed:?}");
     let node = Node::new()?;
-    let public = repository.join(registry.reference(name));
+    let public = repository.join(registry.reference(ONE));
     for mode in [Mode::Root, Mode::UserNamespace] {
         let output = apptainer(&node, mode, "exec", &public, &["cat", "/etc/os-release"])?;
         ensure!(output.stdout == "NAME=one\n", "{mode:?}: {}", output.both());

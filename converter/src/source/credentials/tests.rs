@@ -1,10 +1,10 @@
 use std::ffi::OsString;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::auth_file::{AuthFile, standard_paths};
 use super::environment::{Registries, read_push_password};
 use super::{Credential, Credentials, Error, Mirror, Secret, helper};
+use crate::scripts;
 
 fn password(username: &str, password: &str) -> Option<Credential> {
     let password = Secret::from(password.to_owned());
@@ -184,8 +184,7 @@ async fn helpers() {
         ("echo p; exit 0", Err("its answer is not the JSON of a login")),
     ] {
         let program = directory.path().join("helper");
-        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        scripts::write(&program, script);
         let answer =
             helper::get(program.to_str().unwrap(), Path::new("auth.json"), "r.example").await;
         match (answer, expected) {

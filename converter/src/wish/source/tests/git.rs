@@ -8,6 +8,7 @@ use rustix::process::{Pid, test_kill_process};
 use tempfile::TempDir;
 
 use super::*;
+use crate::scripts;
 
 /// A repository with one commit in which `lists/a.yaml` is good.
 struct Remote {
@@ -168,9 +169,7 @@ async fn nothing_of_a_repository_is_run() {
 async fn a_git_that_does_not_end_is_killed_with_its_children() {
     let directory = tempfile::tempdir().unwrap();
     let (git, child) = (directory.path().join("git"), directory.path().join("child"));
-    let script = format!("#!/bin/sh\nsleep 600 & echo $! > {}; wait\n", child.display());
-    fs::write(&git, script).unwrap();
-    fs::set_permissions(&git, fs::Permissions::from_mode(0o755)).unwrap();
+    scripts::write(&git, &format!("sleep 600 & echo $! > {}; wait", child.display()));
     let options = Options { timeout: Duration::from_secs(1), git, ..options() };
     let error = read(&source("git+https://h/r//a"), &mut None, &options).await;
     assert!(error.contains("within 1 seconds"), "{error}");
@@ -203,11 +202,10 @@ async fn a_server_that_fails_once_is_asked_again() {
     let (git, failed) =
         (remote.directory.path().join("git"), remote.directory.path().join("failed"));
     let script = format!(
-        "#!/bin/sh\nif [ ! -e {0} ]; then touch {0}; echo 'fatal: unable to access' >&2; exit 128; fi\nexec git \"$@\"\n",
+        "if [ ! -e {0} ]; then touch {0}; echo 'fatal: unable to access' >&2; exit 128; fi\nexec git \"$@\"",
         failed.display()
     );
-    fs::write(&git, script).unwrap();
-    fs::set_permissions(&git, fs::Permissions::from_mode(0o755)).unwrap();
+    scripts::write(&git, &script);
     let list = remote.list("lists/a.yaml");
     let hasty = Options { git, first_pause: Duration::from_millis(1), ..remote.options() };
     let error = read(&list, &mut None, &hasty).await;
