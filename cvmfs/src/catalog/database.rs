@@ -5,8 +5,9 @@ use rusqlite::{Connection, ErrorCode, MAIN_DB};
 
 use crate::Error;
 
-/// Databases of up to so many bytes are held in memory: nearly all. Larger ones are files of a scratch directory.
-pub(super) const IN_MEMORY: u64 = 4 << 20;
+/// Databases of up to so many bytes are held in memory: most of them. Larger ones are files of a scratch directory, whose
+/// mapped pages the kernel can take back; the C library keeps for each thread what was once allocated in large pieces.
+pub(super) const IN_MEMORY: u64 = 512 << 10;
 
 /// Opens a database from a copy of its bytes.
 pub(super) fn in_memory_database(bytes: &[u8], read_only: bool) -> rusqlite::Result<Connection> {
