@@ -11,7 +11,7 @@
 //! | `workspace`, `pool` | what the images of a batch share |
 //! | `fetch` | layers from the source into the transaction |
 //! | `layer_stack` | the place of each layer |
-//! | `prepare` | merged roots, records and names |
+//! | `prepare`, `origins` | merged roots, records and names |
 //! | `thin_image` | the thin image |
 //! | `patience` | giving up in time |
 
@@ -20,6 +20,7 @@ mod batch;
 mod fetch;
 mod group;
 mod layer_stack;
+mod origins;
 mod patience;
 mod pool;
 mod prepare;
