@@ -35,7 +35,7 @@ use std::time::Instant;
 use layer_layout::{ImageReference, PublicName};
 use tokio_util::sync::CancellationToken;
 
-pub use self::again::{Again, At, LayersAgain};
+pub use self::again::{Again, At, Identity, LayersAgain};
 pub use self::batch::{Batch, BatchSettings, BatchTurn, Prepared};
 pub use self::resolve::{Resolved, resolve};
 pub use self::thin_image::{ThinForm, ThinRequest, push_thin};
