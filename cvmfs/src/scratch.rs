@@ -6,6 +6,9 @@
 //! Several machines may share the place. Not every network file system tells one of the locks of another, so the name says
 //! on which machine the process runs, and the others leave the directory alone. It gets this name when it is locked already:
 //! one with such a name and without a lock is abandoned.
+//!
+//! Until then it has a hidden name, under which a process that is killed in between leaves it. Nobody can tell such a one
+//! from one that is just being made, so whoever sweeps takes both, and whose directory was taken makes another.
 
 use std::fs::{self, File};
 use std::io;
@@ -25,6 +28,8 @@ const PREFIX: &str = "ducc-scratch-";
 const UNLOCKED: &str = ".";
 /// The file that is locked.
 const LOCK: &str = "lock";
+/// How often a directory is made that others sweep away at once. Each process sweeps once.
+const ATTEMPTS: u32 = 100;
 
 /// A directory of this process, mode 0700. It is removed when the last clone and everything that was made in it are gone.
 #[derive(Debug, Clone)]
@@ -52,10 +57,14 @@ impl Scratch {
     /// # Errors
     /// If the system refuses.
     pub fn new() -> Result<Self> {
+        Self::sweep();
+        Self::below(&tempfile::env::temp_dir())
+    }
+
+    /// Removes what killed processes have left in the place for temporary files. Only the first call of a process does.
+    pub fn sweep() {
         static SWEPT: Once = Once::new();
-        let place = tempfile::env::temp_dir();
-        SWEPT.call_once(|| sweep(&place, &Machine::this()));
-        Self::below(&place)
+        SWEPT.call_once(|| sweep(&tempfile::env::temp_dir(), &Machine::this()));
     }
 
     /// Makes a directory in another place.
@@ -162,37 +171,77 @@ impl Machine {
 }
 
 fn make(place: &Path, machine: &Machine) -> io::Result<Locked> {
+    let mut attempt = 1;
+    loop {
+        match try_make(place, machine) {
+            Ok(Some(locked)) => return Ok(locked),
+            Ok(None) if attempt < ATTEMPTS => attempt += 1,
+            Ok(None) => return Err(io::Error::other("other processes remove it again and again")),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Makes a directory; `None` if somebody has swept it away before it was locked and had its name.
+fn try_make(place: &Path, machine: &Machine) -> io::Result<Option<Locked>> {
     let prefix = format!("{UNLOCKED}{}", machine.prefix());
     let unlocked = tempfile::Builder::new().prefix(&prefix).rand_bytes(12).tempdir_in(place)?;
-    let lock = File::create_new(unlocked.path().join(LOCK))?;
-    match retry_on_intr(|| rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)) {
+    let Some(lock) = unless_swept(File::create_new(unlocked.path().join(LOCK)))? else {
+        return Ok(None);
+    };
+    match try_lock(&lock) {
         // Where nobody can lock anything, nobody removes anything either.
         Ok(()) | Err(Errno::NOSYS | Errno::OPNOTSUPP | Errno::NOLCK) => {}
+        Err(Errno::WOULDBLOCK) => return Ok(None),
         Err(error) => return Err(error.into()),
     }
     let name = unlocked.path().file_name().map(|name| name.to_string_lossy().into_owned());
     let name = name.expect("a temporary directory has a name");
     let path = place.join(&name[UNLOCKED.len()..]);
-    fs::rename(unlocked.path(), &path)?;
+    if unless_swept(fs::rename(unlocked.path(), &path))?.is_none() {
+        return Ok(None);
+    }
     // There is nothing at the old name any more.
     let _ = unlocked.keep();
-    Ok(Locked { path, lock: Some(lock) })
+    Ok(Some(Locked { path, lock: Some(lock) }))
 }
 
-/// Whether nobody uses a directory with a name of this machine. It has to belong to this user.
-fn is_abandoned(path: &Path) -> rustix::io::Result<bool> {
+/// `None` if what it was done to is not there any more.
+fn unless_swept<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+fn try_lock(lock: &File) -> rustix::io::Result<()> {
+    retry_on_intr(|| rustix::fs::flock(lock, FlockOperation::NonBlockingLockExclusive))
+}
+
+/// What is known of a directory with a name of this machine.
+enum Use {
+    /// Nobody uses it. Who holds this lock keeps others from using it.
+    Abandoned(File),
+    /// It has no lock.
+    Unlockable,
+    /// It is somebody's.
+    Used,
+}
+
+/// Whether somebody uses a directory with a name of this machine. It has to belong to this user.
+fn usage(path: &Path) -> rustix::io::Result<Use> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let directory = rustix::fs::open(path, flags | OFlags::DIRECTORY, Mode::empty())?;
     if rustix::fs::fstat(&directory)?.st_uid != rustix::process::geteuid().as_raw() {
-        return Ok(false);
+        return Ok(Use::Used);
     }
     match rustix::fs::openat(directory.as_fd(), LOCK, flags | OFlags::RDWR, Mode::empty()) {
         Ok(lock) => {
-            retry_on_intr(|| rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive))?;
-            Ok(true)
+            let lock = File::from(lock);
+            try_lock(&lock)?;
+            Ok(Use::Abandoned(lock))
         }
-        // Its process was about to remove it.
-        Err(Errno::NOENT) => Ok(true),
+        Err(Errno::NOENT) => Ok(Use::Unlockable),
         Err(error) => Err(error),
     }
 }
@@ -201,11 +250,22 @@ fn is_abandoned(path: &Path) -> rustix::io::Result<bool> {
 fn sweep(place: &Path, machine: &Machine) {
     let Ok(entries) = fs::read_dir(place) else { return };
     for entry in entries.flatten() {
-        if machine.has_made(&entry.file_name().to_string_lossy())
-            && is_abandoned(&entry.path()) == Ok(true)
-        {
-            let _ = fs::remove_dir_all(entry.path());
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let hidden = name.strip_prefix(UNLOCKED);
+        if !machine.has_made(hidden.unwrap_or(&name)) {
+            continue;
         }
+        let path = entry.path();
+        let _removed = match usage(&path) {
+            // The lock is held meanwhile: a directory that is being made must not lose its content when it has its name.
+            Ok(Use::Abandoned(_lock)) => fs::remove_dir_all(path),
+            // There is nothing in it yet; if there is by now, it stays.
+            Ok(Use::Unlockable) if hidden.is_some() => fs::remove_dir(path),
+            // Its process was about to remove it.
+            Ok(Use::Unlockable) => fs::remove_dir_all(path),
+            Ok(Use::Used) | Err(_) => continue,
+        };
     }
 }
 
@@ -237,17 +297,65 @@ mod tests {
         let abandoned = killed(place.path(), &this);
         let half_removed = killed(place.path(), &this);
         fs::remove_file(half_removed.join(LOCK)).unwrap();
-        let being_made = place.path().join(format!("{UNLOCKED}{}new", this.prefix()));
         let of_others = place.path().join("other");
-        for directory in [&being_made, &of_others] {
-            fs::create_dir(directory).unwrap();
-        }
+        fs::create_dir(&of_others).unwrap();
         let link = place.path().join(format!("{}link", this.prefix()));
         std::os::unix::fs::symlink(&of_others, &link).unwrap();
         sweep(place.path(), &this);
         assert!(!abandoned.exists() && !half_removed.exists());
-        assert!(kept.path().exists() && being_made.exists());
+        assert!(kept.path().exists());
         assert!(of_others.exists() && link.symlink_metadata().is_ok());
+    }
+
+    /// A process can be killed before its directory has its name: with or without the file, locked or not.
+    #[test]
+    fn what_was_being_made_is_swept_away_unless_it_is_locked() {
+        let place = tempfile::tempdir().unwrap();
+        let this = Machine::this();
+        let hidden = |name: &str| place.path().join(format!("{UNLOCKED}{}{name}", this.prefix()));
+        let [empty, unlocked, locked, full] = ["empty", "unlocked", "locked", "full"].map(hidden);
+        for directory in [&empty, &unlocked, &locked, &full] {
+            fs::create_dir(directory).unwrap();
+        }
+        File::create_new(unlocked.join(LOCK)).unwrap();
+        let lock = File::create_new(locked.join(LOCK)).unwrap();
+        try_lock(&lock).unwrap();
+        fs::write(full.join("mine"), "not made by this program").unwrap();
+        let of_others = place.path().join(format!("{UNLOCKED}other"));
+        fs::create_dir(&of_others).unwrap();
+        sweep(place.path(), &this);
+        assert!(!empty.exists() && !unlocked.exists());
+        assert!(locked.join(LOCK).exists() && full.exists() && of_others.exists());
+        drop(lock);
+        sweep(place.path(), &this);
+        assert!(!locked.exists());
+    }
+
+    /// Whoever has a directory keeps it, whatever others sweep meanwhile.
+    #[test]
+    fn directories_are_made_while_others_sweep() {
+        const DIRECTORIES: usize = 300;
+        let place = tempfile::tempdir().unwrap();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                        sweep(place.path(), &Machine::this());
+                        std::thread::yield_now();
+                    }
+                });
+            }
+            for _ in 0..DIRECTORIES {
+                let scratch = Scratch::below(place.path()).unwrap();
+                fs::write(scratch.path().join("file"), "content").unwrap();
+                assert!(scratch.path().join(LOCK).exists());
+                assert_eq!(fs::read(scratch.path().join("file")).unwrap(), b"content");
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        sweep(place.path(), &Machine::this());
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
     }
 
     #[test]

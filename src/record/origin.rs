@@ -1,5 +1,7 @@
 //! `origin.json`: which images use a layer.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::json::{compact, parse};
@@ -26,14 +28,11 @@ impl OriginRecord {
         parse("origin record", json)
     }
 
-    /// Adds `image` unless it is there already, and says whether it was added.
-    pub fn add(&mut self, image: ConfigDigest) -> bool {
-        let image = image.to_string();
-        let new = !self.origin.contains(&image);
-        if new {
-            self.origin.push(image);
-        }
-        new
+    /// Adds those of the images that are not there, in their order.
+    pub fn add(&mut self, images: impl IntoIterator<Item = ConfigDigest>) {
+        let mut known: HashSet<String> = self.origin.iter().cloned().collect();
+        let images = images.into_iter().map(|image| image.to_string());
+        self.origin.extend(images.filter(|image| known.insert(image.clone())));
     }
 
     /// The bytes of the file.
@@ -51,13 +50,12 @@ mod tests {
     fn images_are_added_once() {
         let [a, b] = [b"a", b"b"].map(|text| ConfigDigest::from(Digest::of(text)));
         let mut record = OriginRecord::default();
-        assert!(record.add(a));
+        record.add([a, a]);
         let first = "{\"origin\":[\
             \"sha256:ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb\"]}";
         assert_eq!(String::from_utf8(record.to_json()).unwrap(), first);
-        assert!(!record.add(a));
         assert_eq!(OriginRecord::parse(first.as_bytes()), Ok(record.clone()));
-        assert!(record.add(b));
+        record.add([a, b, a]);
         let both = "{\"origin\":[\
             \"sha256:ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb\",\
             \"sha256:3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d\"]}";

@@ -26,6 +26,8 @@ pub enum Fault {
     Reset,
     /// Half of the body is sent as if it were complete.
     Short,
+    /// All comes, but so many bytes in a tenth of a second.
+    Slow(usize),
     /// One bit is flipped.
     Flipped,
     /// The body is longer by this many bytes.
@@ -292,6 +294,15 @@ impl State {
             Fault::Reset => {
                 respond(stream, request, status, head, &body[..half], said)?;
                 Ok(stream.shutdown(Shutdown::Both)?)
+            }
+            Fault::Slow(bytes) => {
+                respond(stream, request, status, head, b"", said)?;
+                for part in body.chunks(*bytes) {
+                    stream.write_all(part)?;
+                    stream.flush()?;
+                    thread::sleep(Duration::from_millis(100));
+                }
+                Ok(())
             }
             Fault::Short => respond(stream, request, status, head, &body[..half], half),
             Fault::Flipped => {

@@ -16,8 +16,8 @@ use rustix::process::Signal;
 use crate::process::{DAEMON_TIMEOUT, Daemon};
 use crate::tools;
 
-/// The system calls that change files.
-const CALLS: [&str; 19] = [
+/// The system calls that change files, here or, by a request, elsewhere.
+const CALLS: [&str; 21] = [
     "openat",
     "write",
     "pwrite64",
@@ -37,6 +37,8 @@ const CALLS: [&str; 19] = [
     "fsync",
     "fdatasync",
     "syncfs",
+    "sendto",
+    "writev",
 ];
 
 /// Points of one command.

@@ -20,6 +20,7 @@ pub mod golden;
 pub mod kill_points;
 pub mod native;
 pub mod overlay;
+pub mod paged_registry;
 pub mod podman;
 pub mod rounds;
 pub mod runc;

@@ -1,6 +1,7 @@
 //! A CernVM-FS repository written by our converter, and what a client would see in it.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -11,6 +12,7 @@ use cvmfs_repository::keys::Keys;
 use cvmfs_repository::path::TreePath;
 use cvmfs_repository::snapshot::{Directory, Snapshot};
 use cvmfs_repository::storage::Storage;
+use faulty_s3::{ACCESS_KEY, FaultyS3, SECRET_KEY};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
@@ -22,11 +24,16 @@ use crate::tree::{Facts, FileKind, Tree};
 /// The name of the tests' repository.
 pub const FQRN: &str = "images.example.org";
 
-/// A repository in local storage, with its keys.
+/// A repository, with its keys.
 pub struct Native {
     dir: TempDir,
     fqrn: String,
+    /// The server, if the storage is in a bucket, and more settings of its URL. That keeps objects as files of their names.
+    bucket: Option<(FaultyS3, String)>,
 }
+
+/// What the storage in a bucket is called there.
+const PREFIX: &str = "images";
 
 impl Native {
     /// Creates one with `ducc repository create`.
@@ -45,27 +52,38 @@ impl Native {
     }
 
     fn create_at(dir: TempDir, options: &[&str]) -> Result<Self> {
-        let native = Self { dir, fqrn: FQRN.to_owned() };
-        let storage = format!("file://{}", native.storage().display());
-        run(native
-            .ducc()?
-            .args(["repository", "create", FQRN, "--storage", &storage])
-            .args(options))?;
-        Ok(native)
+        Self { dir, fqrn: FQRN.to_owned(), bucket: None }.created(options)
+    }
+
+    /// Creates one in a bucket of a server of its own, with more settings for the URL (`name=value&…`).
+    pub fn create_in_bucket(settings: &str) -> Result<Self> {
+        Self::empty_in_bucket(FQRN, settings)?.created(&[])
+    }
+
+    fn created(self, options: &[&str]) -> Result<Self> {
+        let create = ["repository", "create", &self.fqrn, "--storage", &self.url()];
+        run(self.ducc()?.args(create).args(options))?;
+        Ok(self)
     }
 
     /// Another empty repository with the same keys, because making keys takes longest.
     pub fn again(&self) -> Result<Self> {
-        let native = Self::empty(&self.fqrn)?;
+        let native = match &self.bucket {
+            None => Self::empty(&self.fqrn)?,
+            Some((_, settings)) => Self::empty_in_bucket(&self.fqrn, settings)?,
+        };
         run(Command::new("cp").arg("-a").arg(self.keys()).arg(native.keys()))?;
-        let storage = format!("file://{}", native.storage().display());
-        run(native.ducc()?.args(["repository", "create", &native.fqrn, "--storage", &storage]))?;
-        Ok(native)
+        native.created(&[])
     }
 
     /// A place for a repository of this name: `storage` and `keys` are to be put into its directory.
     pub fn empty(fqrn: &str) -> Result<Self> {
-        Ok(Self { dir: TempDir::new_in("/dev/shm")?, fqrn: fqrn.to_owned() })
+        Ok(Self { dir: TempDir::new_in("/dev/shm")?, fqrn: fqrn.to_owned(), bucket: None })
+    }
+
+    fn empty_in_bucket(fqrn: &str, settings: &str) -> Result<Self> {
+        let server = FaultyS3::start_in(Path::new("/dev/shm"))?;
+        Ok(Self { bucket: Some((server, settings.to_owned())), ..Self::empty(fqrn)? })
     }
 
     /// The directory of everything that belongs to it.
@@ -73,9 +91,25 @@ impl Native {
         self.dir.path()
     }
 
-    /// The directory that a web server would serve.
+    /// The directory that a web server would serve, or in which the server of the bucket keeps the objects.
     pub fn storage(&self) -> PathBuf {
-        self.dir.path().join("storage")
+        match &self.bucket {
+            None => self.dir.path().join("storage"),
+            Some((server, _)) => server.directory(PREFIX),
+        }
+    }
+
+    /// The server of the bucket, if the storage is in one.
+    pub fn server(&self) -> Option<&FaultyS3> {
+        self.bucket.as_ref().map(|(server, _)| server)
+    }
+
+    /// The URL of the storage.
+    fn url(&self) -> String {
+        match &self.bucket {
+            None => format!("file://{}", self.storage().display()),
+            Some((server, settings)) => server.url(PREFIX, settings),
+        }
     }
 
     /// The directory of the keys.
@@ -85,20 +119,31 @@ impl Native {
 
     /// Its locator, as `ducc` takes it.
     pub fn locator(&self) -> String {
-        format!("cvmfs+file://{}", self.storage().display())
+        format!("cvmfs+{}", self.url())
+    }
+
+    /// The environment variables that whoever writes it needs: where the keys are, and the login for the bucket.
+    pub fn environment(&self) -> Vec<(&'static str, OsString)> {
+        let mut variables = vec![("DUCC_KEYS", self.keys().into_os_string())];
+        if self.bucket.is_some() {
+            variables.push(("AWS_ACCESS_KEY_ID", ACCESS_KEY.into()));
+            variables.push(("AWS_SECRET_ACCESS_KEY", SECRET_KEY.into()));
+        }
+        variables
     }
 
     /// A conversion into it.
     pub fn convert(&self, image: &str) -> Convert {
-        Convert::into_locator(image, self.locator())
-            .env("DUCC_KEYS", self.keys())
-            .env("DUCC_CACHE", self.dir.path().join("cache"))
+        let convert = Convert::into_locator(image, self.locator())
+            .env("DUCC_CACHE", self.dir.path().join("cache"));
+        let set = |convert: Convert, (name, value)| convert.env(name, value);
+        self.environment().into_iter().fold(convert, set)
     }
 
     /// `ducc` with this repository's keys and a cache of its own.
     pub fn ducc(&self) -> Result<Command> {
         let mut command = Command::new(tools::ducc()?);
-        command.env("DUCC_KEYS", self.keys()).env("DUCC_CACHE", self.dir.path().join("cache"));
+        command.envs(self.environment()).env("DUCC_CACHE", self.dir.path().join("cache"));
         Ok(command)
     }
 

@@ -1,7 +1,7 @@
 //! A repository of either kind, as tests of publishers look at it.
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
@@ -14,7 +14,7 @@ use crate::tree::Tree;
 pub enum Target {
     /// A plain directory.
     Directory(TempDir),
-    /// A CernVM-FS repository in local storage.
+    /// A CernVM-FS repository in local storage or in a bucket.
     Native(Native),
 }
 
@@ -34,6 +34,11 @@ impl Target {
         Native::create().map(Self::Native)
     }
 
+    /// An empty CernVM-FS repository in a bucket, whose server keeps it in memory.
+    pub fn s3() -> Result<Self> {
+        Native::create_in_bucket("").map(Self::Native)
+    }
+
     /// An empty one of the same kind.
     pub fn again(&self) -> Result<Self> {
         match self {
@@ -50,13 +55,23 @@ impl Target {
         }
     }
 
+    /// The directory of the files that it consists of.
+    pub fn root(&self) -> PathBuf {
+        match self {
+            Self::Directory(dir) => dir.path().to_owned(),
+            Self::Native(native) => native.storage(),
+        }
+    }
+
     /// A publisher into it. List, state and cache are in `dir`, which exists.
     pub fn publisher(&self, dir: &Path) -> Publisher {
         let publisher = Publisher::new(dir, self.locator());
         match self {
             Self::Directory(_) => publisher,
             Self::Native(native) => {
-                publisher.env("DUCC_KEYS", native.keys()).env("DUCC_CACHE", dir.join("cache"))
+                let publisher = publisher.env("DUCC_CACHE", dir.join("cache"));
+                let set = |publisher: Publisher, (name, value)| publisher.env(name, value);
+                native.environment().into_iter().fold(publisher, set)
             }
         }
     }

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use e2e::golden::{self, Golden};
-use e2e::image::{Compression, Config, Entry, Index, Layer, push};
+use e2e::image::{Compression, Config, Entry, Image, Index, Layer, push};
 use e2e::native::Native;
 use e2e::rounds::Publisher;
 use e2e::tree::{FileKind, Tree};
@@ -14,7 +14,6 @@ use e2e::tree_diff::{differences, ensure_same};
 use e2e::{Context, Result, ensure};
 use layer_layout::{ChainId, DiffId};
 use serde_json::Value;
-use tempfile::TempDir;
 
 const FLAT: &str = ".flat/ce/ce2e11990887b4bd14d427345c617cfd59c7ff93ad1b3844afeddd7e89daae7f";
 const LAYERS: [&str; 3] = [
@@ -212,6 +211,50 @@ impl Place<'_> {
         self.same_for_users(&below(&before, FLAT), &below(&(self.read)()?, FLAT))
     }
 
+    /// Everything is made again, as admins of DUCC are used to (`-g`, `-f`): users see what they saw, but for what DUCC has
+    /// lost, and each further time nothing else. A derived image that shares the layers, and is not made again, stays right.
+    fn made_again(&self, golden: &Golden) -> Result<()> {
+        let derived = golden.source().replace(":v1", ":v2");
+        let first = (self.read)()?;
+        let mut before: Option<Tree> = None;
+        // The layers that DUCC has made lack what roots consist of.
+        for (option, wanted) in [("-g", 3), ("-g", 0), ("-f", 3), ("-f", 3)] {
+            self.publisher.wish([golden.source()])?;
+            ensure!(self.publisher.round(&[])?.status == Some(0), "for the books");
+            let revision = (self.revision)()?;
+            let again = || self.publisher.round(&[option]);
+            let (round, traffic) = golden.registry.watch(again)?;
+            ensure!(round.status == Some(0), "{option}: {}", round.output.both());
+            ensure!(round.count("converted") == 1, "{option}: {}", round.report);
+            let blobs = traffic.blobs();
+            let layers = golden.image.layers.iter();
+            let fetched = layers.filter(|layer| blobs.contains(&&*layer.blob.digest)).count();
+            ensure!(fetched == wanted, "{option}: {fetched} layers were fetched");
+            let revisions = (self.revision)()?.zip(revision).map(|(now, before)| now - before);
+            ensure!(revisions.is_none_or(|number| number == 1), "{option}: {revisions:?}");
+
+            let after = (self.read)()?;
+            self.same_for_users(&below(&first, FLAT), &below(&after, FLAT))?;
+            if let Some(before) = before {
+                ensure_same(option, &lasting(&before), "before", &lasting(&after))?;
+            } else {
+                let people_s = |tree| surroundings(golden, tree);
+                ensure_same("before", &people_s(&first)?, "made again", &people_s(&after)?)?;
+                self.publisher.wish([golden.source(), derived.clone()])?;
+                let round = self.publisher.round(&[])?;
+                ensure!(round.status == Some(0), "{}", round.output.both());
+                ensure!(round.count("converted") == 1, "{}", round.report);
+            }
+            before = Some((self.read)()?);
+            let (clean, report) = self.verify(&["--data"])?;
+            ensure!(clean && report["compared"] == 2, "{option}: {report}");
+        }
+        let revision = (self.revision)()?;
+        self.nothing_to_do(golden, 3)?;
+        ensure!((self.revision)()? == revision, "a revision without a change");
+        Ok(())
+    }
+
     /// Compares the flat root of DUCC with the mended one.
     fn same_for_users(&self, before: &Tree, after: &Tree) -> Result<()> {
         let for_apptainer = |path: &[u8]| {
@@ -239,6 +282,26 @@ impl Place<'_> {
         ensure!(missing.is_empty(), "{missing:?}");
         Ok(())
     }
+}
+
+/// What stays if an image is made again: all but the books, the times of directories and of what is made for an image, and, in
+/// a directory, which of the files with the same content are one: roots that are not made again keep theirs.
+fn lasting(tree: &Tree) -> Tree {
+    let mut tree = without_directory_times(tree);
+    tree.0.retain(|path, _| {
+        let path = String::from_utf8_lossy(path);
+        !path.ends_with("/.metadata/layers.json")
+            && !path.starts_with(".metadata/.wishes")
+            && path != ".metadata/remove-schedule.json"
+    });
+    for (path, facts) in &mut tree.0 {
+        facts.linked = None;
+        let path = String::from_utf8_lossy(path);
+        if path.contains("/.singularity.d/") || facts.kind == FileKind::Symlink {
+            facts.mtime = (0, 0);
+        }
+    }
+    tree
 }
 
 /// Compares faults with those expected: their kinds, and how they begin.
@@ -274,6 +337,36 @@ fn as_a_native_repository() -> Result<()> {
     let revision = || native.revision().map(Some);
     Place { publisher, read: &read, revision: &revision, markers: 0 }.taken_over(&golden)?;
     native.check()
+}
+
+#[test]
+fn made_again_in_a_native_repository() -> Result<()> {
+    let ((golden, _), native) = (with_derived()?, golden::native()?);
+    let publisher = publisher(&golden, native.locator())
+        .env("DUCC_KEYS", native.keys())
+        .env("DUCC_CACHE", golden.dir().join("cache"));
+    let read = || native.tree("");
+    let revision = || native.revision().map(Some);
+    Place { publisher, read: &read, revision: &revision, markers: 0 }.made_again(&golden)?;
+    native.check()
+}
+
+#[test]
+fn made_again_in_a_directory() -> Result<()> {
+    let ((golden, _), directory) = (with_derived()?, golden::directory()?);
+    let publisher = publisher(&golden, directory.path().display().to_string());
+    let read = || Tree::read(directory.path());
+    Place { publisher, read: &read, revision: &|| Ok(None), markers: 1 }.made_again(&golden)
+}
+
+/// With an image `v2` that has one layer more.
+fn with_derived() -> Result<(Golden, Image)> {
+    let golden = Golden::new()?;
+    let own = [Entry::dir("opt"), Entry::file("opt/own", "own")];
+    let own = Layer::build(golden.dir(), Compression::Gzip, &own)?;
+    let derived = golden.image.derive(Config::with_cmd(["true"]), &[own])?;
+    push(&golden.registry, "library/golden:v2", &derived)?;
+    Ok((golden, derived))
 }
 
 #[test]
@@ -316,12 +409,7 @@ fn as_newer_ducc_leaves_it() -> Result<()> {
 /// A new image that shares layers with those of DUCC is right, and brings them into the form that it needs.
 #[test]
 fn a_new_image_on_layers_of_ducc() -> Result<()> {
-    let (golden, native) = (Golden::new()?, golden::native()?);
-    let work = TempDir::new()?;
-    let own = [Entry::dir("opt"), Entry::file("opt/own", "own")];
-    let own = Layer::build(work.path(), Compression::Gzip, &own)?;
-    let derived = golden.image.derive(Config::with_cmd(["true"]), &[own])?;
-    push(&golden.registry, "library/golden:v2", &derived)?;
+    let ((golden, derived), native) = (with_derived()?, golden::native()?);
     let publisher = publisher(&golden, native.locator())
         .env("DUCC_KEYS", native.keys())
         .env("DUCC_CACHE", golden.dir().join("cache"));

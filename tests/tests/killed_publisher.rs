@@ -1,8 +1,10 @@
 //! kill -9 of `ducc loop` and `ducc garbage-collection` at a hundred points: each time whatever is visible is whole, and in
-//! the end there is what is wished for and nothing else.
+//! the end there is what is wished for and nothing else, neither in the repository nor in the places for temporary files and
+//! caches.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use e2e::image::{Compression, Config, Entry, Format, Image, Layer, push};
@@ -16,6 +18,10 @@ use e2e::{Context, Result, ensure};
 use tempfile::TempDir;
 
 const POINTS: usize = 100;
+/// On a bucket, where all takes longer: who is killed in its turn is waited for.
+const POINTS_IN_BUCKET: usize = 25;
+/// After how many kills the content of all files is compared with the registry.
+const LOOKS: usize = 12;
 const IMAGES: usize = 8;
 /// So that removed images go at once.
 const NOW: [&str; 2] = ["--grace-period", "0"];
@@ -107,7 +113,14 @@ impl World {
         Ok(command)
     }
 
-    fn kill_and_check(mut self) -> Result<()> {
+    /// Every file of every image, with what the registry has, or had.
+    fn verify_data(&self) -> Result<()> {
+        let output = self.publisher.on_repository("verify", &["--data", "--json"])?;
+        ensure!(output.status.success(), "verify --data: {}", output.both());
+        Ok(())
+    }
+
+    fn kill_and_check(mut self, points: usize) -> Result<()> {
         let dir = self.work.path().to_owned();
         let first = self.publisher.round(&[])?;
         ensure!(first.status == Some(0), "{}", first.output.both());
@@ -116,8 +129,8 @@ impl World {
         let of_loop = KillPoints::count(&self.looping()?, &dir, round_is_done)?;
         let of_gc = KillPoints::count(&self.collecting()?, &dir, |_| false)?;
         let mut killed = 0;
-        for attempt in 0..4 * POINTS {
-            if killed == POINTS {
+        for attempt in 0..4 * points {
+            if killed == points {
                 break;
             }
             let (what, (ended, point)) = if attempt % 3 == 2 {
@@ -129,9 +142,13 @@ impl World {
                 ("loop", of_loop.kill(&mut self.random, &command, &dir, round_is_done)?)
             };
             killed += usize::from(ended == Ended::AtThePoint);
-            self.publisher.verify().with_context(|| format!("after {what} was killed {point}"))?;
+            let context = || format!("after {what} was killed {point}");
+            self.publisher.verify().with_context(context)?;
+            if attempt % LOOKS == LOOKS - 1 {
+                self.verify_data().with_context(context)?;
+            }
         }
-        ensure!(killed == POINTS, "only {killed} runs were killed");
+        ensure!(killed == points, "only {killed} runs were killed");
         self.check_end()
     }
 
@@ -160,11 +177,34 @@ impl World {
             &comparable(self.target.tree()?),
         )?;
         self.target.check()?;
-        let left: Vec<PathBuf> = std::fs::read_dir(self.work.path().join("tmp"))?
-            .map(|entry| Ok(entry?.path()))
-            .collect::<Result<_>>()?;
+        self.verify_data()?;
+        let left = names(&self.work.path().join("tmp"))?;
         ensure!(left.is_empty(), "temporary files are left: {left:?}");
+        for (what, place, of_undisturbed) in [
+            ("repository", self.target.root(), undisturbed.root()),
+            ("cache", self.work.path().join("cache"), dir.path().join("cache")),
+            ("place for unfinished files", unfinished(&self.target), unfinished(&undisturbed)),
+        ] {
+            let (found, expected) = (names(&place)?, names(&of_undisturbed)?);
+            ensure!(found == expected, "in the {what} are {found:?}, not {expected:?}");
+        }
         Ok(())
+    }
+}
+
+/// Where files of a native repository are before they have their names.
+fn unfinished(target: &Target) -> PathBuf {
+    target.root().join("data/txn")
+}
+
+/// What is in a directory; nothing if it is not there.
+fn names(directory: &Path) -> Result<BTreeSet<String>> {
+    match std::fs::read_dir(directory) {
+        Ok(entries) => entries
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect::<Result<_>>(),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeSet::new()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -193,10 +233,15 @@ fn comparable(mut tree: Tree) -> Tree {
 
 #[test]
 fn on_a_directory() -> Result<()> {
-    World::new(Target::directory()?)?.kill_and_check()
+    World::new(Target::directory()?)?.kill_and_check(POINTS)
 }
 
 #[test]
 fn on_a_native_repository() -> Result<()> {
-    World::new(Target::native()?)?.kill_and_check()
+    World::new(Target::native()?)?.kill_and_check(POINTS)
+}
+
+#[test]
+fn on_a_bucket() -> Result<()> {
+    World::new(Target::s3()?)?.kill_and_check(POINTS_IN_BUCKET)
 }

@@ -228,5 +228,24 @@ fn reports_for_programs() -> Result<()> {
     let told = report(&check.stdout)?;
     ensure!(check.status.code() == Some(1), "{}", check.both());
     ensure!(told["faults"].to_string().contains("tag database"), "{told}");
+    ensure!(told["error"].to_string().contains(" faults (revision"), "{told}");
+
+    // And if there is nothing to look at, or nobody who may: the storage is gone, the keys are.
+    let absent = native.dir().join("absent");
+    let nowhere = format!("cvmfs+file://{}", absent.display());
+    for (locator, keys, status, word) in
+        [(&nowhere, native.keys(), 104, "absent"), (&native.locator(), absent.clone(), 1, "absent")]
+    {
+        for command in ["check", "info", "gc"] {
+            let mut ducc = native.ducc()?;
+            ducc.args(["repository", command, "--json", locator]).env("DUCC_KEYS", &keys);
+            let output = run_any(&mut ducc, COMMAND_TIMEOUT)?;
+            ensure!(output.status.code() == Some(status), "{command}: {}", output.both());
+            let told = report(&output.stdout).with_context(|| output.both())?;
+            ensure!(told["error"].to_string().contains(word), "{command}: {told}");
+            let first = told["error"].as_str().unwrap_or_default();
+            ensure!(output.stderr.contains(first), "{command}: {}", output.both());
+        }
+    }
     Ok(())
 }

@@ -12,7 +12,8 @@ use e2e::registry::Registry;
 use e2e::rounds::{Publisher, in_days};
 use e2e::small_disk::SmallDisk;
 use e2e::target::Target;
-use e2e::{Context, Result, ensure};
+use e2e::{Context, Result, bail, ensure};
+use faulty_s3::Fault as S3Fault;
 use tempfile::TempDir;
 
 /// An image with a file of so many bytes in each of its layers.
@@ -349,4 +350,44 @@ fn a_target_that_is_read_only() -> Result<()> {
         ensure!(version()? != before && publisher.verify()? == 1);
     }
     Ok(())
+}
+
+/// A bucket that takes nothing, and one that does not answer: what is published stays, and the next round after that heals.
+#[test]
+fn a_bucket_that_fails() -> Result<()> {
+    let (registry, work) = (Registry::start_in_memory()?, TempDir::new_in("/dev/shm")?);
+    let target = Target::Native(Native::create_in_bucket("timeout=1&retries=1")?);
+    let publisher = target.publisher(work.path());
+    let Target::Native(native) = &target else { bail!("it is a native one") };
+    let server = native.server().context("it is in a bucket")?;
+    let name = "org/a:1";
+    let version = || target.read(&registry.reference(name), "version");
+    let publish = |version| push_image(&registry, work.path(), name, &[1000], version);
+    publish(1)?;
+    publisher.wish([registry.source(name)])?;
+    ensure_status(&publisher.convert(&[])?, 0, &[])?;
+
+    server.fail(|request| (request.method == "PUT").then_some(S3Fault::Status(500)));
+    ensure_status(&publisher.convert(&[])?, 0, &[]).context("nothing is to be done")?;
+    publish(2)?;
+    ensure_status(&publisher.convert(&[])?, 3, &["failed: ", "s3://"])
+        .context("a tag has moved")?;
+    publisher.wish::<&str>([])?;
+    ensure_status(&publisher.convert(&[])?, 1, &["s3://"]).context("for the books")?;
+    let collected = publisher.on_repository("gc", &["--grace-period", "0"])?;
+    ensure!(version()?.as_deref() == Some("1"), "{}", collected.both());
+    ensure!(publisher.verify()? == 1);
+
+    server.fail(|_| Some(S3Fault::HangUp));
+    publisher.wish([registry.source(name)])?;
+    ensure_status(&publisher.convert(&[])?, 1, &["s3://"]).context("nobody answers")?;
+    for command in ["verify", "gc"] {
+        let output = publisher.on_repository(command, &[])?;
+        ensure_status(&output, 1, &["s3://"]).context(command)?;
+    }
+    server.heal();
+    ensure!(version()?.as_deref() == Some("1"));
+    ensure_status(&publisher.convert(&[])?, 0, &[]).context("after the fault")?;
+    ensure!(version()?.as_deref() == Some("2") && publisher.verify()? == 1);
+    target.check()
 }

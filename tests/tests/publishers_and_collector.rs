@@ -14,6 +14,8 @@ use tempfile::TempDir;
 
 const IMAGES: usize = 6;
 const STEPS: usize = 25;
+/// On a bucket, where all takes longer.
+const STEPS_IN_BUCKET: usize = 10;
 const LOOPS: usize = 2;
 
 fn name(n: usize) -> String {
@@ -89,7 +91,7 @@ impl World {
         self.wish(list)
     }
 
-    fn run(mut self) -> Result<()> {
+    fn run(mut self, steps: usize) -> Result<()> {
         let mut loops = Vec::new();
         for (at, publisher) in self.publishers.iter().enumerate() {
             let log = self.work.path().join(format!("loop-{at}.log"));
@@ -102,7 +104,7 @@ impl World {
         }
         let [collector, _] = &self.publishers;
         let collector = collector.clone();
-        for step in 0..STEPS {
+        for step in 0..steps {
             self.change()?;
             let mut options = vec!["--grace-period", "0"];
             if matches!(self.target, Target::Native(_)) && step % 2 == 0 {
@@ -158,10 +160,15 @@ impl World {
 
 #[test]
 fn on_a_directory() -> Result<()> {
-    World::new(Target::directory()?)?.run()
+    World::new(Target::directory()?)?.run(STEPS)
 }
 
 #[test]
 fn on_a_native_repository() -> Result<()> {
-    World::new(Target::native()?)?.run()
+    World::new(Target::native()?)?.run(STEPS)
+}
+
+#[test]
+fn on_a_bucket() -> Result<()> {
+    World::new(Target::s3()?)?.run(STEPS_IN_BUCKET)
 }

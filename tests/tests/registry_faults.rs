@@ -167,8 +167,17 @@ fn one_image_fails() -> Result<()> {
 
 #[test]
 fn one_image_fails_on_a_native_repository() -> Result<()> {
-    let mut scene = Scene::new(Target::native()?)?;
-    for fault in [Fault::Flipped, Fault::Stall, Fault::Short] {
+    one_image_fails_on(Target::native()?, &[Fault::Flipped, Fault::Stall, Fault::Short])
+}
+
+#[test]
+fn one_image_fails_on_a_bucket() -> Result<()> {
+    one_image_fails_on(Target::s3()?, &[Fault::Reset])
+}
+
+fn one_image_fails_on(target: Target, faults: &[Fault]) -> Result<()> {
+    let mut scene = Scene::new(target)?;
+    for fault in faults {
         let begin = |registry: &FaultyRegistry| registry.fail(BAD, fault.clone());
         let words = ["layer", "sha256:"];
         scene.round_with(begin, heal, &[BAD], &words).with_context(|| format!("{fault:?}"))?;
@@ -261,4 +270,28 @@ fn a_registry_that_wants_to_be_left_alone_holds_up_no_other() -> Result<()> {
     ensure!(status.code() == Some(143), "{status}\n{}", ducc.log_tail());
     ensure!(scene.published(BAD)? == 0);
     scene.publisher.verify().map(drop)
+}
+
+/// An image that takes long, but comes on, is waited for, and nobody else waits for it: limits are on the time without
+/// progress, and what is ready is published.
+#[test]
+fn a_slow_but_steady_registry_holds_up_no_other_image() -> Result<()> {
+    let mut scene = Scene::new(Target::directory()?)?;
+    scene.move_tags()?;
+    // Each of its layers takes ten times as long as nothing may come.
+    scene.registry.fail(BAD, Fault::Slow(2000));
+    let mut command = scene.publisher.ducc()?;
+    command.arg("convert").arg(scene.publisher.list()).args(["--skip-thin-image", "--attempts"]);
+    command.args(["1", "--stall-timeout", "0.5", "--commit-interval", "0.5"]);
+    let log = scene.work.path().join("convert.log");
+    let mut ducc = Daemon::spawn("ducc", &command, &log)?;
+    ducc.wait_until("publishing the others", || {
+        let is_there = |name| scene.published(name).is_ok_and(|version| version == 1);
+        is_there(NEIGHBOUR) && is_there(OTHER)
+    })?;
+    ensure!(ducc.is_running()? && scene.published(BAD)? == 0, "it was not slow");
+    let status = ducc.wait()?;
+    ensure!(status.success(), "{status}\n{}", ducc.log_tail());
+    ensure!(scene.registry.layer_requests() == 4, "a download was begun again");
+    scene.check(&[], 0)
 }

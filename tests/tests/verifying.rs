@@ -11,6 +11,7 @@ use e2e::image::{
 use e2e::native::Native;
 use e2e::registry::Registry;
 use e2e::rounds::Publisher;
+use e2e::target::Target;
 use e2e::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -124,15 +125,23 @@ fn a_directory() -> Result<()> {
 
 #[test]
 fn a_native_repository() -> Result<()> {
-    let (native, dir) = (Native::create()?, TempDir::new()?);
-    let publisher = Publisher::new(dir.path(), native.locator())
-        .env("DUCC_KEYS", native.keys())
-        .env("DUCC_CACHE", dir.path().join("cache"));
+    native_repository(Native::create()?)
+}
+
+#[test]
+fn a_native_repository_in_a_bucket() -> Result<()> {
+    native_repository(Native::create_in_bucket("")?)
+}
+
+fn native_repository(native: Native) -> Result<()> {
+    let (target, dir) = (Target::Native(native), TempDir::new()?);
+    let publisher = target.publisher(dir.path());
+    let Target::Native(native) = &target else { bail!("it is a native one") };
     // The upper layer has the same file under another name.
     let both = ["damaged", "damaged"];
     let damage = |layer: &str| {
         let path = format!("/.layers/{}/{layer}/layerfs/usr/library", &layer[..2]);
-        flip(&object(&native, &path)?)?;
+        flip(&object(native, &path)?)?;
         ensure_clean(&publisher, &["--offline"], 0)?;
         let (status, report) = verify(&publisher, &["--offline", "--data"])?;
         ensure!(status == Some(1) && kinds(&report) == both, "{report}");

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::time::SystemTime;
 
 use anyhow::{Context, bail};
-use cvmfs_repository::check::{self, Depth};
+use cvmfs_repository::check::{self, Checked, Depth};
 use cvmfs_repository::collector::{self, Retention};
 use cvmfs_repository::entry::{Content, Entry, EntryKind};
 use cvmfs_repository::keys::Keys;
@@ -30,12 +30,12 @@ pub(crate) fn run(command: RepositoryCommand) -> anyhow::Result<()> {
     let out = &mut std::io::stdout().lock();
     match command {
         RepositoryCommand::Create(arguments) => create(arguments, out),
-        RepositoryCommand::Info(arguments) => info(arguments, out),
+        RepositoryCommand::Info(arguments) => told(arguments.json, info(arguments, out), out),
         RepositoryCommand::Resign(arguments) => resign(arguments, out),
         RepositoryCommand::Tag(arguments) => tag(arguments, out),
         RepositoryCommand::List(arguments) => list(arguments, out),
         RepositoryCommand::Check(arguments) => check(arguments, out),
-        RepositoryCommand::Gc(arguments) => gc(arguments, out),
+        RepositoryCommand::Gc(arguments) => told(arguments.json, gc(arguments, out), out),
         RepositoryCommand::ImportKeys(arguments) => import_keys(arguments, out),
     }
 }
@@ -66,6 +66,14 @@ fn create(arguments: Create, out: &mut dyn Write) -> anyhow::Result<()> {
     writeln!(out, "keys of {fqrn} are in {}; keep {fqrn}.masterkey safe", directory.display())?;
     writeln!(out, "clients need {fqrn}.pub; publish with the locator cvmfs+{url}")?;
     Ok(())
+}
+
+/// Hands on how a command ended, after printing the error as an object for programs if the command has printed none.
+fn told(json: bool, result: anyhow::Result<()>, out: &mut dyn Write) -> anyhow::Result<()> {
+    if let (true, Err(error)) = (json, &result) {
+        writeln!(out, "{}", json!({"error": advice::explain(error)}))?;
+    }
+    result
 }
 
 fn info(Info { target, json }: Info, out: &mut dyn Write) -> anyhow::Result<()> {
@@ -219,51 +227,68 @@ fn line(entry: &Entry, path: &[u8]) -> String {
     )
 }
 
+/// What a check has found, for programs.
+#[derive(Debug, Default, Serialize)]
+struct CheckReport {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(flatten)]
+    checked: Option<Figures>,
+    data: bool,
+    faults: Vec<String>,
+    remarks: Vec<String>,
+    /// Why it was not checked, or that there are faults.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Figures {
+    revision: u64,
+    catalogs: u64,
+    entries: u64,
+    objects: u64,
+}
+
 fn check(Check { target, data, json }: Check, out: &mut dyn Write) -> anyhow::Result<()> {
+    let mut report = CheckReport { data, ..CheckReport::default() };
+    let result = check_into(target, &mut report);
+    if json {
+        report.error = result.as_ref().err().map(advice::explain);
+        writeln!(out, "{}", serde_json::to_string(&report)?)?;
+        return result.map(drop);
+    }
+    Ok(writeln!(out, "{}", result?)?)
+}
+
+/// Checks, and tells in words that there are no faults.
+fn check_into(target: Target, report: &mut CheckReport) -> anyhow::Result<String> {
+    let data = report.data;
     let stratum0 = open(target)?;
-    let (mut faults, mut remarks) = (Vec::new(), Vec::new());
+    let name = stratum0.repository.fqrn().to_string();
+    report.name = Some(name.clone());
     let checked = check::check(&stratum0.repository, Depth { data }, &mut |fault| {
         let (word, told) = match fault.mends_itself {
-            true => ("remark", &mut remarks),
-            false => ("fault", &mut faults),
+            true => ("remark", &mut report.remarks),
+            false => ("fault", &mut report.faults),
         };
         let text = match fault.distrust.as_ref().and_then(advice::about_distrust) {
             Some(advice) => format!("{fault}; {advice}"),
             None => fault.to_string(),
         };
         eprintln!("{word}: {text}");
-        if json {
-            told.push(text);
-        }
+        told.push(text);
     })?;
-    if json {
-        let report = json!({
-            "name": stratum0.repository.fqrn().to_string(),
-            "revision": checked.revision,
-            "catalogs": checked.catalogs,
-            "entries": checked.entries,
-            "objects": checked.objects,
-            "data": data,
-            "faults": faults,
-            "remarks": remarks,
-        });
-        writeln!(out, "{report}")?;
-    }
+    let Checked { revision, catalogs, entries, objects, faults } = checked;
+    report.checked = Some(Figures { revision, catalogs, entries, objects });
     let what = format!(
-        "revision {}: {} catalogs, {} entries, {} objects{}",
-        checked.revision,
-        checked.catalogs,
-        checked.entries,
-        checked.objects,
+        "revision {revision}: {catalogs} catalogs, {entries} entries, {objects} objects{}",
         if data { ", all read" } else { "" }
     );
-    if checked.faults > 0 {
-        bail!("{} has {} faults ({what})", stratum0.repository.fqrn(), checked.faults);
+    if faults > 0 {
+        bail!("{name} has {faults} faults ({what})");
     }
-    if !json {
-        writeln!(out, "{} has no faults ({what})", stratum0.repository.fqrn())?;
-    }
-    Ok(())
+    Ok(format!("{name} has no faults ({what})"))
 }
 
 fn gc(arguments: Gc, out: &mut dyn Write) -> anyhow::Result<()> {

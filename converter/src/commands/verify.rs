@@ -13,7 +13,8 @@ use ducc::removal::{Stop, mend_aliases};
 use ducc::repository::Repository;
 use ducc::source;
 use ducc::verify::{
-    Comparison, RepairPlan, Republication, Settings, Verdict, discard_damaged, republications,
+    Comparison, RepairPlan, Republication, Republications, Settings, Verdict, discard_damaged,
+    republications,
 };
 use layer_layout::{Digest, ImageReference, LayerDigest, PublicName};
 use serde::Serialize;
@@ -259,16 +260,21 @@ impl Repairs {
     ) -> anyhow::Result<Vec<PublicName>> {
         let source = &self.source;
         let asking = republications(&self.repository, plan, source, COMPARISONS);
+        let Republications { images, unknown } = interruptible(&self.cancel, asking).await??;
         let mut names: BTreeMap<PublicName, Vec<Republication>> = BTreeMap::new();
-        for image in interruptible(&self.cancel, asking).await?? {
+        for image in images {
             names.entry(image.place.name.clone()).or_default().push(image);
+        }
+        let mut failed = BTreeSet::new();
+        for (place, reason) in unknown {
+            tracing::error!("{place}: {reason}");
+            failed.insert(place.name);
         }
         let (repository, damaged) = (Arc::clone(&self.repository), plan.damaged.clone());
         let discarding = tokio::task::spawn_blocking(move || {
             damaged.iter().try_for_each(|tree| discard_damaged(&*repository, tree))
         });
         discarding.await??;
-        let mut failed = 0;
         let mut layers = plan.layers.clone();
         for (name, images) in &names {
             anyhow::ensure!(
@@ -284,12 +290,13 @@ impl Repairs {
                 Ok(()) => report.repaired.push(name.to_string()),
                 Err(error) => {
                     tracing::error!("{name}: {}", advice::explain(&error));
-                    failed += 1;
+                    failed.insert(name.clone());
                 }
             }
         }
-        if failed > 0 {
-            bail!("{failed} of {} images could not be published again", names.len());
+        if !failed.is_empty() {
+            let all = names.keys().chain(&failed).collect::<BTreeSet<_>>().len();
+            bail!("{} of {all} images could not be published again", failed.len());
         }
         Ok(names.into_keys().collect())
     }
@@ -302,20 +309,31 @@ impl Repairs {
         told: &Conversion<'_>,
     ) -> anyhow::Result<()> {
         for image in images {
-            let Republication { place, reference, platform, link, flat } = image.clone();
+            let Republication { place, reference, identity, platform, link, flat, not_compared } =
+                image.clone();
             let mut report = ducc::report::Report::new(reference.to_string());
             let request = Request {
                 reference: ImageReference::Registry(reference),
                 name: None,
                 platforms: None,
-                at: Some(At { place, link }),
+                at: Some(At { place, link, identity: Some(identity) }),
                 flat,
                 thin: None,
                 again: Again { trees: true, layers: LayersAgain::These(layers.clone()) },
                 source: source::Options { platform, ..self.source.clone() },
             };
             let repository = Arc::clone(&self.repository);
-            convert(&request, repository, &self.settings, &self.cancel, &mut report).await?;
+            let converting =
+                convert(&request, repository, &self.settings, &self.cancel, &mut report);
+            let converted = converting.await;
+            match not_compared {
+                None => converted?,
+                Some(reason) => converted.with_context(|| {
+                    format!(
+                        "it could not be compared with its registry ({reason}), so only {identity} can take its place"
+                    )
+                })?,
+            }
             told.published(&report.image, &report);
             let fetched = report.layers.iter().filter(|layer| layer.fetched);
             layers.retain(|wrong| !fetched.clone().any(|layer| layer.digest == *wrong));

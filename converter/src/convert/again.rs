@@ -1,8 +1,11 @@
 //! What is made although it is there.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
-use layer_layout::{ImagePlace, LayerDigest};
+use layer_layout::{ConfigDigest, Digest, ImagePlace, LayerDigest};
+
+use crate::source::Image;
 
 /// Which parts of an image are made again, and take the place of those that are published. Layers that DUCC unpacked in
 /// its own form are always fetched again when an image is built on them.
@@ -21,6 +24,36 @@ pub struct At {
     pub place: ImagePlace,
     /// What the link there says, if not where the flat root is.
     pub link: Option<String>,
+    /// Which image it has to be; any if nothing is said.
+    pub identity: Option<Identity>,
+}
+
+/// What tells an image from all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity {
+    /// The digest of its manifest.
+    Manifest(Digest),
+    /// The digest of its configuration, where nobody knows that of the manifest.
+    Config(ConfigDigest),
+}
+
+impl Identity {
+    /// Whether an image is the one.
+    pub(super) fn is_of(&self, image: &Image) -> bool {
+        match self {
+            Self::Manifest(digest) => image.manifest.digest == *digest,
+            Self::Config(digest) => image.config.digest == *digest,
+        }
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Manifest(digest) => write!(f, "manifest {digest}"),
+            Self::Config(digest) => write!(f, "configuration {digest}"),
+        }
+    }
 }
 
 /// Which layers are fetched again.

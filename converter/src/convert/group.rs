@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use layer_layout::RepositoryPath;
+use layer_layout::record::ScheduledImage;
 
 use super::batch::Prepared;
+use super::origins::Origins;
 use super::workspace::Workspace;
 use crate::inventory::View;
 use crate::removal::unwanted;
@@ -20,24 +22,27 @@ use crate::{Result, aliases};
 pub(super) fn publish(work: &Workspace, images: &[Prepared]) -> Result<Vec<Result<()>>> {
     let now = Timestamp::now();
     let (transaction, seen) = (&**work.transaction, Seen(work));
+    let mut origins = Origins::default();
+    let parts: Vec<Result<Part>> =
+        images.iter().map(|image| Part::write(work, image, &mut origins, now)).collect();
+    // All images are noted in the records of layers before these are written.
+    origins.write(work)?;
     let mut paths: Vec<RepositoryPath> = Vec::new();
     let (mut replaced, mut published) = (Vec::new(), BTreeSet::new());
     let mut outcomes = Vec::new();
-    for image in images {
-        let before = paths.len();
-        let written = image.targets().try_for_each(|(target, stack)| {
-            let former = unwanted::replaced(&seen, &target.place, target.config_digest(), now)?;
-            target.write_names(work, stack, &mut paths)?;
-            replaced.extend(former);
-            Ok(())
+    for (image, part) in images.iter().zip(parts) {
+        let written = part.and_then(|mut part| {
+            for (target, stack) in image.targets() {
+                target.write_names(work, stack, &mut part.paths)?;
+            }
+            Ok(part)
         });
-        if written.is_ok() {
+        // What one that fails has written is not named, so it does not appear.
+        outcomes.push(written.map(|part| {
+            paths.extend(part.paths);
+            replaced.extend(part.replaced);
             published.extend(image.targets().map(|(target, _)| target.place.clone()));
-        } else {
-            // What it has written is not named, so it does not appear.
-            paths.truncate(before);
-        }
-        outcomes.push(written);
+        }));
     }
     let architectures = published.iter().filter_map(|place| place.architecture.clone()).collect();
     let outlook = aliases::after(&seen, &architectures, &BTreeSet::new())?;
@@ -48,6 +53,33 @@ pub(super) fn publish(work: &Workspace, images: &[Prepared]) -> Result<Vec<Resul
     transaction.publish(&paths)?;
     work.forget_published();
     Ok(outcomes)
+}
+
+/// What a group publishes of an image.
+struct Part {
+    paths: Vec<RepositoryPath>,
+    /// The images that have its names now.
+    replaced: Vec<ScheduledImage>,
+}
+
+impl Part {
+    /// Writes the records of an image, and notes it in those of its layers.
+    fn write(
+        work: &Workspace,
+        image: &Prepared,
+        origins: &mut Origins,
+        now: Timestamp,
+    ) -> Result<Self> {
+        let mut part = Self { paths: Vec::new(), replaced: Vec::new() };
+        for (target, stack) in image.targets() {
+            let config = target.config_digest();
+            let former = unwanted::replaced(&Seen(work), &target.place, config, now)?;
+            part.replaced.extend(former);
+            target.write_records(work, stack, &mut part.paths)?;
+            part.paths.extend(origins.add(work, target)?);
+        }
+        Ok(part)
+    }
 }
 
 /// A repository as it will be when all that is prepared is published. Directories are listed as they are.

@@ -11,7 +11,7 @@
 //! | `workspace`, `pool` | what the images of a batch share |
 //! | `fetch` | layers from the source into the transaction |
 //! | `layer_stack` | the place of each layer |
-//! | `prepare` | merged roots, records and names |
+//! | `prepare`, `origins` | merged roots, records and names |
 //! | `thin_image` | the thin image |
 //! | `patience` | giving up in time |
 
@@ -20,6 +20,7 @@ mod batch;
 mod fetch;
 mod group;
 mod layer_stack;
+mod origins;
 mod patience;
 mod pool;
 mod prepare;
@@ -34,7 +35,7 @@ use std::time::Instant;
 use layer_layout::{ImageReference, PublicName};
 use tokio_util::sync::CancellationToken;
 
-pub use self::again::{Again, At, LayersAgain};
+pub use self::again::{Again, At, Identity, LayersAgain};
 pub use self::batch::{Batch, BatchSettings, BatchTurn, Prepared};
 pub use self::resolve::{Resolved, resolve};
 pub use self::thin_image::{ThinForm, ThinRequest, push_thin};

@@ -2,13 +2,13 @@
 
 use layer_layout::RepositoryPath;
 use layer_layout::path::{self, LayerMetadata};
-use layer_layout::record::{LayerRecord, OriginRecord};
+use layer_layout::record::LayerRecord;
 
 use super::layer_stack::{LayerStack, record_path};
 use super::target::{Layer, Target};
 use super::workspace::Workspace;
 use crate::repository::Published;
-use crate::{Error, Result, singularity};
+use crate::{Result, singularity};
 
 impl Target {
     /// Makes the merged root.
@@ -38,8 +38,8 @@ impl Target {
         Ok(singularity::add_files(&mut *tree, &self.config)?)
     }
 
-    /// Writes records and names, and adds to `paths` all that is to be published, names last.
-    pub(super) fn write_names(
+    /// Writes the records of layers that are new, and adds to `paths` all that is to be published before names.
+    pub(super) fn write_records(
         &self,
         work: &Workspace,
         stack: &LayerStack,
@@ -54,8 +54,19 @@ impl Target {
         }
         let mut files = Files { work, paths };
         for layer in self.distinct_layers() {
-            self.write_layer_records(&mut files, layer)?;
+            write_layer_records(&mut files, layer)?;
         }
+        Ok(())
+    }
+
+    /// Writes links and documents, and adds them to `paths`, the public link last.
+    pub(super) fn write_names(
+        &self,
+        work: &Workspace,
+        stack: &LayerStack,
+        paths: &mut Vec<RepositoryPath>,
+    ) -> Result<()> {
+        let mut files = Files { work, paths };
         for (layer, place) in self.layers.iter().zip(stack.paths()) {
             let link = path::chain_layer(&layer.chain);
             files.link(&link, link.link_to(place))?;
@@ -80,36 +91,25 @@ impl Target {
         trees.dedup();
         trees
     }
+}
 
-    /// Writes DUCC's records of a layer: what it is, if it is new, and that this image uses it.
-    fn write_layer_records(&self, files: &mut Files<'_>, layer: &Layer) -> Result<()> {
-        let digest = layer.digest();
-        let (unpacked, parent) = {
-            let layers = files.work.layers();
-            let unpacked = layers.unpacked.get(&path::layerfs(&digest)).cloned();
-            (unpacked, layers.records.get(&digest).cloned().flatten())
-        };
-        if let Some(unpacked) = unpacked {
-            let now = jiff::Timestamp::now().to_string();
-            let record = LayerRecord::new(digest, layer.diff_id, unpacked.bytes, now);
-            let path = path::layer_metadata(&digest, LayerMetadata::Layers);
-            files.write(&path, &record.to_json())?;
-            match parent {
-                Some(parent) => files.write(&record_path(digest), &parent.to_json())?,
-                // One that stood there for the layer that is replaced.
-                None => files.remove(&record_path(digest))?,
-            }
-        }
-        let origins = path::layer_metadata(&digest, LayerMetadata::Origin);
-        let mut record = match files.work.transaction.read(&origins)? {
-            Some(json) => OriginRecord::parse(&json).map_err(|error| Error::Image {
-                image: self.image.reference.clone(),
-                reason: format!("{origins} in the repository is broken: {error}"),
-            })?,
-            None => OriginRecord::default(),
-        };
-        record.add(self.config_digest());
-        files.write(&origins, &record.to_json())
+/// Writes DUCC's records of a layer that is new: what it is.
+fn write_layer_records(files: &mut Files<'_>, layer: &Layer) -> Result<()> {
+    let digest = layer.digest();
+    let (unpacked, parent) = {
+        let layers = files.work.layers();
+        let unpacked = layers.unpacked.get(&path::layerfs(&digest)).cloned();
+        (unpacked, layers.records.get(&digest).cloned().flatten())
+    };
+    let Some(unpacked) = unpacked else { return Ok(()) };
+    let now = jiff::Timestamp::now().to_string();
+    let record = LayerRecord::new(digest, layer.diff_id, unpacked.bytes, now);
+    let path = path::layer_metadata(&digest, LayerMetadata::Layers);
+    files.write(&path, &record.to_json())?;
+    match parent {
+        Some(parent) => files.write(&record_path(digest), &parent.to_json()),
+        // One that stood there for the layer that is replaced.
+        None => files.remove(&record_path(digest)),
     }
 }
 

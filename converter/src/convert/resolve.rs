@@ -130,6 +130,16 @@ impl Resolver<'_> {
     async fn at(&self, at: &At) -> Result<(PublicName, Vec<Target>)> {
         let known = self.read(&at.place, ImageMetadata::Manifest).await?;
         let image = self.source.resolve(known.map(KnownManifest::new).as_ref()).await?;
+        if let Some(identity) = &at.identity
+            && !identity.is_of(&image)
+        {
+            let reason = format!(
+                "{} is to be what it was, which has {identity}; the registry has manifest {} with configuration {} in \
+                 its place",
+                at.place, image.manifest.digest, image.config.digest
+            );
+            return Err(Error::Image { image: image.reference, reason });
+        }
         let is_pinned = match &self.request.reference {
             ImageReference::Registry(reference) => reference.digest().is_some(),
             _ => false,

@@ -8,12 +8,11 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{
-    Notify, OwnedRwLockReadGuard, RwLock, Semaphore, SemaphorePermit, mpsc, oneshot,
-};
+use tokio::sync::{Notify, OwnedRwLockReadGuard, RwLock, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::grouping::{Grouping, Whereabouts};
+use super::slots::{Slot, Slots};
 use crate::attempts::Attempts;
 use crate::convert::{self, Batch, BatchSettings, BatchTurn, Prepared, Request, Resolved};
 use crate::report::{Report, Status};
@@ -40,7 +39,7 @@ struct Shared {
     repository: Arc<dyn Repository>,
     settings: Settings,
     cancel: CancellationToken,
-    slots: Semaphore,
+    slots: Slots,
     /// Images hold it for reading while they depend on the batch.
     current: Arc<RwLock<Current>>,
     whereabouts: Mutex<Whereabouts>,
@@ -75,7 +74,7 @@ impl Conversions {
         let whereabouts = Whereabouts { more: true, ..Whereabouts::default() };
         let shared = Arc::new(Shared {
             repository,
-            slots: Semaphore::new(settings.jobs.max(1)),
+            slots: Slots::new(settings.jobs.max(1)),
             settings,
             cancel,
             current: Arc::default(),
@@ -88,17 +87,18 @@ impl Conversions {
     }
 
     /// Converts an image, and tells the report all that is known, also if it fails. `image` is what it is now, if that
-    /// is known already.
+    /// is known already, and `place` its place in the round.
     pub(super) async fn convert(
         &self,
         request: &Request,
         mut image: Option<Resolved>,
+        place: usize,
         report: &mut Report,
     ) -> Result<Resolved> {
         let attempts = Attempts::default();
         loop {
             let waiting = Whereabout::new(&self.0, |whereabouts| &mut whereabouts.outside);
-            let slot = self.0.slots.acquire().await.expect("nobody closes the semaphore");
+            let slot = self.0.slots.acquire(place).await;
             let Shared { repository, cancel, .. } = &*self.0;
             let image = match image.take() {
                 Some(image) => image,
@@ -127,7 +127,7 @@ impl Conversions {
         image: &Resolved,
         attempts: &Attempts,
         waiting: Whereabout<'_>,
-        slot: SemaphorePermit<'_>,
+        slot: Slot,
         report: &mut Report,
     ) -> Result<()> {
         let current = self.enter().await?;

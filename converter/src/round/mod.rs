@@ -10,6 +10,7 @@
 //! | `shard` | which of it is this publisher's |
 //! | `look` | whether an image has changed |
 //! | `conversions` | images on their way into the repository |
+//! | `slots` | whose turn it is to be prepared |
 //! | `grouping` | when those that are ready are published |
 //! | `report` | what a round did |
 
@@ -18,6 +19,7 @@ mod grouping;
 mod look;
 mod report;
 mod shard;
+mod slots;
 mod wanted;
 
 use std::collections::BTreeMap;
@@ -25,7 +27,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -89,6 +91,8 @@ struct Known {
     published: Result<Option<String>>,
     /// Whether it failed the last time.
     has_failed: bool,
+    /// Its place in the round.
+    place: usize,
 }
 
 /// What became of an image.
@@ -123,13 +127,14 @@ impl Round {
         let work = Arc::new(self.work());
         let mut tasks = JoinSet::new();
         let mut wanted = wanted.into_iter();
+        let mut places = 0..;
         loop {
             let images: Vec<Wanted> = wanted.by_ref().take(LOOKED_UP).collect();
             if images.is_empty() {
                 break;
             }
             let published = work.looker.published(&images).await;
-            for (image, published) in images.into_iter().zip(published) {
+            for ((image, published), place) in images.into_iter().zip(published).zip(&mut places) {
                 while tasks.len() >= UNDER_WAY
                     && let Some(ended) = tasks.join_next().await
                 {
@@ -137,9 +142,12 @@ impl Round {
                 }
                 let name = image.name.to_string();
                 let has_failed = failures.contains_key(&name);
-                let known = Known { seen: seen.remove(&name), published, has_failed };
+                let known = Known { seen: seen.remove(&name), published, has_failed, place };
+                // Before the task begins, so that images are looked at in their order.
+                let look = Arc::clone(&work.looks).acquire_owned().await;
+                let look = look.expect("nobody closes the semaphore");
                 let work = Arc::clone(&work);
-                tasks.spawn(async move { work.image(image, known).await });
+                tasks.spawn(async move { work.image(image, known, look).await });
             }
         }
         drop(seen);
@@ -184,7 +192,7 @@ impl Round {
         );
         Work {
             looker: Looker { repository: Arc::clone(repository), common: settings.common.clone() },
-            looks: Semaphore::new(settings.looks.max(1)),
+            looks: Arc::new(Semaphore::new(settings.looks.max(1))),
             conversions,
             repository: Arc::clone(repository),
             state: Arc::clone(state),
@@ -212,7 +220,7 @@ impl Round {
 /// What the images of a round share.
 struct Work {
     looker: Looker,
-    looks: Semaphore,
+    looks: Arc<Semaphore>,
     conversions: Conversions,
     repository: Arc<dyn Repository>,
     state: Arc<Memory>,
@@ -222,10 +230,10 @@ struct Work {
 }
 
 impl Work {
-    async fn image(&self, wanted: Wanted, known: Known) -> Outcome {
+    async fn image(&self, wanted: Wanted, known: Known, look: OwnedSemaphorePermit) -> Outcome {
         let name = wanted.name.to_string();
         let (may_fail, has_failed) = (wanted.may_fail, known.has_failed);
-        match self.keep_in_step(&wanted, known).await {
+        match self.keep_in_step(&wanted, known, look).await {
             Ok(outcome) => {
                 // What was only not reached in an earlier round is remembered already.
                 if has_failed && matches!(outcome, Outcome::Unchanged) {
@@ -242,14 +250,19 @@ impl Work {
         }
     }
 
-    async fn keep_in_step(&self, wanted: &Wanted, known: Known) -> Result<Outcome> {
-        let slot = self.looks.acquire().await.expect("nobody closes the semaphore");
+    async fn keep_in_step(
+        &self,
+        wanted: &Wanted,
+        known: Known,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Outcome> {
+        let place = known.place;
         if self.cancel.is_cancelled() {
             return Ok(Outcome::Interrupted);
         }
         let looking = self.looker.look(wanted, known);
         let look = self.cancel.run_until_cancelled(looking).await.ok_or(Error::Cancelled)?;
-        drop(slot);
+        drop(permit);
         let look = look.inspect_err(|error| {
             let told = Conversion::started(&self.notifications, &wanted.reference.to_string());
             told.ended(Some(&error.to_string()));
@@ -263,7 +276,7 @@ impl Work {
             }
             // In a place of its own: nearly all images have not changed, and what they wait with should be small.
             Look::Changed(looked) => {
-                Box::pin(self.convert(wanted, looked)).await.map(Outcome::Converted)
+                Box::pin(self.convert(wanted, looked, place)).await.map(Outcome::Converted)
             }
         }
     }
@@ -272,6 +285,7 @@ impl Work {
         &self,
         wanted: &Wanted,
         looked: Option<Box<Looked>>,
+        place: usize,
     ) -> Result<ConvertedImage> {
         let request = wanted.reference.to_string();
         let told = Conversion::started(&self.notifications, &request);
@@ -279,7 +293,7 @@ impl Work {
             Some(looked) => (Some(looked.image), looked.report),
             None => (None, Report::new(request.clone())),
         };
-        let result = self.publish(wanted, image, &told, &mut report).await;
+        let result = self.publish(wanted, image, place, &told, &mut report).await;
         told.ended(result.as_ref().err().map(ToString::to_string).as_deref());
         result?;
         Ok(ConvertedImage {
@@ -294,11 +308,12 @@ impl Work {
         &self,
         wanted: &Wanted,
         image: Option<Resolved>,
+        place: usize,
         told: &Conversion<'_>,
         report: &mut Report,
     ) -> Result<()> {
         let request = wanted.request(&self.common)?;
-        let image = self.conversions.convert(&request, image, report).await?;
+        let image = self.conversions.convert(&request, image, place, report).await?;
         if report.status == Status::Converted {
             tracing::info!(image = %wanted.name, "published");
             told.published(&wanted.name.to_string(), report);

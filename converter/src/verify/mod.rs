@@ -45,7 +45,7 @@ use self::layer_tars::{LayerTree, Tars};
 use self::registry::Compared;
 pub use self::registry::Comparison;
 pub use self::repair::{ImageRepair, RepairPlan};
-pub use self::republish::{Republication, republications};
+pub use self::republish::{Republication, Republications, republications};
 use crate::inventory::LayerRecords;
 use crate::layer::Limits;
 use crate::repository::Repository;

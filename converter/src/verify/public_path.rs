@@ -29,8 +29,11 @@ pub(super) fn link(
     Ok(place.link().link_to(&path::flat(&config)))
 }
 
-/// What the link of an image has to say if it leads each client to its own platform. Any of the platforms may be the one
-/// for all other clients: publishers' machines differ.
+/// What the link of an image has to say if it leads each client to its own platform.
+///
+/// Other clients are led to one of the platforms that stay. Publishers' machines differ, so this is the one whose image is at
+/// the public place as well, or, if that cannot be told, any. If none stays although the image does, it is published for one
+/// platform from now on, and all clients are led there.
 pub(super) fn variant_link(
     repository: &dyn Repository,
     place: &ImagePlace,
@@ -40,16 +43,30 @@ pub(super) fn variant_link(
         return Ok(None);
     }
     let all = architectures(repository, &place.name)?;
+    let leaving = leaving(repository, &place.name, &all);
+    let public = config(repository, place);
+    // Of an image that leaves as a whole, the link stays what it was. Newer DUCC has no documents at the public place.
+    let mut fit: Vec<_> = match leaving.contains(&None) || public.is_none() {
+        true => all,
+        false => all.into_iter().filter(|it| !leaving.contains(&Some(it.clone()))).collect(),
+    };
+    let has_public = |architecture: &Architecture| {
+        let place =
+            ImagePlace { name: place.name.clone(), architecture: Some(architecture.clone()) };
+        public.is_some() && config(repository, &place) == public
+    };
+    if fit.iter().any(has_public) {
+        fit.retain(has_public);
+    }
     let target = |architecture: &Architecture| architecture.public_link_target(&place.name);
     if let Some(found) = found
-        && all.iter().any(|architecture| target(architecture) == found)
+        && fit.iter().any(|architecture| target(architecture) == found)
     {
         return Ok(Some(found.to_owned()));
     }
-    let staying = staying(repository, &place.name, all);
     let host = Platform::host();
-    let own = staying.iter().find(|architecture| host.accepts(&architecture.platform()));
-    Ok(own.or(staying.first()).map(target))
+    let own = fit.iter().find(|architecture| host.accepts(&architecture.platform()));
+    Ok(own.or(fit.first()).map(target))
 }
 
 /// The place that has the image to be shown at this one. That is another one only in a plain directory whose public path
@@ -64,7 +81,11 @@ pub(super) fn shown(repository: &dyn Repository, place: &ImagePlace) -> Result<I
         _ => return Ok(place.clone()),
     }
     let all = architectures(repository, &place.name)?;
-    for architecture in staying(repository, &place.name, all) {
+    let leaving = leaving(repository, &place.name, &all);
+    for architecture in all {
+        if leaving.contains(&Some(architecture.clone())) {
+            continue;
+        }
         let other = ImagePlace { name: place.name.clone(), architecture: Some(architecture) };
         if platform(repository, &other)?.is_some_and(|platform| host.accepts(&platform)) {
             return Ok(other);
@@ -92,29 +113,30 @@ fn architectures(repository: &dyn Repository, name: &PublicName) -> Result<Vec<A
     Ok(found)
 }
 
-/// Those of them that nobody has ceased to want.
-fn staying(
+/// The configuration that the published manifest names, if there is one.
+fn config(repository: &dyn Repository, place: &ImagePlace) -> Option<ConfigDigest> {
+    let manifest = read_manifest(repository, &place.metadata_directory());
+    manifest.ok().map(|manifest| manifest.config.digest)
+}
+
+/// The places of this name that nobody wants any more, by their platforms; `None` is the public place.
+fn leaving(
     repository: &dyn Repository,
     name: &PublicName,
-    mut architectures: Vec<Architecture>,
-) -> Vec<Architecture> {
+    architectures: &[Architecture],
+) -> BTreeSet<Option<Architecture>> {
     if architectures.is_empty() {
-        return architectures;
+        return BTreeSet::new();
     }
     // Verifying tells of a schedule that cannot be read, if all images are looked at.
     let schedule = schedule(repository).unwrap_or_default();
-    let leaving: BTreeSet<_> = schedule
-        .entries
-        .iter()
-        .filter_map(|entry| match entry {
-            ScheduleEntry::Image(image)
-                if image.reason == Reason::Unwished && image.place.name == *name =>
-            {
-                image.place.architecture.clone()
-            }
-            _ => None,
-        })
-        .collect();
-    architectures.retain(|architecture| !leaving.contains(architecture));
-    architectures
+    let unwished = |entry: &ScheduleEntry| match entry {
+        ScheduleEntry::Image(image)
+            if image.reason == Reason::Unwished && image.place.name == *name =>
+        {
+            Some(image.place.architecture.clone())
+        }
+        _ => None,
+    };
+    schedule.entries.iter().filter_map(unwished).collect()
 }

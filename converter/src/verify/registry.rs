@@ -196,7 +196,8 @@ impl Name<'_> {
         if has_config && now.is_some_and(|now| leads_to(published, now, &digest)) {
             return Ok(Compared { comparison: Comparison::Same, config: None });
         }
-        let options = Options { platform: platform(published), ..self.options.clone() };
+        let platform = platform(&published.place, published.config.as_deref());
+        let options = Options { platform, ..self.options.clone() };
         let source = self.open(None, &options).await?;
         let known = KnownManifest::new(published.manifest.clone());
         let image = source.resolve(Some(&known)).await?;
@@ -239,11 +240,10 @@ fn leads_to(published: &Published, now: Digest, manifest: &Digest) -> bool {
     now == *manifest || published.index.as_ref().is_some_and(is_listed)
 }
 
-/// The platform that an image was published for.
-pub(super) fn platform(published: &Published) -> Platform {
-    let of_config =
-        || ImageConfig::parse(published.config.as_deref()?).ok().map(|config| config.platform);
-    let of_place = published.place.architecture.as_ref().map(Architecture::platform);
+/// The platform that an image was published for. `config` is its configuration.
+pub(super) fn platform(place: &ImagePlace, config: Option<&[u8]>) -> Platform {
+    let of_config = || ImageConfig::parse(config?).ok().map(|config| config.platform);
+    let of_place = place.architecture.as_ref().map(Architecture::platform);
     of_place.or_else(of_config).unwrap_or_else(Platform::host)
 }
 

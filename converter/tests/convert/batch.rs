@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::image::{directory, file, layer, request, settings};
+use crate::stub::Stub;
 
 struct Scene {
     repository: Arc<dyn Repository>,
@@ -25,8 +26,12 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let place = TempDir::new().unwrap();
+        Self::on(Arc::new(Directory::open(place.path(), None).unwrap()), place)
+    }
+
+    fn on(repository: Arc<dyn Repository>, place: TempDir) -> Self {
         Self {
-            repository: Arc::new(Directory::open(place.path(), None).unwrap()),
+            repository,
             layouts: TempDir::new().unwrap(),
             cancel: CancellationToken::new(),
             place,
@@ -104,6 +109,32 @@ async fn what_images_share_is_fetched_once_and_a_failure_takes_no_other_along() 
     assert!(!scene.is_there(path::layer(&Digest::of(&broken).into())), "a layer of no image");
     assert!(!scene.is_there(path::image_metadata(&name("r.io/bad:1"), ImageMetadata::Manifest)));
     assert!(!scene.is_there(path::publisher()), "the staging area is left");
+}
+
+/// Written once for each image, what is written for a layer that many share would grow with the square of their number.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_record_of_a_shared_layer_is_written_once_for_a_group() {
+    const IMAGES: usize = 12;
+    let stub = Stub::sound();
+    let scene = Scene::on(Arc::new(stub.clone()), TempDir::new().unwrap());
+    let shared = layer(|tar| file(tar, "shared", "s"));
+    let batch = scene.begin().await;
+    let mut group = Vec::new();
+    for n in 0..IMAGES {
+        let own = layer(|tar| file(tar, "own", &n.to_string()));
+        let (prepared, _) = scene.prepare(&batch, &format!("r.io/a:{n}"), &[&shared, &own]).await;
+        group.push(prepared.unwrap());
+    }
+    let outcomes = batch.publish(group).await.unwrap();
+    assert!(outcomes.len() == IMAGES && outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    let written = std::mem::take(&mut *stub.outcome.written.lock().unwrap());
+    let origins: Vec<_> =
+        written.iter().filter(|(path, _)| path.as_str().ends_with("/origin.json")).collect();
+    assert_eq!(origins.len(), IMAGES + 1, "one for each layer");
+    let of_shared = path::layer_metadata(&Digest::of(&shared).into(), LayerMetadata::Origin);
+    let (_, json) = origins.iter().find(|(path, _)| *path == of_shared).unwrap();
+    let record: serde_json::Value = serde_json::from_slice(json).unwrap();
+    assert_eq!(record["origin"].as_array().unwrap().len(), IMAGES, "{record}");
 }
 
 /// It may be what fills the disk, and a batch takes a while.

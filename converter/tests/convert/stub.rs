@@ -1,4 +1,5 @@
-//! A repository of which one operation hangs or panics, which a real one cannot be made to do on demand.
+//! A repository of which one operation hangs or panics, which a real one cannot be made to do on demand, and that knows what
+//! was written.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +29,8 @@ enum Fault {
     /// It says so and waits until the other end of the channel is gone.
     Hang(Option<oneshot::Sender<()>>, mpsc::Receiver<()>),
     Panic(&'static str),
+    /// As it should.
+    None,
 }
 
 /// An empty repository with a faulty operation.
@@ -44,6 +47,8 @@ pub(crate) struct Stub {
 pub(crate) struct Outcome {
     pub(crate) committed: AtomicBool,
     pub(crate) undone: AtomicBool,
+    /// The files that were written, each as often as it was.
+    pub(crate) written: Mutex<Vec<(RepositoryPath, Vec<u8>)>>,
 }
 
 impl Stub {
@@ -56,6 +61,11 @@ impl Stub {
 
     pub(crate) fn panicking(faulty: Operation, text: &'static str) -> Self {
         Self::new(faulty, Fault::Panic(text))
+    }
+
+    /// One without a fault.
+    pub(crate) fn sound() -> Self {
+        Self::new(Operation::Read, Fault::None)
     }
 
     fn new(faulty: Operation, fault: Fault) -> Self {
@@ -72,6 +82,7 @@ impl Stub {
                     let _ = released.recv();
                 }
                 Fault::Panic(text) => panic!("{text}"),
+                Fault::None => {}
             }
         }
     }
@@ -177,7 +188,8 @@ impl Transaction for Change {
         Ok(Box::new(Nowhere))
     }
 
-    fn write_file(&self, _path: &RepositoryPath, _content: &[u8]) -> Result<()> {
+    fn write_file(&self, path: &RepositoryPath, content: &[u8]) -> Result<()> {
+        self.0.outcome.written.lock().unwrap().push((path.clone(), content.to_vec()));
         Ok(())
     }
 

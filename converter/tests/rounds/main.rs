@@ -21,6 +21,8 @@ const TAGS: usize = 3;
 const GRACE: u64 = 3;
 /// Sequences of events that are tried, unless `PROPTEST_CASES` says something else.
 const CASES: u32 = 12;
+/// The same in a bucket, where all takes longer.
+const CASES_IN_BUCKET: u32 = 3;
 /// How many attempts are made at making a sequence that fails shorter.
 const SHORTER: u32 = 200;
 
@@ -64,8 +66,9 @@ fn check(kind: Kind) {
     println!("SEED={seed}");
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let cases = if kind == Kind::Bucket { CASES_IN_BUCKET } else { CASES };
     let config = ProptestConfig {
-        cases: number("PROPTEST_CASES").map_or(CASES, |cases| cases.try_into().unwrap()),
+        cases: number("PROPTEST_CASES").map_or(cases, |cases| cases.try_into().unwrap()),
         max_shrink_iters: SHORTER,
         failure_persistence: None,
         ..ProptestConfig::default()
@@ -95,8 +98,13 @@ fn in_a_native_repository() {
 }
 
 #[test]
+fn in_a_native_repository_in_a_bucket() {
+    check(Kind::Bucket);
+}
+
+#[test]
 fn an_image_that_cannot_be_stored_fails_alone() {
-    for kind in [Kind::Directory, Kind::Native] {
+    for kind in [Kind::Directory, Kind::Native, Kind::Bucket] {
         World::new(kind).first_cannot_be_stored();
     }
 }

@@ -33,6 +33,10 @@ const UNFINISHED: &str = "data/txn";
 /// Beginning of the names of unfinished files, to tell them from those of stock tools.
 const UNFINISHED_PREFIX: &str = "ducc-";
 
+/// What follows that in the names of those that are to become files of the root. They are written under a lock, so whoever
+/// holds it knows that those of others are abandoned.
+const OF_ROOT: &str = "root-";
+
 /// Locked with flock(2) while a file of the root is replaced. It is not part of the repository: no client asks a web
 /// server for it, and stock tools search `data/` only.
 const LOCK: &str = ".ducc.lock";
@@ -135,11 +139,11 @@ impl Local {
         self.write(path, stored, false).map_err(self.failed("write", path))
     }
 
-    /// Writes a file and gives it its name, which may be taken already.
-    fn write(&self, path: &str, content: &[u8], sync: bool) -> io::Result<()> {
-        let mut unfinished = self.unfinished()?;
+    /// Writes a file and gives it its name, which may be taken already. One of the root is synced.
+    fn write(&self, path: &str, content: &[u8], of_root: bool) -> io::Result<()> {
+        let mut unfinished = self.unfinished(if of_root { OF_ROOT } else { "" })?;
         unfinished.file.write_all(content)?;
-        if sync {
+        if of_root {
             unfinished.file.sync_data()?;
         }
         let target = self.directory.join(path);
@@ -157,10 +161,11 @@ impl Local {
         Ok(())
     }
 
-    fn unfinished(&self) -> io::Result<Unfinished> {
+    fn unfinished(&self, kind: &str) -> io::Result<Unfinished> {
         let directory = self.directory.join(UNFINISHED);
         loop {
-            let path = directory.join(format!("{UNFINISHED_PREFIX}{:016x}", fastrand::u64(..)));
+            let name = format!("{UNFINISHED_PREFIX}{kind}{:016x}", fastrand::u64(..));
+            let path = directory.join(name);
             match OpenOptions::new().write(true).create_new(true).mode(MODE).open(&path) {
                 Ok(file) => return Ok(Unfinished { path, file, named: false }),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -243,6 +248,7 @@ impl Local {
         expected: &Expected,
     ) -> Result<Option<Version>> {
         let _lock = self.lock()?;
+        self.remove_abandoned();
         let current = self.read(name)?;
         let as_expected = match (expected, &current) {
             (Expected::Any, _) | (Expected::Absent, None) => true,
@@ -271,6 +277,19 @@ impl Local {
             Ok(file)
         };
         lock().map_err(self.failed("lock", LOCK))
+    }
+
+    /// Removes what killed processes have left of files of the root. To be called under the lock. What cannot be removed only
+    /// takes space.
+    fn remove_abandoned(&self) {
+        let Ok(entries) = fs::read_dir(self.directory.join(UNFINISHED)) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.strip_prefix(UNFINISHED_PREFIX).is_some_and(|rest| rest.starts_with(OF_ROOT)) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
     }
 
     pub(super) fn sync(&self) -> Result<()> {

@@ -182,6 +182,14 @@ fn what_a_killed_publisher_left_is_no_object() {
     assert_eq!(storage.remove_unfinished(now + Duration::from_secs(60)).unwrap(), 1);
     assert!(!unfinished.exists());
     assert!(stock.exists(), "the stock tools' files are theirs");
+
+    // Files of the root are written under a lock, so there is no need to wait until it is old.
+    let of_root = directory.path().join("data/txn/ducc-root-0123456789abcdef");
+    for path in [&of_root, &unfinished] {
+        fs::write(path, "half").unwrap();
+    }
+    storage.replace_file(MANIFEST, Bytes::from_static(b"1"), Expected::Any).unwrap();
+    assert!(!of_root.exists() && unfinished.exists() && stock.exists());
 }
 
 #[test]

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::scene::empty_native;
 use super::server::{Answer, Server};
+use crate::Result;
 use crate::convert::{Again, At, BatchSettings, LayersAgain, Request, convert};
 use crate::inventory::{Inventory, places};
 use crate::layer::Limits;
@@ -27,7 +28,10 @@ use crate::progress::{Progress, Style};
 use crate::report::Report;
 use crate::repository::{Directory, Repository};
 use crate::source::Options;
-use crate::verify::{RepairPlan, Settings, Verdict, discard_damaged, republications, verify_with};
+use crate::verify::{
+    RepairPlan, Republication, Republications, Settings, Verdict, discard_damaged, republications,
+    verify_with,
+};
 
 const TIME: u64 = 1_700_000_000;
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -237,14 +241,19 @@ pub(super) fn request(registry: &Registry) -> Request {
 }
 
 pub(super) async fn publish(repository: &Arc<dyn Repository>, request: &Request) {
+    try_publish(repository, request).await.unwrap();
+}
+
+async fn try_publish(repository: &Arc<dyn Repository>, request: &Request) -> Result<()> {
     let settings = BatchSettings::new(
         Limits::default(),
         Progress::new(Style::Quiet),
         Notifications::default(),
     );
     let (never, mut report) = (CancellationToken::new(), Report::new(String::new()));
-    convert(request, Arc::clone(repository), &settings, &never, &mut report).await.unwrap();
+    let result = convert(request, Arc::clone(repository), &settings, &never, &mut report).await;
     repository.refresh().unwrap();
+    result
 }
 
 /// How to verify.
@@ -266,29 +275,50 @@ pub(super) async fn verdicts(
     verify_with(repository, places, settings).await.unwrap()
 }
 
+/// What mends all that was found.
+pub(super) fn plan(repository: &dyn Repository, verdicts: &[Verdict]) -> RepairPlan {
+    let plan = RepairPlan::new(&Inventory::take(repository).unwrap(), verdicts);
+    assert!(!plan.is_empty(), "{verdicts:?}");
+    plan
+}
+
+/// How the images of a plan are published again.
+pub(super) async fn ask(repository: &Arc<dyn Repository>, plan: &RepairPlan) -> Republications {
+    republications(repository, plan, &options(), 4).await.unwrap()
+}
+
+/// Publishes an image again, as `--repair` does.
+pub(super) async fn republish(
+    repository: &Arc<dyn Repository>,
+    registry: &Registry,
+    plan: &RepairPlan,
+    image: Republication,
+) -> Result<()> {
+    let layers = LayersAgain::These(plan.layers.clone());
+    let at = At { place: image.place, link: image.link, identity: Some(image.identity) };
+    let request = Request {
+        reference: ImageReference::Registry(image.reference),
+        at: Some(at),
+        flat: image.flat,
+        again: Again { trees: true, layers },
+        source: Options { platform: image.platform, ..options() },
+        ..request(registry)
+    };
+    try_publish(repository, &request).await
+}
+
 /// Mends all that was found, as `--repair` does.
 pub(super) async fn repair(
     repository: &Arc<dyn Repository>,
     registry: &Registry,
     verdicts: &[Verdict],
 ) {
-    let inventory = Inventory::take(&**repository).unwrap();
-    let plan = RepairPlan::new(&inventory, verdicts);
-    assert!(!plan.is_empty(), "{verdicts:?}");
+    let plan = plan(&**repository, verdicts);
     for tree in &plan.damaged {
         discard_damaged(&**repository, tree).unwrap();
     }
-    for image in republications(repository, &plan, &options(), 4).await.unwrap() {
-        let layers = LayersAgain::These(plan.layers.clone());
-        let request = Request {
-            reference: ImageReference::Registry(image.reference),
-            at: Some(At { place: image.place, link: image.link }),
-            flat: image.flat,
-            again: Again { trees: true, layers },
-            source: Options { platform: image.platform, ..options() },
-            ..request(registry)
-        };
-        publish(repository, &request).await;
+    for image in ask(repository, &plan).await.images {
+        republish(repository, registry, &plan, image).await.unwrap();
     }
 }
 

@@ -116,14 +116,8 @@ pub enum FetchError {
     #[error("git gave an unexpected answer: {0}")]
     UnexpectedAnswer(String),
     /// The directory for temporary files cannot be used.
-    #[error("cannot make a temporary directory in {}", path.display())]
-    Scratch {
-        /// Where.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        cause: std::io::Error,
-    },
+    #[error(transparent)]
+    Scratch(cvmfs_repository::Error),
     /// The program is being shut down.
     #[error("interrupted")]
     Interrupted,

@@ -1,8 +1,8 @@
 //! A list from a git repository, read with the `git` program.
 //!
 //! Two steps: `ls-remote` tells the commit of the branch, and only if that is another one than before, `fetch` brings that
-//! one commit (without history) into a new directory, which is removed afterwards. So there is no clone that could be
-//! damaged, locked or out of step with a branch that was pushed by force.
+//! one commit (without history) into a new directory, which is removed afterwards, or, if this process is killed, by the
+//! next one. So there is no clone that could be damaged, locked or out of step with a branch that was pushed by force.
 //!
 //! A repository is not trusted: no hook of it runs, nothing is checked out, no submodule is looked at, no protocol other
 //! than that of the URL is used, and git neither asks for a password nor runs on after the deadline. Credentials come from
@@ -11,6 +11,7 @@
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
+use cvmfs_repository::scratch::Scratch;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
@@ -25,6 +26,9 @@ const ANSWER_LIMIT: u64 = 1 << 20;
 /// How much of an error is shown, in lines.
 const ERROR_LINES: usize = 4;
 
+/// The directory of what is fetched, beside the lock.
+const REPOSITORY: &str = "repository";
+
 /// What a repository calls its default branch.
 const HEAD: &str = "HEAD";
 
@@ -33,18 +37,18 @@ pub(super) async fn fetch(
     known: Option<&Version>,
     options: &Options,
 ) -> Result<Fetched, FetchError> {
+    // Also if nothing has to be fetched: a killed run may have been the last that had to.
+    Scratch::sweep();
     let git = Git { file, options };
     let (name, commit) = git.remote_commit().await?;
     if known.is_some_and(|version| version.commit.as_deref() == Some(commit.as_str())) {
         return Ok(Fetched::Unchanged);
     }
-    let scratch = &options.scratch;
-    let directory = tempfile::Builder::new()
-        .prefix("ducc-wish-list-")
-        .tempdir_in(scratch)
-        .map_err(|cause| FetchError::Scratch { path: scratch.clone(), cause })?;
-    let at = directory.path();
-    git.run("init", at, &["--quiet", "--bare", "--template=", "."], ANSWER_LIMIT).await?;
+    let scratch = Scratch::below(&options.scratch).map_err(FetchError::Scratch)?;
+    let at = scratch.path();
+    let repository = ["--quiet", "--bare", "--template=", REPOSITORY];
+    git.run("init", at, &repository, ANSWER_LIMIT).await?;
+    let at = &at.join(REPOSITORY);
     let url = file.url.as_str();
     let arguments =
         ["--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules", "--", url, &name];

@@ -48,7 +48,7 @@ pub struct Options {
     pub first_pause: Duration,
     /// The longest list, in bytes. The default is what the parser takes, 4 MiB.
     pub size_limit: u64,
-    /// An existing directory for temporary files. The default is the system's.
+    /// An existing directory for temporary files. The default is that of the program.
     pub scratch: PathBuf,
     /// The git program. The default is `git`, found in `PATH`.
     pub git: PathBuf,
@@ -61,7 +61,7 @@ impl Default for Options {
             attempts: 5,
             first_pause: Duration::from_secs(1),
             size_limit: yaml::TEXT_LIMIT as u64,
-            scratch: std::env::temp_dir(),
+            scratch: tempfile::env::temp_dir(),
             git: "git".into(),
         }
     }
