@@ -48,9 +48,24 @@ impl DocumentKind {
     }
 }
 
+/// A media type without parameters, in lower case: a `Content-Type` may carry some, and case does not matter (RFC 9110,
+/// section 8.3.1).
+pub(super) fn essence(media_type: &str) -> String {
+    let (essence, _) = media_type.split_once(';').unwrap_or((media_type, ""));
+    essence.trim().to_ascii_lowercase()
+}
+
 /// Whether a descriptor of this type leads to an image's configuration.
 pub(super) fn is_image_config(media_type: &str) -> bool {
     matches!(media_type, OCI_CONFIG | DOCKER_CONFIG)
+}
+
+/// Whether a layer of this type should not be compressed.
+pub(super) fn is_plain(media_type: &str) -> bool {
+    matches!(
+        essence(media_type).as_str(),
+        "application/vnd.oci.image.layer.v1.tar" | DOCKER_LAYER
+    )
 }
 
 /// Why a layer cannot be used, judged by its media type.

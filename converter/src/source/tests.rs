@@ -1,11 +1,13 @@
 //! Sources against registries that fail, and against the real one.
 
 mod authentication;
+mod coding;
 mod current;
 mod download;
 mod fixture;
 mod image;
 mod limits;
+mod logins;
 mod mirrors;
 mod platforms;
 mod push;

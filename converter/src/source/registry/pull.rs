@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use http::{Method, StatusCode};
 use layer_layout::{ConfigDigest, Digest, Platform, RegistryReference};
 use tokio::sync::Semaphore;
 
 use super::client::{RegistryClient, Request};
-use super::document::{content_digest, fetch_once};
+use super::document::{Answer, content_digest, fetch_once};
 use super::download;
 use super::endpoints::Endpoints;
 use crate::source::blob::{BlobReader, Expected, OnBytes};
@@ -130,7 +130,8 @@ impl Registry {
             let image = self.image.to_string();
             return Err(Error::Interrupted { image, part: expected.part });
         };
-        Ok(download::start(self.endpoints.clone(), expected, on_bytes, permit))
+        let is_plain = media_type::is_plain(&layer.media_type);
+        Ok(download::start(self.endpoints.clone(), expected, is_plain, on_bytes, permit))
     }
 
     /// What the reference leads to.
@@ -218,15 +219,21 @@ impl Registry {
     ) -> Result<Document> {
         let target = format!("manifests/{reference}");
         let request = manifest_request(Method::GET, &target);
-        let fetched = self.fetch(client, Part::Manifest, &request, MANIFEST_LIMIT).await?;
-        let (headers, bytes) = fetched;
-        let got = Digest::of(&bytes);
-        let expected = expected.or_else(|| content_digest(&headers)).unwrap_or(got);
-        if got != expected {
-            let size = bytes.len() as u64;
-            return Err(self.expected(Part::Manifest, expected, size).digest_mismatch(got));
-        }
-        let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let answer = self.fetch(client, Part::Manifest, &request, MANIFEST_LIMIT).await?;
+        let content_type = answer.headers.get(CONTENT_TYPE).cloned();
+        let bytes = match expected.or_else(|| content_digest(&answer.headers)) {
+            None => answer.text(),
+            Some(expected) => {
+                let bytes = answer.with_digest(&expected);
+                let bytes = bytes.map_err(|cause| self.fetch_error(Part::Manifest, cause))?;
+                let (got, size) = (Digest::of(&bytes), bytes.len() as u64);
+                if got != expected {
+                    return Err(self.expected(Part::Manifest, expected, size).digest_mismatch(got));
+                }
+                bytes
+            }
+        };
+        let content_type = content_type.as_ref().and_then(|value| value.to_str().ok());
         manifest::document(&self.image, content_type, bytes)
     }
 
@@ -241,7 +248,7 @@ impl Registry {
         let mut at = self.endpoints.first();
         loop {
             let error = match self.fetch(self.endpoints.client(at), part, &request, limit).await {
-                Ok((_, bytes)) => return Ok(Some(bytes)),
+                Ok(answer) => return Ok(Some(answer.text())),
                 Err(error) => error,
             };
             match self.endpoints.after(at, error) {
@@ -267,7 +274,11 @@ impl Registry {
         loop {
             let client = self.endpoints.client(at);
             let fetched = self.fetch(client, part, &request, limit).await;
-            let checked = fetched.and_then(|(_, bytes)| expected.check(&bytes).map(|()| bytes));
+            let checked = fetched.and_then(|answer| {
+                let bytes = answer.with_digest(&digest);
+                let bytes = bytes.map_err(|cause| self.fetch_error(part, cause))?;
+                expected.check(&bytes).map(|()| bytes)
+            });
             match checked {
                 Ok(bytes) => return Ok(bytes),
                 Err(error) => at = self.endpoints.after(at, error)?,
@@ -282,7 +293,7 @@ impl Registry {
         part: Part,
         request: &Request<'_>,
         limit: u64,
-    ) -> Result<(HeaderMap, Bytes)> {
+    ) -> Result<Answer> {
         match client.repeat(|| fetch_once(client, request, limit)).await {
             Ok(Some(fetched)) => Ok(fetched),
             Ok(None) => Err(Error::TooLarge { image: self.image.to_string(), part, limit }),
