@@ -9,6 +9,7 @@ mod image;
 mod limits;
 mod logins;
 mod mirrors;
+mod oddities;
 mod platforms;
 mod push;
 mod real_registry;

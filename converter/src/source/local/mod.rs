@@ -34,11 +34,11 @@ pub(super) async fn open(reference: &ImageReference, options: &Options) -> Resul
         match &reference {
             ImageReference::OciLayout { directory, tag } => {
                 let store = Store::Directory(directory.clone());
-                layout::open(&name, stem(directory), store, tag.as_deref(), &platform)
+                layout::open(&name, &stem(directory), store, tag.as_deref(), &platform)
             }
             ImageReference::OciArchive { file } => {
                 let store = Store::Archive(Archive::open(file)?);
-                layout::open(&name, stem(file), store, None, &platform)
+                layout::open(&name, &stem(file), store, None, &platform)
             }
             ImageReference::DockerArchive { file } => {
                 docker_archive::open(&name, &stem(file), Archive::open(file)?)
