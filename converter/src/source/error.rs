@@ -149,7 +149,7 @@ pub enum Error {
         /// What it holds.
         candidates: Vec<String>,
         /// How to choose one.
-        hint: &'static str,
+        hint: String,
     },
     /// A layout or archive lacks something that it should contain.
     #[error("{image} has no {what}{}", if candidates.is_empty() { String::new() } else { format!("; it has {}", list(candidates)) })]
@@ -263,6 +263,9 @@ pub enum Missing {
     /// An image with this tag.
     #[error("image tagged {0:?}")]
     Tag(String),
+    /// An image with this number.
+    #[error("image number {0:?}")]
+    Number(String),
 }
 
 /// Why an HTTP client could not be set up.

@@ -227,7 +227,7 @@ impl Layout<'_> {
         Err(Error::Ambiguous {
             image,
             candidates: names(),
-            hint: "name one with oci:DIRECTORY:TAG (an archive has to be unpacked for that)",
+            hint: "name one with oci:DIRECTORY:TAG or oci-archive:FILE#TAG".to_owned(),
         })
     }
 }
