@@ -4,11 +4,11 @@
 //! no `library/` and no `latest`, because the public path begins with the host name as it was written. What DUCC
 //! accepts by accident (no tag and no digest, user info, queries, percent escapes, unknown schemes) is an error
 //! here. Repository and tag follow the OCI distribution-spec ("Pulling manifests"), digests the OCI image-spec.
-//! Local images are named as in `containers-transports(5)`: `oci:DIR[:TAG]`, `oci-archive:FILE`,
-//! `docker-archive:FILE`.
+//! Local images are named almost as in `containers-transports(5)`: `oci:DIR[:TAG]`, `oci-archive:FILE[#TAG]`,
+//! `docker-archive:FILE[#TAG]`. A colon cannot separate the tag of an archive, whose name may hold one.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::grammar::{Reference, check_tag, split_name};
@@ -28,15 +28,21 @@ pub enum ImageReference {
         /// Selects one of several images by its annotation `org.opencontainers.image.ref.name`.
         tag: Option<String>,
     },
-    /// `oci-archive:FILE`: an OCI image layout in a tar.
+    /// `oci-archive:FILE[#TAG]`: an OCI image layout in a tar.
     OciArchive {
-        /// The tar.
+        /// The tar, which may be compressed.
         file: PathBuf,
+        /// What follows the last `#`: selects one of several images, as for a layout. The name of a file may hold a
+        /// `#`, too: whoever opens it looks which of both it is.
+        image: Option<String>,
     },
-    /// `docker-archive:FILE`: what `docker save` writes.
+    /// `docker-archive:FILE[#TAG]` or `docker-archive:FILE#@NUMBER`: what `docker save` writes.
     DockerArchive {
-        /// The tar.
+        /// The tar, which may be compressed.
         file: PathBuf,
+        /// What follows the last `#`: selects one of several images by its tag, or by its number from 0 on in the
+        /// archive's `manifest.json`. The name of a file may hold a `#`, too, as for [`Self::OciArchive`].
+        image: Option<String>,
     },
 }
 
@@ -133,10 +139,22 @@ impl fmt::Display for ImageReference {
             Self::OciLayout { directory, tag: Some(tag) } => {
                 write!(f, "oci:{}:{tag}", directory.display())
             }
-            Self::OciArchive { file } => write!(f, "oci-archive:{}", file.display()),
-            Self::DockerArchive { file } => write!(f, "docker-archive:{}", file.display()),
+            Self::OciArchive { file, image } => archive(f, "oci-archive", file, image.as_deref()),
+            Self::DockerArchive { file, image } => {
+                archive(f, "docker-archive", file, image.as_deref())
+            }
         }
     }
+}
+
+fn archive(
+    f: &mut fmt::Formatter<'_>,
+    transport: &str,
+    file: &Path,
+    image: Option<&str>,
+) -> fmt::Result {
+    write!(f, "{transport}:{}", file.display())?;
+    image.map_or(Ok(()), |image| write!(f, "#{image}"))
 }
 
 impl FromStr for ImageReference {
@@ -144,10 +162,12 @@ impl FromStr for ImageReference {
 
     fn from_str(text: &str) -> Result<Self> {
         if let Some(path) = text.strip_prefix("docker-archive:") {
-            return Ok(Self::DockerArchive { file: file(text, path)? });
+            let (path, image) = split_archive(text, path)?;
+            return Ok(Self::DockerArchive { file: file(text, path)?, image });
         }
         if let Some(path) = text.strip_prefix("oci-archive:") {
-            return Ok(Self::OciArchive { file: file(text, path)? });
+            let (path, image) = split_archive(text, path)?;
+            return Ok(Self::OciArchive { file: file(text, path)?, image });
         }
         let Some(path) = text.strip_prefix("oci:") else {
             return text.parse().map(Self::Registry);
@@ -159,6 +179,18 @@ impl FromStr for ImageReference {
             }
             _ => Ok(Self::OciLayout { directory: file(text, path)?, tag: None }),
         }
+    }
+}
+
+/// The file of an archive, and what chooses one of its images.
+fn split_archive<'a>(text: &str, path: &'a str) -> Result<(&'a str, Option<String>)> {
+    match path.rsplit_once('#') {
+        None => Ok((path, None)),
+        Some((_, "")) => {
+            let reason = "expected the tag of an image after `#`";
+            Err(Error::syntax(WHAT, text, text.len(), reason))
+        }
+        Some((file, image)) => Ok((file, Some(image.to_owned()))),
     }
 }
 

@@ -129,8 +129,8 @@ pub(crate) struct CreatePodmanStore {
 
 #[derive(Debug, Args)]
 pub(crate) struct ConvertSingleImage {
-    /// The image: [https://|http://]REGISTRY/REPOSITORY:TAG[@DIGEST], oci:DIR[:TAG], oci-archive:FILE or
-    /// docker-archive:FILE.
+    /// The image: [https://|http://]REGISTRY/REPOSITORY:TAG[@DIGEST], oci:DIR[:TAG], oci-archive:FILE[#TAG] or
+    /// docker-archive:FILE[#TAG].
     ///
     /// There is no default registry and no default tag; for Docker Hub write
     /// registry.hub.docker.com/library/NAME:TAG.

@@ -23,6 +23,8 @@ pub struct ImageConfig {
     pub cmd: Vec<String>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// What about it may surprise elsewhere, for people.
+    pub remarks: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -41,13 +43,43 @@ struct Document {
 #[serde(rename_all = "PascalCase")]
 struct Settings {
     #[serde(default, deserialize_with = "nullable")]
-    env: Vec<String>,
+    env: Vec<Option<String>>,
     #[serde(default, deserialize_with = "nullable")]
-    entrypoint: Vec<String>,
+    entrypoint: Words,
     #[serde(default, deserialize_with = "nullable")]
-    cmd: Vec<String>,
+    cmd: Words,
     #[serde(default, deserialize_with = "nullable")]
-    labels: BTreeMap<String, String>,
+    labels: BTreeMap<String, Option<String>>,
+}
+
+/// A command. OCI image-spec, `config.md`: a list. Docker (`strslice`) also takes a text, for its only word.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Words {
+    List(Vec<Option<String>>),
+    Text(String),
+}
+
+impl Default for Words {
+    fn default() -> Self {
+        Self::List(Vec::new())
+    }
+}
+
+impl Words {
+    /// The words. What is not a list is remarked.
+    fn read(self, name: &str, remarks: &mut Vec<String>) -> Vec<String> {
+        match self {
+            Self::List(words) => words.into_iter().map(Option::unwrap_or_default).collect(),
+            Self::Text(text) => {
+                remarks.push(format!(
+                    "the configuration has {name} as a text instead of a list; it is taken as one word, as Docker does, \
+                     and containerd and Podman refuse the image"
+                ));
+                if text.is_empty() { Vec::new() } else { vec![text] }
+            }
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -70,13 +102,16 @@ impl ImageConfig {
     pub fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         let document: Document = serde_json::from_slice(bytes)?;
         let Document { os, architecture, variant, config, rootfs } = document;
+        let mut remarks = Vec::new();
+        let labels = config.labels.into_iter();
         Ok(Self {
             platform: Platform::new(&os, &architecture, variant.as_deref()),
             diff_ids: rootfs.diff_ids,
-            env: config.env,
-            entrypoint: config.entrypoint,
-            cmd: config.cmd,
-            labels: config.labels,
+            env: config.env.into_iter().flatten().collect(),
+            entrypoint: config.entrypoint.read("Entrypoint", &mut remarks),
+            cmd: config.cmd.read("Cmd", &mut remarks),
+            labels: labels.map(|(name, value)| (name, value.unwrap_or_default())).collect(),
+            remarks,
         })
     }
 }
@@ -109,6 +144,41 @@ mod tests {
         assert_eq!(config.diff_ids, [DiffId::from(diff)]);
         assert_eq!((config.env, config.entrypoint), (vec!["A=b".into()], vec!["/e".into()]));
         assert_eq!((config.cmd, config.labels["k"].as_str()), (vec!["c".into()], "v"));
+    }
+
+    #[test]
+    fn commands_that_are_no_lists() {
+        for (config, entrypoint, cmd, remarks) in [
+            (r#"{"Cmd":"echo a b"}"#, &[][..], &["echo a b"][..], &["Cmd"][..]),
+            (r#"{"Entrypoint":"/e","Cmd":""}"#, &["/e"], &[], &["Entrypoint", "Cmd"]),
+            (r#"{"Entrypoint":["/e",null],"Cmd":[]}"#, &["/e", ""], &[], &[]),
+            (r#"{"Env":["A=b",null],"Labels":{"k":null}}"#, &[], &[], &[]),
+        ] {
+            let text = format!(r#"{{"config":{config},"rootfs":{{}}}}"#);
+            let parsed = ImageConfig::parse(text.as_bytes()).unwrap();
+            assert_eq!(parsed.entrypoint, entrypoint, "{config}");
+            assert_eq!(parsed.cmd, cmd, "{config}");
+            assert_eq!(parsed.remarks.len(), remarks.len(), "{config}");
+            for (remark, name) in parsed.remarks.iter().zip(remarks) {
+                assert!(remark.contains(&format!("has {name} as a text")), "{remark}");
+            }
+        }
+        for config in [r#"{"Cmd":7}"#, r#"{"Entrypoint":{"a":"b"}}"#, r#"{"Cmd":[7]}"#] {
+            let text = format!(r#"{{"config":{config},"rootfs":{{}}}}"#);
+            assert!(ImageConfig::parse(text.as_bytes()).is_err(), "{config}");
+        }
+    }
+
+    /// 4 MiB, as BuildKit writes them for images of many small steps.
+    #[test]
+    fn a_long_history_is_no_matter() {
+        let step = format!(r#"{{"created_by":"{}","empty_layer":true}}"#, "x".repeat(400));
+        let history = vec![step; 10_000].join(",");
+        let text = format!(
+            r#"{{"os":"linux","architecture":"amd64","history":[{history}],"rootfs":{{"diff_ids":null}}}}"#
+        );
+        assert!(text.len() > 4 << 20);
+        assert_eq!(ImageConfig::parse(text.as_bytes()).unwrap().diff_ids, []);
     }
 
     #[test]

@@ -96,19 +96,40 @@ fn local_images() {
         directory: directory.into(),
         tag: tag.map(str::to_owned),
     };
+    let oci_archive = |file: &str, image: &str| ImageReference::OciArchive {
+        file: file.into(),
+        image: Some(image.to_owned()),
+    };
+    let docker_archive = |file: &str, image: Option<&str>| ImageReference::DockerArchive {
+        file: file.into(),
+        image: image.map(str::to_owned),
+    };
     let cases = [
         ("oci:dir", layout("dir", None)),
         ("oci:/a/b:1", layout("/a/b", Some("1"))),
         ("oci:/a:b/c", layout("/a:b/c", None)),
-        ("oci-archive:/x.tar", ImageReference::OciArchive { file: "/x.tar".into() }),
-        ("docker-archive:x:1.tar", ImageReference::DockerArchive { file: "x:1.tar".into() }),
+        ("oci-archive:/x.tar", ImageReference::OciArchive { file: "/x.tar".into(), image: None }),
+        ("oci-archive:/x.tar#1.0", oci_archive("/x.tar", "1.0")),
+        ("docker-archive:x:1.tar", docker_archive("x:1.tar", None)),
+        ("docker-archive:x.tar#r.io/a/b:1", docker_archive("x.tar", Some("r.io/a/b:1"))),
+        ("docker-archive:x.tar#@2", docker_archive("x.tar", Some("@2"))),
+        ("docker-archive:/a#b/x.tar", docker_archive("/a", Some("b/x.tar"))),
     ];
     for (text, expected) in cases {
         let parsed: ImageReference = text.parse().unwrap();
         assert_eq!(parsed, expected);
         assert_eq!(parsed.to_string(), text);
     }
-    for text in ["oci:", "oci::1", "oci:dir:", "oci:dir:*", "docker-archive:", "oci-archive:"] {
+    for text in [
+        "oci:",
+        "oci::1",
+        "oci:dir:",
+        "oci:dir:*",
+        "docker-archive:",
+        "oci-archive:",
+        "docker-archive:x#",
+        "oci-archive:#x",
+    ] {
         assert!(text.parse::<ImageReference>().is_err(), "{text:?}");
     }
 }

@@ -1,14 +1,16 @@
 //! A published image starts without a download of its layers, with every client, from the full and the thin image.
 
 use std::collections::BTreeSet;
+use std::fs;
 
-use e2e::Result;
 use e2e::containerd::{Client, Version};
 use e2e::cri::Cri;
 use e2e::debian::{Debian, GREETING};
+use e2e::ducc::Convert;
 use e2e::image::Image;
 use e2e::registry::Traffic;
 use e2e::site::{Site, thin_name};
+use e2e::{Result, ensure};
 
 const NAME: &str = "lazy/debian:numpy";
 /// The most that may be transferred to start an image, in bytes: manifest and configuration.
@@ -97,5 +99,23 @@ fn docker() -> Result<()> {
         })?;
         assert_lazy(&format!("Docker, {reference}"), &image, &output.stdout, &traffic);
     }
+    Ok(())
+}
+
+/// Docker does not say that it saves an image whose layers it has never had; the archive is of no use, and `ducc` says so.
+#[test]
+fn what_docker_saves_of_a_lazy_image_is_recognized() -> Result<()> {
+    let (site, _, [reference, _]) = published()?;
+    let (docker, _snapshotter) = site.docker()?;
+    docker.docker(&["pull", &reference])?;
+    let work = tempfile::tempdir()?;
+    let archive = work.path().join("saved.tar").display().to_string();
+    docker.docker(&["save", "--output", &archive, &reference])?;
+    let repository = work.path().join("repository");
+    fs::create_dir(&repository)?;
+    let output = Convert::new(&format!("docker-archive:{archive}"), &repository).run_any()?;
+    ensure!(output.status.code() == Some(1), "status {}\n{}", output.status, output.both());
+    let advice = format!("skopeo copy docker://{reference} docker-archive:");
+    ensure!(output.stderr.contains(&advice), "{}", output.both());
     Ok(())
 }

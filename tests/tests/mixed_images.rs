@@ -219,6 +219,16 @@ fn an_image_of_127_layers_starts_lazily_and_below_a_local_layer() -> Result<()> 
     )?;
     push(&site.registry, "mixed/many-derived:1", &image.derive(image.settings.clone(), &[own])?)?;
     for version in Version::all()? {
+        // CRI lists the layers of an image in a label of each, and a label holds 56 digests.
+        let reference = site.registry.reference("mixed/many:1");
+        let worker = site.worker(version)?;
+        let cri = Cri::of(&worker.containerd)?.with_retries(3);
+        let (ended, traffic) = site.registry.watch(|| {
+            cri.pull(&reference, None)?;
+            cri.run("many", &reference, &[])
+        })?;
+        assert_eq!(ended.stdout, format!("{}\n1\n125\n", files.len()), "{version}, CRI");
+        assert_eq!(traffic.blobs().len(), 1, "{version}, CRI: blobs fetched");
         for (name, more) in [("mixed/many:1", 0), ("mixed/many-derived:1", 1)] {
             let reference = site.registry.reference(name);
             let worker = site.worker(version)?;

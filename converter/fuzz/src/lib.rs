@@ -4,6 +4,7 @@
 pub mod layer;
 pub mod members;
 pub mod seeds;
+pub mod source;
 #[path = "../../tests/hostile/corpus/tar.rs"]
 #[allow(dead_code, reason = "the converter's tests use more of it")]
 mod tar;

@@ -1,4 +1,4 @@
-//! The first inputs of all targets: layers such as image builders write them.
+//! The first inputs of all targets: layers such as image builders write them, and what registries answer.
 
 use std::io::Write as _;
 
@@ -9,7 +9,7 @@ use crate::members::Members;
 use crate::tar::{Header, Tar};
 
 /// The seeds of each target.
-pub fn all() -> [(&'static str, Vec<Vec<u8>>); 3] {
+pub fn all() -> [(&'static str, Vec<Vec<u8>>); 5] {
     let plain = vec![kinds(), long_names(), records(), old_sparse(), pax_sparse()];
     let gzip = |tar: &Vec<u8>| {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
@@ -19,7 +19,13 @@ pub fn all() -> [(&'static str, Vec<Vec<u8>>); 3] {
     let zstd = |tar: &Vec<u8>| zstd::encode_all(tar.as_slice(), 3).expect("memory");
     let mut blobs: Vec<_> = plain.iter().map(gzip).chain(plain.iter().map(zstd)).collect();
     blobs.push(plain[0].clone());
-    [("blob", blobs), ("tar", plain), ("members", members())]
+    [
+        ("blob", blobs),
+        ("tar", plain),
+        ("members", members()),
+        ("manifest", documents()),
+        ("login", logins()),
+    ]
 }
 
 /// All kinds of entries.
@@ -161,4 +167,49 @@ fn members() -> Vec<Vec<u8>> {
             &mapped,
         );
     [kinds, names, sparse].map(Members::finish).to_vec()
+}
+
+/// Manifests and indexes, after a byte that chooses what they are said to be.
+fn documents() -> Vec<Vec<u8>> {
+    const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    let manifest = |kind: &str, config: &str, layer: &str| {
+        format!(
+            r#"{{"schemaVersion":2,"mediaType":"{kind}","config":{{"mediaType":"{config}","size":7,"digest":"{DIGEST}"}},"layers":[{{"mediaType":"{layer}","size":9,"digest":"{DIGEST}","annotations":null}}]}}"#
+        )
+    };
+    let index = |entries: &str| format!(r#"{{"schemaVersion":2,"manifests":[{entries}]}}"#);
+    let entry = |kind: &str, more: &str| {
+        format!(r#"{{"mediaType":"{kind}","size":5,"digest":"{DIGEST}"{more}}}"#)
+    };
+    let oci = "application/vnd.oci.image.manifest.v1+json";
+    let nested = "application/vnd.oci.image.index.v1+json";
+    let attestation = r#","annotations":{"vnd.docker.reference.type":"attestation-manifest"},"platform":{"os":"unknown","architecture":"unknown"}"#;
+    let documents = [
+        manifest(oci, "application/vnd.oci.image.config.v1+json", "application/vnd.oci.image.layer.v1.tar+gzip"),
+        manifest("", "application/octet-stream", "application/vnd.docker.image.rootfs.diff.tar.gzip"),
+        index(&[
+            entry(oci, r#","platform":{"os":"linux","architecture":"arm","variant":"v7"}"#),
+            entry(oci, r#","platform":{"architecture":"amd64"}"#),
+            entry(oci, attestation),
+        ].join(",")),
+        index(&[entry(nested, r#","platform":{"os":"linux","architecture":"amd64"}"#), entry("", "")].join(",")),
+        r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":null}"#.to_owned(),
+        r#"{"schemaVersion":1,"name":"a","fsLayers":[],"signatures":[]}"#.to_owned(),
+    ];
+    let with_choice = |(choice, text): (u8, String)| [&[choice], text.as_bytes()].concat();
+    (0..).zip(documents).map(with_choice).collect()
+}
+
+/// Challenges, and answers of token servers.
+fn logins() -> Vec<Vec<u8>> {
+    [
+        "Basic realm=\"a registry\"",
+        "Bearer realm=\"https://auth.example/token\",service=\"s, \\\"x\\\"\",scope=\"repository:a/b:pull,push\"",
+        "Bearer realm=https://auth.example/token,service=s,scope=repository:a:pull,push",
+        "Negotiate, Digest realm=\"a, b\", nonce=n, Basic realm=\"c\"\nBearer realm=\"https://x/\" service=s",
+        r#"{"token":"","access_token":"a","expires_in":"300.5","issued_at":"2026-01-01T00:00:00Z"}"#,
+        r#"{"token":"t","expires_in":-1,"refresh_token":null}"#,
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .to_vec()
 }

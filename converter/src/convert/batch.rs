@@ -178,14 +178,15 @@ impl Batch {
 
     /// Makes the merged root and, if it was asked for, the flat root. Returns remarks for the report.
     async fn make_trees(&self, target: &Arc<Target>, stack: &LayerStack) -> Result<Vec<String>> {
-        let Some(top) = target.top_chain() else { return Ok(Vec::new()) };
-        let rootfs = path::chain_rootfs(&top);
-        let lower = stack.lower_directories().to_vec();
-        let merge = || {
-            let (work, of) = (Arc::clone(&self.0.work), Arc::clone(target));
-            self.step(move || of.merge(&work, &lower))
-        };
-        self.0.work.pool.once(&rootfs, merge).await?;
+        // An image without layers has no chain that could be merged.
+        if let Some(top) = target.top_chain() {
+            let lower = stack.lower_directories().to_vec();
+            let merge = || {
+                let (work, of) = (Arc::clone(&self.0.work), Arc::clone(target));
+                self.step(move || of.merge(&work, &lower))
+            };
+            self.0.work.pool.once(&path::chain_rootfs(&top), merge).await?;
+        }
         let remarks = Arc::new(Mutex::new(Vec::new()));
         if target.flat {
             let flat = path::flat(&target.config_digest());

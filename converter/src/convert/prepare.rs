@@ -26,7 +26,6 @@ impl Target {
 
     /// Makes the flat root. Returns remarks for the report.
     pub(super) fn make_flat(&self, work: &Workspace) -> Result<Vec<String>> {
-        let Some(top) = self.top_chain() else { return Ok(Vec::new()) };
         let flat = path::flat(&self.config_digest());
         if !self.again.trees && !work.is_absent(&flat)? {
             return Ok(Vec::new());
@@ -34,7 +33,8 @@ impl Target {
         if self.again.trees {
             work.transaction.replace(&flat)?;
         }
-        let mut tree = work.transaction.share(&flat, &path::chain_rootfs(&top))?;
+        let rootfs = self.top_chain().map(|top| path::chain_rootfs(&top));
+        let mut tree = work.transaction.share(&flat, rootfs.as_ref())?;
         Ok(singularity::add_files(&mut *tree, &self.config)?)
     }
 

@@ -64,9 +64,6 @@ impl Target {
         let wrong = |reason: String| Error::Image { image: image.reference.clone(), reason };
         let config = ImageConfig::parse(&config_bytes)
             .map_err(|error| wrong(format!("cannot read its configuration: {error}")))?;
-        if image.layers.is_empty() {
-            return Err(wrong("it has no layers, so there is nothing to publish".to_owned()));
-        }
         if config.diff_ids.len() != image.layers.len() {
             return Err(wrong(format!(
                 "its manifest has {} layers, its configuration {}",
@@ -272,6 +269,11 @@ impl Report {
         self.platform = Some(first.config.platform.to_string());
         self.public_path = first.flat.then(|| first.place.link().to_string());
         self.layers.clear();
+        for remark in targets.iter().flat_map(|target| &target.config.remarks) {
+            if !self.remarks.contains(remark) {
+                self.remarks.push(remark.clone());
+            }
+        }
         for layer in targets.iter().flat_map(Target::distinct_layers) {
             let (digest, diff_id) = (layer.digest(), layer.diff_id);
             if !self.layers.iter().any(|known| known.digest == digest) {

@@ -232,11 +232,15 @@ pub trait Transaction: Send + Sync {
     fn merge(&self, path: &RepositoryPath, layers: &[RepositoryPath]) -> Result<()>;
 
     /// Puts the tree at `source` (prepared or published) at `path`, too, without copying content, and gives
-    /// a handle to add files to it (the Singularity files of a flat image).
+    /// a handle to add files to it (the Singularity files of a flat image). Without a source the tree is an empty root.
     ///
     /// # Errors
     /// If the tree cannot be read or written.
-    fn share(&self, path: &RepositoryPath, source: &RepositoryPath) -> Result<Box<dyn TreeEditor>>;
+    fn share(
+        &self,
+        path: &RepositoryPath,
+        source: Option<&RepositoryPath>,
+    ) -> Result<Box<dyn TreeEditor>>;
 
     /// Puts a small file at `path`, in place of what is there.
     ///

@@ -7,6 +7,8 @@ use layer_layout::{Digest, LayerDigest, Platform};
 
 use super::credentials;
 use super::failure::Failure;
+pub use super::manifest::DocumentError;
+use super::manifest::Unfit;
 use super::media_type::LayerRefusal;
 use super::policy::Refusal;
 
@@ -147,7 +149,7 @@ pub enum Error {
         /// What it holds.
         candidates: Vec<String>,
         /// How to choose one.
-        hint: &'static str,
+        hint: String,
     },
     /// A layout or archive lacks something that it should contain.
     #[error("{image} has no {what}{}", if candidates.is_empty() { String::new() } else { format!("; it has {}", list(candidates)) })]
@@ -202,87 +204,6 @@ pub enum Error {
         image: String,
         /// What was being transferred.
         part: Part,
-    },
-}
-
-/// What is wrong with a document.
-#[derive(Debug, thiserror::Error)]
-pub enum DocumentError {
-    /// Not JSON, or not the JSON of an index or manifest.
-    #[error("it is not a manifest: {0}")]
-    NotAManifest(serde_json::Error),
-    /// A member is missing or has the wrong type.
-    #[error("{0}")]
-    Json(serde_json::Error),
-    /// Docker's first format.
-    #[error(
-        "it is in Docker's old format, schema 1; rebuild the image or push it again with a current Docker or \
-         Podman"
-    )]
-    Schema1,
-    /// Two readers would see two images (OCI image-spec advisory GHSA-77vh-xpmg-72qh).
-    #[error("it is both an index and a manifest")]
-    IndexAndManifest,
-    /// The source and the document disagree about the media type.
-    #[error("it was served as {declared} but calls itself {own}")]
-    MediaTypes {
-        /// What the source says.
-        declared: String,
-        /// What the document says.
-        own: String,
-    },
-    /// A JSON document of another kind.
-    #[error("it has neither manifests nor layers")]
-    NoImage,
-    /// An index of something other than images.
-    #[error("it lists no image, only attestations, signatures or images for Windows")]
-    NoImages,
-    /// A configuration without operating system or architecture.
-    #[error("it does not say for which platform it is; ask for one platform")]
-    NoPlatform,
-    /// An index without its list.
-    #[error("it calls itself {0} but lists no manifests")]
-    NoManifests(String),
-    /// A manifest without its configuration.
-    #[error("it calls itself {0} but names no configuration")]
-    NoConfig(String),
-    /// A media type that no image has.
-    #[error("media type {0} is not that of a container image")]
-    MediaType(String),
-    /// A manifest of something else, for instance of a signature.
-    #[error("it describes {0}, not a container image; name the image it belongs to")]
-    Artifact(String),
-    /// A descriptor's digest is malformed or not SHA-256.
-    #[error("{0}")]
-    Digest(layer_layout::Error),
-    /// A registry's index leads to an index.
-    #[error("the index leads to another index instead of a manifest")]
-    NestedIndex,
-    /// A layout's indexes lead to further ones without end.
-    #[error("its indexes are nested too deep")]
-    TooDeep,
-    /// The `oci-layout` file of a layout is not the JSON that it should be.
-    #[error("oci-layout is broken: {0}")]
-    OciLayout(serde_json::Error),
-    /// A layout of a version that is not known here.
-    #[error("layout version {0:?} is unknown")]
-    LayoutVersion(String),
-    /// The `manifest.json` of a docker-archive is not the JSON that it should be.
-    #[error("manifest.json is broken: {0}")]
-    ArchiveManifest(serde_json::Error),
-    /// The `manifest.json` of a docker-archive is empty.
-    #[error("manifest.json names no image")]
-    EmptyArchive,
-    /// The configuration in a docker-archive has no `rootfs.diff_ids`.
-    #[error("it has no list of layers: {0}")]
-    NoLayers(serde_json::Error),
-    /// The configuration in a docker-archive and the archive disagree.
-    #[error("it promises {promised} layers, the archive has {got}")]
-    LayerCount {
-        /// Layers of the configuration.
-        promised: usize,
-        /// Layers of the archive.
-        got: usize,
     },
 }
 
@@ -342,6 +263,9 @@ pub enum Missing {
     /// An image with this tag.
     #[error("image tagged {0:?}")]
     Tag(String),
+    /// An image with this number.
+    #[error("image number {0:?}")]
+    Number(String),
 }
 
 /// Why an HTTP client could not be set up.
@@ -385,6 +309,20 @@ fn list<T: fmt::Display>(items: &[T]) -> String {
         return "none".to_owned();
     }
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl Error {
+    /// The error for a document of `image` that cannot be used.
+    pub(super) fn unfit(image: &str, part: Part, unfit: impl Into<Unfit>) -> Self {
+        let image = image.to_owned();
+        match unfit.into() {
+            Unfit::Document(reason) => Self::Document { image, part, reason: Box::new(reason) },
+            Unfit::Layer { layer, media_type, reason } => {
+                Self::LayerType { image, layer, media_type, reason }
+            }
+            Unfit::ConfigTooLarge(limit) => Self::TooLarge { image, part: Part::Config, limit },
+        }
+    }
 }
 
 impl From<Error> for std::io::Error {

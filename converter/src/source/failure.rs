@@ -11,6 +11,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::Response;
 use url::Url;
 
+use super::coding::Coding;
 use super::credentials;
 
 /// The longest error text that is read from a peer, in bytes.
@@ -238,7 +239,8 @@ async fn message(mut response: Response, deadline: Duration) -> String {
     if html {
         return String::new();
     }
-    message_of(&body)
+    let coding = Coding::of(response.headers());
+    message_of(&coding.text(body.into(), MESSAGE_LIMIT as u64))
 }
 
 fn message_of(body: &[u8]) -> String {

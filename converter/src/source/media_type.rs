@@ -16,6 +16,9 @@ pub(super) const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.
 pub(super) const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 pub(super) const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.diff.tar.zstd";
 
+/// How the types of OCI's layers begin.
+const OCI_LAYER: &str = "application/vnd.oci.image.layer.";
+
 const DOCKER_SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+json";
 const DOCKER_SCHEMA_1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 
@@ -48,9 +51,38 @@ impl DocumentKind {
     }
 }
 
-/// Whether a descriptor of this type leads to an image's configuration.
+/// A media type without parameters, in lower case: a `Content-Type` may carry some, and case does not matter (RFC 9110,
+/// section 8.3.1).
+pub(super) fn essence(media_type: &str) -> String {
+    let (essence, _) = media_type.split_once(';').unwrap_or((media_type, ""));
+    essence.trim().to_ascii_lowercase()
+}
+
+/// The configuration of an artifact that has none (OCI image-spec, `manifest.md`, "Guidance for an empty descriptor").
+const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+
+/// Whether a descriptor of this type certainly does not lead to an image's configuration, whatever the layers are.
+pub(super) fn is_no_config(media_type: &str) -> bool {
+    essence(media_type) == EMPTY
+}
+
+/// Whether a type says nothing of what it is for. Rule: Docker, which finds such ones in old images.
+pub(super) fn is_generic(media_type: &str) -> bool {
+    matches!(
+        essence(media_type).as_str(),
+        "" | "application/octet-stream" | "application/json" | "text/html" | "text/plain"
+    )
+}
+
+/// Whether a descriptor of this type leads to an image's configuration. What has another type may do so all the same:
+/// registries of 2016 wrote `application/octet-stream` (distribution/distribution issue 1622), or what a proxy said.
 pub(super) fn is_image_config(media_type: &str) -> bool {
     matches!(media_type, OCI_CONFIG | DOCKER_CONFIG)
+}
+
+/// Whether a layer of this type should not be compressed.
+pub(super) fn is_plain(media_type: &str) -> bool {
+    matches!(essence(media_type).as_str(), "application/vnd.oci.image.layer.v1.tar" | DOCKER_LAYER)
 }
 
 /// Why a layer cannot be used, judged by its media type.
@@ -62,20 +94,33 @@ pub enum LayerRefusal {
          copy of the image that contains it"
     )]
     Foreign,
+    /// A layer that only the holder of a key can read.
+    #[error(
+        "the layer is encrypted; push a copy of the image that is not, for instance with \
+         `skopeo copy --decryption-key`"
+    )]
+    Encrypted,
     /// Anything else.
     #[error("not a tar layer of OCI or Docker, so this is not a container image")]
     NotALayer,
 }
 
-/// Why a layer of this type cannot be used; `None` if it can.
+/// Why a layer of this type cannot be used; `None` if it can. How a layer is compressed is seen from its content, and
+/// whether it is one at all from its DiffID, so a type that says nothing does not matter.
 pub(super) fn layer_refusal(media_type: &str) -> Option<LayerRefusal> {
-    match media_type {
+    let media_type = essence(media_type);
+    if media_type.starts_with(OCI_LAYER) && media_type.ends_with("+encrypted") {
+        return Some(LayerRefusal::Encrypted);
+    }
+    match media_type.as_str() {
         "application/vnd.oci.image.layer.v1.tar"
         | "application/vnd.oci.image.layer.v1.tar+gzip"
         | "application/vnd.oci.image.layer.v1.tar+zstd"
         | DOCKER_LAYER
         | DOCKER_LAYER_GZIP
-        | DOCKER_LAYER_ZSTD => None,
+        | DOCKER_LAYER_ZSTD
+        | ""
+        | "application/octet-stream" => None,
         "application/vnd.docker.image.rootfs.foreign.diff.tar"
         | "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
         | "application/vnd.oci.image.layer.nondistributable.v1.tar"

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `manifest` | parsing indexes and manifests, and choosing a platform; pure |
 //! | `blob` | reading with verification |
+//! | `coding` | answers that are marked as compressed, and may be |
 //! | `failure` | why a registry did not do what it was asked, and whether trying again may help |
 //! | `platforms` | which images of an index are wanted; pure |
 //! | `registry` | the OCI distribution-spec over HTTP: mirrors, retries, resumed downloads |
@@ -20,6 +21,7 @@
 //! | `local` | OCI layouts and docker-archives |
 
 mod blob;
+mod coding;
 mod created;
 pub mod credentials;
 mod error;

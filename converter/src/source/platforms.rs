@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::error::{DocumentError, Error, Part, Result};
 use super::image::Image;
-use super::manifest::{self, IndexEntry};
+use super::manifest::{self, Choice, Index, IndexEntry};
 
 /// The operating system whose images are taken only if they are asked for: their layers cannot be unpacked for
 /// anybody here, and most may not be redistributed.
@@ -25,7 +25,8 @@ pub enum Platforms {
 /// The images behind one reference, for several platforms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Images {
-    /// One image for each platform, in the order of the index or of the list. All have [`Image::platform`].
+    /// One image for each platform, in the order of the index or of the list, those last whose platform only their
+    /// configuration tells. All have [`Image::platform`].
     pub images: Vec<Image>,
     /// What was left out and perhaps should not have been.
     pub remarks: Vec<Remark>,
@@ -47,6 +48,8 @@ pub enum Remark {
     Missing(Platform),
     /// An entry that says nothing about its platform is not an image.
     NotAnImage(Digest),
+    /// An entry is broken: how.
+    Unusable(String),
 }
 
 impl fmt::Display for Remark {
@@ -58,6 +61,7 @@ impl fmt::Display for Remark {
             ),
             Self::Missing(platform) => write!(f, "there is no image for {platform}"),
             Self::NotAnImage(digest) => write!(f, "{digest} in the index is not an image"),
+            Self::Unusable(reason) => write!(f, "something in the index is left out: {reason}"),
         }
     }
 }
@@ -85,11 +89,10 @@ impl Platforms {
         }
     }
 
-    /// The wanted entries of an index. Entries without a platform come along: what they are for is known only
-    /// when they have been read.
+    /// The wanted entries of an index. Entries without a platform come along if they may be needed: what they are for
+    /// is known only when they have been read.
     pub(super) fn select<'a>(
         &self,
-        image: &str,
         entries: &'a [IndexEntry],
     ) -> (Vec<&'a IndexEntry>, Vec<Remark>) {
         let mut selected = Selected::default();
@@ -102,14 +105,36 @@ impl Platforms {
             }
             Self::Listed(wanted) => {
                 for wanted in wanted {
-                    match manifest::choose(image, entries, wanted) {
-                        Ok(entry) => selected.add_again(entry),
-                        Err(_) => selected.remarks.push(Remark::Missing(wanted.clone())),
+                    match manifest::choose(entries, wanted) {
+                        Choice::Entry(entry) => selected.add_again(entry),
+                        Choice::OneOf(entries) => {
+                            entries.into_iter().for_each(|entry| selected.add_again(entry));
+                        }
                     }
                 }
             }
         }
         (selected.entries, selected.remarks)
+    }
+
+    /// The listed platforms that none of these images is for.
+    pub(super) fn missing<'a>(&'a self, found: &'a [Image]) -> impl Iterator<Item = Platform> + 'a {
+        let listed = match self {
+            Self::All => &[][..],
+            Self::Listed(wanted) => wanted,
+        };
+        let is_there = |wanted: &Platform| {
+            found.iter().any(|image| image.platform.as_ref().is_some_and(|it| wanted.accepts(it)))
+        };
+        listed.iter().filter(move |wanted| !is_there(wanted)).cloned()
+    }
+
+    /// What is wrong with entries of an index that may be wanted.
+    pub(super) fn obstacles<'a>(
+        &'a self,
+        index: &'a Index,
+    ) -> impl Iterator<Item = DocumentError> + 'a {
+        index.obstacles(|platform| self.accept(platform))
     }
 }
 
@@ -127,7 +152,7 @@ impl<'a> Selected<'a> {
         };
         let mut earlier =
             self.entries.iter().filter_map(|entry| Some((entry.digest, entry.platform.as_ref()?)));
-        match earlier.find(|(_, earlier)| same(earlier, platform)) {
+        match earlier.find(|(_, earlier)| is_same(earlier, platform)) {
             None => self.entries.push(entry),
             Some((taken, _)) if taken == entry.digest => {}
             Some((taken, _)) => self.remarks.push(Remark::Duplicate {
@@ -147,7 +172,7 @@ impl<'a> Selected<'a> {
 }
 
 /// Whether two platforms are one: `arm64` and `arm64/v8` are.
-fn same(a: &Platform, b: &Platform) -> bool {
+pub(super) fn is_same(a: &Platform, b: &Platform) -> bool {
     a.accepts(b) && b.accepts(a)
 }
 
@@ -206,7 +231,9 @@ mod tests {
             (&["windows/amd64"], Platforms::All, &[], vec![]),
             (&["windows/amd64", "amd64"], list(&["windows/amd64"]), &[0], vec![]),
             (&["amd64", "arm64/v8"], list(&["arm64", "aarch64", "amd64"]), &[1, 0], vec![]),
-            (&["amd64", "arm64/v8"], list(&["ppc64le"]), &[], vec!["no image for linux/ppc64le"]),
+            (&["amd64", "arm64/v8"], list(&["ppc64le"]), &[], vec![]),
+            (&["amd64", "", ""], list(&["amd64"]), &[0], vec![]),
+            (&["amd64", "", ""], list(&["amd64", "arm64"]), &[0, 1, 2], vec![]),
             (&["amd64", ""], Platforms::All, &[0, 1], vec![]),
             (&[""], list(&["arm64"]), &[0], vec![]),
             (&[], Platforms::All, &[], vec![]),
@@ -214,7 +241,7 @@ mod tests {
             let numbers = 0_u8..;
             let entries: Vec<_> =
                 numbers.zip(offered).map(|(number, name)| entry(number, name)).collect();
-            let (got, told) = wanted.select("image", &entries);
+            let (got, told) = wanted.select(&entries);
             let got: Vec<u8> = got.iter().map(|entry| entry.digest.as_bytes()[0]).collect();
             assert_eq!(got, selected, "{offered:?} {wanted:?}");
             assert_eq!(told.len(), remarks.len(), "{told:?}");

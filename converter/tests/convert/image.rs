@@ -37,6 +37,16 @@ pub(crate) fn layer(fill: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Vec<u8> {
 
 /// Writes an image of these layers (base first) for this machine, and gives what asks for its conversion.
 pub(crate) fn request(layout: &Path, name: &str, layers: &[&[u8]]) -> Request {
+    request_with(layout, name, layers, |_| {})
+}
+
+/// As [`request`], with a configuration that `change` changes.
+pub(crate) fn request_with(
+    layout: &Path,
+    name: &str,
+    layers: &[&[u8]],
+    change: impl FnOnce(&mut serde_json::Value),
+) -> Request {
     let blob = |media_type: &str, content: &[u8]| {
         let digest = Digest::of(content);
         let blobs = layout.join("blobs/sha256");
@@ -46,7 +56,7 @@ pub(crate) fn request(layout: &Path, name: &str, layers: &[&[u8]]) -> Request {
     };
     let platform = Platform::host().to_string();
     let mut platform = platform.split('/');
-    let config = json!({
+    let mut config = json!({
         "os": platform.next(),
         "architecture": platform.next(),
         "variant": platform.next(),
@@ -55,6 +65,7 @@ pub(crate) fn request(layout: &Path, name: &str, layers: &[&[u8]]) -> Request {
             "diff_ids": layers.iter().map(|layer| Digest::of(layer)).collect::<Vec<_>>(),
         },
     });
+    change(&mut config);
     let manifest = json!({
         "schemaVersion": 2,
         "config": blob("application/vnd.oci.image.config.v1+json", config.to_string().as_bytes()),

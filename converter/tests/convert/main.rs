@@ -7,6 +7,7 @@
 mod batch;
 mod cancelling;
 mod image;
+mod oddities;
 mod parents;
 mod proxy;
 mod stub;

@@ -183,7 +183,7 @@ impl Transaction for Change {
     fn share(
         &self,
         _path: &RepositoryPath,
-        _source: &RepositoryPath,
+        _source: Option<&RepositoryPath>,
     ) -> Result<Box<dyn TreeEditor>> {
         Ok(Box::new(Nowhere))
     }

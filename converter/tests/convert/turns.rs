@@ -22,13 +22,13 @@ use tokio_util::sync::CancellationToken;
 use crate::image::{file, layer, request, settings};
 
 /// A repository, and where images for it come from.
-struct Scene {
+pub(crate) struct Scene {
     place: TempDir,
 }
 
 /// One of its publishers.
-struct Publisher {
-    repository: Arc<dyn Repository>,
+pub(crate) struct Publisher {
+    pub(crate) repository: Arc<dyn Repository>,
     cancel: CancellationToken,
 }
 
@@ -37,7 +37,7 @@ fn fqrn() -> Fqrn {
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let scene = Self { place: TempDir::new().unwrap() };
         std::fs::create_dir_all(scene.path().join("keys")).unwrap();
         let keys = Keys::generate(&fqrn()).unwrap();
@@ -61,7 +61,7 @@ impl Scene {
         Engine::open(self.storage(), fqrn(), keys)
     }
 
-    fn publisher(&self) -> Publisher {
+    pub(crate) fn publisher(&self) -> Publisher {
         let objects = Stratum0::new_objects(&self.storage(), Algorithm::Sha1, Compression::Zlib);
         let stratum0 =
             Stratum0 { repository: self.engine(), objects, server: None, catalog_entries: None };

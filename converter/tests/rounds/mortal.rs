@@ -185,7 +185,11 @@ impl Transaction for Mortal<Box<dyn Transaction>> {
         self.inner.merge(path, layers)
     }
 
-    fn share(&self, path: &RepositoryPath, source: &RepositoryPath) -> Result<Box<dyn TreeEditor>> {
+    fn share(
+        &self,
+        path: &RepositoryPath,
+        source: Option<&RepositoryPath>,
+    ) -> Result<Box<dyn TreeEditor>> {
         let _step = self.fate.step()?;
         Ok(Box::new(Mortal::new(self.inner.share(path, source)?, &self.fate)))
     }

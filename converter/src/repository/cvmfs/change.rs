@@ -163,8 +163,13 @@ impl Transaction for Change {
         Ok(())
     }
 
-    fn share(&self, path: &RepositoryPath, source: &RepositoryPath) -> Result<Box<dyn TreeEditor>> {
-        let source = Recipe::Merged(Arc::new([self.area.tree(source)?]));
+    fn share(
+        &self,
+        path: &RepositoryPath,
+        source: Option<&RepositoryPath>,
+    ) -> Result<Box<dyn TreeEditor>> {
+        let sources: Vec<RepositoryPath> = source.into_iter().cloned().collect();
+        let source = Recipe::Merged(self.area.trees(&sources)?);
         let area = Arc::clone(&self.area);
         let editor = Editor::new(area, path.clone(), self.area.open(&source)?)?;
         let added = Recipe::Staged(Arc::clone(editor.added()));

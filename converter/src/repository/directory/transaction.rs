@@ -195,8 +195,13 @@ impl Transaction for Change {
         Ok(())
     }
 
-    fn share(&self, path: &RepositoryPath, source: &RepositoryPath) -> Result<Box<dyn TreeEditor>> {
-        self.merge(path, std::slice::from_ref(source))?;
+    fn share(
+        &self,
+        path: &RepositoryPath,
+        source: Option<&RepositoryPath>,
+    ) -> Result<Box<dyn TreeEditor>> {
+        let sources: Vec<RepositoryPath> = source.into_iter().cloned().collect();
+        self.merge(path, &sources)?;
         let tree = self.area.prepared_tree(path)?;
         Ok(Box::new(Editor::new(self.area.clone(), tree)?))
     }

@@ -16,7 +16,7 @@ fn edit<T: Target>(
     let layers = publish(&place, &[entries]);
     let before = place.tree(&layers[0]);
     let transaction = place.begin();
-    let mut editor = transaction.share(&rootfs("x"), &layers[0]).unwrap();
+    let mut editor = transaction.share(&rootfs("x"), Some(&layers[0])).unwrap();
     change(&mut *editor);
     drop(editor);
     transaction.commit().unwrap();
@@ -94,7 +94,7 @@ pub(in crate::repository) fn a_root_becomes_writable_for_its_owner_alone<T: Targ
     let place = T::new();
     let layers = publish(&place, &[&[dir("").mode(0o555)]]);
     let transaction = place.begin();
-    let mut editor = transaction.share(&rootfs("x"), &layers[0]).unwrap();
+    let mut editor = transaction.share(&rootfs("x"), Some(&layers[0])).unwrap();
     editor.make_root_writable().unwrap();
     drop(editor);
     transaction.commit().unwrap();

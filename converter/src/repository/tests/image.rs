@@ -47,7 +47,7 @@ pub(in crate::repository) fn prepare_trees(transaction: &dyn Transaction, name: 
     let entries = [dir("").mode(0o555), file("f", name), gone("w"), symlink("s", "f")];
     unpack(transaction, &layer, &entries).unwrap();
     transaction.merge(&rootfs(name), &[layer]).unwrap();
-    drop(transaction.share(&flat(name), &rootfs(name)).unwrap());
+    drop(transaction.share(&flat(name), Some(&rootfs(name))).unwrap());
 }
 
 /// Prepares the small files and links of the image.

@@ -6,30 +6,32 @@
 //! registry refuses it, perhaps in the middle of a conversion; then a new one is fetched. All requests share one
 //! token, and only one request fetches a new one.
 //!
+//! A login that the token server refuses is no reason to fail: the image may be public. So it is tried without, with a
+//! warning. Only what is written needs a login.
+//!
 //! The token server's host may differ from the registry's (`auth.docker.io`); tokens are designed that way. But
 //! credentials for a registry that is accessed over HTTPS never go to a token server over plain HTTP.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::BytesMut;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use serde::Deserialize;
 use tokio::sync::Mutex;
 use url::{Url, form_urlencoded};
 
 use super::challenge::{Bearer, Challenge, Scope};
 use super::host::Host;
 use super::http::is_loopback;
+use super::token::Token;
+use crate::source::coding::Coding;
 use crate::source::credentials::{Credential, Credentials, Found};
 use crate::source::failure::{Failure, show};
 
 /// The name of this program for OAuth 2 token servers.
 const CLIENT_ID: &str = "ducc";
-
-/// Lifetime of a token that comes without one (token specification of the distribution project).
-const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
 
 /// The largest answer of a token server that is read, in bytes. Tokens have a few kilobytes.
 const TOKEN_LIMIT: usize = 1 << 20;
@@ -46,19 +48,29 @@ pub(in crate::source) struct Authenticator {
 #[derive(Debug, Default)]
 struct Held {
     header: Option<HeaderValue>,
-    /// Where the credentials in the header come from, for messages.
-    origin: Option<String>,
     /// When the header should no longer be used, and where to get a new one.
     expires: Option<(Instant, Bearer)>,
     /// Whether what the host asked for elsewhere has been tried here.
     guessed: bool,
+    /// Whether the header has been made of such a guess, and not been accepted yet.
+    is_guess: bool,
+    login: Login,
 }
 
-#[derive(Deserialize)]
-struct TokenAnswer {
-    token: Option<String>,
-    access_token: Option<String>,
-    expires_in: Option<u64>,
+/// What is known of the login for the repository.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+enum Login {
+    /// Nobody has looked for one.
+    #[default]
+    Untold,
+    /// There is none.
+    None,
+    /// It came from here, and was sent.
+    Sent(String),
+    /// It is here, and was not sent.
+    Unsent(String),
+    /// It came from here, and was refused.
+    Refused(String),
 }
 
 impl Authenticator {
@@ -83,6 +95,7 @@ impl Authenticator {
             && let Some(challenge) = self.host.challenge()
         {
             held.guessed = true;
+            held.is_guess = true;
             // Not final: this repository may be open to all.
             if let Err(failure) = self.meet(&mut held, url, challenge, None).await {
                 tracing::debug!(%failure, registry = self.host.name, "continuing without a login");
@@ -104,19 +117,82 @@ impl Authenticator {
             // Another request has already got a new header.
             return Ok(());
         }
+        let was_guess = std::mem::take(&mut held.is_guess);
         // Now it is known, and need not be guessed.
         held.guessed = true;
         match Challenge::choose(headers) {
             Ok(challenge) => {
                 self.host.remember(&challenge);
-                self.meet(&mut held, url, challenge, used).await
+                let met = self.meet(&mut held, url, challenge, used).await;
+                match (&held.login, met) {
+                    // Nobody has said that this repository needs a login.
+                    (Login::Refused(origin), Err(Failure::Denied { .. }))
+                        if was_guess && self.is_for_reading() =>
+                    {
+                        self.warn(origin);
+                        held.header = None;
+                        Ok(())
+                    }
+                    (_, met) => met,
+                }
             }
-            Err(offered) => Err(Failure::Denied {
-                url: show(url),
-                message: format!("the registry wants an unknown authentication ({offered})"),
-                hint: "only Basic and Bearer tokens are supported".to_owned(),
-            }),
+            Err(offered) => {
+                let message = match offered.as_str() {
+                    "" => "the registry does not say which authentication it wants".to_owned(),
+                    _ => format!("the registry wants an unknown authentication ({offered})"),
+                };
+                let hint = "only Basic and Bearer tokens are supported".to_owned();
+                Err(Failure::Denied { url: show(url), message, hint })
+            }
         }
+    }
+
+    /// Remembers what a host asks for, if that is understood.
+    pub(in crate::source) fn learn(&self, headers: &HeaderMap) {
+        if let Ok(challenge) = Challenge::choose(headers) {
+            self.host.remember(&challenge);
+        }
+    }
+
+    /// Gets what the host is known to ask for; false if it has never asked for anything.
+    pub(in crate::source) async fn answer_known(&self, url: &Url) -> Result<bool, Failure> {
+        let mut held = self.held.lock().await;
+        if held.header.is_some() {
+            return Ok(true);
+        }
+        let Some(challenge) = self.host.challenge() else { return Ok(false) };
+        (held.guessed, held.is_guess) = (true, true);
+        self.meet(&mut held, url, challenge, None).await.map(|()| true)
+    }
+
+    /// Whether a request that was sent without authentication might succeed with it: it has been got meanwhile, or there is
+    /// a login that has not been sent, because nobody asked for it.
+    pub(in crate::source) async fn may_help(&self) -> bool {
+        let mut held = self.held.lock().await;
+        self.look(&mut held).await;
+        held.header.is_some() || matches!(held.login, Login::Unsent(_))
+    }
+
+    /// Looks for a login, unless that has been done.
+    async fn look(&self, held: &mut Held) {
+        if held.login != Login::Untold {
+            return;
+        }
+        match self.credentials.find(&self.host.name, &self.scope.repository).await {
+            Ok(found) => held.login = found.map_or(Login::None, |it| Login::Unsent(it.origin)),
+            Err(error) => tracing::warn!(%error, "continuing without a login"),
+        }
+    }
+
+    fn is_for_reading(&self) -> bool {
+        self.scope.actions == "pull"
+    }
+
+    fn warn(&self, origin: &str) {
+        tracing::warn!(
+            registry = self.host.name,
+            "the login from {origin} is refused, continuing without it; log in again, or log out"
+        );
     }
 
     /// Gets what a challenge asks for; `used` is what was refused.
@@ -143,9 +219,8 @@ impl Authenticator {
         let denied = |message: &str, hint: String| {
             Err(Failure::Denied { url: show(url), message: message.to_owned(), hint })
         };
-        let found = self.find(url).await?;
-        let Some(Found { credential, origin }) = found else {
-            return denied("a login is needed", self.hint(None));
+        let Some(Found { credential, origin }) = self.find(held, url).await? else {
+            return denied("a login is needed", self.hint(&held.login));
         };
         let Credential::Password { username, password } = credential else {
             let hint = format!("{origin} holds an identity token; log in with a password");
@@ -153,36 +228,46 @@ impl Authenticator {
         };
         let header = basic(&username, password.expose());
         if used == Some(&header) {
-            return denied("wrong user name or password", self.hint(Some(&origin)));
+            held.login = Login::Refused(origin);
+            return denied("wrong user name or password", self.hint(&held.login));
         }
         held.header = Some(header);
-        held.origin = Some(origin);
         held.expires = None;
         Ok(())
     }
 
     /// What a user can do about a refusal.
     pub(in crate::source) async fn hint_now(&self) -> String {
-        let held = self.held.lock().await;
-        self.hint(held.origin.as_deref())
+        let mut held = self.held.lock().await;
+        self.look(&mut held).await;
+        self.hint(&held.login)
     }
 
-    fn hint(&self, origin: Option<&str>) -> String {
-        match origin {
-            Some(origin) => format!(
-                "the login for {} came from {origin}; check it and its rights, and the image's name",
-                self.host.name
+    fn hint(&self, login: &Login) -> String {
+        let registry = &self.host.name;
+        match login {
+            Login::Sent(origin) => format!(
+                "the login for {registry} came from {origin}; check it and its rights, and the image's name"
             ),
-            None => format!(
-                "no login for {} in {}; log in with `docker login` or `podman login`, and check the image's name",
-                self.host.name,
+            Login::Refused(origin) => {
+                format!(
+                    "the login for {registry}, which came from {origin}, is refused; log in again"
+                )
+            }
+            Login::Unsent(origin) => format!(
+                "the registry does not ask for a login, so that from {origin} was not sent; check the image's name"
+            ),
+            Login::None => format!(
+                "no login for {registry} in {}; log in with `docker login` or `podman login`, and check the image's \
+                 name",
                 self.credentials.places()
             ),
+            Login::Untold => "the logins could not be read; check the image's name".to_owned(),
         }
     }
 
     /// The credentials for the registry, which will be sent to `url`.
-    async fn find(&self, url: &Url) -> Result<Option<Found>, Failure> {
+    async fn find(&self, held: &mut Held, url: &Url) -> Result<Option<Found>, Failure> {
         let found = self.credentials.find(&self.host.name, &self.scope.repository).await?;
         if found.is_some() && url.scheme() == "http" && !is_loopback(url) {
             tracing::warn!(
@@ -190,6 +275,13 @@ impl Authenticator {
                 "a login is sent over plain HTTP, where anybody in between can read it"
             );
         }
+        let was_refused = matches!(held.login, Login::Refused(_));
+        held.login = match &found {
+            None => Login::None,
+            // Until it turns out to be accepted.
+            Some(Found { origin, .. }) if was_refused => Login::Refused(origin.clone()),
+            Some(Found { origin, .. }) => Login::Sent(origin.clone()),
+        };
         Ok(found)
     }
 
@@ -198,76 +290,97 @@ impl Authenticator {
         let bad_realm = |reason: &str| {
             Failure::protocol(url, format!("token server {:?}: {reason}", bearer.realm))
         };
-        let mut realm: Url = bearer.realm.parse().map_err(|_| bad_realm("not a URL"))?;
+        let realm: Url = bearer.realm.parse().map_err(|_| bad_realm("not a URL"))?;
         if !matches!(realm.scheme(), "https" | "http") || !realm.has_host() {
             return Err(bad_realm("not an HTTP URL"));
         }
-        let found = self.find(&realm).await?;
+        let found = self.find(held, &realm).await?;
         let downgrade = url.scheme() == "https" && realm.scheme() == "http" && !is_loopback(&realm);
         if found.is_some() && downgrade {
             return Err(bad_realm("credentials do not go from HTTPS to plain HTTP"));
         }
-
-        let scopes = bearer.scopes_with(&self.scope);
-        let client = self.host.http.client(&realm);
-        let request = match found.as_ref().map(|found| &found.credential) {
-            Some(Credential::IdentityToken(token)) => {
-                let mut form = form_urlencoded::Serializer::new(String::new());
-                form.append_pair("grant_type", "refresh_token");
-                form.append_pair("refresh_token", token.expose());
-                form.append_pair("client_id", CLIENT_ID);
-                form.append_pair("scope", &scopes.join(" "));
-                if let Some(service) = &bearer.service {
-                    form.append_pair("service", service);
+        let credential = found.as_ref().map(|found| &found.credential);
+        let with_login = self.token(held, self.request(&realm, &bearer, credential)).await;
+        let token = match (with_login, found) {
+            (Err(refusal @ Failure::Denied { .. }), Some(Found { origin, .. }))
+                if self.is_for_reading() =>
+            {
+                let anonymous = self.token(held, self.request(&realm, &bearer, None)).await;
+                // What is wrong with the login says more than that there has to be one.
+                let token = anonymous.map_err(|_| refusal)?;
+                if !matches!(held.login, Login::Refused(_)) {
+                    self.warn(&origin);
                 }
-                client
-                    .post(realm.clone())
-                    .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-                    .body(form.finish())
+                held.login = Login::Refused(origin);
+                token
             }
-            other => {
-                let mut query = realm.query_pairs_mut();
-                if let Some(service) = &bearer.service {
-                    query.append_pair("service", service);
-                }
-                for scope in &scopes {
-                    query.append_pair("scope", scope);
-                }
-                drop(query);
-                let request = client.get(realm.clone());
-                match other {
-                    Some(Credential::Password { username, password }) => {
-                        request.header(AUTHORIZATION, basic(username, password.expose()))
-                    }
-                    _ => request,
-                }
+            (token, Some(Found { origin, .. })) => {
+                let token = token?;
+                held.login = Login::Sent(origin);
+                token
             }
+            (token, None) => token?,
         };
-        let origin = found.map(|found| found.origin);
-        let answer = self.token(&realm, request, origin.as_deref()).await?;
-        let token =
-            answer.token.or(answer.access_token).filter(|token| !token.is_empty()).ok_or_else(
-                || Failure::protocol(&realm, "the token server's answer has no token"),
-            )?;
-        let mut header = HeaderValue::from_str(&format!("Bearer {token}"))
+        let Token { text, lifetime } = token;
+        let mut header = HeaderValue::from_str(&format!("Bearer {text}"))
             .map_err(|_| Failure::protocol(&realm, "the token holds control characters"))?;
         header.set_sensitive(true);
-        let lifetime = answer.expires_in.map_or(DEFAULT_LIFETIME, Duration::from_secs);
         // A tenth early, so that it does not expire on the way. An absurd lifetime counts as unlimited.
         let expires = Instant::now().checked_add(lifetime - lifetime / 10);
-        let expires = expires.map(|expires| (expires, bearer));
+        held.expires = expires.map(|expires| (expires, bearer));
         held.header = Some(header);
-        held.origin = origin;
-        held.expires = expires;
         Ok(())
+    }
+
+    /// The request for a token, as somebody or as nobody.
+    fn request(
+        &self,
+        realm: &Url,
+        bearer: &Bearer,
+        credential: Option<&Credential>,
+    ) -> (Url, reqwest::RequestBuilder) {
+        let scopes = bearer.scopes_with(&self.scope);
+        let client = self.host.http.client(realm);
+        let mut realm = realm.clone();
+        if let Some(Credential::IdentityToken(token)) = credential {
+            let mut form = form_urlencoded::Serializer::new(String::new());
+            form.append_pair("grant_type", "refresh_token");
+            form.append_pair("refresh_token", token.expose());
+            form.append_pair("client_id", CLIENT_ID);
+            form.append_pair("scope", &scopes.join(" "));
+            if let Some(service) = &bearer.service {
+                form.append_pair("service", service);
+            }
+            let request = client
+                .post(realm.clone())
+                .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .body(form.finish());
+            return (realm, request);
+        }
+        let mut query = realm.query_pairs_mut();
+        if let Some(service) = &bearer.service {
+            query.append_pair("service", service);
+        }
+        for scope in &scopes {
+            query.append_pair("scope", scope);
+        }
+        drop(query);
+        let request = client.get(realm.clone());
+        let request = match credential {
+            Some(Credential::Password { username, password }) => {
+                request.header(AUTHORIZATION, basic(username, password.expose()))
+            }
+            _ => request,
+        };
+        (realm, request)
     }
 
     async fn token(
         &self,
-        realm: &Url,
-        request: reqwest::RequestBuilder,
-        origin: Option<&str>,
-    ) -> Result<TokenAnswer, Failure> {
+        held: &Held,
+        (realm, request): (Url, reqwest::RequestBuilder),
+    ) -> Result<Token, Failure> {
+        let realm = &realm;
         let deadline = self.host.stall_timeout;
         let stalled = |_| Failure::Stalled { url: show(realm), after: deadline };
         let broken = |error| Failure::transport(realm, error);
@@ -281,12 +394,13 @@ impl Authenticator {
             let failure = Failure::status(response, deadline).await;
             return Err(match failure {
                 Failure::Status { url, message, .. } if refused => {
-                    Failure::Denied { url, message, hint: self.hint(origin) }
+                    Failure::Denied { url, message, hint: self.hint(&held.login) }
                 }
                 other => other,
             });
         }
-        let mut body = Vec::new();
+        let coding = Coding::of(response.headers());
+        let mut body = BytesMut::new();
         let chunk = tokio::time::timeout(deadline, async {
             while let Some(chunk) = response.chunk().await? {
                 body.extend_from_slice(&chunk);
@@ -297,10 +411,8 @@ impl Authenticator {
             Ok(())
         });
         chunk.await.map_err(stalled)?.map_err(broken)?;
-        // The parser's message could quote the token.
-        serde_json::from_slice(&body).map_err(|_| {
-            Failure::protocol(realm, "the token server's answer is not the JSON of a token")
-        })
+        let answer = coding.text(body.freeze(), TOKEN_LIMIT as u64);
+        Token::parse(&answer).map_err(|reason| Failure::protocol(realm, reason))
     }
 }
 

@@ -26,6 +26,9 @@ pub(in crate::source) struct Host {
     /// How it wanted requests to be authenticated when it last refused one.
     challenge: Mutex<Option<Challenge>>,
     plain: AtomicBool,
+    /// Whether it has been asked which login it wants, although nothing that was asked for needed one. The lock is held while
+    /// it is asked.
+    pub(in crate::source) was_asked: tokio::sync::Mutex<bool>,
 }
 
 impl Host {
@@ -41,6 +44,7 @@ impl Host {
             number,
             challenge: Mutex::default(),
             plain: AtomicBool::new(false),
+            was_asked: tokio::sync::Mutex::default(),
         }
     }
 

@@ -11,7 +11,7 @@
 //! | [`limiter`], [`rate_limit`] | how many requests at a time, and pauses that a host asks for |
 //! | [`availability`] | whether it is worth asking |
 //! | [`http`], [`certificates`] | HTTP clients: trust, client certificates, proxies, redirects |
-//! | [`auth`], [`challenge`] | Basic and Bearer authentication for one repository |
+//! | [`auth`], [`challenge`], [`token`] | Basic and Bearer authentication for one repository |
 //! | [`recent`] | a map that forgets what has not been used for long |
 
 mod auth;
@@ -25,6 +25,7 @@ mod rate_limit;
 mod recent;
 mod registries;
 mod settings;
+mod token;
 
 pub(super) use auth::Authenticator;
 pub(super) use challenge::Scope;

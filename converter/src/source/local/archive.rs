@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use tar::EntryType;
 
+use super::compressed::Compression;
 use super::section::Section;
 use crate::source::error::{Error, Result};
 
@@ -22,13 +23,11 @@ const MAX_MEMBERS: usize = 100_000;
 /// How many links may have to be followed to a member.
 const MAX_LINKS: usize = 16;
 
-/// The first bytes of compressed files, and the tool that decompresses each.
-const COMPRESSED: [(&[u8], &str); 4] = [
-    (b"\x1f\x8b", "gunzip"),
-    (b"\x28\xb5\x2f\xfd", "unzstd"),
-    (b"BZh", "bunzip2"),
-    (b"\xfd7zXZ\0", "unxz"),
-];
+/// The size of a tar's header (POSIX pax, "ustar Interchange Format"), in bytes.
+const BLOCK: usize = 512;
+
+/// Where a header has its checksum.
+const CHECKSUM: std::ops::Range<usize> = 148..156;
 
 /// An open tar with its table of contents.
 #[derive(Debug)]
@@ -58,12 +57,21 @@ impl Archive {
             let reason = "not a regular file; an archive is read at several places at once, so save it first";
             return Err(failed(io::Error::other(reason)));
         }
-        let mut magic = [0; 6];
-        let read = read_at_most(&file, &mut magic).map_err(failed)?;
-        let tool = COMPRESSED.iter().find(|(bytes, _)| magic[..read].starts_with(bytes));
-        if let Some((_, tool)) = tool {
-            let reason = format!("the archive is compressed; unpack it first with {tool}");
-            return Err(failed(io::Error::other(reason)));
+        let mut begin = [0; BLOCK];
+        let read = read_at_most(&file, &mut begin).map_err(failed)?;
+        let file = match Compression::of(&begin[..read]) {
+            None => file,
+            Some(compression) => {
+                let unpacked = compression.unpack(&file).map_err(failed)?;
+                begin = [0; BLOCK];
+                read_at_most(&unpacked, &mut begin).map_err(failed)?;
+                unpacked
+            }
+        };
+        let is_empty = file.metadata().map_err(failed)?.len() == 0;
+        if is_empty || !is_header(&begin) {
+            let what = if is_empty { "it is empty, and " } else { "" };
+            return Err(failed(io::Error::other(format!("{what}not a tar archive"))));
         }
         let members = members(&file).map_err(failed)?;
         Ok(Self { path: path.to_owned(), file: Arc::new(file), members })
@@ -92,12 +100,27 @@ impl Archive {
     }
 }
 
+/// Whether a tar can begin like this: with a header whose checksum fits, or with its end.
+fn is_header(block: &[u8; BLOCK]) -> bool {
+    let (before, after) = (&block[..CHECKSUM.start], &block[CHECKSUM.end..]);
+    let sum: u32 = before.iter().chain(&[b' '; 8]).chain(after).copied().map(u32::from).sum();
+    let header = tar::Header::from_byte_slice(block);
+    header.cksum().is_ok_and(|checksum| checksum == sum) || block.iter().all(|&byte| byte == 0)
+}
+
 /// The table of contents. If several members have one name the last counts, as when unpacking.
 fn members(file: &File) -> io::Result<HashMap<String, Member>> {
     let mut members = HashMap::new();
     let mut archive = tar::Archive::new(file);
     for entry in archive.entries_with_seek()? {
-        let entry = entry?;
+        // The parser's message would quote what it found.
+        let entry = entry.map_err(|error| match error.raw_os_error() {
+            Some(_) => error,
+            None => {
+                let reason = format!("the tar archive is damaged after {} members", members.len());
+                io::Error::new(error.kind(), reason)
+            }
+        })?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let Some(name) = clean(&name) else { continue };
         let target = entry.link_name_bytes();

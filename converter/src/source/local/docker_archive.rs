@@ -5,6 +5,8 @@
 //! uncompressed, and identical ones are linked; since Docker 25 it is `blobs/sha256/<hex>`, compressed if it
 //! comes from Docker's containerd store. There is no manifest in the registry's sense, so one is made from
 //! the content: the same archive gives the same manifest.
+//!
+//! Several images may be in one archive, and one image may be in it several times, under different tags.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -12,6 +14,8 @@ use std::io::Read;
 use layer_layout::{DiffId, Digest, LayerDigest, PublicName};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+
+mod select;
 
 use super::archive::Archive;
 use super::image::LocalImage;
@@ -25,7 +29,8 @@ use crate::source::media_type::{
     DOCKER_CONFIG, DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_LAYER_ZSTD, DOCKER_MANIFEST,
 };
 
-#[derive(Deserialize)]
+/// An image of an archive.
+#[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Saved {
     config: String,
@@ -41,8 +46,7 @@ struct Config {
 
 #[derive(Deserialize)]
 struct RootFs {
-    #[serde(default)]
-    diff_ids: Vec<DiffId>,
+    diff_ids: Option<Vec<DiffId>>,
 }
 
 /// A Docker schema 2 manifest. It is a structure because the members of a structure keep their order.
@@ -63,32 +67,26 @@ struct ManifestDescriptor<'a> {
     digest: Digest,
 }
 
-/// Finds the image in an archive. `stem` names it if it has no tag.
-pub(super) fn open(image: &str, stem: &str, archive: Archive) -> Result<LocalImage> {
+/// Finds the image in an archive. `stem` names it if it has no tag; `wanted` is what chooses it, if there are several.
+pub(super) fn open(
+    image: &str,
+    stem: &str,
+    archive: Archive,
+    wanted: Option<&str>,
+) -> Result<LocalImage> {
     let path = archive.path().to_owned();
     let store = Store::Archive(archive);
-    let refuse = |part: Part, reason: DocumentError| Error::Document {
-        image: image.to_owned(),
-        part,
-        reason: Box::new(reason),
-    };
+    let refuse = |part: Part, reason: DocumentError| Error::unfit(image, part, reason);
     let bytes = store.document(image, Part::Index, "manifest.json", MANIFEST_LIMIT)?;
-    let mut saved: Vec<Saved> = serde_json::from_slice(&bytes)
+    let saved: Vec<Saved> = serde_json::from_slice(&bytes)
         .map_err(|error| refuse(Part::Index, DocumentError::ArchiveManifest(error)))?;
-    if saved.len() > 1 {
-        let tags = saved.into_iter().map(|saved| match saved.repo_tags {
-            Some(tags) if !tags.is_empty() => tags.join(" = "),
-            _ => saved.config,
-        });
-        return Err(Error::Ambiguous {
-            image: image.to_owned(),
-            candidates: tags.collect(),
-            hint: "save one image per archive",
-        });
-    }
-    let Some(saved) = saved.pop() else {
+    if saved.is_empty() {
         return Err(refuse(Part::Index, DocumentError::EmptyArchive));
-    };
+    }
+    let saved = select::one(image, &path, saved, wanted)?;
+    if let Some(reason) = without_content(&store, image, &saved)? {
+        return Err(refuse(Part::Manifest, reason));
+    }
 
     let bytes = store.document(image, Part::Config, &saved.config, CONFIG_LIMIT)?;
     let config_digest = Digest::of(&bytes);
@@ -99,7 +97,8 @@ pub(super) fn open(image: &str, stem: &str, archive: Archive) -> Result<LocalIma
     }
     let config: Config = serde_json::from_slice(&bytes)
         .map_err(|error| refuse(Part::Config, DocumentError::NoLayers(error)))?;
-    let (names, diff_ids) = (saved.layers.unwrap_or_default(), config.rootfs.diff_ids);
+    let names = saved.layers.unwrap_or_default();
+    let diff_ids = config.rootfs.diff_ids.unwrap_or_default();
     if names.len() != diff_ids.len() {
         let (promised, got) = (diff_ids.len(), names.len());
         return Err(refuse(Part::Config, DocumentError::LayerCount { promised, got }));
@@ -133,6 +132,24 @@ pub(super) fn open(image: &str, stem: &str, archive: Archive) -> Result<LocalIma
             .or_else(|| PublicName::local(stem, "latest").ok()),
     };
     Ok(LocalImage { image, store: store.into(), config: saved.config, layers: places })
+}
+
+/// What is wrong with an archive that Docker has made of an image whose content it did not have. Such a one is also a layout,
+/// as all of Docker since 25.
+fn without_content(store: &Store, image: &str, saved: &Saved) -> Result<Option<DocumentError>> {
+    if !store.has("index.json")? {
+        return Ok(None);
+    }
+    for name in std::iter::once(&saved.config).chain(saved.layers.iter().flatten()) {
+        if !store.has(name)? {
+            let tag = saved.repo_tags.iter().flatten().find_map(|tag| public_name(tag));
+            let origin = tag.map_or("REGISTRY/REPOSITORY:TAG".to_owned(), |tag| tag.to_string());
+            let missing = name.clone();
+            tracing::debug!(image, missing, "an archive without content");
+            return Ok(Some(DocumentError::SavedWithoutContent { missing, origin }));
+        }
+    }
+    Ok(None)
 }
 
 /// The descriptor of a layer. The digest of an uncompressed layer is its DiffID, which the configuration

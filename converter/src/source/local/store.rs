@@ -32,6 +32,11 @@ impl Store {
         })
     }
 
+    /// Whether there is a file of this name.
+    pub(super) fn has(&self, name: &str) -> Result<bool> {
+        Ok(self.find(name)?.is_some())
+    }
+
     fn find(&self, name: &str) -> Result<Option<Section>> {
         let directory = match self {
             Self::Archive(archive) => return archive.find(name),

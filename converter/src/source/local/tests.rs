@@ -3,11 +3,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use layer_layout::{Digest, ImageReference};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+mod archives;
 
 use crate::source::{Error, Image, Options, Result, Source, media_type};
 
@@ -147,8 +147,10 @@ async fn layouts() {
         on(image_of(b"attestation"), "unknown", "unknown"),
     ]);
     let nested = descriptor(media_type::OCI_INDEX, &inner);
+    let middle = index(std::slice::from_ref(&nested));
+    let deep = descriptor(media_type::OCI_INDEX, &middle);
     type Outcome = std::result::Result<(&'static [u8], &'static str), &'static str>;
-    let cases: [(&str, Vec<Value>, &str, Outcome); 12] = [
+    let cases: [(&str, Vec<Value>, &str, Outcome); 17] = [
         ("one", vec![image_of(b"one")], "", Ok((b"one", "latest"))),
         ("one, tagged", vec![tagged(image_of(b"one"), "1.0")], "", Ok((b"one", "1.0"))),
         (
@@ -188,6 +190,31 @@ async fn layouts() {
             Ok((b"one", "1")),
         ),
         ("nested", vec![tagged(nested.clone(), "1")], "", Ok((b"amd", "1"))),
+        ("nested twice", vec![tagged(deep.clone(), "1")], "", Ok((b"amd", "1"))),
+        (
+            "nested by platform",
+            vec![on(image_of(b"arm"), "linux", "arm64"), on(nested.clone(), "linux", "amd64")],
+            "",
+            Ok((b"amd", "latest")),
+        ),
+        (
+            "nested, untold",
+            vec![on(image_of(b"arm"), "linux", "arm64"), nested.clone()],
+            "",
+            Ok((b"amd", "latest")),
+        ),
+        (
+            "one does not say",
+            vec![on(image_of(b"arm"), "linux", "arm64"), image_of(b"one")],
+            "",
+            Ok((b"one", "latest")),
+        ),
+        (
+            "one says half",
+            vec![on(image_of(b"arm"), "linux", "arm64"), on(image_of(b"one"), "", "amd64")],
+            "",
+            Ok((b"one", "latest")),
+        ),
         (
             "flat platforms",
             vec![on(image_of(b"arm"), "linux", "arm64"), on(image_of(b"amd"), "linux", "amd64")],
@@ -204,23 +231,23 @@ async fn layouts() {
     ];
     for (name, manifests, tag, expected) in cases {
         let mut files = layout(&[b"one", b"two", b"arm", b"amd"], &manifests);
-        files.push(blob(&inner));
+        files.extend([blob(&inner), blob(&middle)]);
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("My.Images");
         write_directory(&files, &path);
         let archive = directory.path().join("My.Images.tar");
         std::fs::write(&archive, tar_of(&files)).unwrap();
         let mut references = vec![(format!("oci:{}{tag}", path.display()), "my-images")];
-        if tag.is_empty() {
-            references.push((format!("oci-archive:{}", archive.display()), "my-images"));
-        }
+        let tag = tag.replacen(':', "#", 1);
+        references.push((format!("oci-archive:{}{tag}", archive.display()), "my-images"));
         for (reference, stem) in references {
             match (open(&reference).await, expected) {
                 (Ok((source, image)), Ok((content, tag))) => {
                     assert_eq!(read(&source, &image, 0).await.unwrap(), content, "{name}");
                     assert_eq!(source.config(&image).await.unwrap(), config(), "{name}");
                     assert_eq!(image.manifest.bytes, manifest(content), "{name}");
-                    assert_eq!(image.index.is_some(), name == "nested", "{name}");
+                    let has_index = matches!(name, "nested" | "nested twice");
+                    assert_eq!(image.index.is_some(), has_index, "{name}");
                     assert_eq!(image.reference, reference, "{name}");
                     let public = image.name.unwrap().to_string();
                     assert_eq!(public, format!("localhost/{stem}:{tag}"), "{name}");
@@ -303,172 +330,4 @@ async fn blobs_are_regular_files() {
     rustix::fs::mkfifoat(rustix::fs::CWD, &layer, 0o600.into()).unwrap();
     let error = read(&source, &image, 0).await.unwrap_err();
     assert!(matches!(error, Error::File { path, .. } if path == layer));
-}
-
-/// What `docker save` wrote for an image with these layers, and its `manifest.json` for further changes.
-fn saved(config_name: &str, layers: &[&str], tags: Value) -> Vec<u8> {
-    let saved = json!([{"Config": config_name, "RepoTags": tags, "Layers": layers}]);
-    serde_json::to_vec(&saved).unwrap()
-}
-
-fn docker_config(layers: &[&[u8]]) -> Vec<u8> {
-    let diff_ids: Vec<Digest> = layers.iter().map(|layer| Digest::of(layer)).collect();
-    let config = json!({"os": "linux", "rootfs": {"type": "layers", "diff_ids": diff_ids}});
-    serde_json::to_vec(&config).unwrap()
-}
-
-fn gzip(content: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    std::io::Write::write_all(&mut encoder, content).unwrap();
-    encoder.finish().unwrap()
-}
-
-/// Until Docker 24: directories by layer, equal layers linked to each other.
-#[tokio::test]
-async fn docker_archives_of_the_old_kind() {
-    let (one, two): (&[u8], &[u8]) = (&[1; 2000], &[2; 3000]);
-    let config = docker_config(&[one, two, one, two]);
-    let config_name = format!("{}.json", Digest::of(&config).hex());
-    let layers = ["a/layer.tar", "b/layer.tar", "c/layer.tar", "d/layer.tar"];
-    let archive = tar(&[
-        Item::File("a/layer.tar", one),
-        Item::File("b/layer.tar", b"overwritten by a later entry of this name"),
-        Item::File("b/layer.tar", two),
-        Item::Symlink("c/layer.tar", "../a/layer.tar"),
-        Item::HardLink("d/layer.tar", "b/layer.tar"),
-        Item::File(&config_name, &config),
-        Item::File("manifest.json", &saved(&config_name, &layers, json!(["debian:12"]))),
-    ]);
-    let (_directory, path) = file("saved.tar", &archive);
-    let (source, image) = open(&format!("docker-archive:{}", path.display())).await.unwrap();
-    for (layer, content) in [one, two, one, two].into_iter().enumerate() {
-        assert_eq!(read(&source, &image, layer).await.unwrap(), content);
-        assert_eq!(image.layers[layer].digest.digest(), &Digest::of(content));
-        assert_eq!(image.layers[layer].media_type, "application/vnd.docker.image.rootfs.diff.tar");
-    }
-    assert_eq!(source.config(&image).await.unwrap(), config);
-    assert_eq!(image.config.digest.digest(), &Digest::of(&config));
-    assert_eq!(image.name.unwrap().to_string(), "docker.io/library/debian:12");
-    // The form of Docker's own manifests, members in their order.
-    let descriptor = |media_type: &str, content: &[u8]| {
-        format!(
-            r#"{{"mediaType":"application/vnd.docker.{media_type}","size":{},"digest":"{}"}}"#,
-            content.len(),
-            Digest::of(content)
-        )
-    };
-    let layer = |content: &[u8]| descriptor("image.rootfs.diff.tar", content);
-    let expected = format!(
-        r#"{{"schemaVersion":2,"mediaType":"application/vnd.docker.distribution.manifest.v2+json","config":{},"layers":[{},{},{},{}]}}"#,
-        descriptor("container.image.v1+json", &config),
-        layer(one),
-        layer(two),
-        layer(one),
-        layer(two)
-    );
-    assert_eq!(String::from_utf8_lossy(&image.manifest.bytes), expected);
-    assert_eq!(image.manifest.media_type, media_type::DOCKER_MANIFEST);
-}
-
-/// Since Docker 25, and with compressed layers from its containerd store.
-#[tokio::test]
-async fn docker_archives_of_the_new_kind() {
-    let (one, two, three): (&[u8], &[u8], &[u8]) = (&[1; 2000], &[2; 3000], &[3; 4000]);
-    let config = docker_config(&[one, two, three]);
-    let zstd = zstd::encode_all(three, 1).unwrap();
-    let blobs = [blob(one), blob(&gzip(two)), blob(&config)];
-    let odd = ("x/layer.tar".to_owned(), zstd.clone());
-    let names = [blobs[0].0.as_str(), &blobs[1].0, &odd.0];
-    let manifest = saved(&blobs[2].0, &names, Value::Null);
-    let mut files = blobs.to_vec();
-    files.extend([odd.clone(), ("manifest.json".to_owned(), manifest)]);
-    let (_directory, path) = file("My saved.image.tar", &tar_of(&files));
-    let (source, image) = open(&format!("docker-archive:{}", path.display())).await.unwrap();
-    assert_eq!(image.name.as_ref().unwrap().to_string(), "localhost/my-saved-image:latest");
-    for (layer, content, end) in
-        [(0, one.to_vec(), ".tar"), (1, gzip(two), ".tar.gzip"), (2, zstd, ".tar.zstd")]
-    {
-        assert_eq!(image.layers[layer].digest.digest(), &Digest::of(&content));
-        assert!(image.layers[layer].media_type.ends_with(end));
-        assert_eq!(read(&source, &image, layer).await.unwrap(), content);
-    }
-}
-
-#[tokio::test]
-async fn docker_archives_that_are_refused() {
-    let one: &[u8] = &[1; 2000];
-    let config = docker_config(&[one]);
-    let manifest = saved("c.json", &["l.tar"], json!(["a:1"]));
-    let two: Vec<Value> = [&manifest[..], &saved("d.json", &[], Value::Null)]
-        .iter()
-        .flat_map(|saved| serde_json::from_slice::<Vec<Value>>(saved).unwrap())
-        .collect();
-    let two = serde_json::to_vec(&two).unwrap();
-    let wrong_name = format!("{}.json", "0".repeat(64));
-    let wrong = saved(&wrong_name, &["l.tar"], Value::Null);
-    let absolute = saved("/etc/passwd", &["l.tar"], Value::Null);
-    let good = [("c.json", &config[..]), ("l.tar", one)];
-    let archive = |manifest: &[u8], others: &[(&str, &[u8])]| {
-        let mut items = vec![Item::File("manifest.json", manifest)];
-        items.extend(others.iter().map(|(name, content)| Item::File(name, content)));
-        tar(&items)
-    };
-    let link = |target: &str| {
-        tar(&[
-            Item::File("manifest.json", &manifest),
-            Item::File("c.json", &config),
-            Item::Symlink("l.tar", target),
-        ])
-    };
-    let truncated = {
-        let whole = archive(&manifest, &good);
-        whole[..whole.len() - 1024 - 2048 + 100].to_vec()
-    };
-    for (name, content, part) in [
-        ("two images", archive(&two, &good), "several images: a:1, d.json; save one image"),
-        ("no image", archive(b"[]", &good), "names no image"),
-        ("no manifest", tar(&[Item::File("c.json", &config)]), "has no manifest.json"),
-        ("broken manifest", archive(b"{", &good), "manifest.json is broken"),
-        ("no config", archive(&manifest, &good[1..]), "has no c.json"),
-        ("no layer", archive(&manifest, &good[..1]), "has no l.tar"),
-        (
-            "wrong config",
-            archive(&wrong, &[(&wrong_name, &config), good[1]]),
-            "expected sha256:0000",
-        ),
-        ("outside", archive(&absolute, &good), "has no /etc/passwd"),
-        (
-            "fewer layers",
-            archive(&saved("c.json", &[], Value::Null), &good),
-            "promises 1 layers, the archive has 0",
-        ),
-        ("wrong layer", archive(&manifest, &[good[0], ("l.tar", &[9; 2000])]), "digest"),
-        (
-            "config is text",
-            archive(&manifest, &[("c.json", b"text"), good[1]]),
-            "no list of layers",
-        ),
-        ("link to the host", link("/etc/passwd"), "has no l.tar"),
-        ("link out", link("../../../../etc/passwd"), "has no l.tar"),
-        ("link to itself", link("l.tar"), "cannot read"),
-        ("link to nothing", link("nothing"), "has no l.tar"),
-        ("truncated", truncated, "expected 2000"),
-        ("compressed", gzip(&archive(&manifest, &good)), "cannot read"),
-        ("text", b"text".repeat(500), "cannot read"),
-        ("empty", Vec::new(), "has no manifest.json"),
-    ] {
-        let (_directory, path) = file("saved.tar", &content);
-        let result = async {
-            let (source, image) = open(&format!("docker-archive:{}", path.display())).await?;
-            read(&source, &image, 0).await
-        };
-        let message = result.await.unwrap_err().to_string();
-        assert!(message.contains(part), "{name}: {message}");
-        assert!(message.contains("saved.tar"), "{name}: {message}");
-    }
-    let (_directory, path) = file("saved.tar.gz", &gzip(&archive(&manifest, &good)));
-    let error = open(&format!("oci-archive:{}", path.display())).await.unwrap_err();
-    assert!(matches!(error, Error::File { cause, .. } if cause.to_string().contains("gunzip")));
-    let error = open("docker-archive:/dev/null").await.unwrap_err();
-    assert!(matches!(error, Error::File { cause, .. } if cause.to_string().contains("regular")));
 }

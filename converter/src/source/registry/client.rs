@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use http::{Method, StatusCode};
 use reqwest::Response;
 use url::Url;
@@ -119,7 +119,7 @@ impl RegistryClient {
             .map_err(|error| Failure::protocol(&self.base, format!("bad URL {target:?}: {error}")))
     }
 
-    /// Sends a request, and sends it again with authentication if the registry answers 401. Any answer in the
+    /// Sends a request, and sends it again with authentication if the registry lacks that. Any answer in the
     /// end that is not a success is a failure. There is no waiting and trying again: see [`Self::repeat`].
     pub(super) async fn send(&self, request: &Request<'_>) -> Result<Response, Failure> {
         if let Some(left) = self.host.availability.left_alone() {
@@ -148,10 +148,12 @@ impl RegistryClient {
                 return Ok(response);
             }
             let from_registry = own && response.url().origin() == url.origin();
-            if response.status() == StatusCode::UNAUTHORIZED && from_registry && !authenticated {
-                authenticated = true;
-                self.auth.answer(&url, response.headers(), authorization.as_ref()).await?;
-                continue;
+            if from_registry && !authenticated {
+                let (status, headers) = (response.status(), response.headers());
+                authenticated = self.authenticate(&url, status, headers, &authorization).await?;
+                if authenticated {
+                    continue;
+                }
             }
             let status = response.status();
             return Err(match Failure::status(response, self.host.stall_timeout).await {
@@ -164,6 +166,58 @@ impl RegistryClient {
                 other => other,
             });
         }
+    }
+
+    /// Gets what a refused request lacked, if that is a login. Most registries ask for it with 401; some hide that there is
+    /// something behind 404, or answer 403, and tell what they want only if they are asked for their base
+    /// (OCI distribution-spec, "Determining Support"). They are, if there is a login that could help.
+    async fn authenticate(
+        &self,
+        url: &Url,
+        status: StatusCode,
+        headers: &HeaderMap,
+        used: &Option<HeaderValue>,
+    ) -> Result<bool, Failure> {
+        let is_told = headers.contains_key(WWW_AUTHENTICATE);
+        match status {
+            StatusCode::UNAUTHORIZED if is_told => {
+                self.auth.answer(url, headers, used.as_ref()).await?;
+                return Ok(true);
+            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {}
+            _ => return Ok(false),
+        }
+        if used.is_some() || !self.auth.may_help().await {
+            return Ok(false);
+        }
+        // What comes of this explains nothing about the request, which has its own answer.
+        let met = if is_told {
+            self.auth.answer(url, headers, None).await.map(|()| true)
+        } else {
+            self.ask_for_challenge().await?;
+            self.auth.answer_known(url).await
+        };
+        Ok(met.unwrap_or_else(|failure| {
+            tracing::debug!(%failure, registry = self.host.name, "continuing without a login");
+            false
+        }))
+    }
+
+    /// Asks the registry at its base which login it wants, unless that has been done.
+    async fn ask_for_challenge(&self) -> Result<(), Failure> {
+        let mut was_asked = self.host.was_asked.lock().await;
+        if !*was_asked {
+            let base = self.url("/v2/")?;
+            let request = Request::new(Method::GET, "/v2/");
+            let response = self.send_once(&request, &base, true, None).await?;
+            if response.status() == StatusCode::UNAUTHORIZED
+                && response.url().origin() == base.origin()
+            {
+                self.auth.learn(response.headers());
+            }
+            *was_asked = true;
+        }
+        Ok(())
     }
 
     async fn send_once(
@@ -201,14 +255,7 @@ impl RegistryClient {
                 self.host.availability.answered();
             }
         }
-        match response.headers().get(CONTENT_ENCODING) {
-            Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => {
-                let reason =
-                    format!("unrequested content coding {coding:?}, perhaps by a proxy in between");
-                Err(Failure::protocol(response.url(), reason))
-            }
-            _ => Ok(response),
-        }
+        Ok(response)
     }
 
     /// Whether a failed exchange shows that the peer does not speak TLS, where that is allowed.

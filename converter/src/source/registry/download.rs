@@ -4,7 +4,8 @@
 //! reader makes the task wait, which is not a stall: only the peer's silence counts. After a broken
 //! connection the rest is requested with `Range`; if the server ignores that and starts from the beginning,
 //! the bytes that are already here are skipped. If a mirror fails for good, the next place delivers the rest.
-//! The digest shows whether the pieces fit together.
+//! The digest shows whether the pieces fit together. What is marked as compressed on top of that is decoded if it is
+//! (`coding`); the rest of such a transfer cannot be asked for, so it begins anew and is skipped up to where it broke.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -15,11 +16,14 @@ use http::{Method, StatusCode};
 use reqwest::Response;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::AbortHandle;
+use url::Url;
 
 use super::client::{RegistryClient, Request};
 use super::content_range::ContentRange;
+use super::document::unknown_coding;
 use super::endpoints::Endpoints;
 use crate::source::blob::{BlobReader, Expected, OnBytes};
+use crate::source::coding::{self, Coding, Decoder};
 use crate::source::error::Error;
 use crate::source::failure::{Failure, show};
 
@@ -31,19 +35,32 @@ const PIECES: usize = 8;
 /// interrupted often.
 const PROGRESS: u64 = 1 << 20;
 
+/// How much of an answer is looked at to find out whether it is coded, in bytes.
+const BEGIN: usize = 1 << 10;
+
 type Piece = Result<Bytes, Error>;
 
-/// Starts to download a blob. `permit` is given back when all of it has arrived or nobody wants it any more.
+/// Starts to download a blob, which is an uncompressed tar if it `is_plain`. `permit` is given back when all of it has
+/// arrived or nobody wants it any more.
 pub(super) fn start(
     endpoints: Endpoints,
     expected: Expected,
+    is_plain: bool,
     on_bytes: OnBytes,
     permit: OwnedSemaphorePermit,
 ) -> BlobReader {
     let (sender, receiver) = mpsc::channel(PIECES);
     let at = endpoints.first();
-    let download =
-        Download { endpoints, at, expected: expected.clone(), on_bytes, sender, done: 0 };
+    let download = Download {
+        endpoints,
+        at,
+        expected: expected.clone(),
+        is_plain,
+        on_bytes,
+        sender,
+        done: 0,
+        is_coded: false,
+    };
     let task = tokio::spawn(async move {
         download.run().await;
         drop(permit);
@@ -64,10 +81,24 @@ struct Download {
     /// The place that is asked.
     at: usize,
     expected: Expected,
+    is_plain: bool,
     on_bytes: OnBytes,
     sender: mpsc::Sender<Piece>,
     /// Bytes passed on.
     done: u64,
+    /// Whether the last answer was coded, so that the rest cannot be asked for.
+    is_coded: bool,
+}
+
+/// What an answer is of a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Its bytes.
+    AsSent,
+    /// Compressed once more.
+    Coded,
+    /// One of both: how it begins has to tell.
+    Unknown,
 }
 
 /// Why an attempt did not complete a blob.
@@ -134,7 +165,7 @@ impl Download {
     async fn attempt(&mut self) -> Result<(), Stop> {
         let target = format!("blobs/{}", self.expected.digest);
         let mut request = Request::new(Method::GET, &target);
-        if self.done > 0 {
+        if self.done > 0 && !self.is_coded {
             let range = HeaderValue::try_from(format!("bytes={}-", self.done))
                 .expect("digits and punctuation fit into any header");
             request = request.header(RANGE, range);
@@ -148,7 +179,9 @@ impl Download {
             }
             other => other?,
         };
-        let mut skip = self.check_begin(&response)?;
+        let (mut skip, mut form) = self.check_begin(&response)?;
+        let mut decoder = Decoder::default();
+        let mut begin = Bytes::new();
         loop {
             let piece = match self.client().chunk(&mut response).await {
                 Ok(piece) => piece,
@@ -156,13 +189,25 @@ impl Download {
                 Err(_) if self.done == self.expected.size => return Ok(()),
                 Err(failure) => return Err(failure.into()),
             };
-            let Some(mut piece) = piece else { break };
-            let known = skip.min(piece.len() as u64);
-            skip -= known;
-            // Fits into a usize: no more than the length of the piece.
-            piece.advance(known as usize);
-            if !piece.is_empty() {
-                self.hand_on(piece).await?;
+            let is_end = piece.is_none();
+            let mut piece = piece.unwrap_or_default();
+            if form == Form::Unknown {
+                begin = [begin, piece].concat().into();
+                if begin.len() < BEGIN && !is_end {
+                    continue;
+                }
+                let is_coded = coding::is_coded(&begin[..begin.len().min(BEGIN)], self.is_plain);
+                form = if is_coded { Form::Coded } else { Form::AsSent };
+                piece = std::mem::take(&mut begin);
+            }
+            self.is_coded = form == Form::Coded;
+            if self.is_coded {
+                self.decode(&mut decoder, &piece, &mut skip, response.url()).await?;
+            } else {
+                self.hand_on(piece, &mut skip).await?;
+            }
+            if is_end {
+                break;
             }
         }
         if self.done == self.expected.size {
@@ -172,21 +217,36 @@ impl Download {
         Err(Failure::Truncated { url: show(response.url()), got, expected }.into())
     }
 
-    /// How many bytes of an answer have to be skipped.
-    fn check_begin(&self, response: &Response) -> Result<u64, Stop> {
+    /// How many bytes of an answer have to be skipped, and what it is of the blob.
+    fn check_begin(&self, response: &Response) -> Result<(u64, Form), Stop> {
         let protocol = |reason: String| Stop::from(Failure::protocol(response.url(), reason));
+        let coding = Coding::of(response.headers());
         match response.status() {
-            StatusCode::OK => match response.content_length() {
-                Some(length) if length != self.expected.size => {
-                    Err(self.expected.size_mismatch(length).into())
-                }
-                _ => Ok(self.done),
-            },
+            StatusCode::OK => {
+                let is_whole = response.content_length().map(|length| length == self.expected.size);
+                let form = match (is_whole, coding, response.content_length()) {
+                    (Some(true), ..) | (None, Coding::Identity | Coding::Other(_), _) => {
+                        Form::AsSent
+                    }
+                    (Some(false), Coding::Gzip, _) => Form::Coded,
+                    (None, Coding::Gzip, _) => Form::Unknown,
+                    (_, Coding::Other(coding), _) => {
+                        return Err(unknown_coding(response.url(), &coding).into());
+                    }
+                    (_, Coding::Identity, length) => {
+                        let length = length.unwrap_or_default();
+                        return Err(self.expected.size_mismatch(length).into());
+                    }
+                };
+                Ok((self.done, form))
+            }
             StatusCode::PARTIAL_CONTENT if self.done > 0 => {
                 let header = response.headers().get(CONTENT_RANGE);
                 let text = header.and_then(|value| value.to_str().ok()).unwrap_or_default();
                 match ContentRange::parse(text) {
-                    Some(range) if range.is_rest(self.done, self.expected.size) => Ok(0),
+                    Some(range) if range.is_rest(self.done, self.expected.size) => {
+                        Ok((0, Form::AsSent))
+                    }
                     _ => Err(protocol(format!(
                         "asked for the rest from byte {} of {}, got Content-Range {text:?}",
                         self.done, self.expected.size
@@ -197,7 +257,33 @@ impl Download {
         }
     }
 
-    async fn hand_on(&mut self, piece: Bytes) -> Result<(), Stop> {
+    /// Hands on what a piece decodes to.
+    async fn decode(
+        &mut self,
+        decoder: &mut Decoder,
+        piece: &[u8],
+        skip: &mut u64,
+        url: &Url,
+    ) -> Result<(), Stop> {
+        for coded in piece.chunks(coding::AT_A_TIME) {
+            let decoded = decoder.decode(coded).map_err(|error| {
+                let reason = format!("marked as gzip, but neither the blob nor gzip: {error}");
+                Failure::protocol(url, reason)
+            })?;
+            self.hand_on(decoded, skip).await?;
+        }
+        Ok(())
+    }
+
+    /// Passes on what is left of a piece when `skip` bytes of it are known.
+    async fn hand_on(&mut self, mut piece: Bytes, skip: &mut u64) -> Result<(), Stop> {
+        let known = (*skip).min(piece.len() as u64);
+        *skip -= known;
+        // Fits into a usize: no more than the length of the piece.
+        piece.advance(known as usize);
+        if piece.is_empty() {
+            return Ok(());
+        }
         let length = piece.len() as u64;
         if self.done + length > self.expected.size {
             return Err(self.expected.size_mismatch(self.done + length).into());

@@ -4,8 +4,7 @@
 //! not renew it when a download outlives it, drops the headers of error answers (`Retry-After`), has no time
 //! limit for a stalled peer, maps `docker.io` by rules that differ from DUCC's, and its streams neither
 //! resume nor tell whether the server honoured a `Range`. Everything that matters here would have to be built
-//! around it. So requests are made with `reqwest` directly; documents are parsed with `oci-spec`, challenges
-//! with `http-auth`.
+//! around it. So requests are made with `reqwest` directly.
 //!
 //! | module | what it is for |
 //! |---|---|

@@ -4,22 +4,25 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use http::{Method, StatusCode};
 use layer_layout::{ConfigDigest, Digest, Platform, RegistryReference};
 use tokio::sync::Semaphore;
 
 use super::client::{RegistryClient, Request};
-use super::document::{content_digest, fetch_once};
+use super::document::{Answer, content_digest, fetch_once};
 use super::download;
 use super::endpoints::Endpoints;
 use crate::source::blob::{BlobReader, Expected, OnBytes};
 use crate::source::error::{DocumentError, Error, Part, ReferenceError, Result};
 use crate::source::failure::Failure;
 use crate::source::image::{Descriptor, Document, Image, KnownManifest, LayerDescriptor};
-use crate::source::manifest::{self, CONFIG_LIMIT, IndexEntry, MANIFEST_LIMIT, Manifest, Parsed};
+use crate::source::manifest::{
+    self, CONFIG_LIMIT, Choice, Index, IndexEntry, MANIFEST_LIMIT, Manifest, Nest, Parsed,
+};
 use crate::source::media_type;
 use crate::source::options::Options;
+use crate::source::platforms::of_config;
 use crate::source::policy::Policy;
 
 /// How registries answer a kind of request that they do not know: HEAD for manifests, or the referrers API.
@@ -66,18 +69,64 @@ impl Registry {
     }
 
     pub(in crate::source) async fn resolve(&self, known: Option<&KnownManifest>) -> Result<Image> {
+        let known = known.map_or(&[][..], std::slice::from_ref);
         let (first, parsed) = self.first().await?;
         let image = match parsed {
-            Parsed::Manifest(manifest) => self.of_manifest(None, None, first, manifest),
-            Parsed::Index(entries) => {
-                let entry = manifest::choose(&self.image, &entries, &self.platform)?;
-                let (document, manifest) =
-                    self.of_entry(entry, known.map_or(&[], std::slice::from_ref)).await?;
-                self.of_manifest(Some(first), entry.platform.clone(), document, manifest)
+            Parsed::Manifest(manifest) => self.image(None, None, first, manifest).await?,
+            Parsed::Index(index) => {
+                let index = self.flatten(index, |it| self.platform.accepts(it)).await?;
+                match manifest::choose(&index.entries, &self.platform) {
+                    Choice::Entry(entry) => self.of_entry(&first, entry, known).await?,
+                    Choice::OneOf(entries) => self.one_of(&first, &index, &entries, known).await?,
+                }
             }
         };
         self.check_policy(std::slice::from_ref(&image)).await?;
         Ok(image)
+    }
+
+    /// The first image of these entries whose configuration names the wanted platform.
+    async fn one_of(
+        &self,
+        first: &Document,
+        index: &Index,
+        entries: &[&IndexEntry],
+        known: &[KnownManifest],
+    ) -> Result<Image> {
+        let mut available = index.platforms();
+        let mut obstacle = None;
+        for entry in entries {
+            let mut image = match self.of_entry(first, entry, known).await {
+                // It may be anything.
+                Err(error @ (Error::Document { .. } | Error::LayerType { .. })) => {
+                    obstacle.get_or_insert(error);
+                    continue;
+                }
+                other => other?,
+            };
+            let config = self.config(&image.config).await?;
+            image.platform = match of_config(&self.image, &config) {
+                Ok(platform) if self.platform.accepts(&platform) => Some(platform),
+                Ok(platform) => {
+                    available.push(platform);
+                    continue;
+                }
+                // There is no other that could be meant.
+                Err(_) if index.entries.len() == 1 => None,
+                Err(error) => {
+                    obstacle.get_or_insert(error);
+                    continue;
+                }
+            };
+            self.keep_config(image.config.digest, config);
+            return Ok(image);
+        }
+        let unusable = index.obstacles(|it| self.platform.accepts(it)).next();
+        let unusable = unusable.map(|reason| Error::unfit(&self.image, Part::Index, reason));
+        Err(unusable.or(obstacle.filter(|_| available.is_empty())).unwrap_or_else(|| {
+            let (image, wanted) = (self.image.to_string(), self.platform.clone().into());
+            Error::Platform { image, wanted, available }
+        }))
     }
 
     /// What the tag leads to now, an index or a manifest.
@@ -130,48 +179,87 @@ impl Registry {
             let image = self.image.to_string();
             return Err(Error::Interrupted { image, part: expected.part });
         };
-        Ok(download::start(self.endpoints.clone(), expected, on_bytes, permit))
+        let is_plain = media_type::is_plain(&layer.media_type);
+        Ok(download::start(self.endpoints.clone(), expected, is_plain, on_bytes, permit))
     }
 
     /// What the reference leads to.
     pub(super) async fn first(&self) -> Result<(Document, Parsed)> {
         let digest = self.reference.digest().copied();
         let first = self.document(&self.reference.fetch_reference(), digest).await?;
-        let parsed = manifest::parse(&self.image, &first)?;
+        let parsed = self.parse(&first)?;
         Ok((first, parsed))
     }
 
-    /// The manifest that an index's entry leads to.
+    fn parse(&self, document: &Document) -> Result<Parsed> {
+        let part = match media_type::DocumentKind::of(&document.media_type) {
+            Some(media_type::DocumentKind::Index) => Part::Index,
+            _ => Part::Manifest,
+        };
+        manifest::parse(document).map_err(|unfit| Error::unfit(&self.image, part, unfit))
+    }
+
+    /// An index with what its nested indexes list, as far as it `matters`.
+    pub(super) async fn flatten(
+        &self,
+        index: Index,
+        matters: impl Fn(&Platform) -> bool,
+    ) -> Result<Index> {
+        let mut nest = Nest::new(index);
+        let too_deep = |reason| Error::unfit(&self.image, Part::Index, reason);
+        while let Some(entry) = nest.next(&matters).map_err(too_deep)? {
+            let document = self.document(&entry.digest.to_string(), Some(entry.digest)).await?;
+            self.expected(Part::Index, entry.digest, entry.size).check(&document.bytes)?;
+            nest.put(self.parse(&document)?, &document.media_type);
+        }
+        Ok(nest.finish())
+    }
+
+    /// The image that an entry of an index leads to; `first` is what the reference leads to.
     pub(super) async fn of_entry(
         &self,
+        first: &Document,
         entry: &IndexEntry,
         known: &[KnownManifest],
-    ) -> Result<(Document, Manifest)> {
+    ) -> Result<Image> {
         let document = match known.iter().find(|known| known.digest == entry.digest) {
             Some(known) => {
-                let bytes = known.bytes.clone();
-                manifest::document(&self.image, Some(&entry.media_type), bytes)?
+                let document = manifest::document(Some(&entry.media_type), known.bytes.clone());
+                document.map_err(|reason| Error::unfit(&self.image, Part::Manifest, reason))?
             }
             None => self.document(&entry.digest.to_string(), Some(entry.digest)).await?,
         };
         self.expected(Part::Manifest, entry.digest, entry.size).check(&document.bytes)?;
-        match manifest::parse(&self.image, &document)? {
-            Parsed::Manifest(manifest) => Ok((document, manifest)),
+        match self.parse(&document)? {
+            Parsed::Manifest(manifest) => {
+                self.image(Some(first.clone()), entry.platform.clone(), document, manifest).await
+            }
+            // The index calls it a manifest.
             Parsed::Index(_) => {
-                let (image, reason) = (self.image.to_string(), DocumentError::NestedIndex.into());
-                Err(Error::Document { image, part: Part::Manifest, reason })
+                let (declared, own) = (entry.media_type.clone(), document.media_type);
+                let reason = DocumentError::MediaTypes { declared, own };
+                Err(Error::unfit(&self.image, Part::Manifest, reason))
             }
         }
     }
 
-    pub(super) fn of_manifest(
+    /// An image, if it is one. If its manifest calls it something else, its configuration is asked.
+    pub(super) async fn image(
         &self,
         index: Option<Document>,
         platform: Option<Platform>,
         document: Document,
         manifest: Manifest,
-    ) -> Image {
-        Image {
+    ) -> Result<Image> {
+        if let Some(kind) = &manifest.doubt {
+            let config = self.config(&manifest.config).await?;
+            if !manifest.is_image(&config) {
+                let reason = DocumentError::Artifact(kind.clone());
+                return Err(Error::unfit(&self.image, Part::Manifest, reason));
+            }
+            self.keep_config(manifest.config.digest, config);
+        }
+        Ok(Image {
             reference: self.image.to_string(),
             index,
             platform,
@@ -179,7 +267,7 @@ impl Registry {
             config: manifest.config,
             layers: manifest.layers,
             name: self.reference.public_name(),
-        }
+        })
     }
 
     /// Fails if an image lacks a signature that is needed.
@@ -218,16 +306,23 @@ impl Registry {
     ) -> Result<Document> {
         let target = format!("manifests/{reference}");
         let request = manifest_request(Method::GET, &target);
-        let fetched = self.fetch(client, Part::Manifest, &request, MANIFEST_LIMIT).await?;
-        let (headers, bytes) = fetched;
-        let got = Digest::of(&bytes);
-        let expected = expected.or_else(|| content_digest(&headers)).unwrap_or(got);
-        if got != expected {
-            let size = bytes.len() as u64;
-            return Err(self.expected(Part::Manifest, expected, size).digest_mismatch(got));
-        }
-        let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        manifest::document(&self.image, content_type, bytes)
+        let answer = self.fetch(client, Part::Manifest, &request, MANIFEST_LIMIT).await?;
+        let content_type = answer.headers.get(CONTENT_TYPE).cloned();
+        let bytes = match expected.or_else(|| content_digest(&answer.headers)) {
+            None => answer.text(),
+            Some(expected) => {
+                let bytes = answer.with_digest(&expected);
+                let bytes = bytes.map_err(|cause| self.fetch_error(Part::Manifest, cause))?;
+                let (got, size) = (Digest::of(&bytes), bytes.len() as u64);
+                if got != expected {
+                    return Err(self.expected(Part::Manifest, expected, size).digest_mismatch(got));
+                }
+                bytes
+            }
+        };
+        let content_type = content_type.as_ref().and_then(|value| value.to_str().ok());
+        manifest::document(content_type, bytes)
+            .map_err(|reason| Error::unfit(&self.image, Part::Manifest, reason))
     }
 
     /// Something small below the repository, as it is; `None` if nobody has it. `limit` is in bytes.
@@ -241,7 +336,7 @@ impl Registry {
         let mut at = self.endpoints.first();
         loop {
             let error = match self.fetch(self.endpoints.client(at), part, &request, limit).await {
-                Ok((_, bytes)) => return Ok(Some(bytes)),
+                Ok(answer) => return Ok(Some(answer.text())),
                 Err(error) => error,
             };
             match self.endpoints.after(at, error) {
@@ -267,7 +362,11 @@ impl Registry {
         loop {
             let client = self.endpoints.client(at);
             let fetched = self.fetch(client, part, &request, limit).await;
-            let checked = fetched.and_then(|(_, bytes)| expected.check(&bytes).map(|()| bytes));
+            let checked = fetched.and_then(|answer| {
+                let bytes = answer.with_digest(&digest);
+                let bytes = bytes.map_err(|cause| self.fetch_error(part, cause))?;
+                expected.check(&bytes).map(|()| bytes)
+            });
             match checked {
                 Ok(bytes) => return Ok(bytes),
                 Err(error) => at = self.endpoints.after(at, error)?,
@@ -282,7 +381,7 @@ impl Registry {
         part: Part,
         request: &Request<'_>,
         limit: u64,
-    ) -> Result<(HeaderMap, Bytes)> {
+    ) -> Result<Answer> {
         match client.repeat(|| fetch_once(client, request, limit)).await {
             Ok(Some(fetched)) => Ok(fetched),
             Ok(None) => Err(Error::TooLarge { image: self.image.to_string(), part, limit }),

@@ -102,8 +102,25 @@ async fn current(client: &RegistryClient, target: &str) -> Result<Option<Digest>
     let request = Request::new(Method::HEAD, target).header(ACCEPT, accept());
     match client.send(&request).await {
         Ok(response) => Ok(content_digest(response.headers())),
-        Err(failure) if failure.is_status(StatusCode::NOT_FOUND) => Ok(None),
+        Err(failure) if tells_nothing(&failure) => Ok(None),
         Err(failure) => Err(failure),
+    }
+}
+
+/// Whether the failure of a question leaves open what the registry has: some do not know HEAD, some answer it with an
+/// error of their own, and object stores deny what they do not have. If sending is no use either, that will tell.
+fn tells_nothing(failure: &Failure) -> bool {
+    let waits = [
+        StatusCode::TOO_MANY_REQUESTS,
+        StatusCode::REQUEST_TIMEOUT,
+        StatusCode::BAD_GATEWAY,
+        StatusCode::SERVICE_UNAVAILABLE,
+        StatusCode::GATEWAY_TIMEOUT,
+    ];
+    match failure {
+        Failure::Status { status, .. } => !waits.contains(status),
+        Failure::Denied { .. } => true,
+        _ => false,
     }
 }
 
@@ -112,7 +129,7 @@ async fn push_blob(client: &RegistryClient, blob: &Blob) -> Result<bool, Failure
     let target = format!("blobs/{}", blob.digest);
     match client.send(&Request::new(Method::HEAD, &target)).await {
         Ok(_) => return Ok(false),
-        Err(failure) if failure.is_status(StatusCode::NOT_FOUND) => {}
+        Err(failure) if tells_nothing(&failure) => {}
         Err(failure) => return Err(failure),
     }
     let begin = Request::new(Method::POST, "blobs/uploads/").body(Bytes::new());
@@ -164,7 +181,7 @@ async fn push_manifest(
     put_manifest(client, target, image).await?;
     let get = Request::new(Method::GET, target).header(ACCEPT, accept());
     let got = match fetch_once(client, &get, MANIFEST_LIMIT).await? {
-        Some((_, bytes)) => Digest::of(&bytes),
+        Some(answer) => Digest::of(&answer.with_digest(&expected)?),
         None => Digest::of(b""),
     };
     if got == expected { Ok(()) } else { Err(lies(&client.url(target)?, got, expected)) }

@@ -128,7 +128,7 @@ async fn read(
     target: &str,
 ) -> Result<(Value, Option<HeaderValue>), Failure> {
     let get = Request::new(Method::GET, target).header(ACCEPT, HeaderValue::from_static(OCI_INDEX));
-    let (headers, bytes) = match fetch_once(client, &get, MANIFEST_LIMIT).await {
+    let answer = match fetch_once(client, &get, MANIFEST_LIMIT).await {
         Ok(Some(found)) => found,
         Ok(None) => {
             let reason = "the list of referrers is longer than a manifest may be";
@@ -140,8 +140,8 @@ async fn read(
         }
         Err(failure) => return Err(failure),
     };
-    let index = serde_json::from_slice(&bytes).unwrap_or_default();
-    Ok((index, headers.get(ETAG).cloned()))
+    let etag = answer.headers.get(ETAG).cloned();
+    Ok((serde_json::from_slice(&answer.text()).unwrap_or_default(), etag))
 }
 
 /// The entries of an index; `None` if it is something else.

@@ -57,12 +57,13 @@ pub async fn list_tags(reference: &RegistryReference, options: &Options) -> Resu
     for _ in 0..PAGES {
         let request = Request::new(Method::GET, &target);
         let fetched = client.repeat(|| fetch_once(&client, &request, PAGE_LIMIT)).await;
-        let Some((headers, bytes)) = fetched.map_err(failed)? else {
+        let Some(answer) = fetched.map_err(failed)? else {
             let (image, part) = (repository.clone(), Part::Tags);
             return Err(Error::TooLarge { image, part, limit: PAGE_LIMIT });
         };
         let url = client.url(&target).map_err(failed)?;
-        let page: Page = serde_json::from_slice(&bytes).map_err(|error| {
+        let headers = answer.headers.clone();
+        let page: Page = serde_json::from_slice(&answer.text()).map_err(|error| {
             failed(Failure::protocol(&url, format!("not a list of tags: {error}")))
         })?;
         let grew = list.add(page.tags.unwrap_or_default());

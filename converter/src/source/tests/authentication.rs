@@ -10,13 +10,13 @@ use super::fixture::{Fixture, impatient, noise, open, options, read, text};
 use super::server::{Answer, End, Received, Server};
 use crate::source::{Credentials, Options, Source};
 
-const PASSWORD: &str = "very secret";
+pub(super) const PASSWORD: &str = "very secret";
 
 fn basic() -> String {
     format!("Basic {}", STANDARD.encode(format!("user:{PASSWORD}")))
 }
 
-fn with_login(server: &Server) -> Options {
+pub(super) fn with_login(server: &Server) -> Options {
     let registry = server.address.to_string();
     let credentials = Credentials::default().with_login(&registry, "user", PASSWORD);
     Options { credentials, ..options() }
@@ -35,12 +35,21 @@ impl Guarded {
         token: impl Fn(usize) -> Answer + Send + Sync + 'static,
         fault: impl Fn(&Received, usize) -> Option<Answer> + Send + Sync + 'static,
     ) -> Self {
+        Self::start_with(fixture, move |_, nth| token(nth + 1), fault).await
+    }
+
+    /// As [`Self::start`], with a token server that looks at what it is asked.
+    pub(super) async fn start_with(
+        fixture: &Fixture,
+        token: impl Fn(&Received, usize) -> Answer + Send + Sync + 'static,
+        fault: impl Fn(&Received, usize) -> Option<Answer> + Send + Sync + 'static,
+    ) -> Self {
         let valid = Arc::new(AtomicUsize::new(1));
         let now_valid = Arc::clone(&valid);
         let server = fixture
             .registry(move |request, nth| {
                 if request.path() == "/token" {
-                    return Some(token(nth + 1));
+                    return Some(token(request, nth));
                 }
                 let expected = format!("Bearer t{}", now_valid.load(Ordering::SeqCst));
                 if request.header("authorization") == Some(&expected) {
@@ -154,7 +163,7 @@ async fn a_short_lived_token_is_renewed_in_time() {
     let given = Arc::clone(&valid);
     let answer = move |n| {
         given.store(n, Ordering::SeqCst);
-        Answer::new(200, format!(r#"{{"token":"t{n}","expires_in":0}}"#))
+        Answer::new(200, format!(r#"{{"token":"t{n}","expires_in":1e-9}}"#))
     };
     let whole = fixture.clone();
     let server = Server::start(move |request, nth| {
@@ -204,7 +213,8 @@ async fn token_servers_fail() {
         (
             "denied",
             |_| Answer::new(401, r#"{"details":"wrong, wrong"}"#),
-            1,
+            // With the login, and without.
+            2,
             &["access denied: wrong, wrong", "the given user name \"user\""],
         ),
         ("no token", |_| Answer::new(200, "{}"), 1, &["has no token"]),

@@ -80,7 +80,19 @@ async fn credentials_stay_with_the_registry() {
 async fn failures() {
     let fixture = fixture();
     type Fault = fn(&Received, usize) -> Option<Answer>;
-    let cases: [(&str, Fault, Option<&str>); 7] = [
+    let cases: [(&str, Fault, Option<&str>); 11] = [
+        ("no HEAD", |request, _| (request.method == "HEAD").then(|| Answer::new(405, "")), None),
+        ("HEAD fails", |request, _| (request.method == "HEAD").then(|| Answer::new(500, "")), None),
+        (
+            "HEAD is denied",
+            |request, _| (request.method == "HEAD").then(|| Answer::new(403, "")),
+            None,
+        ),
+        (
+            "HEAD fails once",
+            |request, nth| (request.method == "HEAD" && nth == 0).then(|| Answer::new(503, "")),
+            None,
+        ),
         (
             "upload fails once",
             |request, nth| (request.path() == "/upload" && nth == 0).then(|| Answer::new(500, "")),

@@ -91,7 +91,7 @@ pub(crate) fn publish(repository: &dyn Repository, place: &ImagePlace, image: &I
     let rootfs = path::chain_rootfs(chains.last().unwrap());
     transaction.merge(&rootfs, &stack).unwrap();
     let flat = path::flat(&image.config());
-    let mut tree = transaction.share(&flat, &rootfs).unwrap();
+    let mut tree = transaction.share(&flat, Some(&rootfs)).unwrap();
     let config = ImageConfig::parse(image.config_json().as_bytes()).unwrap();
     singularity::add_files(&mut *tree, &config).unwrap();
     drop(tree);

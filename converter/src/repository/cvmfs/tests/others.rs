@@ -226,7 +226,7 @@ fn a_rebase_keeps_prepared_trees_and_what_was_stored_for_them() {
         (0..200).map(|at| file(&format!("d{}/f{at:03}", at % 5), &format!("{at}"))).collect();
     unpack(&*publisher, &layerfs("x"), &entries).unwrap();
     publisher.merge(&rootfs("x"), &[layerfs("x")]).unwrap();
-    drop(publisher.share(&flat("x"), &rootfs("x")).unwrap());
+    drop(publisher.share(&flat("x"), Some(&rootfs("x"))).unwrap());
     let overtake = |content: &[u8]| {
         let other = scene.begin();
         other.write_file(&manifest("x"), content).unwrap();

@@ -99,7 +99,7 @@ fn outcome<T: Target>(cases: &[(String, Layers)], at_once: bool) -> Outcome {
     for (name, stack) in &places {
         said.push((*name).clone());
         transaction.merge(&rootfs(name), stack).unwrap();
-        edit(&mut *transaction.share(&flat(name), &rootfs(name)).unwrap(), said);
+        edit(&mut *transaction.share(&flat(name), Some(&rootfs(name))).unwrap(), said);
     }
     transaction.commit().unwrap();
     for (name, stack) in places {
@@ -166,7 +166,7 @@ fn an_ordinary_users_result_is_that_of_root() {
         let transaction = scene.begin();
         unpack(&*transaction, &layerfs("x"), &entries).unwrap();
         transaction.merge(&rootfs("x"), &[layerfs("x")]).unwrap();
-        edit(&mut *transaction.share(&flat("x"), &rootfs("x")).unwrap(), &mut Vec::new());
+        edit(&mut *transaction.share(&flat("x"), Some(&rootfs("x"))).unwrap(), &mut Vec::new());
         assert_eq!(transaction.shortfalls(), [""; 0]);
         transaction.commit().unwrap();
         [layerfs("x"), rootfs("x"), flat("x")].map(|path| scene.tree(&path))

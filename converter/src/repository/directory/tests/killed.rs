@@ -141,7 +141,7 @@ fn change(transaction: &dyn Transaction, fates: &[Fate]) {
                 }
                 unpack(transaction, &layer, &better).unwrap();
                 transaction.merge(&root, &[layer]).unwrap();
-                drop(transaction.share(&flat, &root).unwrap());
+                drop(transaction.share(&flat, Some(&root)).unwrap());
                 transaction.write_file(&layer_metadata(name), b"better").unwrap();
             }
             Fate::Renewed => {

@@ -46,7 +46,7 @@ fn what_can_be_done_is_done_and_the_rest_is_told() {
         )
         .unwrap();
         transaction.merge(&rootfs("x"), &[layerfs("x")]).unwrap();
-        drop(transaction.share(&rootfs("y"), &rootfs("x")).unwrap());
+        drop(transaction.share(&rootfs("y"), Some(&rootfs("x"))).unwrap());
         let told = transaction.shortfalls();
         transaction.commit().unwrap();
         told

@@ -36,7 +36,7 @@ pub(super) fn prepare(transaction: &dyn Transaction) {
     transaction.write_file(&layer_metadata(), b"{}").unwrap();
     transaction.symlink(&chain_layer(), &chain_layer().link_to(&layer)).unwrap();
     transaction.merge(&rootfs("x"), &[layer]).unwrap();
-    drop(transaction.share(&flat(), &rootfs("x")).unwrap());
+    drop(transaction.share(&flat(), Some(&rootfs("x"))).unwrap());
     let manifest = path::image_metadata(&name, ImageMetadata::Manifest);
     transaction.write_file(&manifest, b"[]").unwrap();
     let link = path::public_link(&name);

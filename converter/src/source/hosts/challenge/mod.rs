@@ -1,13 +1,15 @@
 //! What a registry asks for when it answers 401: `WWW-Authenticate` (RFC 9110, section 11.6.1).
 //!
-//! The grammar is so ambiguous (commas separate challenges, parameters and, inside quotes, actions) that it
-//! is left to `http-auth`. Bearer challenges are those of the distribution project's token specification: a
-//! realm from which to fetch a token, a service, and scopes.
+//! Bearer challenges are those of the distribution project's token specification: a realm from which to fetch a token, a
+//! service, and scopes. Why not the crate `http-auth`: it refuses values without quotation marks, and whatever follows
+//! them, which registries and proxies do write.
+
+mod parser;
 
 use http::HeaderMap;
 use http::header::WWW_AUTHENTICATE;
-use http_auth::ChallengeRef;
-use http_auth::parser::ChallengeParser;
+
+use self::parser::Parsed;
 
 /// The kind of authentication that a registry asks for, of those that are supported.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,17 +41,16 @@ impl Challenge {
     /// The best of an answer's challenges: Bearer before Basic.
     ///
     /// # Errors
-    /// If there is neither: what was offered instead, for a message.
+    /// If there is neither: what was offered instead, for a message; nothing if there was no challenge at all.
     pub(super) fn choose(headers: &HeaderMap) -> Result<Self, String> {
         let mut challenges = Vec::new();
         let mut others = Vec::new();
         for value in headers.get_all(WWW_AUTHENTICATE) {
-            let Ok(text) = value.to_str() else { continue };
-            // A broken challenge spoils what follows it in its header, but not what precedes it.
-            for challenge in ChallengeParser::new(text).map_while(Result::ok) {
+            let text = String::from_utf8_lossy(value.as_bytes());
+            for challenge in parser::parse(&text) {
                 match Self::of(&challenge) {
                     Some(challenge) => challenges.push(challenge),
-                    None => others.push(challenge.scheme.to_owned()),
+                    None => others.push(challenge.scheme),
                 }
             }
             if challenges.is_empty() && others.is_empty() {
@@ -64,24 +65,18 @@ impl Challenge {
         }
     }
 
-    fn of(challenge: &ChallengeRef<'_>) -> Option<Self> {
-        let parameter = |name: &str| {
-            let mut parameters = challenge.params.iter();
-            let value = parameters.find(|(key, _)| key.eq_ignore_ascii_case(name));
-            value.map(|(_, value)| value.to_unescaped())
-        };
+    fn of(challenge: &Parsed) -> Option<Self> {
         if challenge.scheme.eq_ignore_ascii_case("basic") {
             return Some(Self::Basic);
         }
         if !challenge.scheme.eq_ignore_ascii_case("bearer") {
             return None;
         }
+        let scopes = challenge.parameter("scope").unwrap_or_default();
         Some(Self::Bearer(Bearer {
-            realm: parameter("realm")?,
-            service: parameter("service"),
-            scopes: parameter("scope")
-                .map(|scopes| scopes.split_whitespace().map(str::to_owned).collect())
-                .unwrap_or_default(),
+            realm: challenge.parameter("realm").filter(|realm| !realm.is_empty())?.to_owned(),
+            service: challenge.parameter("service").map(str::to_owned),
+            scopes: scopes.split_whitespace().map(str::to_owned).collect(),
         }))
     }
 }
@@ -169,7 +164,46 @@ mod tests {
                 vec![r#"Bearer realm="https://a.example/?a=b,c\"d\\",service=plain"#],
                 bearer(r#"https://a.example/?a=b,c"d\"#, Some("plain"), &[]),
             ),
+            // Without quotation marks, without commas, without an end.
+            (
+                vec!["Bearer realm=https://auth.example/token,service=s,scope=repository:a/b:pull"],
+                bearer(r, Some("s"), &["repository:a/b:pull"]),
+            ),
+            (
+                vec!["Bearer realm=https://auth.example/token,scope=repository:a:pull,push"],
+                bearer(r, None, &["repository:a:pull,push"]),
+            ),
+            (
+                vec!["Bearer realm=https://auth.example/token,scope=repository:a:pull,Basic"],
+                bearer(r, None, &["repository:a:pull"]),
+            ),
+            (
+                vec![
+                    "Bearer scope=repository:a:pull repository:b:pull,push, realm=https://auth.example/token",
+                ],
+                bearer(r, None, &["repository:a:pull", "repository:b:pull,push"]),
+            ),
+            (
+                vec![r#"Bearer realm="https://auth.example/token" service="s" scope="a:b:c""#],
+                bearer(r, Some("s"), &["a:b:c"]),
+            ),
+            (vec!["Bearer realm=https://auth.example/token service=s"], bearer(r, Some("s"), &[])),
+            (
+                vec![r#"Bearer service="s",realm="https://auth.example/token"#],
+                bearer(r, Some("s"), &[]),
+            ),
+            (
+                vec![r#"Bearer realm = "https://auth.example/token", service = s"#],
+                bearer(r, Some("s"), &[]),
+            ),
+            (vec![r#",, Bearer ,realm="https://auth.example/token",,"#], bearer(r, None, &[])),
             // Several challenges, in one header or in several.
+            (
+                vec![
+                    r#"Negotiate, Digest realm="a, Bearer realm=\"x\"", nonce=n, Basic realm="b, c", Bearer realm="https://auth.example/token", scope="repository:a:pull,push", NTLM dG9rZW4="#,
+                ],
+                bearer(r, None, &["repository:a:pull,push"]),
+            ),
             (
                 vec![r#"Basic realm="x", Bearer realm="https://auth.example/token""#],
                 bearer(r, None, &[]),
@@ -187,6 +221,7 @@ mod tests {
                 Err("Negotiate, Digest".to_owned()),
             ),
             (vec![r#"Bearer service="no realm""#], Err("Bearer".to_owned())),
+            (vec![r#"Bearer realm="""#], Err("Bearer".to_owned())),
             (vec!["=="], Err(r#""==""#.to_owned())),
         ] {
             let mut map = HeaderMap::new();
