@@ -28,10 +28,11 @@ impl Target {
     pub(super) fn make_flat(&self, work: &Workspace) -> Result<Vec<String>> {
         let Some(top) = self.top_chain() else { return Ok(Vec::new()) };
         let flat = path::flat(&self.config_digest());
-        if !self.again.trees && !work.is_absent(&flat)? {
+        let again = self.again.trees || self.has_unfit_flat(&*work.repository)?;
+        if !again && !work.is_absent(&flat)? {
             return Ok(Vec::new());
         }
-        if self.again.trees {
+        if again {
             work.transaction.replace(&flat)?;
         }
         let mut tree = work.transaction.share(&flat, &path::chain_rootfs(&top))?;

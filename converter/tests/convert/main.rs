@@ -6,8 +6,11 @@
 
 mod batch;
 mod cancelling;
+mod flat;
 mod image;
 mod parents;
+#[path = "../rounds/place.rs"]
+mod place;
 mod proxy;
 mod stub;
 mod turns;

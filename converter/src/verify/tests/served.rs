@@ -284,7 +284,7 @@ pub(super) async fn repair(
             reference: ImageReference::Registry(image.reference),
             at: Some(At { place: image.place, link: image.link }),
             flat: image.flat,
-            again: Again { trees: true, layers },
+            again: Again { trees: true, layers, ..Again::default() },
             source: Options { platform: image.platform, ..options() },
             ..request(registry)
         };
