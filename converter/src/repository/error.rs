@@ -176,16 +176,16 @@ pub enum EntryError {
     #[error("would go through {0}, which is a symlink in the same layer")]
     ThroughSymlink(LayerPath),
     /// An earlier entry made a component of the path something that is neither a directory nor a symlink.
-    #[error("would go through {0}, which is no directory in the same layer")]
+    #[error("would go through {0}, which is no directory in the same layer: rebuild the image")]
     ThroughFile(LayerPath),
     /// Only a directory can be the layer's root.
-    #[error("only a directory can be the root of a layer")]
+    #[error("only a directory can be the root of a layer: rebuild the image")]
     Root,
     /// A hard link to its own name.
-    #[error("is a hard link to itself")]
+    #[error("is a hard link to itself: rebuild the image")]
     LinkToItself,
     /// A hard link to a directory, which no Linux file system allows.
-    #[error("is a hard link to {0}, which is a directory")]
+    #[error("is a hard link to {0}, which is a directory: rebuild the image")]
     LinkToDirectory(LayerPath),
     /// A hard link whose target is neither in the layer nor visible in the layers below it.
     #[error(
@@ -199,7 +199,9 @@ pub enum EntryError {
     #[error("leads through too many symlinks of this layer, or too deep: rebuild the image")]
     SymlinkLoop,
     /// An extended attribute that the file system does not store: its name, with the system's error.
-    #[error("the file system does not store the extended attribute {0}")]
+    #[error(
+        "the file system does not store the extended attribute {0}: free space, or put the repository on one that does"
+    )]
     Xattr(String),
 }
 

@@ -45,7 +45,14 @@ fn all_give_the_same() {
     let expected = drain(open(tar.clone()).unwrap()).unwrap();
     let (start, end) = tar.split_at(1000);
     let empty: &[u8] = &[];
-    let cases: [(&str, Vec<u8>); 9] = [
+    // eStargz: a member for each file, and a footer of nothing but a header with an extra field.
+    let footer = flate2::GzBuilder::new()
+        .extra(b"SG\x16\x000000000000000000STARGZ".as_slice())
+        .write(Vec::new(), flate2::Compression::none());
+    let members = tar.chunks(512).flat_map(gzip).chain(footer.finish().unwrap());
+    let cases: [(&str, Vec<u8>); 11] = [
+        ("gzip, eStargz", members.clone().collect()),
+        ("gzip, eStargz on a tape", members.chain([0; 20_480]).collect()),
         ("gzip", gzip(&tar)),
         ("gzip, several members", [gzip(start), gzip(empty), gzip(end)].concat()),
         ("gzip, an empty member at the end", [gzip(&tar), gzip(empty)].concat()),

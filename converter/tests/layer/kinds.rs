@@ -57,11 +57,12 @@ fn only_files_have_content() {
 fn unknown_types_are_named() {
     for flag in *b"ADIMNVXaz8\xff" {
         let refusal = refusal(Tar::new().header(Header::new(flag, "dir/n")).end());
-        let expected = format!("entry dir/n: unknown tar entry type {:?}", char::from(flag));
+        let flag = char::from(flag);
+        let expected = format!("entry dir/n: unknown tar entry type {flag:?}; rebuild the image");
         assert_eq!(refusal, expected);
     }
     let star = Tar::new().header(Header::new(b'S', "n")).end();
-    assert_eq!(refusal(star), "entry n: unknown tar entry type 'S'");
+    assert_eq!(refusal(star), "entry n: unknown tar entry type 'S'; rebuild the image");
 }
 
 #[test]
