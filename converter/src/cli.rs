@@ -161,6 +161,11 @@ pub(crate) struct ConvertSingleImage {
     #[command(flatten)]
     pub(crate) skip: SkipOptions,
 
+    /// If the image is up to date, look into its flat root, and make it again if it lacks files for Apptainer or is closed to
+    /// other users.
+    #[arg(long)]
+    pub(crate) verify_flat: bool,
+
     #[command(flatten)]
     pub(crate) thin: ThinOptions,
 

@@ -15,6 +15,7 @@ pub mod check_out;
 pub mod cri;
 pub mod cvmfs_ducc;
 pub mod docker;
+pub mod engine_cases;
 pub mod faulty_registry;
 pub mod golden;
 pub mod kill_points;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use e2e::cases::{base, nasty};
 use e2e::debian::{self, Debian};
 use e2e::ducc::Convert;
+use e2e::engine_cases::{builders, oddities, refused_by_engines};
 use e2e::image::{Compression, Config, Entry, Format, Image, Layer, write_layout};
 use e2e::native::Native;
 use e2e::process::run;
@@ -152,6 +153,20 @@ fn nasty_layers() -> Result<()> {
         native.check().with_context(|| format!("{options:?}"))?;
     }
     Ok(())
+}
+
+#[test]
+fn layers_of_builders_and_old_programs() -> Result<()> {
+    let native = Native::create()?;
+    let cases = builders().into_iter().chain(oddities()).chain(refused_by_engines());
+    for (at, case) in cases.enumerate() {
+        let dir = TempDir::new()?;
+        let build = |entries: &Vec<_>| Layer::build(dir.path(), Compression::Gzip, entries);
+        let layers = case.layers.iter().map(build).collect::<Result<Vec<_>>>()?;
+        let source = layout(&dir, &layers)?;
+        compare(&source, &native, &format!("r.io/t:{at}")).context(case.name)?;
+    }
+    native.check()
 }
 
 fn layout(dir: &TempDir, layers: &[Layer]) -> Result<String> {

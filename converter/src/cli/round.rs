@@ -75,6 +75,11 @@ pub(crate) struct RoundOptions {
     #[arg(short = 'g', long)]
     pub(crate) convert_again: bool,
 
+    /// Look into the flat roots of images that are up to date, and make those again that lack files for Apptainer or are closed
+    /// to other users. Costs a look into the repository for each image.
+    #[arg(long)]
+    pub(crate) verify_flat: bool,
+
     #[command(flatten)]
     pub(crate) skip: SkipOptions,
 
@@ -171,7 +176,11 @@ impl RoundOptions {
     /// What is made although it is there.
     pub(crate) fn again(&self) -> Again {
         let layers = if self.overwrite_layers { LayersAgain::All } else { LayersAgain::default() };
-        Again { trees: self.convert_again || self.overwrite_layers, layers }
+        Again {
+            trees: self.convert_again || self.overwrite_layers,
+            layers,
+            unfit_flat: self.verify_flat,
+        }
     }
 
     pub(crate) fn grouping(&self) -> Grouping {

@@ -95,7 +95,15 @@ async fn publish(
 
 fn request(arguments: ConvertSingleImage) -> anyhow::Result<Request> {
     let ConvertSingleImage {
-        image, platform, public_name, skip, multi_arch, thin, download, ..
+        image,
+        platform,
+        public_name,
+        skip,
+        verify_flat,
+        multi_arch,
+        thin,
+        download,
+        ..
     } = arguments;
     let form = thin.thin_format.into();
     skip.warn();
@@ -114,7 +122,7 @@ fn request(arguments: ConvertSingleImage) -> anyhow::Result<Request> {
         flat: !skip.skip_flat,
         thin: thin_reference.map(|reference| ThinRequest { reference, form }),
         platforms: multi_arch.then_some(source::Platforms::All),
-        again: Again::default(),
+        again: Again { unfit_flat: verify_flat, ..Again::default() },
         source: options,
     })
 }

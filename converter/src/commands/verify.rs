@@ -319,7 +319,11 @@ impl Repairs {
                 at: Some(At { place, link, identity: Some(identity) }),
                 flat,
                 thin: None,
-                again: Again { trees: true, layers: LayersAgain::These(layers.clone()) },
+                again: Again {
+                    trees: true,
+                    layers: LayersAgain::These(layers.clone()),
+                    ..Again::default()
+                },
                 source: source::Options { platform, ..self.source.clone() },
             };
             let repository = Arc::clone(&self.repository);

@@ -15,6 +15,8 @@ pub struct Again {
     pub trees: bool,
     /// Layers, which are fetched again.
     pub layers: LayersAgain,
+    /// The flat root, if it is found to lack files for Apptainer or to be closed to its users.
+    pub unfit_flat: bool,
 }
 
 /// Where an image is published again, and nowhere else.
@@ -69,9 +71,9 @@ pub enum LayersAgain {
 }
 
 impl Again {
-    /// Whether anything is.
+    /// Whether anything is, whatever is published.
     pub fn is_anything(&self) -> bool {
-        *self != Self::default()
+        self.trees || self.layers != LayersAgain::None
     }
 
     pub(super) fn wants(&self, layer: &LayerDigest) -> bool {

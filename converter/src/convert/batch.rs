@@ -144,7 +144,8 @@ impl Batch {
             let missing = self.step(move || wanted.missing_layers(&work)).await?;
             self.fetch(image.source(), target, missing, report).await?;
             let stack = self.place_layers(image.source(), target, report).await?;
-            for remark in self.make_trees(target, &stack).await? {
+            let made = self.make_trees(target, &stack).await?;
+            for remark in stack.remarks().iter().cloned().chain(made) {
                 // The same image can be published in two places.
                 if !remarks.contains(&remark) {
                     remarks.push(remark);

@@ -12,12 +12,13 @@
 
 use layer_layout::path::{self, LayerMetadata};
 use layer_layout::record::ParentRecord;
-use layer_layout::{ChainId, LayerDigest, RepositoryPath};
+use layer_layout::{ChainId, LayerDigest, LayerPath, RepositoryPath};
 
 use super::fetch::Unpacking;
+use super::layer_remarks::remarks;
 use super::target::{Layer, Target};
 use super::workspace::{Layers, Workspace};
-use crate::repository::Published;
+use crate::repository::{Inherited, OpenEnds, Published};
 use crate::{Error, Result};
 
 /// Where the layers of an image stand.
@@ -27,6 +28,8 @@ pub(super) struct LayerStack {
     paths: Vec<RepositoryPath>,
     /// The order of overlayfs's `lowerdir`: topmost first, each directory once.
     lower_directories: Vec<RepositoryPath>,
+    /// What people should know of the layers.
+    remarks: Vec<String>,
 }
 
 impl LayerStack {
@@ -38,6 +41,11 @@ impl LayerStack {
     /// The order of overlayfs's `lowerdir`: topmost first, each directory once.
     pub(super) fn lower_directories(&self) -> &[RepositoryPath] {
         &self.lower_directories
+    }
+
+    /// What people should know of the layers.
+    pub(super) fn remarks(&self) -> &[String] {
+        &self.remarks
     }
 
     /// Finds the place of each layer and completes the ones that need it, until all have their place (`None`)
@@ -54,7 +62,10 @@ impl LayerStack {
             // One image at a time, because the first completes a layer and the others compare.
             let placed = placing.place(&mut work.layers(), parent)?;
             match placed {
-                Placed::At(path) => self.push(path),
+                Placed::At(path, remarks) => {
+                    self.push(path);
+                    self.remarks.extend(remarks);
+                }
                 Placed::WhenUnpacked(unpacking) => return Ok(Some(unpacking)),
             }
         }
@@ -87,11 +98,13 @@ impl Placing<'_> {
         let variant = path::chain_layerfs(&layer.chain);
         if let Some(unpacked) = layers.unpacked.get(&variant) {
             if !layers.variants.contains(&variant) {
-                let completed = transaction.complete_layer(&variant, &unpacked.open_ends, parents);
-                completed.inspect_err(|_| work.forget(layers, &variant))?;
+                let open_ends = unpacked.open_ends.clone();
+                let completed = transaction.complete_layer(&variant, &open_ends, parents);
+                let inherited = completed.inspect_err(|_| work.forget(layers, &variant))?;
                 layers.variants.insert(variant.clone());
+                return Ok(self.at(variant, &open_ends, &inherited.replaced_symlinks));
             }
-            return Ok(Placed::At(variant));
+            return Ok(self.at(variant, &unpacked.open_ends, &[]));
         }
         let shared = path::layerfs(&digest);
         let record = match (layers.records.get(&digest), layers.unpacked.get(&shared)) {
@@ -102,27 +115,34 @@ impl Placing<'_> {
                 )));
             }
             (Some(record), Some(_)) => record.clone(),
-            (None, Some(_)) => {
-                let record = self.complete(layers, parent)?;
+            (None, Some(unpacked)) => {
+                let open_ends = unpacked.open_ends.clone();
+                let (record, replaced) = self.complete(layers, parent, &open_ends)?;
                 layers.records.insert(digest, record);
-                return Ok(Placed::At(shared));
+                return Ok(self.at(shared, &open_ends, &replaced));
             }
             (_, None) if transaction.lookup(&shared)? != Some(Published::Directory) => {
                 return Ok(self.when_unpacked(shared, false));
             }
             (_, None) => self.published_record()?,
         };
-        let Some(record) = record else { return Ok(Placed::At(shared)) };
-        if record.parent == parent
-            || transaction.completion(&record.open_ends, parents)? == record.completion
-        {
-            return Ok(Placed::At(shared));
+        let Some(record) = record else { return Ok(Placed::At(shared, Vec::new())) };
+        if record.parent == parent {
+            return Ok(self.at(shared, &record.open_ends, &[]));
+        }
+        let inherited = transaction.completion(&record.open_ends, parents)?;
+        if inherited.completion == record.completion {
+            return Ok(self.at(shared, &record.open_ends, &inherited.replaced_symlinks));
         }
         let there = transaction.lookup(&variant)? == Some(Published::Directory);
         if there && !self.target.again.wants(&digest) {
-            return Ok(Placed::At(variant));
+            return Ok(self.at(variant, &record.open_ends, &inherited.replaced_symlinks));
         }
         Ok(self.when_unpacked(variant, there))
+    }
+
+    fn at(&self, path: RepositoryPath, open_ends: &OpenEnds, replaced: &[LayerPath]) -> Placed {
+        Placed::At(path, remarks(self.layer.digest(), open_ends, replaced))
     }
 
     fn when_unpacked(&self, path: RepositoryPath, replaces: bool) -> Placed {
@@ -130,21 +150,24 @@ impl Placing<'_> {
         Placed::WhenUnpacked(Unpacking { layer, path, replaces })
     }
 
-    /// Completes a layer that the batch has unpacked for all images, and tells from which parents.
+    /// Completes a layer that the batch has unpacked for all images, and tells from which parents, and which of their
+    /// symlinks it replaces.
     fn complete(
         &self,
         layers: &mut Layers,
         parent: Option<ChainId>,
-    ) -> Result<Option<ParentRecord>> {
+        open_ends: &OpenEnds,
+    ) -> Result<(Option<ParentRecord>, Vec<LayerPath>)> {
         let shared = path::layerfs(&self.layer.digest());
-        let open_ends = match layers.unpacked.get(&shared) {
-            Some(unpacked) if !unpacked.open_ends.is_empty() => unpacked.open_ends.clone(),
-            _ => return Ok(None),
-        };
-        let completed = self.work.transaction.complete_layer(&shared, &open_ends, self.parents);
+        if open_ends.is_empty() {
+            return Ok((None, Vec::new()));
+        }
+        let completed = self.work.transaction.complete_layer(&shared, open_ends, self.parents);
         // A layer that is completed in part is of no use to other images.
-        let completion = completed.inspect_err(|_| self.work.forget(layers, &shared))?;
-        Ok(Some(ParentRecord { parent, open_ends, completion }))
+        let Inherited { completion, replaced_symlinks } =
+            completed.inspect_err(|_| self.work.forget(layers, &shared))?;
+        let record = ParentRecord { parent, open_ends: open_ends.clone(), completion };
+        Ok((Some(record), replaced_symlinks))
     }
 
     fn published_record(&self) -> Result<Option<ParentRecord>> {
@@ -162,7 +185,8 @@ impl Placing<'_> {
 
 /// What became of a layer.
 enum Placed {
-    At(RepositoryPath),
+    /// It is at this path, with what people should know of it.
+    At(RepositoryPath, Vec<String>),
     WhenUnpacked(Unpacking),
 }
 

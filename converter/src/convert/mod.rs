@@ -11,6 +11,7 @@
 //! | `workspace`, `pool` | what the images of a batch share |
 //! | `fetch` | layers from the source into the transaction |
 //! | `layer_stack` | the place of each layer |
+//! | `layer_remarks` | what engines make of a layer that is published nevertheless |
 //! | `prepare`, `origins` | merged roots, records and names |
 //! | `thin_image` | the thin image |
 //! | `patience` | giving up in time |
@@ -19,6 +20,7 @@ mod again;
 mod batch;
 mod fetch;
 mod group;
+mod layer_remarks;
 mod layer_stack;
 mod origins;
 mod patience;

@@ -27,10 +27,11 @@ impl Target {
     /// Makes the flat root. Returns remarks for the report.
     pub(super) fn make_flat(&self, work: &Workspace) -> Result<Vec<String>> {
         let flat = path::flat(&self.config_digest());
-        if !self.again.trees && !work.is_absent(&flat)? {
+        let again = self.again.trees || self.has_unfit_flat(&*work.repository)?;
+        if !again && !work.is_absent(&flat)? {
             return Ok(Vec::new());
         }
-        if self.again.trees {
+        if again {
             work.transaction.replace(&flat)?;
         }
         let rootfs = self.top_chain().map(|top| path::chain_rootfs(&top));

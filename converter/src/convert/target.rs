@@ -15,7 +15,7 @@ use crate::image_config::ImageConfig;
 use crate::report::{self, Report};
 use crate::repository::{Published, Repository};
 use crate::source::{Image, LayerDescriptor};
-use crate::{Error, Result};
+use crate::{Error, Result, singularity};
 
 /// An image that is to be published under a name.
 #[derive(Debug, Clone)]
@@ -141,6 +141,9 @@ impl Target {
 
     /// Whether everything of the image is in the repository, under this name.
     pub(super) fn is_published(&self, repository: &dyn Repository) -> Result<bool> {
+        if self.has_unfit_flat(repository)? {
+            return Ok(false);
+        }
         if self.is_of_ducc(repository)? {
             return self.is_published_by_ducc(repository);
         }
@@ -171,6 +174,14 @@ impl Target {
                 && repository.lookup(&link)? == Some(Published::Symlink(target)));
         }
         Ok(true)
+    }
+
+    /// Whether there is a flat root that does not serve Apptainer's users, if that has to be found out.
+    pub(super) fn has_unfit_flat(&self, repository: &dyn Repository) -> Result<bool> {
+        if !self.flat || !self.again.unfit_flat {
+            return Ok(false);
+        }
+        Ok(singularity::fault(repository, &path::flat(&self.config_digest()))?.is_some())
     }
 
     /// Whether DUCC has published the image. It keeps no configuration, and the manifest in a form of its own.

@@ -3,16 +3,16 @@
 //! The compression is recognized by the blob's first bytes, as in all container engines, because media types
 //! are often wrong. Formats: gzip (RFC 1952, any number of members) and zstd (RFC 8878, any number of frames,
 //! skippable ones included), the two compressions of OCI image-spec, `layer.md`. Both are read to the real
-//! end of the blob: anything after the last member or frame is an error, as in Go's `compress/gzip` and
-//! klauspost's `zstd`, with which container engines read layers.
+//! end of the blob: anything after the last member or frame is an error, except for the padding that
+//! [`gzip`](super::gzip) describes.
 
 use std::io::{self, BufReader, Chain, Cursor, Read};
 
-use flate2::bufread::MultiGzDecoder;
 use zstd::stream::read::Decoder as ZstdDecoder;
 
 use super::compression::{Compression, LONGEST_MAGIC};
 use super::error::{Error, Result};
+use super::gzip::Members;
 
 /// How many compressed bytes are read at a time.
 const INPUT_BUFFER: usize = 128 << 10;
@@ -26,7 +26,7 @@ pub(super) struct Blob<R: Read> {
 
 enum Decoder<R: Read> {
     Plain(Input<R>),
-    Gzip(Box<MultiGzDecoder<Input<R>>>),
+    Gzip(Box<Members<Input<R>>>),
     Zstd(Box<ZstdDecoder<'static, Input<R>>>),
 }
 
@@ -41,7 +41,7 @@ impl<R: Read> Blob<R> {
         let input = BufReader::with_capacity(INPUT_BUFFER, source);
         let decoder = match compression {
             Compression::Plain => Decoder::Plain(input),
-            Compression::Gzip => Decoder::Gzip(Box::new(MultiGzDecoder::new(input))),
+            Compression::Gzip => Decoder::Gzip(Box::new(Members::new(input))),
             Compression::Zstd => {
                 let wrong = |cause| Error::Decompress { compression, cause };
                 let mut decoder = ZstdDecoder::with_buffer(input).map_err(wrong)?;
@@ -72,16 +72,17 @@ impl<R: Read> Blob<R> {
     /// sign of a damaged blob, so the rest is read, too: the blob's reader knows what the digest should be.
     fn explain(&mut self, cause: io::Error) -> Error {
         let (compression, input) = match &mut self.decoder {
-            Decoder::Plain(input) => (Compression::Plain, input),
+            Decoder::Plain(input) => (Compression::Plain, Some(input)),
             Decoder::Gzip(decoder) => (Compression::Gzip, decoder.get_mut()),
-            Decoder::Zstd(decoder) => (Compression::Zstd, decoder.get_mut()),
+            Decoder::Zstd(decoder) => (Compression::Zstd, Some(decoder.get_mut())),
         };
-        if input.get_ref().failed {
-            return Error::Read(cause);
-        }
-        match io::copy(input.get_mut(), &mut io::sink()) {
-            Err(better) => Error::Read(better),
-            Ok(_) => Error::Decompress { compression, cause },
+        match input {
+            Some(input) if input.get_ref().failed => Error::Read(cause),
+            Some(input) => match io::copy(input.get_mut(), &mut io::sink()) {
+                Err(better) => Error::Read(better),
+                Ok(_) => Error::Decompress { compression, cause },
+            },
+            None => Error::Decompress { compression, cause },
         }
     }
 }

@@ -13,6 +13,18 @@ pub struct Timestamp {
     pub nanoseconds: u32,
 }
 
+impl Timestamp {
+    /// The latest time that 64 bits can count in nanoseconds since 1970: 2262-04-11T23:47:16.854775807Z.
+    const MAX: Self = Self { seconds: 9_223_372_036, nanoseconds: 854_775_807 };
+
+    /// What a container has of this time if a layer says it: 1970 in place of what is earlier or after
+    /// 2262-04-11T23:47:16.854775807Z. Rule: containerd's `archive` (`boundTime`) and Docker's.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        if (Self::default()..=Self::MAX).contains(&self) { self } else { Self::default() }
+    }
+}
+
 /// Extended attributes: full name (for instance `security.capability`) to value.
 pub type Xattrs = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -27,7 +39,7 @@ pub struct Metadata {
     pub gid: u32,
     /// Time of the last change of content.
     pub mtime: Timestamp,
-    /// Extended attributes in a namespace that Linux has, without those that belong to overlayfs.
+    /// Extended attributes in the namespaces `security`, `system` and `user`, without those that belong to overlayfs.
     pub xattrs: Xattrs,
 }
 

@@ -34,13 +34,13 @@ pub enum Error {
         name: &'static str,
     },
     /// The tar ends in the middle of something.
-    #[error("the layer's tar ends early, {within}")]
+    #[error("the layer's tar ends early, {within}; rebuild the image")]
     Truncated {
         /// Where it ends.
         within: Within,
     },
     /// A header is not a tar header: its checksum does not match its bytes.
-    #[error("no tar header at byte {offset}, {within}: its checksum is wrong")]
+    #[error("no tar header at byte {offset}, {within}: its checksum is wrong; rebuild the image")]
     Checksum {
         /// Offset in the uncompressed layer, in bytes.
         offset: u64,
@@ -48,7 +48,7 @@ pub enum Error {
         within: Within,
     },
     /// A header field or PAX record has a value that makes no sense.
-    #[error("entry {entry}: its {field} is {value:?}: {reason}")]
+    #[error("entry {entry}: its {field} is {value:?}: {reason}; rebuild the image")]
     Field {
         /// Name of the entry.
         entry: EntryName,
@@ -60,7 +60,9 @@ pub enum Error {
         reason: &'static str,
     },
     /// A PAX header is not a sequence of `<length> <keyword>=<value>` records.
-    #[error("the PAX header at byte {offset} is broken at its byte {position}: {reason}")]
+    #[error(
+        "the PAX header at byte {offset} is broken at its byte {position}: {reason}; rebuild the image"
+    )]
     Pax {
         /// Offset of the header's content in the uncompressed layer, in bytes.
         offset: u64,
@@ -70,7 +72,7 @@ pub enum Error {
         reason: &'static str,
     },
     /// A name is not a path inside the layer.
-    #[error("entry {entry}: {cause}")]
+    #[error("entry {entry}: {cause}; rebuild the image")]
     Path {
         /// The name.
         entry: EntryName,
@@ -78,13 +80,13 @@ pub enum Error {
         cause: PathError,
     },
     /// The layer's root would become something other than a directory.
-    #[error("entry {entry}: names the layer's root, which must be a directory")]
+    #[error("entry {entry}: names the layer's root, which must be a directory; rebuild the image")]
     Root {
         /// The name.
         entry: EntryName,
     },
     /// A name that begins with `.wh.` cannot be a whiteout.
-    #[error("entry {entry}: {reason}")]
+    #[error("entry {entry}: {reason}; rebuild the image")]
     Whiteout {
         /// The name.
         entry: EntryName,
@@ -92,7 +94,7 @@ pub enum Error {
         reason: &'static str,
     },
     /// A link has a target that no link can have.
-    #[error("entry {entry}: links to {target:?}: {reason}")]
+    #[error("entry {entry}: links to {target:?}: {reason}; rebuild the image")]
     Link {
         /// The name.
         entry: EntryName,
@@ -102,7 +104,7 @@ pub enum Error {
         reason: LinkError,
     },
     /// An entry has a type that has no meaning in an image.
-    #[error("entry {entry}: unknown tar entry type {:?}", char::from(*flag))]
+    #[error("entry {entry}: unknown tar entry type {:?}; rebuild the image", char::from(*flag))]
     Type {
         /// The name.
         entry: EntryName,
@@ -110,7 +112,7 @@ pub enum Error {
         flag: u8,
     },
     /// The map of a sparse file contradicts the file, or itself.
-    #[error("entry {entry}: broken map of a sparse file: {reason}")]
+    #[error("entry {entry}: broken map of a sparse file: {reason}; rebuild the image")]
     Sparse {
         /// The name.
         entry: EntryName,

@@ -180,27 +180,17 @@ impl Member {
     fn metadata(&self) -> Result<Metadata> {
         let header = &self.header;
         let mode = u32::try_from(header.mode & MODE_MASK).expect("the mask leaves twelve bits");
-        let uid = self.owner("uid", self.records.uid(&self.name)?, header.uid)?;
-        let gid = self.owner("gid", self.records.gid(&self.name)?, header.gid)?;
         let mtime = self
             .records
             .mtime(&self.name)?
             .unwrap_or(Timestamp { seconds: header.mtime, nanoseconds: 0 });
-        Ok(Metadata { mode, uid, gid, mtime, xattrs: self.records.xattrs(&self.name)? })
-    }
-
-    /// An owner that `chown` can set: -1 would leave the owner as it is.
-    fn owner(&self, field: &'static str, record: Option<u64>, header: i64) -> Result<u32> {
-        let number = record.map_or(i128::from(header), i128::from);
-        match u32::try_from(number) {
-            Ok(owner) if owner != u32::MAX => Ok(owner),
-            _ => Err(Error::Field {
-                entry: self.shown(),
-                field,
-                value: EntryName::new(number.to_string().as_bytes()),
-                reason: "Linux has owners from 0 to 4294967294",
-            }),
-        }
+        Ok(Metadata {
+            mode,
+            uid: owner(self.records.uid(&self.name)?.unwrap_or(header.uid)),
+            gid: owner(self.records.gid(&self.name)?.unwrap_or(header.gid)),
+            mtime: mtime.bounded(),
+            xattrs: self.records.xattrs(&self.name)?,
+        })
     }
 
     pub(super) fn unknown_type(&self) -> Error {
@@ -214,4 +204,11 @@ impl Member {
     fn shown(&self) -> EntryName {
         EntryName::new(&self.name)
     }
+}
+
+/// The owner that a file gets from a number of a tar: container engines hand any number to `chown` as root, which takes
+/// its lower 32 bits and with -1 leaves the owner as it is.
+fn owner(number: i64) -> u32 {
+    let owner = u32::try_from(number & i64::from(u32::MAX)).expect("the mask leaves 32 bits");
+    if owner == u32::MAX { 0 } else { owner }
 }

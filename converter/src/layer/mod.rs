@@ -21,6 +21,7 @@ mod compression;
 mod content;
 mod entry;
 mod error;
+mod gzip;
 mod header;
 mod limits;
 mod member;

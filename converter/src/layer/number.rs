@@ -64,6 +64,17 @@ pub(super) fn decimal(text: &[u8]) -> Option<u64> {
         .try_fold(0u64, |value, digit| value.checked_mul(10)?.checked_add(u64::from(digit - b'0')))
 }
 
+/// A decimal number, perhaps with a sign. `None` if it is anything else, or out of range.
+pub(super) fn integer(text: &[u8]) -> Option<i64> {
+    let (negative, digits) = match text.split_first() {
+        Some((b'-', rest)) => (true, rest),
+        Some((b'+', rest)) => (false, rest),
+        _ => (false, text),
+    };
+    let magnitude = i128::from(decimal(digits)?);
+    i64::try_from(if negative { -magnitude } else { magnitude }).ok()
+}
+
 /// A PAX time: decimal seconds since 1970, perhaps negative, perhaps with a fraction. Digits beyond
 /// nanoseconds are cut off. `None` if it is anything else, or out of range.
 pub(super) fn time(text: &[u8]) -> Option<Timestamp> {
@@ -146,6 +157,26 @@ mod tests {
         ];
         for (text, value) in cases {
             assert_eq!(decimal(text), *value, "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn integers() {
+        let cases: &[(&[u8], Option<i64>)] = &[
+            (b"0", Some(0)),
+            (b"-1", Some(-1)),
+            (b"+12", Some(12)),
+            (b"9223372036854775807", Some(i64::MAX)),
+            (b"9223372036854775808", None),
+            (b"-9223372036854775808", Some(i64::MIN)),
+            (b"-9223372036854775809", None),
+            (b"", None),
+            (b"-", None),
+            (b"--1", None),
+            (b"1.0", None),
+        ];
+        for (text, value) in cases {
+            assert_eq!(integer(text), *value, "{}", text.escape_ascii());
         }
     }
 

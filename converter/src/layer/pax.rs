@@ -33,8 +33,9 @@ const KNOWN: [&[u8]; 6] = [PATH, LINK_PATH, SIZE, UID, GID, MTIME];
 /// Linux `limits.h`: XATTR_NAME_MAX and XATTR_SIZE_MAX.
 const XATTR_NAME_MAX: usize = 255;
 const XATTR_VALUE_MAX: usize = 65536;
-/// The namespaces of attributes in Linux. Attributes in others cannot be stored (macOS writes `com.apple.*`).
-const XATTR_NAMESPACES: [&[u8]; 4] = [b"security.", b"system.", b"trusted.", b"user."];
+/// The namespaces of attributes that an image may set. Those in `trusted` are the host's own: containerd drops them all.
+/// Attributes in others cannot be stored (macOS writes `com.apple.*`).
+const XATTR_NAMESPACES: [&[u8]; 3] = [b"security.", b"system.", b"user."];
 
 /// The records of one header, without those with unknown keywords.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -98,18 +99,27 @@ impl Records {
 
     /// Size of the member's content in the tar, in bytes.
     pub(super) fn size(&self, entry: &[u8]) -> Result<Option<u64>> {
-        self.number(entry, SIZE, "PAX size")
+        let Some(value) = self.get(SIZE) else {
+            return Ok(None);
+        };
+        let wrong = || Error::Field {
+            entry: EntryName::new(entry),
+            field: "PAX size",
+            value: EntryName::new(value),
+            reason: "not a decimal number from 0 to 18446744073709551615",
+        };
+        number::decimal(value).ok_or_else(wrong).map(Some)
     }
 
-    pub(super) fn uid(&self, entry: &[u8]) -> Result<Option<u64>> {
-        self.number(entry, UID, "PAX uid")
+    pub(super) fn uid(&self, entry: &[u8]) -> Result<Option<i64>> {
+        self.owner(entry, UID, "PAX uid")
     }
 
-    pub(super) fn gid(&self, entry: &[u8]) -> Result<Option<u64>> {
-        self.number(entry, GID, "PAX gid")
+    pub(super) fn gid(&self, entry: &[u8]) -> Result<Option<i64>> {
+        self.owner(entry, GID, "PAX gid")
     }
 
-    fn number(&self, entry: &[u8], keyword: &[u8], field: &'static str) -> Result<Option<u64>> {
+    fn owner(&self, entry: &[u8], keyword: &[u8], field: &'static str) -> Result<Option<i64>> {
         let Some(value) = self.get(keyword) else {
             return Ok(None);
         };
@@ -117,9 +127,9 @@ impl Records {
             entry: EntryName::new(entry),
             field,
             value: EntryName::new(value),
-            reason: "not a decimal number from 0 to 18446744073709551615",
+            reason: "not a decimal number of 64 bits with a sign",
         };
-        number::decimal(value).ok_or_else(wrong).map(Some)
+        number::integer(value).ok_or_else(wrong).map(Some)
     }
 
     pub(super) fn mtime(&self, entry: &[u8]) -> Result<Option<Timestamp>> {

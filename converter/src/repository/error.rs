@@ -50,6 +50,21 @@ pub enum Error {
         #[source]
         cause: io::Error,
     },
+    /// The file system does not take what overlayfs needs to hide names of lower layers: whiteouts, opaque marks. Without
+    /// them, removed files would come back.
+    #[error(
+        "cannot store what the layer removes at {}: this file system takes no whiteouts and marks of overlayfs (it may be an \
+         overlay itself, or have no device nodes or extended attributes). Put the repository on a local file system such \
+         as ext4 or XFS, or publish into a CernVM-FS repository (cvmfs+file://DIR), which needs neither",
+        path.display()
+    )]
+    Unmarkable {
+        /// What is removed.
+        path: PathBuf,
+        /// The system's error.
+        #[source]
+        cause: io::Error,
+    },
     /// A component of a repository path is a symlink. Writing through it could leave the repository.
     #[error(
         "{repository}: a directory on the way to {path} is a symlink or not a directory; replace it with a directory",
@@ -157,36 +172,36 @@ pub enum JournalError {
 /// Why an entry cannot be applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EntryError {
-    /// An earlier entry made a component of the path a symlink.
+    /// A component of the path is a symlink of the same layer, which has to be followed.
     #[error("would go through {0}, which is a symlink in the same layer")]
     ThroughSymlink(LayerPath),
     /// An earlier entry made a component of the path something that is neither a directory nor a symlink.
-    #[error("would go through {0}, which is no directory in the same layer")]
+    #[error("would go through {0}, which is no directory in the same layer: rebuild the image")]
     ThroughFile(LayerPath),
     /// Only a directory can be the layer's root.
-    #[error("only a directory can be the root of a layer")]
+    #[error("only a directory can be the root of a layer: rebuild the image")]
     Root,
     /// A hard link to its own name.
-    #[error("is a hard link to itself")]
+    #[error("is a hard link to itself: rebuild the image")]
     LinkToItself,
     /// A hard link to a directory, which no Linux file system allows.
-    #[error("is a hard link to {0}, which is a directory")]
+    #[error("is a hard link to {0}, which is a directory: rebuild the image")]
     LinkToDirectory(LayerPath),
     /// A hard link whose target is neither in the layer nor visible in the layers below it.
-    #[error("is a hard link to {0}, which is neither in this layer nor in those below it")]
+    #[error(
+        "is a hard link to {0}, and no file is seen there, neither in this layer nor in those below it: rebuild the image"
+    )]
     LinkToNothing(LayerPath),
     /// The device that means a removed name to overlayfs.
     #[error("is the character device 0:0, which stands for a removed file in overlayfs")]
     WhiteoutDevice,
-    /// The layer has content in a directory without having an entry for it, and the layers below have
-    /// something else there.
-    #[error("has content in this layer but is not a directory in the layers below it")]
-    NotADirectoryBelow,
-    /// Following the symlinks in the layers below does not end.
-    #[error("leads through too many symlinks in the layers below it")]
+    /// Following symlinks of the layer does not end, or ends too deep.
+    #[error("leads through too many symlinks of this layer, or too deep: rebuild the image")]
     SymlinkLoop,
     /// An extended attribute that the file system does not store: its name, with the system's error.
-    #[error("the file system does not store the extended attribute {0}")]
+    #[error(
+        "the file system does not store the extended attribute {0}: free space, or put the repository on one that does"
+    )]
     Xattr(String),
 }
 
@@ -279,6 +294,10 @@ fn advice(cause: &io::Error) -> &'static str {
         Some(Errno::DQUOT) => " (the quota is used up: free space, then run again)",
         Some(Errno::ROFS) => {
             " (the file system is read-only: publish where it is mounted read-write)"
+        }
+        Some(Errno::ACCESS | Errno::PERM) if rustix::process::geteuid().is_root() => {
+            " (not even root may do that here: the file system, a user namespace or a security module forbids it; \
+             publish elsewhere, or into a CernVM-FS repository, cvmfs+file://DIR)"
         }
         Some(Errno::ACCESS | Errno::PERM) => " (run as the user who owns the repository)",
         Some(Errno::NOSYS) => " (Linux 5.6 or later is needed)",

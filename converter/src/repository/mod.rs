@@ -168,6 +168,9 @@ pub trait Repository: Send + Sync {
     }
 }
 
+/// What everybody may do with a root that is [open](TreeEditor::open_root).
+pub const OPEN_ROOT: u32 = 0o755;
+
 /// The mode that all symlinks have.
 const SYMLINK_MODE: u32 = 0o777;
 
@@ -194,6 +197,15 @@ pub enum Published {
     Other,
 }
 
+/// What a layer takes from the layers that it lies on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inherited {
+    /// The fingerprint of all of it.
+    pub completion: Completion,
+    /// Directories that the layer only implies and that take the place of symlinks of lower layers.
+    pub replaced_symlinks: Vec<LayerPath>,
+}
+
 /// A change of a repository that nobody sees yet. Dropping it undoes everything that has not been published.
 ///
 /// A path that is read (`parents`, `layers`) may be published already or prepared by this transaction. Several threads may
@@ -210,20 +222,20 @@ pub trait Transaction: Send + Sync {
     /// links to files of lower layers, from the stack of layers it lies on (`parents`, topmost first).
     ///
     /// # Errors
-    /// If a link's target is in no layer, or a directory that the layer only implies is a file below.
+    /// If a link's target is in no layer.
     fn complete_layer(
         &self,
         path: &RepositoryPath,
         open_ends: &OpenEnds,
         parents: &[RepositoryPath],
-    ) -> Result<Completion>;
+    ) -> Result<Inherited>;
 
     /// What [`Self::complete_layer`] would give above these parents, without a layer. A published layer can
     /// be used above them if that is what it was completed with; otherwise its tar has to be unpacked again.
     ///
     /// # Errors
     /// As for [`Self::complete_layer`].
-    fn completion(&self, open_ends: &OpenEnds, parents: &[RepositoryPath]) -> Result<Completion>;
+    fn completion(&self, open_ends: &OpenEnds, parents: &[RepositoryPath]) -> Result<Inherited>;
 
     /// Puts what is seen of `layers` (topmost first) at `path`, without copying content.
     ///
@@ -406,9 +418,9 @@ pub trait TreeEditor {
     /// If it cannot be made.
     fn ensure_symlink(&mut self, path: &Path, target: &str) -> Result<()>;
 
-    /// Sets the owner's write permission on the root directory.
+    /// Lets everybody read and enter the root directory, and its owner write.
     ///
     /// # Errors
-    /// If it cannot be set.
-    fn make_root_writable(&mut self) -> Result<()>;
+    /// If the mode cannot be set.
+    fn open_root(&mut self) -> Result<()>;
 }

@@ -47,7 +47,8 @@ impl Looker {
         match known.seen {
             Some(seen)
                 if seen.wanted == wanted.fingerprint(&self.common)
-                    && seen.published == published =>
+                    && seen.published == published
+                    && !self.common.again.unfit_flat =>
             {
                 let reference = ImageReference::Registry(wanted.reference.clone());
                 let source = Source::open(&reference, &wanted.source(&self.common)?).await?;

@@ -11,8 +11,10 @@ mod scripts;
 
 use std::path::Path;
 
+use layer_layout::{LayerPath, RepositoryPath};
+
 use crate::image_config::ImageConfig;
-use crate::repository::{Result, TreeEditor};
+use crate::repository::{OPEN_ROOT, Repository, Result, TreeEditor};
 
 /// Mount points and directories that the runtimes need in a read-only root.
 const DIRECTORIES: [&str; 11] = [
@@ -64,6 +66,43 @@ pub fn added_directories() -> impl Iterator<Item = &'static str> {
     DIRECTORIES.into_iter()
 }
 
+/// Why a published flat root does not serve its users.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlatFault {
+    /// A file of the [`CONTRACT`] is missing.
+    Lacks(&'static str),
+    /// Not everybody may read and enter the root: Apptainer then fails, except for the owner.
+    Closed,
+}
+
+/// What is wrong first with the flat root that is published at a path; `None` if nothing is, or nothing is there.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn fault(repository: &dyn Repository, flat: &RepositoryPath) -> Result<Option<FlatFault>> {
+    let Some(root) = repository.read_directory(flat, &LayerPath::ROOT)? else { return Ok(None) };
+    if root.metadata.mode & OPEN_ROOT != OPEN_ROOT {
+        return Ok(Some(FlatFault::Closed));
+    }
+    for file in CONTRACT {
+        if !has_file(repository, flat, file)? {
+            return Ok(Some(FlatFault::Lacks(file)));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the tree that is published at a path has a name.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn has_file(repository: &dyn Repository, tree: &RepositoryPath, file: &str) -> Result<bool> {
+    let path = LayerPath::clean(file.as_bytes()).unwrap_or_default();
+    let Some((directory, name)) = path.split() else { return Ok(false) };
+    let directory = repository.read_directory(tree, &directory)?;
+    Ok(directory.is_some_and(|directory| directory.entries.iter().any(|entry| entry.name == name)))
+}
+
 const SCRIPT_MODE: u32 = 0o755;
 const DATA_MODE: u32 = 0o644;
 
@@ -74,7 +113,7 @@ const DATA_MODE: u32 = 0o644;
 /// # Errors
 /// If the tree cannot be written.
 pub fn add_files(tree: &mut dyn TreeEditor, image: &ImageConfig) -> Result<Vec<String>> {
-    tree.make_root_writable()?;
+    tree.open_root()?;
     for directory in DIRECTORIES {
         tree.ensure_directory(Path::new(directory))?;
     }

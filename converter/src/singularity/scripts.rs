@@ -25,8 +25,10 @@ pub(super) struct Environment {
     pub(super) remarks: Vec<String>,
 }
 
-/// The image's environment. The image's `PATH` always applies; any other variable keeps the value that it has
-/// in the calling environment, unless that is empty.
+/// The image's environment. The image's `PATH` always applies; any other variable keeps a value that it has when this is
+/// sourced, unless that is empty. Apptainer (seen with 1.4.5) sources this without the variables of the host that the image
+/// sets, too: the image's value counts. What its user sets on purpose (`--env`, `APPTAINERENV_X`) Apptainer sets when it has
+/// come to `99-base.sh`.
 pub(super) fn environment(env: &[String]) -> Environment {
     let mut script = String::from("#!/bin/sh\n");
     let mut remarks = Vec::new();

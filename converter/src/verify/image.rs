@@ -9,7 +9,7 @@ use layer_layout::{
 };
 
 use super::content;
-use super::fault::Fault;
+use super::fault::{Difference, Fault};
 use super::layer::Layers;
 use super::layer_tars::LayerTree;
 use super::merged::{Allowed, differences};
@@ -17,7 +17,7 @@ use super::public_path;
 use crate::image_config::ImageConfig;
 use crate::inventory::{LayerRecords, read_manifest};
 use crate::repository::{Published, Repository, Result};
-use crate::singularity;
+use crate::singularity::{self, FlatFault};
 use crate::source::LayerDescriptor;
 
 /// Looks at images of one repository.
@@ -319,10 +319,15 @@ impl Verifier<'_> {
             return Ok(());
         }
         for file in singularity::CONTRACT {
-            if !self.has_file(&flat, file)? {
+            if !singularity::has_file(self.repository, &flat, file)? {
                 let file = file.to_owned();
                 image.faults.push(Fault::Singularity { flat: flat.clone(), file });
             }
+        }
+        if singularity::fault(self.repository, &flat)? == Some(FlatFault::Closed) {
+            let (tree, example) = (flat.clone(), LayerPath::ROOT);
+            let what = Difference::Attributes;
+            image.faults.push(Fault::Tree { tree, count: 1, example, what });
         }
         let below = rootfs.map(|rootfs| vec![rootfs]).or(stack);
         if let (Some(below), false) = (below, image.has_faulty_layers()) {
@@ -337,14 +342,6 @@ impl Verifier<'_> {
             image.forbidden = image.forbidden.take().or(found.forbidden);
         }
         Ok(())
-    }
-
-    fn has_file(&self, tree: &RepositoryPath, file: &str) -> Result<bool> {
-        let path = LayerPath::clean(file.as_bytes()).unwrap_or_default();
-        let Some((directory, name)) = path.split() else { return Ok(false) };
-        let directory = self.repository.read_directory(tree, &directory)?;
-        Ok(directory
-            .is_some_and(|directory| directory.entries.iter().any(|entry| entry.name == name)))
     }
 
     fn tree(

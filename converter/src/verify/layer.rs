@@ -43,11 +43,11 @@ fn look(
         let Some(directory) = repository.read_directory(tree, &path)? else { continue };
         is_there = true;
         for entry in directory.entries {
-            if entry.name.starts_with(WHITEOUT_PREFIX) {
-                found.push(path.join(&entry.name));
-            }
             if entry.node == TreeNode::Directory {
+                // One with such a name, as AUFS's `.wh..wh.plnk`, holds ordinary files.
                 open.push(path.join(&entry.name));
+            } else if entry.name.starts_with(WHITEOUT_PREFIX) {
+                found.push(path.join(&entry.name));
             }
         }
     }

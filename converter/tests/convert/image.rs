@@ -28,6 +28,20 @@ pub(crate) fn file(tar: &mut tar::Builder<Vec<u8>>, path: &str, content: &str) {
     tar.append_data(&mut header, path, content.as_bytes()).unwrap();
 }
 
+/// A link of a layer's tar, of one kind or the other.
+pub(crate) fn link(
+    tar: &mut tar::Builder<Vec<u8>>,
+    kind: tar::EntryType,
+    path: &str,
+    target: &str,
+) {
+    let mut header = tar::Header::new_ustar();
+    header.set_entry_type(kind);
+    header.set_mode(0o777);
+    header.set_size(0);
+    tar.append_link(&mut header, path, target).unwrap();
+}
+
 /// A layer's tar.
 pub(crate) fn layer(fill: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());

@@ -6,9 +6,12 @@
 
 mod batch;
 mod cancelling;
+mod flat;
 mod image;
 mod oddities;
 mod parents;
+#[path = "../rounds/place.rs"]
+mod place;
 mod proxy;
 mod stub;
 mod turns;

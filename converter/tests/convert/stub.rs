@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use ducc::layer::{Content, Entry};
 use ducc::repository::{
-    Completion, LayerWriter, OpenEnds, Published, Repository, Result, Stored, Transaction,
+    Inherited, LayerWriter, OpenEnds, Published, Repository, Result, Stored, Transaction,
     TreeDirectory, TreeEditor,
 };
 use layer_layout::{LayerPath, RepositoryPath};
@@ -167,11 +167,11 @@ impl Transaction for Change {
         _path: &RepositoryPath,
         _open_ends: &OpenEnds,
         _parents: &[RepositoryPath],
-    ) -> Result<Completion> {
+    ) -> Result<Inherited> {
         unreachable!("no layer has open ends")
     }
 
-    fn completion(&self, _open_ends: &OpenEnds, _parents: &[RepositoryPath]) -> Result<Completion> {
+    fn completion(&self, _open_ends: &OpenEnds, _parents: &[RepositoryPath]) -> Result<Inherited> {
         unreachable!("no layer has open ends")
     }
 
@@ -282,7 +282,7 @@ impl TreeEditor for Nowhere {
         Ok(())
     }
 
-    fn make_root_writable(&mut self) -> Result<()> {
+    fn open_root(&mut self) -> Result<()> {
         Ok(())
     }
 }

@@ -10,10 +10,12 @@ use ducc::layer::{Error, LayerReader, Limits};
 use crate::tar::Tar;
 use crate::{Item, chain, drain, items, open, refusal};
 
+fn noise(length: u32) -> Vec<u8> {
+    (0..length).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8 | 1).collect()
+}
+
 fn sample() -> Vec<u8> {
-    let noise: Vec<u8> =
-        (0u32..1000).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    Tar::new().directory("d").file("d/f", noise).symlink("s", "d/f").end()
+    Tar::new().directory("d").file("d/f", noise(1000)).symlink("s", "d/f").end()
 }
 
 fn gzip(content: &[u8]) -> Vec<u8> {
@@ -43,7 +45,14 @@ fn all_give_the_same() {
     let expected = drain(open(tar.clone()).unwrap()).unwrap();
     let (start, end) = tar.split_at(1000);
     let empty: &[u8] = &[];
-    let cases: [(&str, Vec<u8>); 9] = [
+    // eStargz: a member for each file, and a footer of nothing but a header with an extra field.
+    let footer = flate2::GzBuilder::new()
+        .extra(b"SG\x16\x000000000000000000STARGZ".as_slice())
+        .write(Vec::new(), flate2::Compression::none());
+    let members = tar.chunks(512).flat_map(gzip).chain(footer.finish().unwrap());
+    let cases: [(&str, Vec<u8>); 11] = [
+        ("gzip, eStargz", members.clone().collect()),
+        ("gzip, eStargz on a tape", members.chain([0; 20_480]).collect()),
         ("gzip", gzip(&tar)),
         ("gzip, several members", [gzip(start), gzip(empty), gzip(end)].concat()),
         ("gzip, an empty member at the end", [gzip(&tar), gzip(empty)].concat()),
@@ -64,15 +73,40 @@ fn all_give_the_same() {
     assert_eq!(items(zstd(empty)).unwrap(), [] as [Item; 0]);
 }
 
-/// Container engines refuse such a blob, too (Go's `compress/gzip`: "invalid header").
+/// Behind gzip there may be padding, which gzip itself and pigz take, and nothing else.
 #[test]
-fn nothing_may_follow() {
-    for (name, blob) in [("gzip", gzip(&sample())), ("zstd", zstd(&sample()))] {
-        for tail in [[0].as_slice(), &[0; 512], b"junk", &blob[..1], &blob[..3], &blob[..20]] {
-            let refusal = refusal([&blob, tail].concat());
-            let expected = format!("the layer's {name} data is broken; publish the image again: ");
-            assert!(refusal.starts_with(&expected), "{tail:?}: {refusal}");
-        }
+fn only_padding_may_follow() {
+    let (tar, noise) = (sample(), noise(300_000));
+    let expected = drain(open(tar.clone()).unwrap()).unwrap();
+    let (gzip, zstd) = (gzip(&tar), zstd(&tar));
+    // More than what is read at a time.
+    for zeros in [1, 511, 512, 10_240, 1 << 20] {
+        let blob = [&*gzip, &vec![0; zeros]].concat();
+        assert_eq!(open(blob).and_then(drain).unwrap(), expected, "{zeros}");
+        let blob = [&zstd, [0].as_slice()].concat();
+        assert!(refusal(blob).starts_with("the layer's zstd data is broken; publish the"));
+    }
+    let padded = |tail: &[u8]| [&[0; 512], tail].concat();
+    let far = [vec![0; 1 << 20], b"x".to_vec()].concat();
+    let cases: [(&[u8], &str); 9] = [
+        (b"junk", "something that is not gzip follows its end"),
+        (&noise[..40], "something that is not gzip follows its end"),
+        (&padded(b"junk"), "something follows the padding behind its end"),
+        (&padded(&gzip), "something follows the padding behind its end"),
+        (&far, "something follows the padding behind its end"),
+        (&gzip[..1], ""),
+        (&gzip[..3], ""),
+        (&gzip[..20], ""),
+        (&gzip[..gzip.len() - 1], ""),
+    ];
+    for (tail, reason) in cases {
+        let refusal = refusal([&gzip, tail].concat());
+        let expected = "the layer's gzip data is broken; publish the image again: ";
+        assert!(refusal.starts_with(&format!("{expected}{reason}")), "{}: {refusal}", tail.len());
+    }
+    for tail in [b"junk".as_slice(), &[0; 512], &zstd[..1], &zstd[..3], &zstd[..20]] {
+        let refusal = refusal([&zstd, tail].concat());
+        assert!(refusal.starts_with("the layer's zstd data is broken; publish the"), "{refusal}");
     }
 }
 

@@ -57,11 +57,12 @@ fn only_files_have_content() {
 fn unknown_types_are_named() {
     for flag in *b"ADIMNVXaz8\xff" {
         let refusal = refusal(Tar::new().header(Header::new(flag, "dir/n")).end());
-        let expected = format!("entry dir/n: unknown tar entry type {:?}", char::from(flag));
+        let flag = char::from(flag);
+        let expected = format!("entry dir/n: unknown tar entry type {flag:?}; rebuild the image");
         assert_eq!(refusal, expected);
     }
     let star = Tar::new().header(Header::new(b'S', "n")).end();
-    assert_eq!(refusal(star), "entry n: unknown tar entry type 'S'");
+    assert_eq!(refusal(star), "entry n: unknown tar entry type 'S'; rebuild the image");
 }
 
 #[test]
@@ -88,18 +89,21 @@ fn whiteouts() {
 }
 
 #[test]
-fn aufs_bookkeeping_is_dropped() {
+fn aufs_bookkeeping_is_dropped_and_the_files_that_it_kept_are_not() {
     let blob = Tar::new()
         .file(".wh..wh.aufs", "content")
         .directory(".wh..wh.orph/")
         .directory(".wh..wh.plnk/")
         .file(".wh..wh.plnk/12.34", "x".repeat(2000))
         .file("d/.wh..wh.tmp", "")
+        .hard_link("linked", ".wh..wh.plnk/12.34")
         .file("kept", "y")
         .end();
     let items = items(blob).unwrap();
-    assert_eq!(items.iter().map(crate::Item::path).collect::<Vec<_>>(), ["/kept"]);
-    assert_eq!(items[0].content, b"y");
+    let paths: Vec<_> = items.iter().map(crate::Item::path).collect();
+    assert_eq!(paths, ["/.wh..wh.plnk/12.34", "/linked", "/kept"]);
+    assert_eq!(items[0].content.len(), 2000);
+    assert_eq!(items[2].content, b"y");
 }
 
 #[test]

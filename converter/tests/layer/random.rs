@@ -29,10 +29,8 @@ fn check(entry: &Entry, content: &[u8], segments: &[Segment]) {
             && path.components().count() <= LIMITS.path_depth.max(4096)
     };
     assert!(clean(&entry.path), "{entry:?}");
-    assert!(
-        !entry.path.components().any(|part| part.starts_with(b".wh.")) || removes(entry),
-        "{entry:?}"
-    );
+    let last = entry.path.components().last();
+    assert!(!last.is_some_and(|name| name.starts_with(b".wh.")) || removes(entry), "{entry:?}");
     assert!(entry.metadata.mode <= 0o7777 && entry.metadata.mtime.nanoseconds < 1_000_000_000);
     assert!(entry.metadata.uid != u32::MAX && entry.metadata.gid != u32::MAX);
     for name in entry.metadata.xattrs.keys() {
@@ -56,7 +54,7 @@ fn check(entry: &Entry, content: &[u8], segments: &[Segment]) {
 
 /// A whiteout's own path may begin like one: `.wh..wh.` cannot, but `.wh.x` under `.wh.` names is refused.
 fn removes(entry: &Entry) -> bool {
-    matches!(entry.kind, Kind::Whiteout)
+    matches!(entry.kind, Kind::Whiteout | Kind::Opaque)
 }
 
 fn read(blob: Vec<u8>) {

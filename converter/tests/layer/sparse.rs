@@ -249,7 +249,7 @@ fn an_old_map_that_is_none() {
     }
     let endless = Header::new(b'S', "f").gnu().bytes(482, &[1]).bytes(483, b"00000000012\0");
     let cut = Tar::new().header(endless).open();
-    assert_eq!(refusal(cut), "the layer's tar ends early, in entry f");
+    assert_eq!(refusal(cut), "the layer's tar ends early, in entry f; rebuild the image");
 }
 
 /// After a whiteout or a directory that claims to be sparse, reading continues at the right place.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
 
 use ducc::layer::{Content, Entry, Metadata};
 use ducc::repository::{
-    Completion, Error, LayerWriter, OpenEnds, Published, Repository, Result, Stored, Transaction,
+    Error, Inherited, LayerWriter, OpenEnds, Published, Repository, Result, Stored, Transaction,
     TreeDirectory, TreeEditor, TreeNode, Turn,
 };
 use layer_layout::{LayerPath, RepositoryPath};
@@ -171,12 +171,12 @@ impl Transaction for Mortal<Box<dyn Transaction>> {
         path: &RepositoryPath,
         open_ends: &OpenEnds,
         parents: &[RepositoryPath],
-    ) -> Result<Completion> {
+    ) -> Result<Inherited> {
         let _step = self.fate.step()?;
         self.inner.complete_layer(path, open_ends, parents)
     }
 
-    fn completion(&self, open_ends: &OpenEnds, parents: &[RepositoryPath]) -> Result<Completion> {
+    fn completion(&self, open_ends: &OpenEnds, parents: &[RepositoryPath]) -> Result<Inherited> {
         self.inner.completion(open_ends, parents)
     }
 
@@ -312,8 +312,8 @@ impl TreeEditor for Mortal<Box<dyn TreeEditor>> {
         self.inner.ensure_symlink(path, target)
     }
 
-    fn make_root_writable(&mut self) -> Result<()> {
+    fn open_root(&mut self) -> Result<()> {
         let _step = self.fate.step()?;
-        self.inner.make_root_writable()
+        self.inner.open_root()
     }
 }

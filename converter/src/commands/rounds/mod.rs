@@ -312,7 +312,11 @@ impl Publisher {
 
     /// What is to be made again is made again in the first round only.
     fn again(&self) -> Again {
-        if self.is_first.load(Ordering::Relaxed) { self.options.again() } else { Again::default() }
+        let again = self.options.again();
+        if self.is_first.load(Ordering::Relaxed) {
+            return again;
+        }
+        Again { unfit_flat: again.unfit_flat, ..Again::default() }
     }
 }
 

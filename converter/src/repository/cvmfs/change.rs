@@ -19,7 +19,7 @@ use crate::repository::byte_path::{components, split};
 use crate::repository::ducc_lock::DuccGuard;
 use crate::repository::ledger::{Ledger, Standing};
 use crate::repository::{
-    Completion, Error, LayerWriter, Occupant, OpenEnds, Published, Result, Transaction, TreeEditor,
+    Error, Inherited, LayerWriter, Occupant, OpenEnds, Published, Result, Transaction, TreeEditor,
 };
 
 /// Mode of files that are published next to trees.
@@ -141,7 +141,7 @@ impl Transaction for Change {
         path: &RepositoryPath,
         open_ends: &OpenEnds,
         parents: &[RepositoryPath],
-    ) -> Result<Completion> {
+    ) -> Result<Inherited> {
         let (inheritance, lower) = self.area.inherit(open_ends, parents)?;
         let Recipe::Staged(layer) = self.area.prepared(path)? else {
             return Err(Error::NoTree(path.clone()));
@@ -150,11 +150,11 @@ impl Transaction for Change {
         let announced = self.area.announce(path);
         self.area.tally.add(staged::complete(&layer, &inheritance, &lower)?);
         self.area.complete(&announced, Recipe::Staged(layer));
-        Ok(inheritance.completion())
+        Ok(inheritance.told())
     }
 
-    fn completion(&self, open_ends: &OpenEnds, parents: &[RepositoryPath]) -> Result<Completion> {
-        Ok(self.area.inherit(open_ends, parents)?.0.completion())
+    fn completion(&self, open_ends: &OpenEnds, parents: &[RepositoryPath]) -> Result<Inherited> {
+        Ok(self.area.inherit(open_ends, parents)?.0.told())
     }
 
     fn merge(&self, path: &RepositoryPath, layers: &[RepositoryPath]) -> Result<()> {

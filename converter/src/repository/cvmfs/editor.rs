@@ -18,7 +18,7 @@ use super::staged::{Attributes, Staged, Tree};
 use super::view::{Dir, Merged, ReadDirectory};
 use crate::repository::byte_path::{components, join, split};
 use crate::repository::parents::lookup::MAX_SYMLINKS;
-use crate::repository::{Error, Result, TreeEditor};
+use crate::repository::{Error, OPEN_ROOT, Result, TreeEditor};
 
 /// Adds to one tree.
 pub(super) struct Editor {
@@ -182,9 +182,9 @@ impl TreeEditor for Editor {
         self.put(&path, entry)
     }
 
-    fn make_root_writable(&mut self) -> Result<()> {
+    fn open_root(&mut self) -> Result<()> {
         let mut root = Attributes::of(self.root.entry());
-        root.mode |= 0o200;
+        root.mode |= OPEN_ROOT;
         self.tree.dress(b"", &root)
     }
 }

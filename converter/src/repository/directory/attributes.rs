@@ -17,6 +17,9 @@ use crate::layer::{Metadata, Timestamp, Xattrs};
 const MODE_BITS: u32 = 0o7777;
 const SET_ID_BITS: u32 = 0o6000;
 
+/// How the names of POSIX access control lists begin (acl(5)).
+const ACCESS_LISTS: &[u8] = b"system.posix_acl_";
+
 /// Initial size in bytes of the buffer for names and values of extended attributes. The usual ones fit.
 const XATTR_BUFFER: usize = 1024;
 
@@ -298,9 +301,11 @@ impl Fresh {
             let shown = || name.escape_ascii().to_string();
             match holder.set(name, value) {
                 Ok(()) => {}
-                // For `user.*` on a symlink or device, even root gets this answer (xattr(7)).
-                Err(Errno::PERM) => missing.count(Shortfall::Xattr(shown())),
-                Err(Errno::OPNOTSUPP) if !self.privileged => {
+                // For `user.*` on a symlink or device, even root gets EPERM (xattr(7)). A file system without attributes
+                // of a kind answers EOPNOTSUPP, which container engines ignore, too.
+                Err(Errno::PERM | Errno::OPNOTSUPP) => missing.count(Shortfall::Xattr(shown())),
+                // An access control list names somebody whom the user namespace does not map, or is none.
+                Err(Errno::INVAL) if name.starts_with(ACCESS_LISTS) => {
                     missing.count(Shortfall::Xattr(shown()));
                 }
                 // ENOSPC may also mean that the attributes of a file together exceed one block (ext4).

@@ -3,16 +3,13 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{FileType, Mode, RenameFlags};
+use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 
 use super::area::{Area, refused};
-use super::attributes::{self, Holder};
+use super::attributes::Holder;
 use super::beneath::{Beneath, split};
 use super::copy::Linker;
-use super::layer::mark_opaque;
-use super::listing::{Lister, is_opaque, is_whiteout};
-use super::remove::remove;
 use super::shortfall::Shortfalls;
 use super::unchanged::unchanged;
 use crate::layer::Metadata;
@@ -66,21 +63,8 @@ impl Incomplete for OnDisk<'_> {
         };
         Ok(Some(match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => Existing::Directory,
-            FileType::Symlink => Existing::Symlink,
-            _ if is_whiteout(&stat) => Existing::Whiteout,
             _ => Existing::Other,
         }))
-    }
-
-    fn names(&self, directory: &[u8]) -> Result<Vec<Vec<u8>>> {
-        let mut names = Vec::new();
-        Lister::new()
-            .names(&self.open(directory)?, |name, _| {
-                names.push(name.to_vec());
-                Ok(())
-            })
-            .map_err(self.tree.failed("read", directory))?;
-        Ok(names)
     }
 
     fn make_directory(&mut self, path: &[u8], metadata: &Metadata) -> Result<()> {
@@ -91,43 +75,12 @@ impl Incomplete for OnDisk<'_> {
         self.dress(path, metadata)
     }
 
-    fn attributes(&self, directory: &[u8]) -> Result<Metadata> {
-        let opened = self.open(directory)?;
-        rustix::fs::fstat(&opened)
-            .and_then(|stat| attributes::read(Holder::Open(opened.as_fd()), &stat))
-            .map_err(self.tree.failed("read the attributes of", directory))
-    }
-
     fn dress(&mut self, directory: &[u8], metadata: &Metadata) -> Result<()> {
         let opened = self.open(directory)?;
         self.area
             .fresh
             .redress(Holder::Open(opened.as_fd()), metadata, &mut self.missing)
             .map_err(refused(self.tree, directory))
-    }
-
-    fn is_opaque(&self, directory: &[u8]) -> Result<bool> {
-        is_opaque(self.open(directory)?).map_err(self.tree.failed("look at", directory))
-    }
-
-    fn make_opaque(&mut self, directory: &[u8]) -> Result<()> {
-        mark_opaque(self.open(directory)?).map_err(self.tree.failed("mark as opaque", directory))
-    }
-
-    fn rename(&mut self, from: &[u8], to: &[u8]) -> Result<()> {
-        let ((old_parent, old), (parent, name)) = (split(from), split(to));
-        let source = self.open(old_parent)?;
-        self.change(parent, |directory| {
-            rustix::fs::renameat_with(&source, old, directory, name, RenameFlags::NOREPLACE)
-                .map_err(self.tree.failed("move", to))
-        })
-    }
-
-    fn remove(&mut self, path: &[u8]) -> Result<()> {
-        let (parent, name) = split(path);
-        self.change(parent, |directory| {
-            remove(directory, name).map_err(self.tree.failed("remove", path))
-        })
     }
 
     fn link(&mut self, link: &LowerLink, names: &[&[u8]]) -> Result<()> {

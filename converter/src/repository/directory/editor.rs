@@ -22,7 +22,7 @@ use super::remove::remove;
 use super::shortfall::Shortfalls;
 use super::unchanged::unchanged;
 use crate::layer::{Metadata, Timestamp};
-use crate::repository::{Error, Result, TreeEditor};
+use crate::repository::{Error, OPEN_ROOT, Result, TreeEditor};
 
 const IN_ROOT: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
 
@@ -137,10 +137,10 @@ impl TreeEditor for Editor {
         })
     }
 
-    fn make_root_writable(&mut self) -> Result<()> {
+    fn open_root(&mut self) -> Result<()> {
         let failed = |error| self.tree.failed("set the mode of", b"")(error);
         let root = rustix::fs::fstat(&self.tree).map_err(failed)?;
-        let mode = Mode::from_raw_mode(attributes::mode_of(&root) | 0o200);
+        let mode = Mode::from_raw_mode(attributes::mode_of(&root) | OPEN_ROOT);
         rustix::fs::fchmod(&self.tree, mode).map_err(failed)
     }
 }

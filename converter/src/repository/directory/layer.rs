@@ -78,6 +78,10 @@ impl LayerTree {
         self.tree.failed(action, path.as_bytes())
     }
 
+    fn unmarkable(&self, path: &LayerPath, cause: Errno) -> Error {
+        Error::Unmarkable { path: self.tree.shown(path.as_bytes()), cause: cause.into() }
+    }
+
     fn open(&mut self, directory: DirectoryId, path: &[u8]) -> Result<Arc<OwnedFd>> {
         if let Some(handle) = self.directories.opened(directory) {
             return Ok(handle);
@@ -149,7 +153,7 @@ impl LayerTree {
         let mode = Mode::from_raw_mode(metadata.mode & 0o777);
         let number = rustix::fs::makedev(device.0, device.1);
         let made = rustix::fs::mknodat(&parent, at.name, kind, mode, number);
-        if made == Err(Errno::PERM) {
+        if made.is_err_and(is_forbidden) {
             self.missing.count(Shortfall::Device);
             return Ok(true);
         }
@@ -188,6 +192,15 @@ impl LayerStore for LayerTree {
             Ok(_) => Ok(Some(Obstacle::Other)),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(self.failed("look at", at.path)(error)),
+        }
+    }
+
+    fn symlink(&mut self, at: Name<'_>) -> Result<Option<Vec<u8>>> {
+        match rustix::fs::readlinkat(self.parent(at)?, at.name, Vec::new()) {
+            Ok(target) => Ok(Some(target.into_bytes())),
+            // Nothing, or something else.
+            Err(Errno::NOENT | Errno::INVAL) => Ok(None),
+            Err(error) => Err(self.failed("read", at.path)(error)),
         }
     }
 
@@ -288,18 +301,23 @@ impl LayerStore for LayerTree {
         let device = rustix::fs::makedev(WHITEOUT_DEVICE.0, WHITEOUT_DEVICE.1);
         let kind = FileType::CharacterDevice;
         match rustix::fs::mknodat(&parent, at.name, kind, Mode::empty(), device) {
-            Ok(()) => Holder::Special(parent.as_fd(), at.name).set_mtime(Timestamp::default()),
+            Ok(()) => Holder::Special(parent.as_fd(), at.name)
+                .set_mtime(Timestamp::default())
+                .map_err(self.failed("set the time of", at.path)),
             Err(Errno::EXIST) => Ok(()),
-            Err(error) => Err(error),
+            Err(error) if is_forbidden(error) => Err(self.unmarkable(at.path, error)),
+            Err(error) => Err(self.failed("remove below", at.path)(error)),
         }
-        .map_err(self.failed("remove below", at.path))
     }
 
     fn close_directory(&mut self, directory: DirectoryId, path: &LayerPath) -> Result<()> {
         let handle = self.open(directory, path.as_bytes())?;
         let notes = self.directories.get(directory);
         if notes.opaque {
-            mark_opaque(&handle).map_err(self.failed("mark as opaque", path))?;
+            mark_opaque(&handle).map_err(|error| match error {
+                Errno::PERM | Errno::OPNOTSUPP => self.unmarkable(path, error),
+                error => self.failed("mark as opaque", path)(error),
+            })?;
         }
         let implied = implied();
         let metadata = notes.described.as_ref().unwrap_or(&implied);
@@ -310,8 +328,13 @@ impl LayerStore for LayerTree {
     }
 }
 
+/// Whether this is the answer of a kernel or a file system that does not let this process make such a node.
+fn is_forbidden(error: Errno) -> bool {
+    matches!(error, Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL)
+}
+
 /// Marks a directory for both kinds of overlay mounts; one has to be possible.
-pub(super) fn mark_opaque(directory: impl AsFd) -> rustix::io::Result<()> {
+fn mark_opaque(directory: impl AsFd) -> rustix::io::Result<()> {
     let set =
         |name: &str| rustix::fs::fsetxattr(&directory, name, OPAQUE_VALUE, XattrFlags::empty());
     let trusted = set(TRUSTED_OPAQUE);

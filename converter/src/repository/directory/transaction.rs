@@ -22,7 +22,7 @@ use crate::repository::ducc_lock::DuccGuard;
 use crate::repository::ledger::{Ledger, Selection, Standing};
 use crate::repository::parents::inheritance::inherit;
 use crate::repository::{
-    Completion, Error, LayerWriter, Occupant, OpenEnds, Published, Result, Transaction, TreeEditor,
+    Error, Inherited, LayerWriter, Occupant, OpenEnds, Published, Result, Transaction, TreeEditor,
 };
 
 /// A change of a directory that nobody sees yet.
@@ -171,7 +171,7 @@ impl Transaction for Change {
         path: &RepositoryPath,
         open_ends: &OpenEnds,
         parents: &[RepositoryPath],
-    ) -> Result<Completion> {
+    ) -> Result<Inherited> {
         let layers = self.trees(parents)?;
         let inheritance = inherit(open_ends, parents, &Lower { area: &self.area, trees: &layers })?;
         let tree = Arc::new(self.area.prepared_tree(path)?);
@@ -179,12 +179,12 @@ impl Transaction for Change {
         let announced = self.area.announce(path);
         complete(&self.area, &tree, &inheritance, &layers)?;
         self.area.complete(&announced, ItemKind::Tree);
-        Ok(inheritance.completion())
+        Ok(inheritance.told())
     }
 
-    fn completion(&self, open_ends: &OpenEnds, parents: &[RepositoryPath]) -> Result<Completion> {
+    fn completion(&self, open_ends: &OpenEnds, parents: &[RepositoryPath]) -> Result<Inherited> {
         let layers = self.trees(parents)?;
-        Ok(inherit(open_ends, parents, &Lower { area: &self.area, trees: &layers })?.completion())
+        Ok(inherit(open_ends, parents, &Lower { area: &self.area, trees: &layers })?.told())
     }
 
     fn merge(&self, path: &RepositoryPath, layers: &[RepositoryPath]) -> Result<()> {

@@ -107,6 +107,16 @@ impl LayerStore for ExpectedTree {
         }))
     }
 
+    fn symlink(&mut self, at: Name<'_>) -> Result<Option<Vec<u8>>> {
+        Ok(match self.get(at.directory, at.name) {
+            Some(Item::Leaf(leaf)) => match &self.leaves[leaf].node {
+                TreeNode::Symlink(target) => Some(target.clone()),
+                _ => None,
+            },
+            _ => None,
+        })
+    }
+
     fn make_directory(
         &mut self,
         at: Name<'_>,

@@ -18,11 +18,11 @@ pub(in crate::repository) struct LayerRules<S: LayerStore> {
 }
 
 /// How far down a path there are directories of the layer.
-struct Way<D> {
+pub(super) struct Way<D> {
     /// The last of them.
-    directory: D,
+    pub(super) directory: D,
     /// The paths that are none, the deepest first. Empty if the whole path is a directory.
-    missing: Vec<LayerPath>,
+    pub(super) missing: Vec<LayerPath>,
 }
 
 impl<S: LayerStore> LayerRules<S> {
@@ -42,6 +42,18 @@ impl<S: LayerStore> LayerRules<S> {
         entry: &Entry,
         content: &mut Content<'_>,
     ) -> Result<()> {
+        match self.apply_literally(entry, content) {
+            // Nothing has come of it yet.
+            Err(Error::Entry { reason: EntryError::ThroughSymlink(_), .. }) => {
+                let entry = self.follow(entry)?;
+                self.apply_literally(&entry, content)
+            }
+            done => done,
+        }
+    }
+
+    /// Applies an entry whose path goes through directories alone.
+    fn apply_literally(&mut self, entry: &Entry, content: &mut Content<'_>) -> Result<()> {
         let Entry { path, kind, metadata } = entry;
         let leaf = match kind {
             Kind::Directory => return self.directory(path, metadata),
@@ -66,7 +78,7 @@ impl<S: LayerStore> LayerRules<S> {
     }
 
     /// The name of `path` in its directory, which is made if it is not there.
-    fn name<'p>(&mut self, path: &'p LayerPath) -> Result<Name<'p, S::Directory>> {
+    pub(super) fn name<'p>(&mut self, path: &'p LayerPath) -> Result<Name<'p, S::Directory>> {
         let (parent, name) = path.split().ok_or_else(|| Error::entry(path, EntryError::Root))?;
         let directory = match self.known.last(&parent) {
             Some(directory) => directory,
@@ -80,7 +92,7 @@ impl<S: LayerStore> LayerRules<S> {
     }
 
     /// Goes down to a directory, as far as there are directories.
-    fn walk(&mut self, path: &LayerPath) -> Result<Way<S::Directory>> {
+    pub(super) fn walk(&mut self, path: &LayerPath) -> Result<Way<S::Directory>> {
         let mut missing = Vec::new();
         let mut at = path.clone();
         let mut directory = loop {
@@ -131,7 +143,7 @@ impl<S: LayerStore> LayerRules<S> {
     }
 
     /// Why a path cannot go on at a name that is no directory; `None` if nothing is there.
-    fn obstacle(&mut self, at: Name<'_, S::Directory>) -> Result<Option<EntryError>> {
+    pub(super) fn obstacle(&mut self, at: Name<'_, S::Directory>) -> Result<Option<EntryError>> {
         let through_file = || EntryError::ThroughFile(at.path.clone());
         if self.lower_links.get(at.path).is_some() {
             return Ok(Some(through_file()));
@@ -233,12 +245,12 @@ impl<S: LayerStore> LayerRules<S> {
 }
 
 /// The name of `path` in a directory that is its parent; `None` for the root.
-fn name_in<D>(directory: D, path: &LayerPath) -> Option<Name<'_, D>> {
+pub(super) fn name_in<D>(directory: D, path: &LayerPath) -> Option<Name<'_, D>> {
     let (_, name) = path.split()?;
     Some(Name { directory, name, path })
 }
 
 /// The error for a name that was vacated and is taken nevertheless: somebody else is at work there.
-fn still_taken(path: &LayerPath) -> Error {
+pub(super) fn still_taken(path: &LayerPath) -> Error {
     Error::system("make", path.to_string(), io::ErrorKind::AlreadyExists)
 }

@@ -2,8 +2,8 @@
 
 use std::vec::IntoIter;
 
-use super::apply::LayerRules;
-use super::store::{LayerStore, Marks, Name, Subdirectory};
+use super::apply::{LayerRules, Way, name_in, still_taken};
+use super::store::{LayerStore, Linked, Marks, Name, Subdirectory};
 use crate::layer::LayerPath;
 use crate::repository::{EntryError, Error, OpenEnds, Result};
 
@@ -24,14 +24,13 @@ impl<S: LayerStore> LayerRules<S> {
         Ok((self.store, OpenEnds { implied_directories, lower_links }))
     }
 
-    /// The hard links to lower layers with their targets, after checking that this layer does not hide those.
+    /// Makes the hard links whose targets came after them. Gives those to lower layers with their targets, after checking
+    /// that this layer does not hide those.
     fn settle_lower_links(&mut self) -> Result<Vec<(LayerPath, LayerPath)>> {
-        let links: Vec<_> =
-            self.lower_links.iter().map(|(path, target)| (path, target.clone())).collect();
-        // The lower file gets its own name in this layer, too, as overlayfs would have it.
-        for (path, target) in &links {
-            if let Some((parent, _)) = target.split() {
-                self.ensure_directory(path, &parent)?;
+        let mut links = Vec::new();
+        for (path, target) in self.lower_links.with_last_targets() {
+            if let Some(target) = self.link_unless_lower(&path, target)? {
+                links.push((path, target));
             }
         }
         for (path, target) in &links {
@@ -40,6 +39,39 @@ impl<S: LayerStore> LayerRules<S> {
             }
         }
         Ok(links)
+    }
+
+    /// Makes a hard link if the layer has its target. If not, gives the target as the lower layers name it.
+    fn link_unless_lower(
+        &mut self,
+        path: &LayerPath,
+        target: LayerPath,
+    ) -> Result<Option<LayerPath>> {
+        let refused = |reason| Err(Error::entry(path, reason));
+        let target = match self.with_resolved_parent(&target)? {
+            Ok(target) => target,
+            Err(reason) => return refused(reason),
+        };
+        let Some((parent, name)) = target.split() else {
+            return refused(EntryError::LinkToDirectory(target));
+        };
+        let Way { directory, missing } = self.walk(&parent)?;
+        if let Some(first) = missing.last().and_then(|path| name_in(directory, path)) {
+            return match self.obstacle(first)? {
+                Some(reason) => refused(reason),
+                None => Ok(Some(target)),
+            };
+        }
+        let at = self.name(path)?;
+        match self.store.link(at, Name { directory, name, path: &target })? {
+            Linked::Done => {
+                self.lower_links.remove(path);
+                Ok(None)
+            }
+            Linked::NoTarget => Ok(Some(target)),
+            Linked::ToDirectory => refused(EntryError::LinkToDirectory(target.clone())),
+            Linked::Taken => Err(still_taken(path)),
+        }
     }
 
     /// Whether the layer keeps a path of the lower layers from being seen.

@@ -1,6 +1,6 @@
-//! Hard links to files of lower layers.
+//! Hard links to what the layer does not have: it comes later, or it is a file of a lower layer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::layer::LayerPath;
 
@@ -54,5 +54,19 @@ impl LowerLinks {
         self.by_directory.iter().flat_map(|(directory, links)| {
             links.iter().map(move |(name, target)| (directory.join(name), target))
         })
+    }
+
+    /// All links, each with what it means if links among them are followed.
+    pub(super) fn with_last_targets(&self) -> Vec<(LayerPath, LayerPath)> {
+        self.iter().map(|(path, target)| (path, self.last_target(target).clone())).collect()
+    }
+
+    fn last_target<'a>(&'a self, mut target: &'a LayerPath) -> &'a LayerPath {
+        // Links in a circle lead to a file of a lower layer at most.
+        let mut seen = HashSet::from([target]);
+        while let Some(next) = self.get(target).filter(|next| seen.insert(next)) {
+            target = next;
+        }
+        target
     }
 }

@@ -21,6 +21,9 @@ pub(in crate::repository) trait LayerStore {
     /// What stands at a name where no directory is; `None` if nothing does.
     fn obstacle(&mut self, at: Name<'_, Self::Directory>) -> Result<Option<Obstacle>>;
 
+    /// The target of the symlink at a name; `None` if none is there.
+    fn symlink(&mut self, at: Name<'_, Self::Directory>) -> Result<Option<Vec<u8>>>;
+
     /// Makes a directory; returns `None` and does nothing if the name is taken. Without `metadata`, no entry
     /// describes it.
     fn make_directory(

@@ -29,6 +29,8 @@ struct Directory {
 #[derive(Debug)]
 struct Memory {
     directories: Vec<Option<Directory>>,
+    /// The targets of symlinks, by the path under which they were made.
+    symlinks: BTreeMap<LayerPath, Vec<u8>>,
     /// What cannot be removed, as if somebody put it there again and again.
     stubborn: Option<LayerPath>,
 }
@@ -37,7 +39,8 @@ type At<'a> = Name<'a, usize>;
 
 impl Memory {
     fn new() -> Self {
-        Self { directories: vec![Some(Directory::default())], stubborn: None }
+        let directories = vec![Some(Directory::default())];
+        Self { directories, symlinks: BTreeMap::new(), stubborn: None }
     }
 
     fn get(&mut self, directory: usize) -> &mut Directory {
@@ -113,6 +116,14 @@ impl LayerStore for Memory {
         }))
     }
 
+    fn symlink(&mut self, at: At<'_>) -> Result<Option<Vec<u8>>> {
+        let item = self.get(at.directory).names.get(at.name).cloned();
+        Ok(match item {
+            Some(Item::Leaf('@', path)) => self.symlinks.get(&path).cloned(),
+            _ => None,
+        })
+    }
+
     fn make_directory(&mut self, at: At<'_>, metadata: Option<&Metadata>) -> Result<Option<usize>> {
         let number = self.directories.len();
         if !self.put(at, Item::Directory(number)) {
@@ -130,7 +141,12 @@ impl LayerStore for Memory {
         _: &Metadata,
         _: &mut Content<'_>,
     ) -> Result<bool> {
-        let sign = if matches!(leaf, Leaf::Symlink { .. }) { '@' } else { '=' };
+        let sign = if let Leaf::Symlink { target } = leaf {
+            self.symlinks.insert(at.path.clone(), target.to_vec());
+            '@'
+        } else {
+            '='
+        };
         Ok(self.put(at, Item::Leaf(sign, at.path.clone())))
     }
 
@@ -249,6 +265,41 @@ fn what_entries_make() {
         (&[file("a", ""), link("b", "a"), file("a", "")], &["/a=", "/b=/a"]),
         (&[file("a", ""), file("d/f", ""), link("d", "a")], &["/a=", "/d=/a"]),
         (&[file("a", ""), link("d/e/b", "a")], &["/a=", "/d?", "/d/e?", "/d/e/b=/a"]),
+        // Hard links whose targets come later; a link to a link, too.
+        (&[link("b", "a"), file("a", "")], &["/a=", "/b=/a"]),
+        (&[link("d/b", "e/a"), file("e/a", "")], &["/d?", "/d/b=/e/a", "/e?", "/e/a="]),
+        (&[link("c", "b"), link("b", "a"), file("a", "")], &["/a=", "/b=/a", "/c=/a"]),
+        (&[link("c", "a"), link("b", "c"), symlink("a", "x")], &["/a@", "/b@/a", "/c@/a"]),
+        (
+            &[link("b", "s/a"), symlink("s", "d"), file("d/a", "")],
+            &["/b=/d/a", "/d?", "/d/a=", "/s@"],
+        ),
+        (&[link("b", "a"), file("a", ""), gone("a")], &["/a=", "/b=/a"]),
+        // Through symlinks of the layer.
+        (&[symlink("l", "d"), file("l/f", "")], &["/d?", "/d/f=", "/l@"]),
+        (&[symlink("l", "d"), dir("d"), file("l/e/f", "")], &["/d", "/d/e?", "/d/e/f=", "/l@"]),
+        (&[symlink("l", "/d/e"), dir("l/f")], &["/d?", "/d/e?", "/d/e/f", "/l@"]),
+        (&[symlink("d/l", "../e"), fifo("d/l/f")], &["/d?", "/d/l@", "/e?", "/e/f="]),
+        (&[symlink("l", "../../.."), file("l/f", "")], &["/f=", "/l@"]),
+        (
+            &[symlink("l", "m"), symlink("m", "d/."), file("l/f", "")],
+            &["/d?", "/d/f=", "/l@", "/m@"],
+        ),
+        (
+            &[symlink("l", "m/../f"), symlink("m", "d/e"), gone("l/x")],
+            &["/d?", "/d/f?", "/d/f/x!", "/l@", "/m@"],
+        ),
+        (&[symlink("l", "d"), opaque("l")], &["/d?/", "/l@"]),
+        (
+            &[symlink("l", "d"), file("d/a", ""), link("b", "l/a")],
+            &["/b=/d/a", "/d?", "/d/a=", "/l@"],
+        ),
+        (
+            &[symlink("l", "d"), file("l/a", ""), link("l/b", "l/a")],
+            &["/d?", "/d/a=", "/d/b=/d/a", "/l@"],
+        ),
+        // An entry for the name itself replaces the symlink.
+        (&[symlink("l", "d"), dir("l"), file("l/f", "")], &["/l", "/l/f="]),
         // Marks.
         (&[gone("a"), gone("d/b")], &["/a!", "/d?", "/d/b!"]),
         (&[gone("a"), file("a", "")], &["/a="]),
@@ -280,7 +331,11 @@ fn what_only_lower_layers_can_tell() {
         (&[opaque("a"), file("a/b/c", "")], &["a"], &[]),
         (&[opaque(""), file("a/b/c", "")], &[], &[]),
         (&[link("x", "low")], &[], &[("x", "low")]),
-        (&[link("x", "d/low")], &["d"], &[("x", "d/low")]),
+        (&[link("x", "d/low")], &[], &[("x", "d/low")]),
+        (&[symlink("s", "d"), link("x", "s/low")], &[], &[("x", "d/low")]),
+        // In a circle, each still means a lower file at most.
+        (&[link("x", "y"), link("y", "x")], &[], &[("x", "y"), ("y", "y")]),
+        (&[link("x", "y"), link("y", "low")], &[], &[("x", "low"), ("y", "low")]),
         (&[link("x", "low"), link("y", "x")], &[], &[("x", "low"), ("y", "low")]),
         (&[link("x", "low"), link("y", "z"), link("x", "y")], &[], &[("x", "z"), ("y", "z")]),
         (
@@ -316,13 +371,15 @@ fn what_only_lower_layers_can_tell() {
 #[test]
 fn what_is_refused() {
     use EntryError::{
-        LinkToDirectory, LinkToItself, LinkToNothing, Root, ThroughFile, ThroughSymlink,
+        LinkToDirectory, LinkToItself, LinkToNothing, Root, SymlinkLoop, ThroughFile,
     };
     let cases: &[(&[Described], &str, EntryError)] = &[
         (&[file("", "")], "", Root),
         (&[gone("")], "", Root),
         (&[link("", "a")], "", Root),
-        (&[symlink("a", "b"), file("a/b/c", "")], "a/b/c", ThroughSymlink(clean("a"))),
+        (&[symlink("a", "a"), file("a/b/c", "")], "a/b/c", SymlinkLoop),
+        (&[symlink("a", "b"), symlink("b", "/a/c"), opaque("a/d")], "a/d", SymlinkLoop),
+        (&[symlink("a", "f"), file("f", ""), file("a/b", "")], "f/b", ThroughFile(clean("f"))),
         (&[file("a", ""), gone("a/b")], "a/b", ThroughFile(clean("a"))),
         (&[link("a", "low"), dir("a/b")], "a/b", ThroughFile(clean("a"))),
         (&[file("d/a", ""), opaque("d/a")], "d/a", ThroughFile(clean("d/a"))),
@@ -330,12 +387,13 @@ fn what_is_refused() {
         (&[link("a", "")], "a", LinkToDirectory(clean(""))),
         (&[dir("d"), link("a", "d")], "a", LinkToDirectory(clean("d"))),
         (&[link("d/a", "d")], "d/a", LinkToDirectory(clean("d"))),
-        (&[symlink("s", "d"), link("a", "s/x/y")], "a", ThroughSymlink(clean("s"))),
+        (&[symlink("s", "s"), link("a", "s/x/y")], "a", SymlinkLoop),
+        (&[link("a", "s/x/y"), symlink("s", "s")], "a", SymlinkLoop),
+        (&[link("a", "d"), dir("d")], "a", LinkToDirectory(clean("d"))),
         (&[link("s", "low"), link("a", "s/x")], "a", ThroughFile(clean("s"))),
         // The link takes the place of what held its target, and now nothing can hold that.
         (&[dir("d"), file("d/f", ""), link("d", "d/f")], "d", ThroughFile(clean("d"))),
         // Whoever makes a place for the lower file must not go through anything either.
-        (&[link("a", "s/x"), symlink("s", "d")], "a", ThroughSymlink(clean("s"))),
         (&[link("a", "b/x"), link("b", "low")], "a", ThroughFile(clean("b"))),
         // Hidden by the layer itself, at any height.
         (&[link("a", "low"), gone("low")], "a", LinkToNothing(clean("low"))),

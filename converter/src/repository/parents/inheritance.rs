@@ -1,17 +1,16 @@
 //! What a layer takes from its parents, the layers that it lies on, found out without looking at the layer.
 //!
-//! A layer tar may hold `lib/foo` and nothing of `lib`. Container engines apply it to the merged root, so
-//! what `lib` is below decides:
-//! - a directory: the layer's `lib` has its attributes;
-//! - a symlink (Debian's `lib → usr/lib`): it is followed, with the merged root as `/`, and `foo` goes
-//!   where it leads;
-//! - nothing: `lib` is made, 0755 and owned by root;
-//! - anything else: the layer cannot be applied.
+//! A layer tar may hold `lib/foo` and nothing of `lib`. What `lib` is below decides its attributes:
+//! - a directory, or a symlink that leads to one (Debian's `lib → usr/lib`): those of that directory;
+//! - anything else, or nothing: 0755, owned by root.
 //!
-//! And a hard link's target may be a file of a lower layer. The link then means that very file, which
-//! overlayfs would copy up under its old name, too.
+//! It is a directory in any case, and takes the place of anything else below. Rule: containerd's `archive` (`mkparent`);
+//! Docker and Podman do so, too. The project's `docs/decisions/lower-symlinks.md` tells why a symlink is not followed.
+//!
+//! And a hard link's target may be a file of a lower layer, as it is seen there, symlinks above it followed. The link then
+//! means that very file, which overlayfs would copy up under its old name, too.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use layer_layout::{Digest, RepositoryPath};
@@ -20,8 +19,8 @@ use serde_json::{Value, json};
 use super::Layers;
 use super::lookup::{Lookup, Seen, SeenDirectory};
 use crate::layer::{LayerPath, Metadata};
-use crate::repository::byte_path::join;
-use crate::repository::{Completion, EntryError, Error, OpenEnds, Result};
+use crate::repository::byte_path::components;
+use crate::repository::{Completion, EntryError, Error, Inherited, OpenEnds, Result};
 
 /// A directory as it has to be; without attributes if nothing is known of it.
 pub(super) type Wanted = (Vec<u8>, Option<Metadata>);
@@ -29,24 +28,9 @@ pub(super) type Wanted = (Vec<u8>, Option<Metadata>);
 /// A directory that the layer only implies.
 #[derive(Debug)]
 pub(super) struct Implied {
-    /// Where the tar has it.
-    pub(super) tar: LayerPath,
-    /// Where the layer's tree has it, when the redirections above it are done.
-    pub(super) from: Vec<u8>,
-    /// Where it belongs: the directories from the top to itself.
-    pub(super) way: Vec<Wanted>,
-}
-
-impl Implied {
-    /// Where it belongs.
-    pub(super) fn to(&self) -> &[u8] {
-        self.way.last().map_or(b"", |(path, _)| path)
-    }
-
-    /// Whether a symlink below leads elsewhere.
-    pub(super) fn is_redirected(&self) -> bool {
-        self.from != self.to()
-    }
+    pub(super) directory: Wanted,
+    /// Whether it takes the place of a symlink.
+    replaces_symlink: bool,
 }
 
 /// A hard link to a file of a lower layer.
@@ -56,6 +40,8 @@ pub(in crate::repository) struct LowerLink {
     pub(in crate::repository) name: Vec<u8>,
     /// Where the file is seen; the layer gets that name, too.
     pub(in crate::repository) target: Vec<u8>,
+    /// The directories above that, from the top.
+    pub(super) way: Vec<Wanted>,
     /// The layer that has the file, counted from the top.
     pub(in crate::repository) layer: usize,
     layer_path: RepositoryPath,
@@ -77,37 +63,29 @@ pub(in crate::repository) fn inherit(
     layers: &impl Layers,
 ) -> Result<Inheritance> {
     let lookup = Lookup::new(layers)?;
-    let mut directories = Directories {
-        known: HashMap::from([(LayerPath::ROOT, lookup.root())]),
-        implied: open_ends.implied_directories.iter().collect(),
-        lookup: &lookup,
-    };
+    let root = Rc::new(LowerDirectory { leads_to: Some(lookup.root()), is_there: true });
+    let mut directories =
+        Directories { known: HashMap::from([(LayerPath::ROOT, root)]), lookup: &lookup };
     let mut implied = Vec::new();
-    for tar in &open_ends.implied_directories {
-        let directory = directories.of(tar)?;
-        let Some((parent, name)) = tar.split() else { continue };
-        let from = join(&directories.of(&parent)?.path, name);
-        // The way matters only if it has to be made.
-        let way = if directory.path == from { vec![directory.clone()] } else { directory.way() };
-        let way = way.into_iter().filter(|directory| !directory.path.is_empty());
-        let way = way.map(|directory| Ok((directory.path.clone(), lookup.attributes(&directory)?)));
-        implied.push(Implied { tar: tar.clone(), from, way: way.collect::<Result<_>>()? });
+    for path in &open_ends.implied_directories {
+        implied.push(directories.implied(path)?);
     }
     let mut links = Vec::new();
     for (name, target) in &open_ends.lower_links {
         let refused = |reason| Err(Error::entry(name, reason));
-        let (Some((name_parent, last)), Some((parent, target_last))) =
-            (name.split(), target.split())
-        else {
+        let Some((parent, last)) = target.split() else {
             return refused(EntryError::LinkToDirectory(target.clone()));
         };
-        let name_parent = directories.of(&name_parent)?;
-        match lookup.look(&directories.of(&parent)?, target_last)? {
+        let Some(directory) = lookup.walk(&lookup.root(), parent.as_bytes())? else {
+            return refused(EntryError::LinkToNothing(target.clone()));
+        };
+        match lookup.look(&directory, last)? {
             Seen::Nothing => return refused(EntryError::LinkToNothing(target.clone())),
             Seen::Directory(_) => return refused(EntryError::LinkToDirectory(target.clone())),
             Seen::Leaf { layer, path } => links.push(LowerLink {
-                name: join(&name_parent.path, last),
+                name: name.as_bytes().to_vec(),
                 target: path,
+                way: wanted(&lookup, &directory)?,
                 layer,
                 layer_path: parents[layer].clone(),
             }),
@@ -116,66 +94,103 @@ pub(in crate::repository) fn inherit(
     Ok(Inheritance { implied, links })
 }
 
-/// Where the directories of a layer are among its parents.
+/// A directory that is seen, with those above it, from the top, without the root.
+fn wanted<L: Layers>(lookup: &Lookup<'_, L>, directory: &Rc<SeenDirectory>) -> Result<Vec<Wanted>> {
+    let way = directory.way().into_iter().filter(|directory| !directory.path.is_empty());
+    way.map(|directory| Ok((directory.path.clone(), lookup.attributes(&directory)?))).collect()
+}
+
+/// What the directories of a layer are among its parents.
 struct Directories<'a, L> {
-    known: HashMap<LayerPath, Rc<SeenDirectory>>,
-    implied: HashSet<&'a LayerPath>,
+    known: HashMap<LayerPath, Rc<LowerDirectory>>,
     lookup: &'a Lookup<'a, L>,
 }
 
+/// What the parents have at the path of a directory of the layer.
+struct LowerDirectory {
+    /// The directory to which the path leads there, symlinks followed; `None` if it leads to none.
+    leads_to: Option<Rc<SeenDirectory>>,
+    /// Whether there is a directory at the path itself.
+    is_there: bool,
+}
+
 impl<L: Layers> Directories<'_, L> {
-    fn of(&mut self, directory: &LayerPath) -> Result<Rc<SeenDirectory>> {
+    /// A directory that the layer only implies.
+    fn implied(&mut self, path: &LayerPath) -> Result<Implied> {
+        let (lower, replaces_symlink) = self.of(path)?;
+        let attributes = match &lower.leads_to {
+            Some(directory) => self.lookup.attributes(directory)?,
+            None => None,
+        };
+        Ok(Implied { directory: (path.as_bytes().to_vec(), attributes), replaces_symlink })
+    }
+
+    /// What the parents have at a path, and whether that is a symlink.
+    fn of(&mut self, path: &LayerPath) -> Result<(Rc<LowerDirectory>, bool)> {
         let mut unknown = Vec::new();
-        let mut at = directory.clone();
-        let mut seen = loop {
+        let mut at = path.clone();
+        let mut lower = loop {
             if let Some(known) = self.known.get(&at) {
                 break known.clone();
             }
             match at.split() {
                 Some((parent, _)) => unknown.push(std::mem::replace(&mut at, parent)),
-                None => break self.lookup.root(),
+                None => break Rc::new(LowerDirectory { leads_to: None, is_there: false }),
             }
         };
+        let mut is_symlink = false;
         for path in unknown.into_iter().rev() {
             let Some((_, name)) = path.split() else { continue };
-            seen = self.step(&seen, name, &path)?;
-            self.known.insert(path, seen.clone());
+            let (child, leads_on) = self.child(&lower, name)?;
+            is_symlink = leads_on && lower.is_there;
+            lower = Rc::new(child);
+            self.known.insert(path, lower.clone());
         }
-        Ok(seen)
+        Ok((lower, is_symlink))
     }
 
-    fn step(
-        &self,
-        parent: &Rc<SeenDirectory>,
-        name: &[u8],
-        path: &LayerPath,
-    ) -> Result<Rc<SeenDirectory>> {
-        Ok(match self.lookup.look(parent, name)? {
-            Seen::Directory(directory) => directory,
-            Seen::Nothing => parent.below(name, Vec::new()),
-            // An entry of the layer replaces the lower name by a directory.
-            Seen::Leaf { .. } if !self.implied.contains(path) => parent.below(name, Vec::new()),
-            Seen::Leaf { layer, path: lower } => self
-                .lookup
-                .follow(parent, layer, &lower)?
-                .map_err(|reason| Error::entry(path, reason))?,
+    /// A name in a directory, and whether it is a symlink.
+    fn child(&self, parent: &LowerDirectory, name: &[u8]) -> Result<(LowerDirectory, bool)> {
+        let nothing = LowerDirectory { leads_to: None, is_there: false };
+        let Some(directory) = &parent.leads_to else { return Ok((nothing, false)) };
+        Ok(match self.lookup.look(directory, name)? {
+            Seen::Nothing => (nothing, false),
+            Seen::Directory(seen) => {
+                (LowerDirectory { leads_to: Some(seen), is_there: parent.is_there }, false)
+            }
+            Seen::Leaf { layer, path } => match self.lookup.symlink(layer, &path)? {
+                Some(target) => {
+                    let leads_to = self.lookup.walk(directory, &target)?;
+                    (LowerDirectory { leads_to, is_there: false }, true)
+                }
+                None => (nothing, false),
+            },
         })
     }
 }
 
 impl Inheritance {
+    /// What the layer takes, for those who have to know it.
+    pub(in crate::repository) fn told(&self) -> Inherited {
+        let replaced = self.implied.iter().filter(|implied| implied.replaces_symlink);
+        let path = |implied: &Implied| {
+            components(&implied.directory.0).fold(LayerPath::ROOT, |path, name| path.join(name))
+        };
+        Inherited { completion: self.completion(), replaced_symlinks: replaced.map(path).collect() }
+    }
+
     /// The fingerprint: everything by value, except that a lower file is named by its layer, whose path
     /// stands for its content.
-    pub(in crate::repository) fn completion(&self) -> Completion {
+    fn completion(&self) -> Completion {
         let directory =
             |(path, metadata): &Wanted| json!([hex::encode(path), metadata.as_ref().map(value)]);
         let implied = self.implied.iter().map(|implied| {
-            let way: Vec<Value> = implied.way.iter().map(directory).collect();
-            json!([hex::encode(&implied.from), way])
+            json!([hex::encode(&implied.directory.0), [directory(&implied.directory)]])
         });
         let links = self.links.iter().map(|link| {
             let (name, target) = (hex::encode(&link.name), hex::encode(&link.target));
-            json!([name, target, link.layer_path.as_str()])
+            let way: Vec<Value> = link.way.iter().map(directory).collect();
+            json!([name, target, link.layer_path.as_str(), way])
         });
         let all = json!([implied.collect::<Vec<_>>(), links.collect::<Vec<_>>()]);
         Digest::of(all.to_string().as_bytes()).into()

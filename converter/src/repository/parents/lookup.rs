@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use super::Layers;
 use crate::layer::Metadata;
+use crate::repository::Result;
 use crate::repository::byte_path::{components, join};
-use crate::repository::{EntryError, Result};
 use crate::tree::{Listing, Merged, seen, stack};
 
 /// Linux follows at most 40 symlinks in one look-up (path_resolution(7)).
@@ -36,7 +36,7 @@ impl SeenDirectory {
     }
 
     /// A directory in this one.
-    pub(super) fn below(self: &Rc<Self>, name: &[u8], sources: Vec<usize>) -> Rc<Self> {
+    fn below(self: &Rc<Self>, name: &[u8], sources: Vec<usize>) -> Rc<Self> {
         let path = join(&self.path, name);
         Rc::new(Self { path, sources, parent: Some(self.clone()) })
     }
@@ -113,48 +113,48 @@ impl<'a, L: Layers> Lookup<'a, L> {
         })
     }
 
-    /// Follows a symlink that stands in `directory` to a directory, with the root of what is seen as `/`, as
-    /// in a container. What does not exist on the way is taken for directories that are to be made. The
-    /// inner error is that something else than a directory is on the way, or that there are too many symlinks.
-    pub(super) fn follow(
+    /// The target of a symlink in one layer; `None` if it is none.
+    pub(super) fn symlink(&self, layer: usize, path: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.layers.symlink(layer, path)
+    }
+
+    /// The directory to which a path leads from `directory`, with the root of what is seen as `/` and all symlinks
+    /// followed, as in a container; `None` if it leads to none, or through too many symlinks.
+    pub(super) fn walk(
         &self,
         directory: &Rc<SeenDirectory>,
-        layer: usize,
         path: &[u8],
-    ) -> Result<Result<Rc<SeenDirectory>, EntryError>> {
+    ) -> Result<Option<Rc<SeenDirectory>>> {
         let mut at = directory.clone();
-        let mut way = VecDeque::new();
-        let mut link = Some((layer, path.to_vec()));
+        let mut names = VecDeque::new();
+        let mut further = Some(path.to_vec());
         for _ in 0..=MAX_SYMLINKS {
-            let Some((layer, path)) = link.take() else { return Ok(Ok(at)) };
-            let Some(target) = self.layers.symlink(layer, &path)? else {
-                return Ok(Err(EntryError::NotADirectoryBelow));
-            };
-            if target.first() == Some(&b'/') {
+            let Some(path) = further.take() else { break };
+            if path.first() == Some(&b'/') {
                 at = self.root();
             }
-            for name in components(&target).rev() {
-                way.push_front(name.to_vec());
+            for name in components(&path).rev() {
+                names.push_front(name.to_vec());
             }
-            while let Some(name) = way.pop_front() {
+            while let Some(name) = names.pop_front() {
                 if name == b".." {
                     at = at.parent.clone().unwrap_or(at);
                     continue;
                 }
                 match self.look(&at, &name)? {
                     Seen::Directory(seen) => at = seen,
-                    Seen::Nothing => at = at.below(&name, Vec::new()),
-                    Seen::Leaf { layer, path } => {
-                        link = Some((layer, path));
-                        break;
-                    }
+                    Seen::Nothing => return Ok(None),
+                    Seen::Leaf { layer, path } => match self.symlink(layer, &path)? {
+                        Some(target) => {
+                            further = Some(target);
+                            break;
+                        }
+                        None => return Ok(None),
+                    },
                 }
             }
         }
-        Ok(match link {
-            None => Ok(at),
-            Some(_) => Err(EntryError::SymlinkLoop),
-        })
+        Ok(further.is_none().then_some(at))
     }
 
     /// The attributes of a directory; `None` if it does not exist.

@@ -1,8 +1,8 @@
 //! What a layer takes from the layers below it.
 
-use super::describe::{With, clean, dir, fifo, file, gone, link, opaque, symlink};
+use super::describe::{With, clean, dir, file, gone, link, opaque, symlink};
 use super::{Described, Target, layerfs, snapshot, unpack};
-use crate::repository::{Completion, EntryError, Error, Result, Transaction};
+use crate::repository::{Completion, EntryError, Error, Inherited, Result, Transaction};
 
 /// Unpacks `lower` (base first) and completes `upper` above it.
 fn completed(
@@ -10,7 +10,7 @@ fn completed(
     name: &str,
     lower: &[&[Described]],
     upper: &[Described],
-) -> Result<Completion> {
+) -> Result<Inherited> {
     let mut parents = Vec::new();
     for (at, entries) in lower.iter().enumerate() {
         // Named by content, as layers are.
@@ -59,50 +59,53 @@ pub(in crate::repository) fn implied_directories_follow_the_layers_below<T: Targ
         symlink("up", "../../usr/../lib"),
         symlink("new", "usr/made/deep"),
         symlink("usr/back", "../usr"),
+        symlink("circle", "circle"),
+        symlink("tofile", "usr/lib/low"),
     ];
     let cases: &[Case<'_>] = &[
         ("a directory", &[merged], &[file("usr/x", "1")], &["usr 711", "usr/x=1"]),
         ("nothing", &[merged], &[file("no/x", "1")], &["no", "no/x=1"]),
         ("no layer", &[], &[file("no/x", "1")], &["no", "no/x=1"]),
-        ("a symlink", &[merged], &[file("lib/x", "1")], &["usr 711", "usr/lib 750", "usr/lib/x=1"]),
         (
-            "an absolute symlink",
+            "a file",
             &[merged],
-            &[file("abs/x", "1")],
-            &["usr 711", "usr/lib 750", "usr/lib/x=1"],
+            &[file("usr/lib/low/x", "1")],
+            &["usr 711", "usr/lib 750", "usr/lib/low", "usr/lib/low/x=1"],
         ),
+        ("a symlink", &[merged], &[file("lib/x", "1")], &["lib 750", "lib/x=1"]),
+        ("an absolute symlink", &[merged], &[file("abs/x", "1")], &["abs 750", "abs/x=1"]),
         (
             "a symlink over a symlink, out of the root and back",
             &[merged],
             &[file("up/x", "1")],
-            &["usr 711", "usr/lib 750", "usr/lib/x=1"],
+            &["up 750", "up/x=1"],
         ),
-        (
-            "a symlink to nothing yet",
-            &[merged],
-            &[file("new/x", "1")],
-            &["usr 711", "usr/made", "usr/made/deep", "usr/made/deep/x=1"],
-        ),
+        ("a symlink to nothing", &[merged], &[file("new/x", "1")], &["new", "new/x=1"]),
+        ("a symlink to itself", &[merged], &[file("circle/x", "1")], &["circle", "circle/x=1"]),
+        ("a symlink to a file", &[merged], &[file("tofile/x", "1")], &["tofile", "tofile/x=1"]),
         (
             "a symlink below another",
             &[merged],
             &[file("lib/sub/x", "1"), file("usr/back/lib/sub/y", "2")],
-            &["usr 711", "usr/lib 750", "usr/lib/sub 700", "usr/lib/sub/x=1", "usr/lib/sub/y=2"],
+            &[
+                "lib 750",
+                "lib/sub 700",
+                "lib/sub/x=1",
+                "usr 711",
+                "usr/back 711",
+                "usr/back/lib 750",
+                "usr/back/lib/sub 700",
+                "usr/back/lib/sub/y=2",
+            ],
         ),
         (
-            "whiteouts go along",
+            "marks in place of a symlink",
             &[merged],
-            &[gone("lib/low"), gone("lib/sub/z")],
-            &["usr 711", "usr/lib 750", "usr/lib/low!", "usr/lib/sub 700", "usr/lib/sub/z!"],
+            &[gone("lib/low"), opaque("abs"), file("abs/x", "1")],
+            &["abs/ 750", "abs/x=1", "lib 750", "lib/low!"],
         ),
         (
-            "opaque marks, too",
-            &[merged],
-            &[opaque("lib"), file("lib/x", "1")],
-            &["usr 711", "usr/lib/ 750", "usr/lib/x=1"],
-        ),
-        (
-            "both names in the tar: the direct entry stays",
+            "both names in the tar",
             &[merged],
             &[
                 file("lib/x", "1"),
@@ -112,32 +115,21 @@ pub(in crate::repository) fn implied_directories_follow_the_layers_below<T: Targ
                 file("usr/lib/x", "2"),
                 gone("usr/lib/low"),
             ],
-            &["usr", "usr/lib 777", "usr/lib/low=1", "usr/lib/x=2"],
-        ),
-        (
-            "directories of both names merge",
-            &[merged],
             &[
-                dir("lib/sub").mode(0o770),
-                file("lib/sub/x", "1"),
-                file("usr/lib/sub/y", "2"),
-                gone("usr/lib/z"),
-                dir("lib/z"),
-            ],
-            &[
-                "usr 711",
-                "usr/lib 750",
-                "usr/lib/sub 770",
-                "usr/lib/sub/x=1",
-                "usr/lib/sub/y=2",
-                "usr/lib/z/",
+                "lib 750",
+                "lib/low=1",
+                "lib/x=1",
+                "usr",
+                "usr/lib 777",
+                "usr/lib/low!",
+                "usr/lib/x=2",
             ],
         ),
         (
             "an entry for the name replaces the symlink",
             &[merged],
             &[dir("lib"), file("lib/sub/x", "1")],
-            &["lib", "lib/sub", "lib/sub/x=1"],
+            &["lib", "lib/sub 700", "lib/sub/x=1"],
         ),
         (
             "the middle layer removed it",
@@ -169,6 +161,31 @@ pub(in crate::repository) fn implied_directories_follow_the_layers_below<T: Targ
     }
 }
 
+pub(in crate::repository) fn symlinks_that_are_replaced_are_told<T: Target>() {
+    let base: &[Described] = &[
+        dir("usr/lib"),
+        dir("dir"),
+        file("file", ""),
+        symlink("lib", "usr/lib"),
+        symlink("dangling", "nowhere"),
+        symlink("usr/lib/l", "/dir"),
+    ];
+    let cases: &[(&[Described], &[&str])] = &[
+        (&[file("lib/x", ""), file("dir/x", ""), file("file/x", ""), file("new/x", "")], &["lib"]),
+        (&[file("lib/l/x", ""), file("dangling/x", "")], &["dangling", "lib"]),
+        (&[file("usr/lib/l/x/y", "")], &["usr/lib/l"]),
+        (&[dir("lib"), file("lib/l/x", "")], &[]),
+        (&[symlink("lib", "usr/lib"), file("lib/x", "")], &[]),
+    ];
+    let place = T::new();
+    let transaction = place.begin();
+    for (upper, expected) in cases {
+        let inherited = completed(&*transaction, "x", &[base], upper).unwrap();
+        let expected: Vec<_> = expected.iter().map(|path| clean(path)).collect();
+        assert_eq!(inherited.replaced_symlinks, expected, "{upper:?}");
+    }
+}
+
 pub(in crate::repository) fn links_to_lower_files_bring_both_names<T: Target>() {
     let base: &[Described] = &[
         dir("d").mode(0o700),
@@ -182,12 +199,12 @@ pub(in crate::repository) fn links_to_lower_files_bring_both_names<T: Target>() 
         ("a file", &[base], &[link("x", "d/f")], &["d 700", "d/f=low", "x=low"]),
         ("a symlink", &[base], &[link("x", "s")], &["s=d/f", "x=d/f"]),
         ("two links", &[base], &[link("x", "g"), link("y", "x")], &["g=low", "x=low", "y=low"]),
-        ("the target comes later", &[base], &[link("x", "g"), file("g", "n")], &["g=n", "x=low"]),
+        ("the target comes later", &[base], &[link("x", "g"), file("g", "n")], &["g=n", "x=n"]),
         (
             "through a lower symlink",
             &[base],
             &[link("l/x", "l/f")],
-            &["d 700", "d/f=low", "d/x=low"],
+            &["d 700", "d/f=low", "l 700", "l/x=low"],
         ),
         (
             "in the middle layer",
@@ -225,27 +242,23 @@ pub(in crate::repository) fn times_of_directories_that_get_a_name_are_kept<T: Ta
 }
 
 pub(in crate::repository) fn what_does_not_fit_on_the_layers_below_is_refused<T: Target>() {
-    use EntryError::{
-        LinkToDirectory, LinkToNothing, NotADirectoryBelow, SymlinkLoop, ThroughFile,
-    };
+    use EntryError::{LinkToDirectory, LinkToNothing};
     let base: &[Described] = &[
         dir("d"),
-        file("f", ""),
-        fifo("p"),
+        file("d/g", ""),
         symlink("circle", "circle"),
-        symlink("tofile", "f"),
+        symlink("tofile", "d/g"),
         symlink("tod", "d"),
     ];
     let cases: &[(&[Described], &str, EntryError)] = &[
-        (&[file("f/x", "")], "f", NotADirectoryBelow),
-        (&[gone("p/x")], "p", NotADirectoryBelow),
-        (&[file("circle/x", "")], "circle", SymlinkLoop),
-        (&[file("tofile/x", "")], "tofile", NotADirectoryBelow),
         (&[link("x", "nothing")], "x", LinkToNothing(clean("nothing"))),
         (&[link("x", "d")], "x", LinkToDirectory(clean("d"))),
         (&[link("x", "d/nothing")], "x", LinkToNothing(clean("d/nothing"))),
-        (&[file("d", ""), file("tod/x", "")], "tod", ThroughFile(clean("d"))),
-        (&[gone("d"), file("tod/x", "")], "tod", ThroughFile(clean("d"))),
+        (&[link("x", "circle/g")], "x", LinkToNothing(clean("circle/g"))),
+        (&[link("x", "tofile/g")], "x", LinkToNothing(clean("tofile/g"))),
+        // What the link leads to is hidden by the layer.
+        (&[file("d", ""), link("x", "tod/g")], "x", LinkToNothing(clean("d/g"))),
+        (&[gone("d"), link("x", "tod/g")], "x", LinkToNothing(clean("d/g"))),
     ];
     let place = T::new();
     let transaction = place.begin();
@@ -275,9 +288,9 @@ pub(in crate::repository) fn a_completion_tells_whether_another_stack_gives_the_
     ];
     let place = T::new();
     let transaction = place.begin();
-    let first = completed(&*transaction, "first", &[base], &upper).unwrap();
+    let first = completed(&*transaction, "first", &[base], &upper).unwrap().completion;
     for (name, lower, same) in cases {
-        let completion = completed(&*transaction, name, lower, &upper).unwrap();
+        let completion = completed(&*transaction, name, lower, &upper).unwrap().completion;
         assert_eq!(completion == first, *same, "{name}");
     }
     let json = serde_json::to_string(&first).unwrap();

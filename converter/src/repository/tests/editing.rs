@@ -29,7 +29,7 @@ pub(in crate::repository) fn shared_files_are_left_alone<T: Target>() {
         editor.write_file(Path::new("f"), 0o755, b"new").unwrap();
         editor.write_file(Path::new("s"), 0o644, b"no link").unwrap();
         editor.write_file(Path::new("/d/f"), 0o600, b"deep").unwrap();
-        editor.make_root_writable().unwrap();
+        editor.open_root().unwrap();
     });
     snapshot::assert_same(&before, &after, "the tree that is shared");
     assert_eq!(edited["f"].content, b"new");
@@ -90,13 +90,18 @@ pub(in crate::repository) fn links_are_followed_as_in_a_container<T: Target>() {
     assert!(!Path::new("/etc/e").exists());
 }
 
-pub(in crate::repository) fn a_root_becomes_writable_for_its_owner_alone<T: Target>() {
-    let place = T::new();
-    let layers = publish(&place, &[&[dir("").mode(0o555)]]);
-    let transaction = place.begin();
-    let mut editor = transaction.share(&rootfs("x"), Some(&layers[0])).unwrap();
-    editor.make_root_writable().unwrap();
-    drop(editor);
-    transaction.commit().unwrap();
-    assert_eq!(place.tree(&rootfs("x"))[""].mode, 0o040_755);
+pub(in crate::repository) fn a_root_is_opened_to_everybody<T: Target>() {
+    for (mode, expected) in
+        [(0o555, 0o755), (0o700, 0o755), (0o750, 0o755), (0o1777, 0o1777), (0, 0o755)]
+    {
+        let place = T::new();
+        let layers = publish(&place, &[&[dir("").mode(mode)]]);
+        let transaction = place.begin();
+        let mut editor = transaction.share(&rootfs("x"), Some(&layers[0])).unwrap();
+        editor.open_root().unwrap();
+        drop(editor);
+        transaction.commit().unwrap();
+        assert_eq!(place.tree(&rootfs("x"))[""].mode, 0o040_000 | expected, "{mode:o}");
+        assert_eq!(place.tree(&layers[0])[""].mode, 0o040_000 | mode, "the layer keeps its own");
+    }
 }

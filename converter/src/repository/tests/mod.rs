@@ -55,6 +55,11 @@ macro_rules! rules {
             }
 
             #[test]
+            fn paths_through_symlinks_stay_in_the_layer() {
+                layers::paths_through_symlinks_stay_in_the_layer::<$target>();
+            }
+
+            #[test]
             fn marks_concern_the_layers_below_only() {
                 layers::marks_concern_the_layers_below_only::<$target>();
             }
@@ -76,6 +81,11 @@ macro_rules! rules {
             #[test]
             fn implied_directories_follow_the_layers_below() {
                 completing::implied_directories_follow_the_layers_below::<$target>();
+            }
+
+            #[test]
+            fn symlinks_that_are_replaced_are_told() {
+                completing::symlinks_that_are_replaced_are_told::<$target>();
             }
 
             #[test]
@@ -113,8 +123,8 @@ macro_rules! rules {
             }
 
             #[test]
-            fn a_root_becomes_writable_for_its_owner_alone() {
-                editing::a_root_becomes_writable_for_its_owner_alone::<$target>();
+            fn a_root_is_opened_to_everybody() {
+                editing::a_root_is_opened_to_everybody::<$target>();
             }
         }
 

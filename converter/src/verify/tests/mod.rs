@@ -22,6 +22,7 @@ use crate::inventory::tests::model::{diff_id, layer};
 use crate::inventory::tests::{golden, place};
 use crate::inventory::{Inventory, places};
 use crate::repository::Repository;
+use crate::singularity;
 
 fn verdicts(repository: &dyn Repository) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
@@ -134,6 +135,19 @@ fn what_is_damaged_is_named() {
                 flat: flat.clone(),
                 file: ".singularity.d/runscript".to_owned(),
             }],
+        ),
+        (
+            Box::new(|scene| scene.remove(&format!("{flat}/.singularity.d"))),
+            singularity::CONTRACT
+                .map(|file| Fault::Singularity { flat: flat.clone(), file: file.to_owned() })
+                .into(),
+        ),
+        (
+            Box::new(|scene| {
+                let closed = std::fs::Permissions::from_mode(0o700);
+                std::fs::set_permissions(scene.path(flat.as_str()), closed).unwrap();
+            }),
+            vec![tree(&flat, "", Difference::Attributes)],
         ),
     ];
     for (damage, expected) in cases {

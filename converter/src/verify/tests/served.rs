@@ -300,7 +300,7 @@ pub(super) async fn republish(
         reference: ImageReference::Registry(image.reference),
         at: Some(at),
         flat: image.flat,
-        again: Again { trees: true, layers },
+        again: Again { trees: true, layers, ..Again::default() },
         source: Options { platform: image.platform, ..options() },
         ..request(registry)
     };

@@ -145,7 +145,7 @@ fn compressed() -> Vec<Case> {
             case("without its last byte", blob[..blob.len() - 1].to_vec()),
             case("with a wrong checksum", sum),
             case("with something behind it", [blob.as_slice(), b"junk"].concat()),
-            case("with zeros behind it", [blob.as_slice(), &[0; 512]].concat()),
+            case("with zeros and more behind it", [blob.as_slice(), &[0; 512], b"junk"].concat()),
         ]);
     }
     cases.push(Case::new("bzip2", b"BZh91AY&SY".to_vec(), Refused("compressed with bzip2")));

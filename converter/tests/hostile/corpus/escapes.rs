@@ -9,7 +9,6 @@ use super::{Case, Node, Outcome, file, found};
 use Outcome::{NotUnpacked, Refused, Unpacked};
 
 const EVIL: &str = "evil";
-const THROUGH_SYMLINK: &str = "is a symlink in the same layer";
 
 /// More steps up than any directory is deep.
 const UP: &str = "../../../../../../../../../../../../../../../../../../../../../../../../";
@@ -144,75 +143,123 @@ fn upwards(outside: &Path) -> Vec<Case> {
     ]
 }
 
-/// A symlink, and then something below it.
+/// A symlink, and then something below it: it leads to a place in the layer, with the layer's root as `/`.
 fn through_symlinks(outside: &Path) -> Vec<Case> {
     let target = outside.as_os_str().as_bytes();
     let linked = || Tar::new().symlink("link", target);
-    let refused = || NotUnpacked(THROUGH_SYMLINK);
     let device = Header::new(b'3', "link/new").device(1, 3);
     let proc = [b"/proc/self/root".as_slice(), target].concat();
     let new = outside.join("new");
-    let aim = |name: &str, tar: Tar| Case::new(name, tar.end(), refused()).touching(&new);
+    let evil = || Node::File(EVIL.into());
+    let aim = |name: &str, tar: Tar, node: Node| {
+        Case::new(name, tar.end(), Unpacked(vec![found(relative(&new), node)])).touching(&new)
+    };
+    let deeper = |name: &str, tar: Tar, at: &[u8]| {
+        Case::new(name, tar.end(), Unpacked(vec![found(at, evil())])).touching(&new)
+    };
+    let below = |path: &Path, names: &str| [&relative(path), names.as_bytes()].concat();
     vec![
-        aim("a file through a symlink", linked().file("link/new", EVIL)),
-        aim("a directory through a symlink", linked().directory("link/new")),
-        aim("a symlink through a symlink", linked().symlink("link/new", "x")),
-        aim("a fifo through a symlink", linked().header(Header::new(b'6', "link/new"))),
-        aim("a device through a symlink", linked().header(device)),
-        aim("a hard link through a symlink", linked().file("a", EVIL).hard_link("link/new", "a")),
-        aim("parents through a symlink", linked().file("link/new/a/b/c", EVIL)),
-        aim("a file through a relative symlink", {
-            Tar::new().symlink("link", up(outside)).file("link/new", EVIL)
-        }),
-        aim("a file through a deep relative symlink", {
-            Tar::new().directory("a/b").symlink("a/b/link", up(outside)).file("a/b/link/new", EVIL)
-        }),
-        aim("a file through a chain of symlinks", {
-            linked().symlink("one", "link").symlink("two", "one").file("two/new", EVIL)
-        }),
-        aim("a file through a symlink to the root", {
+        aim("a file through a symlink", linked().file("link/new", EVIL), evil()),
+        aim("a directory through a symlink", linked().directory("link/new"), Node::Directory),
+        aim(
+            "a symlink through a symlink",
+            linked().symlink("link/new", "x"),
+            Node::Symlink(b"x".to_vec()),
+        ),
+        aim("a fifo through a symlink", linked().header(Header::new(b'6', "link/new")), Node::Fifo),
+        aim("a device through a symlink", linked().header(device), Node::Device),
+        aim(
+            "a hard link through a symlink",
+            linked().file("a", EVIL).hard_link("link/new", "a"),
+            evil(),
+        ),
+        deeper(
+            "parents through a symlink",
+            linked().file("link/new/a/b/c", EVIL),
+            &below(&new, "/a/b/c"),
+        ),
+        aim(
+            "a file through a relative symlink",
+            Tar::new().symlink("link", up(outside)).file("link/new", EVIL),
+            evil(),
+        ),
+        aim(
+            "a file through a deep relative symlink",
+            Tar::new().directory("a/b").symlink("a/b/link", up(outside)).file("a/b/link/new", EVIL),
+            evil(),
+        ),
+        aim(
+            "a file through a chain of symlinks",
+            linked().symlink("one", "link").symlink("two", "one").file("two/new", EVIL),
+            evil(),
+        ),
+        aim(
+            "a file through a symlink to the root",
             Tar::new()
                 .symlink("link", "/")
                 .pax(&[("path", [b"link/", &*relative(&new)].concat())])
-                .file("x", EVIL)
-        }),
-        aim("a file through /proc", Tar::new().symlink("link", proc).file("link/new", EVIL)),
-        aim("a file through a directory that becomes a symlink", {
+                .file("x", EVIL),
+            evil(),
+        ),
+        deeper(
+            "a file through /proc",
+            Tar::new().symlink("link", &proc).file("link/new", EVIL),
+            &[&proc[1..], b"/new"].concat(),
+        ),
+        aim(
+            "a file through a directory that becomes a symlink",
             Tar::new()
                 .directory("link")
                 .file("link/a", "")
                 .symlink("link", target)
-                .file("link/new", EVIL)
-        }),
-        aim("a file through an implied directory that becomes a symlink", {
-            Tar::new().file("a/link/b", "").symlink("a/link", target).file("a/link/new", EVIL)
-        }),
-        aim("a file through a hard link to a symlink", {
-            linked().hard_link("same", "link").file("same/new", EVIL)
-        }),
-        aim("a file through a name that is there before", {
-            linked().file("link/new", "").file("link/new", EVIL)
-        }),
+                .file("link/new", EVIL),
+            evil(),
+        ),
+        aim(
+            "a file through an implied directory that becomes a symlink",
+            Tar::new().file("a/link/b", "").symlink("a/link", target).file("a/link/new", EVIL),
+            evil(),
+        ),
+        aim(
+            "a file through a hard link to a symlink",
+            linked().hard_link("same", "link").file("same/new", EVIL),
+            evil(),
+        ),
+        aim(
+            "a file through a name that is there before",
+            linked().file("link/new", "").file("link/new", EVIL),
+            evil(),
+        ),
         Case::new(
             "a file through a symlink to itself",
             Tar::new().symlink("loop", "loop").file("loop/new", EVIL).end(),
-            refused(),
+            NotUnpacked("leads through too many symlinks of this layer"),
+        ),
+        Case::new(
+            "a file through a symlink that makes its path too long",
+            Tar::new()
+                .long_link("d/".repeat(2000))
+                .symlink("link", "")
+                .pax(&[("path", ["link/", &"e/".repeat(50), "new"].concat())])
+                .file("x", EVIL)
+                .end(),
+            NotUnpacked("or too deep"),
         ),
         Case::new(
             "a file through a symlink to here",
             Tar::new().symlink("here", ".").file("here/here/new", EVIL).end(),
-            refused(),
+            Unpacked(vec![file("new", EVIL)]),
         ),
         Case::new(
             "a whiteout through a symlink",
             linked().file("link/.wh.victim", "").end(),
-            refused(),
+            Unpacked(vec![found(below(outside, "/victim"), Node::Device)]),
         )
         .touching(outside.join("victim")),
         Case::new(
             "an opaque mark through a symlink",
             linked().file("link/.wh..wh..opq", "").end(),
-            refused(),
+            Unpacked(vec![found(relative(outside), Node::Directory)]),
         )
         .touching(outside.join("victim")),
     ]
@@ -319,7 +366,7 @@ fn in_place_of_symlinks(outside: &Path) -> Vec<Case> {
 /// Another name for something outside the layer.
 fn hard_links(outside: &Path) -> Vec<Case> {
     let victim = outside.join("victim");
-    let absent = || NotUnpacked("which is neither in this layer nor in those below it");
+    let absent = || NotUnpacked("no file is seen there, neither in this layer nor in those below");
     let target = outside.as_os_str().as_bytes();
     let through = [&relative(outside), b"/victim".as_slice()].concat();
     vec![
@@ -343,7 +390,7 @@ fn hard_links(outside: &Path) -> Vec<Case> {
         Case::new(
             "a hard link to what lies behind a symlink",
             Tar::new().symlink("link", target).hard_link("new", "link/victim").end(),
-            NotUnpacked(THROUGH_SYMLINK),
+            absent(),
         )
         .touching(&victim),
         Case::new(
@@ -354,7 +401,7 @@ fn hard_links(outside: &Path) -> Vec<Case> {
                     .hard_link("new", [b"link/", &*through].concat())
                     .end()
             },
-            NotUnpacked(THROUGH_SYMLINK),
+            absent(),
         )
         .touching(&victim),
         Case::new(

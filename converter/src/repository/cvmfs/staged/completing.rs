@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use super::database::{Inode, InodeKind, OPAQUE};
+use super::database::InodeKind;
 use super::tree::Tree;
 use super::{Attributes, Staged};
 use crate::layer::{LayerPath, Metadata};
 use crate::repository::byte_path::components;
-use crate::repository::cvmfs::attributes::{NodeType, metadata, pack};
+use crate::repository::cvmfs::attributes::{NodeType, pack};
 use crate::repository::cvmfs::shortfall::Shortfalls;
 use crate::repository::cvmfs::view::{Identity, Lower};
 use crate::repository::layer_rules::implied;
@@ -39,10 +39,6 @@ struct InDatabase<'a> {
 }
 
 impl InDatabase<'_> {
-    fn directory(&self, path: &[u8]) -> Result<Option<Inode>> {
-        Ok(self.tree.find(path)?.filter(|inode| inode.kind == InodeKind::Directory))
-    }
-
     fn pack(&mut self, path: &[u8], metadata: &Metadata) -> Attributes {
         let path = components(path).fold(LayerPath::ROOT, |path, name| path.join(name));
         pack(metadata, NodeType::Directory, &path, &mut self.shortfalls)
@@ -53,14 +49,8 @@ impl Incomplete for InDatabase<'_> {
     fn existing(&self, path: &[u8]) -> Result<Option<Existing>> {
         Ok(self.tree.find(path)?.map(|inode| match inode.kind {
             InodeKind::Directory => Existing::Directory,
-            InodeKind::Symlink => Existing::Symlink,
-            InodeKind::Whiteout => Existing::Whiteout,
             _ => Existing::Other,
         }))
-    }
-
-    fn names(&self, directory: &[u8]) -> Result<Vec<Vec<u8>>> {
-        self.tree.names(directory)
     }
 
     fn make_directory(&mut self, path: &[u8], metadata: &Metadata) -> Result<()> {
@@ -68,32 +58,9 @@ impl Incomplete for InDatabase<'_> {
         self.tree.make_directory(path, attributes)
     }
 
-    fn attributes(&self, directory: &[u8]) -> Result<Metadata> {
-        match self.directory(directory)? {
-            Some(inode) => metadata(&inode.attributes),
-            None => Ok(Metadata::default()),
-        }
-    }
-
     fn dress(&mut self, directory: &[u8], metadata: &Metadata) -> Result<()> {
         let attributes = self.pack(directory, metadata);
         self.tree.dress(directory, &attributes)
-    }
-
-    fn is_opaque(&self, directory: &[u8]) -> Result<bool> {
-        Ok(self.directory(directory)?.is_some_and(|inode| inode.flags & OPAQUE != 0))
-    }
-
-    fn make_opaque(&mut self, directory: &[u8]) -> Result<()> {
-        self.tree.make_opaque(directory)
-    }
-
-    fn rename(&mut self, from: &[u8], to: &[u8]) -> Result<()> {
-        self.tree.rename(from, to)
-    }
-
-    fn remove(&mut self, path: &[u8]) -> Result<()> {
-        self.tree.remove(path)
     }
 
     fn link(&mut self, link: &LowerLink, names: &[&[u8]]) -> Result<()> {

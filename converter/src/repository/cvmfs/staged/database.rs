@@ -315,22 +315,6 @@ impl Database {
         Ok(())
     }
 
-    /// Moves a name to where nothing is.
-    pub(super) fn rename(&self, from: (i64, &[u8]), to: (i64, &[u8])) -> Result<()> {
-        const RENAME: &str =
-            "UPDATE names SET parent = ?3, name = ?4 WHERE parent = ?1 AND name = ?2";
-        self.change(RENAME, params![from.0, from.1, to.0, to.1]).map(drop)
-    }
-
-    /// The names in a directory, sorted.
-    pub(super) fn names(&self, directory: i64) -> Result<Vec<Vec<u8>>> {
-        const NAMES: &str = "SELECT name FROM names WHERE parent = ?1 ORDER BY name";
-        self.connection
-            .prepare_cached(NAMES)
-            .and_then(|mut names| names.query_map([directory], |row| row.get(0))?.collect())
-            .map_err(self.failed())
-    }
-
     /// Hands out the names in a directory, sorted, with what they are and what files hold.
     pub(super) fn for_each(
         &self,

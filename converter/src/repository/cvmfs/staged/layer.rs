@@ -138,6 +138,13 @@ impl LayerStore for Layer {
         }))
     }
 
+    fn symlink(&mut self, at: Name<'_>) -> Result<Option<Vec<u8>>> {
+        Ok(self.find(at)?.and_then(|inode| match inode.kind {
+            InodeKind::Symlink => inode.target,
+            _ => None,
+        }))
+    }
+
     fn make_directory(
         &mut self,
         at: Name<'_>,

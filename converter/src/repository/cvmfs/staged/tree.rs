@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use cvmfs_repository::entry::Entry;
 
-use super::database::{Attributes, Database, Inode, InodeKind, LINKED, OPAQUE, OUTSIDE, ROOT};
+use super::database::{Attributes, Database, Inode, InodeKind, LINKED, OUTSIDE, ROOT};
 use super::{Place, Staged};
 use crate::repository::Result;
 use crate::repository::byte_path::{components, split};
@@ -74,14 +74,6 @@ impl Tree {
         Ok(self.find(path)?.is_some_and(|inode| inode.kind == InodeKind::Directory))
     }
 
-    /// The names in a directory.
-    pub(super) fn names(&self, directory: &[u8]) -> Result<Vec<Vec<u8>>> {
-        match self.find(directory)? {
-            Some(inode) => self.database.names(inode.number),
-            None => Ok(Vec::new()),
-        }
-    }
-
     /// Makes a directory in place of what is there. That it is to stand in has to be there.
     pub(in super::super) fn make_directory(
         &mut self,
@@ -132,20 +124,6 @@ impl Tree {
     pub(in super::super) fn dress(&mut self, path: &[u8], attributes: &Attributes) -> Result<()> {
         let (parent, name) = self.at(path)?.unwrap_or((OUTSIDE, b""));
         self.database.update(parent, name, attributes, 0)
-    }
-
-    /// Marks a directory, so that nothing of the lower layers is seen in it.
-    pub(super) fn make_opaque(&mut self, path: &[u8]) -> Result<()> {
-        let (parent, name) = self.at(path)?.unwrap_or((OUTSIDE, b""));
-        self.database.flag(parent, name, OPAQUE)
-    }
-
-    /// Moves what is at a path, with all in it, to where nothing is.
-    pub(super) fn rename(&mut self, from: &[u8], to: &[u8]) -> Result<()> {
-        if let (Some(from), Some(to)) = (self.at(from)?, self.at(to)?) {
-            self.database.rename(from, to)?;
-        }
-        Ok(())
     }
 
     /// Removes what is at a path, with all in it.

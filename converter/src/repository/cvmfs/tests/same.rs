@@ -68,7 +68,7 @@ fn edit(tree: &mut dyn TreeEditor, said: &mut Vec<String>) {
     let mut say = |result: crate::repository::Result<()>| {
         said.push(result.map_or_else(|error| told(&error), |()| String::new()));
     };
-    say(tree.make_root_writable());
+    say(tree.open_root());
     for path in ["a/b/c", "s/new", "d/e/f/x", "lib/y", "dev"] {
         say(tree.ensure_directory(Path::new(path)));
     }

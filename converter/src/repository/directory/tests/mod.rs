@@ -3,6 +3,7 @@
 //! They need root, as owners, devices and overlay mounts do; what holds for ordinary users is tried in a
 //! child process that has given up its privileges.
 
+mod forbidden;
 mod holes;
 mod killed;
 mod merging;

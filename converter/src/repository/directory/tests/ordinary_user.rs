@@ -118,10 +118,13 @@ fn closed_trees_are_replaced_and_removed() {
 #[test]
 fn a_repository_of_somebody_else_is_an_error_that_says_so() {
     let scene = TestDirectory::new();
-    let error = as_user(&scene, || {
-        Directory::open(&scene.path(), None).unwrap().begin(&mut |_| true).map(drop).unwrap_err()
+    let (error, text) = as_user(&scene, || {
+        let repository = Directory::open(&scene.path(), None).unwrap();
+        let error = repository.begin(&mut |_| true).map(drop).unwrap_err();
+        let text = error.to_string();
+        (error, text)
     });
     assert!(matches!(error, Error::System { .. }), "{error:?}");
-    let text = error.to_string();
+    assert!(error.to_string().contains("not even root"), "it would be another matter for root");
     assert!(text.contains(".ducc") && text.contains("user who owns the repository"), "{text}");
 }
