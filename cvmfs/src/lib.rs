@@ -20,6 +20,7 @@
 //! The crate knows nothing of containers.
 
 mod administration;
+mod auto_tags;
 mod backoff;
 pub mod catalog;
 pub mod check;
@@ -55,6 +56,7 @@ mod unix_time;
 pub mod whitelist;
 pub mod xattr;
 
+pub use auto_tags::AutoTags;
 pub use creation::Creation;
 pub use error::{Activity, CollectionStop, Distrust, Error, Result, TagError};
 pub use repository::{Repository, Session};
