@@ -3,7 +3,7 @@
 //!
 //! | room | what it is for |
 //! |---|---|
-//! | [`fqrn`], [`hash`], [`path`], [`entry`], [`xattr`] | the format's values |
+//! | [`fqrn`], [`hash`], [`path`], [`entry`], [`xattr`], [`link_target`] | the format's values |
 //! | [`compression`] | how objects are stored |
 //! | [`storage`] | where a repository is stored: a directory or a bucket |
 //! | [`objects`] | file content on its way into the storage |
@@ -37,6 +37,7 @@ mod generation;
 pub mod hash;
 pub mod history;
 pub mod keys;
+pub mod link_target;
 pub mod manifest;
 mod marks;
 pub mod objects;
