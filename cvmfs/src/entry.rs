@@ -58,7 +58,7 @@ pub enum EntryKind {
     Directory,
     /// A regular file.
     File(File),
-    /// A symbolic link with its target.
+    /// A symbolic link with its target as it is stored, see [`link_target`](crate::link_target).
     Symlink(Vec<u8>),
     /// A character device.
     Character(Device),

@@ -139,6 +139,17 @@ pub enum Error {
          other's revisions"
     )]
     ConditionsIgnored(String),
+    /// A stock server's setting for automatic tags cannot be used.
+    #[error(
+        "nobody knows which automatic tags are outdated: CVMFS_AUTO_TAG_TIMESPAN is {timespan:?}, and what has to be set is \
+         something that `date --date` understands, like \"3 weeks ago\" ({reason})"
+    )]
+    AutoTagTimespan {
+        /// The setting.
+        timespan: String,
+        /// What `date` says.
+        reason: String,
+    },
     /// An object that should be there is not.
     #[error("{object} is missing in {storage}")]
     Missing {

@@ -1,9 +1,9 @@
 //! The tag database: names for revisions.
 //!
 //! Every publish sets two names: [`TRUNK`] is the current revision and [`TRUNK_PREVIOUS`] the one before. All others are
-//! given by people. A garbage collection keeps what a tag names; so an old revision lives as long as
-//! it is `trunk-previous`, has a name of its own, or is younger than the collection's time limit. Publishes make no
-//! further names of their own (the stock server can be told to make `generic-…` ones).
+//! given by people, or by publishes of a repository whose stock server is told to do that (`auto_tags`). A garbage
+//! collection keeps what a tag names; so an old revision lives as long as it is `trunk-previous`, has a name of its own, or
+//! is younger than the collection's time limit.
 //!
 //! The format knows branches, too. This crate makes none, but keeps those that are there.
 
@@ -205,8 +205,14 @@ impl History {
     }
 
     /// Makes a revision the current one. The revision that was it becomes the previous one, unless it has the same
-    /// root catalog.
-    pub fn move_trunk(&mut self, root: ContentHash, root_size: u64, revision: u64, timestamp: u64) {
+    /// root catalog. Gives the tag of the current one.
+    pub fn move_trunk(
+        &mut self,
+        root: ContentHash,
+        root_size: u64,
+        revision: u64,
+        timestamp: u64,
+    ) -> Tag {
         let [trunk, previous] = [TRUNK, TRUNK_PREVIOUS].map(|name| TagName(name.to_owned()));
         if let Some(old) = self.tags.get(&trunk).filter(|old| old.root != root).cloned() {
             let description = TRUNK_PREVIOUS_DESCRIPTION.to_owned();
@@ -221,7 +227,8 @@ impl History {
             branch: String::new(),
             description: TRUNK_DESCRIPTION.to_owned(),
         };
-        self.tags.insert(trunk, tag);
+        self.tags.insert(trunk, tag.clone());
+        tag
     }
 
     /// What checkers would object to, in words.

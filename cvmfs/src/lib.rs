@@ -3,7 +3,7 @@
 //!
 //! | room | what it is for |
 //! |---|---|
-//! | [`fqrn`], [`hash`], [`path`], [`entry`], [`xattr`] | the format's values |
+//! | [`fqrn`], [`hash`], [`path`], [`entry`], [`xattr`], [`link_target`] | the format's values |
 //! | [`compression`] | how objects are stored |
 //! | [`storage`] | where a repository is stored: a directory or a bucket |
 //! | [`objects`] | file content on its way into the storage |
@@ -20,6 +20,7 @@
 //! The crate knows nothing of containers.
 
 mod administration;
+mod auto_tags;
 mod backoff;
 pub mod catalog;
 pub mod check;
@@ -36,6 +37,7 @@ mod generation;
 pub mod hash;
 pub mod history;
 pub mod keys;
+pub mod link_target;
 pub mod manifest;
 mod marks;
 pub mod objects;
@@ -55,6 +57,7 @@ mod unix_time;
 pub mod whitelist;
 pub mod xattr;
 
+pub use auto_tags::AutoTags;
 pub use creation::Creation;
 pub use error::{Activity, CollectionStop, Distrust, Error, Result, TagError};
 pub use repository::{Repository, Session};

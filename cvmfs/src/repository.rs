@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
+use crate::auto_tags::{AutoTags, Tagging};
 use crate::backoff::{self, Backoff};
 use crate::compression::Compression;
 use crate::fqrn::Fqrn;
@@ -47,11 +48,13 @@ pub struct Repository {
     storage: Storage,
     fqrn: Fqrn,
     keys: Keys,
+    auto_tags: AutoTags,
 }
 
 /// A publish that has begun. Ending it shows whether a garbage collection came in between.
 pub struct Session {
     generation: Generation,
+    tagging: Tagging,
 }
 
 /// A new revision in the making, as [`Repository::revise`] shows it to its caller.
@@ -72,7 +75,13 @@ impl Repository {
     /// Opens the repository of a name in a storage. The public keys say whose signatures count; the others
     /// are needed to publish. Nothing is read yet.
     pub fn open(storage: Storage, fqrn: Fqrn, keys: Keys) -> Self {
-        Self { storage, fqrn, keys }
+        Self { storage, fqrn, keys, auto_tags: AutoTags::default() }
+    }
+
+    /// The same with names that publishes give revisions, and take away again, by themselves.
+    #[must_use]
+    pub fn with_auto_tags(self, auto_tags: AutoTags) -> Self {
+        Self { auto_tags, ..self }
     }
 
     /// The name that the manifest in a storage claims, with nothing verified.
@@ -238,10 +247,11 @@ impl Repository {
     /// Begins a publish.
     ///
     /// # Errors
-    /// If the storage cannot be read, or a garbage collection does not end.
+    /// If the storage cannot be read, a garbage collection does not end, or it cannot be told which tags are outdated.
     pub fn begin(&self) -> Result<Session> {
         self.keys.publisher()?;
-        Ok(Session { generation: Generation::settled(&self.storage)? })
+        let tagging = self.auto_tags.now()?;
+        Ok(Session { generation: Generation::settled(&self.storage)?, tagging })
     }
 
     /// Waits until no other publisher says that it is making a revision, and says so for the caller. That saves work: whoever
@@ -275,7 +285,8 @@ impl Repository {
             draft.manifest.root_size = Some(root.size);
             draft.manifest.revision = revision;
             let timestamp = draft.timestamp();
-            draft.history.move_trunk(root.hash, root.size, revision, timestamp);
+            let trunk = draft.history.move_trunk(root.hash, root.size, revision, timestamp);
+            session.tagging.apply(&mut draft.history, &trunk, draft.now)?;
             Ok(true)
         })
     }

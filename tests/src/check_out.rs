@@ -1,7 +1,7 @@
 //! A revision of a CernVM-FS repository as files, the way a client shows it: so that programs can be run from it.
 
 use std::collections::HashMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, lchown, symlink};
@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use cvmfs_repository::entry::{Device, Entry, EntryKind};
+use cvmfs_repository::link_target::expanded;
 use cvmfs_repository::path::TreePath;
 use cvmfs_repository::snapshot::{Directory, Snapshot};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, makedev, mknodat, utimensat};
 
-/// How a variable in the target of a symlink begins that clients replace by what `uname -m` says.
-const VARIABLE: &str = "$(CVMFS_ARCH";
+/// The variable in targets of symlinks that has to be what `uname -m` says.
+const VARIABLE: &[u8] = b"CVMFS_ARCH";
 
 /// Writes all of a revision into an existing directory, with owners, modes, times and extended attributes, as a client
 /// shows it on a machine of which `uname -m` says `machine`.
@@ -64,23 +65,15 @@ impl Writer<'_> {
         };
         match &entry.kind {
             EntryKind::File(file) => Ok(fs::write(path, self.snapshot.read(file)?)?),
-            EntryKind::Symlink(target) => Ok(symlink(self.expanded(target), path)?),
+            EntryKind::Symlink(target) => {
+                let variable = |name: &[u8]| (name == VARIABLE).then(|| self.machine.into());
+                Ok(symlink(OsStr::from_bytes(&expanded(target, variable)), path)?)
+            }
             EntryKind::Character(device) => node(FileType::CharacterDevice, Some(device)),
             EntryKind::Block(device) => node(FileType::BlockDevice, Some(device)),
             EntryKind::Fifo => node(FileType::Fifo, None),
             EntryKind::Socket => node(FileType::Socket, None),
             EntryKind::Directory => Ok(()),
-        }
-    }
-
-    /// The target of a symlink with its variable replaced.
-    fn expanded(&self, target: &[u8]) -> OsString {
-        let text = String::from_utf8_lossy(target);
-        let variable = text.split_once(VARIABLE);
-        let parts = variable.and_then(|(before, rest)| Some((before, rest.split_once(')')?.1)));
-        match parts {
-            Some((before, after)) => format!("{before}{}{after}", self.machine).into(),
-            None => OsStr::from_bytes(target).to_owned(),
         }
     }
 }

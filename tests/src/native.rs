@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use cvmfs_repository::Repository;
 use cvmfs_repository::entry::{Entry, EntryKind};
 use cvmfs_repository::keys::Keys;
+use cvmfs_repository::link_target::without_variables;
 use cvmfs_repository::path::TreePath;
 use cvmfs_repository::snapshot::{Directory, Snapshot};
 use cvmfs_repository::storage::Storage;
@@ -302,8 +303,9 @@ fn facts(snapshot: &Snapshot, entry: &Entry) -> Result<Facts> {
         }
         EntryKind::Symlink(target) => {
             facts.kind = FileKind::Symlink;
+            let target = without_variables(target).into_owned();
             facts.size = Some(target.len() as u64);
-            facts.target = Some(target.clone());
+            facts.target = Some(target);
         }
         EntryKind::Character(device) => {
             facts.kind = FileKind::CharDevice;

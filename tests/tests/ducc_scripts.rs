@@ -39,7 +39,7 @@ impl ReleaseManager {
         let upstream = format!("local,{0}/data/txn,{0}", storage.display());
         let text = format!(
             "CVMFS_REPOSITORY_NAME={FQRN}\nCVMFS_REPOSITORY_TYPE=stratum0\nCVMFS_USER=root\n\
-             CVMFS_UPSTREAM_STORAGE={upstream}\nCVMFS_SPOOL_DIR={}\nCVMFS_KEYS_DIR={}\n",
+             CVMFS_UPSTREAM_STORAGE={upstream}\nCVMFS_SPOOL_DIR={}\nCVMFS_KEYS_DIR={}\nCVMFS_AUTO_TAG=true\n",
             spool.display(),
             native.keys().display()
         );
@@ -93,6 +93,8 @@ fn the_unit() -> Result<()> {
     let public = registry.reference(NAME);
     let content = read_in(&machine.native.snapshot()?, &public, "name")?;
     ensure!(content.as_deref() == Some(NAME), "{content:?}");
+    let tags = machine.native.repository("tag", &[])?.stdout;
+    ensure!(tags.lines().any(|tag| tag.starts_with("generic-")), "{tags}");
     running.signal(Signal::TERM)?;
     let ended = running.wait()?;
     ensure!(ended.code() == Some(143), "{ended}: {}", running.log_tail());

@@ -14,6 +14,7 @@ use cvmfs_repository::snapshot::Directory;
 use cvmfs_repository::storage::Storage;
 use cvmfs_repository::{Creation, Repository};
 use ducc::repository::Stratum0;
+use ducc::verify::chain_faults;
 use serde::Serialize;
 use serde_json::json;
 
@@ -264,6 +265,7 @@ fn check(Check { target, data, json }: Check, out: &mut dyn Write) -> anyhow::Re
 /// Checks, and tells in words that there are no faults.
 fn check_into(target: Target, report: &mut CheckReport) -> anyhow::Result<String> {
     let data = report.data;
+    let (locator, access) = (target.repository.clone(), target.access.clone().access());
     let stratum0 = open(target)?;
     let name = stratum0.repository.fqrn().to_string();
     report.name = Some(name.clone());
@@ -279,8 +281,17 @@ fn check_into(target: Target, report: &mut CheckReport) -> anyhow::Result<String
         eprintln!("{word}: {text}");
         told.push(text);
     })?;
-    let Checked { revision, catalogs, entries, objects, faults } = checked;
+    let Checked { revision, catalogs, entries, objects, mut faults } = checked;
     report.checked = Some(Figures { revision, catalogs, entries, objects });
+    // Only what can be read can be looked at.
+    if faults == 0 {
+        for fault in chain_faults(&*locator.open(None, &access)?)? {
+            let text = format!("{fault}; `ducc verify --repair` mends the chains of images");
+            eprintln!("fault: {text}");
+            faults += 1;
+            report.faults.push(text);
+        }
+    }
     let what = format!(
         "revision {revision}: {catalogs} catalogs, {entries} entries, {objects} objects{}",
         if data { ", all read" } else { "" }

@@ -12,6 +12,7 @@ use super::again::Again;
 use super::fetch::Unpacking;
 use super::workspace::Workspace;
 use crate::image_config::ImageConfig;
+use crate::inventory::leads_to_layer;
 use crate::report::{self, Report};
 use crate::repository::{Published, Repository};
 use crate::source::{Image, LayerDescriptor};
@@ -158,8 +159,13 @@ impl Target {
             Ok(repository.lookup(&path)? == Some(Published::Directory))
         };
         for layer in &self.layers {
-            let linked = repository.lookup(&path::chain_layer(&layer.chain))?.is_some();
-            if !linked || !directory(path::layerfs(&layer.digest()))? {
+            let link = path::chain_layer(&layer.chain);
+            let Some(Published::Symlink(found)) = repository.lookup(&link)? else {
+                return Ok(false);
+            };
+            let own = path::layerfs(&layer.digest());
+            let is_linked = found == link.link_to(&own) || leads_to_layer(repository, &found)?;
+            if !is_linked || !directory(own)? {
                 return Ok(false);
             }
         }

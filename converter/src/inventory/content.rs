@@ -56,3 +56,17 @@ pub fn linked_layer(view: &(impl View + ?Sized), chain: &ChainId) -> Result<Opti
         _ => None,
     })
 }
+
+/// Whether the target of a chain's `layer` link leads to the tree of a layer that is there.
+///
+/// # Errors
+/// If it cannot be looked at.
+pub fn leads_to_layer(view: &(impl View + ?Sized), target: &str) -> Result<bool> {
+    let tree = match Unit::of_link_target(target) {
+        Some(Unit::Layer(layer)) => path::layerfs(&layer),
+        Some(Unit::Chain(chain)) => path::chain_layerfs(&chain),
+        _ => return Ok(false),
+    };
+    let is_its_tree = target.ends_with(tree.as_str());
+    Ok(is_its_tree && view.lookup(&tree)? == Some(Published::Directory))
+}

@@ -21,7 +21,7 @@ use layer_layout::RepositoryPath;
 use layer_layout::path::{self, Unit};
 use layer_layout::record::RemoveSchedule;
 
-pub use self::content::{is_ducc_chain, linked_layer};
+pub use self::content::{is_ducc_chain, leads_to_layer, linked_layer};
 pub use self::image::{LayerRecords, PublishedImage, diff_ids, units};
 pub use self::links::Links;
 pub use self::metadata::{places, read_manifest};

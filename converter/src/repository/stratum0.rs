@@ -119,7 +119,8 @@ impl Stratum0 {
         access: &Access,
     ) -> Result<Self> {
         let index = access.index(&fqrn);
-        let repository = Repository::open(storage.clone(), fqrn, keys);
+        let auto_tags = server.as_ref().map(|server| server.auto_tags.clone()).unwrap_or_default();
+        let repository = Repository::open(storage.clone(), fqrn, keys).with_auto_tags(auto_tags);
         let settings = match &server {
             Some(server) => Settings {
                 algorithm: server.hash_algorithm,

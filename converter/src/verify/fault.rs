@@ -26,6 +26,14 @@ pub enum Fault {
         /// What it should say.
         expected: String,
     },
+    /// The link of a chain leads to no layer that is there.
+    #[error("{path} leads to {target:?}, and no layer is there")]
+    Dangling {
+        /// The link.
+        path: RepositoryPath,
+        /// What it says.
+        target: String,
+    },
     /// There is no chain of the image, as DUCC leaves it: nodes cannot start it without fetching it.
     #[error("its chains are missing")]
     NoChains,
@@ -146,6 +154,7 @@ impl Fault {
             Self::Missing(_) => "missing",
             Self::Document { .. } => "document",
             Self::Link { .. } => "link",
+            Self::Dangling { .. } => "dangling",
             Self::NoChains => "no-chains",
             Self::DiffId { .. } => "diff-id",
             Self::DuccForm { .. } => "ducc-form",

@@ -15,7 +15,7 @@ use super::layer_tars::LayerTree;
 use super::merged::{Allowed, differences};
 use super::public_path;
 use crate::image_config::ImageConfig;
-use crate::inventory::{LayerRecords, read_manifest};
+use crate::inventory::{LayerRecords, leads_to_layer, read_manifest};
 use crate::repository::{Published, Repository, Result};
 use crate::singularity::{self, FlatFault};
 use crate::source::LayerDescriptor;
@@ -194,7 +194,10 @@ impl Verifier<'_> {
                 None => {
                     self.stand_on(image, &mut stack, expected.clone(), &layer, diff_id);
                     let expected = link.link_to(&expected);
-                    image.faults.push(Fault::Link { path: link, found, expected });
+                    image.faults.push(match leads_to_layer(self.repository, &found)? {
+                        true => Fault::Link { path: link, found, expected },
+                        false => Fault::Dangling { path: link, target: found },
+                    });
                 }
             }
         }

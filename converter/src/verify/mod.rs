@@ -9,6 +9,7 @@
 //! | `fault` | what can be wrong |
 //! | `registry` | whether the documents are those of the registry |
 //! | `image` | documents, links, chains and roots of one image |
+//! | `chains` | what nodes look up by ChainID |
 //! | `public_path` | where public paths have to lead |
 //! | `layer` | the form of a layer |
 //! | `layer_tars` | layers of the registry, to compare published trees with |
@@ -17,6 +18,7 @@
 //! | `repair` | what has to be published again |
 //! | `republish` | where that comes from |
 
+mod chains;
 mod content;
 mod fault;
 mod image;
@@ -36,6 +38,7 @@ use std::sync::Arc;
 use layer_layout::path::ImageMetadata;
 use layer_layout::{ImagePlace, LayerDigest, RepositoryPath};
 
+pub use self::chains::chain_faults;
 use self::content::Finding;
 pub use self::content::discard_damaged;
 pub use self::fault::{Difference, Fault};

@@ -92,6 +92,7 @@ impl RepairPlan {
                 }
             }
             Fault::Singularity { .. } => image.flat = true,
+            Fault::Dangling { .. } => image.chains = true,
             Fault::Link { path, .. } | Fault::Missing(path) => match Unit::of_path(path) {
                 Some(Unit::Layer(layer)) => drop(self.layers.insert(layer)),
                 Some(Unit::Flat(_)) => image.flat = true,

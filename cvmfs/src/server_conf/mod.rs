@@ -24,7 +24,7 @@ use crate::hash::Algorithm;
 use crate::keys;
 use crate::objects::Chunking;
 use crate::storage::StorageUrl;
-use crate::{Error, Result};
+use crate::{AutoTags, Error, Result};
 use assignments::Assignments;
 
 /// Where stock servers keep their configuration: a directory with one directory for each repository.
@@ -60,6 +60,8 @@ pub struct ServerConf {
     pub ignore_special_files: bool,
     /// Whether the server stores nanoseconds (`CVMFS_ENABLE_MTIME_NS`).
     pub nanoseconds: bool,
+    /// Which names revisions get by themselves (`CVMFS_AUTO_TAG`, `CVMFS_AUTO_TAG_TIMESPAN`).
+    pub auto_tags: AutoTags,
 }
 
 /// Whether there is a repository of that name below `configuration` (usually [`CONFIGURATION`]).
@@ -149,6 +151,10 @@ impl ServerConf {
             include_xattrs: flag("CVMFS_INCLUDE_XATTRS", false)?,
             ignore_special_files: flag("CVMFS_IGNORE_SPECIAL_FILES", false)?,
             nanoseconds: flag("CVMFS_ENABLE_MTIME_NS", false)?,
+            auto_tags: AutoTags {
+                named: flag("CVMFS_AUTO_TAG", false)?,
+                kept_since: get("CVMFS_AUTO_TAG_TIMESPAN")?.map(str::to_owned),
+            },
         })
     }
 

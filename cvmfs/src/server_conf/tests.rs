@@ -51,6 +51,7 @@ fn stock() -> ServerConf {
         include_xattrs: false,
         ignore_special_files: false,
         nanoseconds: false,
+        auto_tags: AutoTags::default(),
     }
 }
 
@@ -97,7 +98,14 @@ fn stock_configurations_are_understood() {
             },
         ),
         ("CVMFS_INCLUDE_XATTRS=yes", stock()),
-        ("CVMFS_AUTO_TAG_TIMESPAN=\"$(date)\"", stock()),
+        (
+            "CVMFS_AUTO_TAG=true\nCVMFS_AUTO_TAG_TIMESPAN='2 weeks ago'",
+            ServerConf {
+                auto_tags: AutoTags { named: true, kept_since: Some("2 weeks ago".to_owned()) },
+                ..stock()
+            },
+        ),
+        ("CVMFS_AUTO_TAG=yes\nCVMFS_AUTOCATALOGS=\"$(date)\"", stock()),
     ] {
         let root = tempfile::tempdir().unwrap();
         assert!(!is_known(root.path(), &fqrn()));
@@ -121,6 +129,7 @@ fn what_cannot_be_used_is_named() {
         ("CVMFS_REPOSITORY_TYPE=stratum1", "publish on its stratum 0"),
         ("CVMFS_UPSTREAM_STORAGE=", "does not set CVMFS_UPSTREAM_STORAGE"),
         ("CVMFS_UPSTREAM_STORAGE=$STORAGE", "only a shell"),
+        ("CVMFS_AUTO_TAG_TIMESPAN=\"$(date)\"", "only a shell"),
         ("CVMFS_HASH_ALGORITHM=md5", "\"md5\" is not known"),
         ("CVMFS_COMPRESSION_ALGORITHM=zstd", "\"zstd\" is not known"),
         ("CVMFS_MAX_CHUNK_SIZE=8388608", "not in order"),

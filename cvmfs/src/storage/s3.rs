@@ -4,8 +4,9 @@
 //! requests are repeated, with growing pauses in between; the limits are the URL's.
 //!
 //! The manifest is replaced with conditional requests (`If-Match`, `If-None-Match`). Some servers ignore the condition,
-//! and there two publishers would silently lose each other's revisions. So before the first such replacement the server
-//! is asked to create an object that is there already, with the same content: it must refuse.
+//! and there two publishers would silently lose each other's revisions. Others heed it in some requests and not in others.
+//! So before the first such replacement the server is asked for both with an object that is there already, and with the
+//! same content: to create it, and to replace a version of it that has never been. It must refuse.
 //!
 //! Headers are those of stock servers: content types and how long caches may keep what is mutable.
 
@@ -45,6 +46,9 @@ const FILE: (&str, &str) = ("application/x-cvmfs", "max-age=61");
 
 /// How many listed objects are handed over at a time: as many as a server returns in one answer.
 const LISTED: usize = 1000;
+
+/// An entity tag that no object has.
+const NEVER: &str = "\"00000000000000000000000000000000\"";
 
 /// The largest object that is kept to try conditional requests with, in bytes.
 const TRIAL: usize = 256 << 10;
@@ -386,11 +390,9 @@ impl Bucket {
                 let trial =
                     mem::take(&mut *self.trial.lock().unwrap_or_else(PoisonError::into_inner));
                 let Some((key, stored)) = trial else { return Ok(()) };
-                // The object may have been removed meanwhile, so that it can be created once, but not twice.
-                let create = || self.create(&key, &stored);
-                let created = async { Ok(create().await? && create().await?) };
-                let created = created.await.map_err(self.failed("replace", name))?;
-                *self.conditional.get_or_init(|| !created)
+                let heeded = self.heeds_conditions(&key, &stored).await;
+                let heeded = heeded.map_err(self.failed("replace", name))?;
+                *self.conditional.get_or_init(|| heeded)
             }
         };
         match heeded {
@@ -399,11 +401,27 @@ impl Bucket {
         }
     }
 
-    /// Creates an object; `false` if it is there.
-    async fn create(&self, key: &Key, stored: &Bytes) -> Result<bool, Answer> {
-        match self.write(key, stored, OBJECT, PutMode::Create).await {
+    /// Whether the server refuses what must not be carried out, tried with an object that was put.
+    async fn heeds_conditions(&self, key: &Key, stored: &Bytes) -> Result<bool, Answer> {
+        let create = || self.is_carried_out(key, stored, PutMode::Create);
+        // The object may have been removed meanwhile, so that it can be created once, but not twice.
+        if create().await? && create().await? {
+            return Ok(false);
+        }
+        let never = UpdateVersion { e_tag: Some(NEVER.to_owned()), version: None };
+        Ok(!self.is_carried_out(key, stored, PutMode::Update(never)).await?)
+    }
+
+    /// Puts an object on a condition; `false` if the server finds that it does not hold.
+    async fn is_carried_out(
+        &self,
+        key: &Key,
+        stored: &Bytes,
+        mode: PutMode,
+    ) -> Result<bool, Answer> {
+        match self.write(key, stored, OBJECT, mode).await {
             Ok(_) => Ok(true),
-            Err(Answer::AlreadyExists { .. }) => Ok(false),
+            Err(Answer::AlreadyExists { .. } | Answer::Precondition { .. }) => Ok(false),
             Err(answer) => Err(answer),
         }
     }

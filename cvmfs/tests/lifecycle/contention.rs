@@ -32,7 +32,9 @@ fn publish(in_turns: bool) -> (usize, usize) {
     let keys = Keys::generate(&fqrn).unwrap();
     let creation = Creation::default();
     let repository = Repository::create(storage.clone(), fqrn, keys, &objects, &creation).unwrap();
-    let site = Site { _dir: tempfile::TempDir::new().unwrap(), storage, objects, repository };
+    let dir = tempfile::TempDir::new().unwrap();
+    let keys = dir.path().to_owned();
+    let site = Site { _dir: dir, keys, storage, objects, repository };
     server.fail(|_| Some(Fault::Stall(LATENCY)));
 
     let begun = Instant::now();

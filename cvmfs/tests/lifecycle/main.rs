@@ -5,6 +5,7 @@
 mod contention;
 mod work;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -20,13 +21,14 @@ use cvmfs_repository::publication::Edits;
 use cvmfs_repository::scratch::Scratch;
 use cvmfs_repository::storage::Storage;
 use cvmfs_repository::xattr::Xattrs;
-use cvmfs_repository::{Creation, Error, Repository};
+use cvmfs_repository::{AutoTags, Creation, Error, Repository};
 use tempfile::TempDir;
 
 const NOW: Time = Time { seconds: 1_700_000_000, nanoseconds: Some(5) };
 
 struct Site {
     _dir: TempDir,
+    keys: PathBuf,
     storage: Storage,
     objects: Objects,
     repository: Repository,
@@ -37,13 +39,15 @@ impl Site {
         let dir = TempDir::new().unwrap();
         let storage = Storage::local(&dir.path().join("storage"));
         let fqrn: cvmfs_repository::fqrn::Fqrn = "test.example.org".parse().unwrap();
-        let keys = Keys::generate(&fqrn).unwrap();
+        let (keys, directory) = (Keys::generate(&fqrn).unwrap(), dir.path().join("keys"));
+        std::fs::create_dir(&directory).unwrap();
+        keys.save(&directory, &fqrn).unwrap();
         let settings = Settings { algorithm, ..Settings::default() };
         let objects = Objects::new(storage.clone(), settings, None);
         let creation = Creation::default();
         let repository =
             Repository::create(storage.clone(), fqrn, keys, &objects, &creation).unwrap();
-        Self { _dir: dir, storage, objects, repository }
+        Self { _dir: dir, keys: directory, storage, objects, repository }
     }
 
     fn file(&self, content: &[u8]) -> Entry {
@@ -156,6 +160,42 @@ fn a_repository_from_creation_to_collection() {
         assert_eq!(site.content("/a/b/file").unwrap(), b"one");
         assert_eq!(site.collect().removed, 0);
     }
+}
+
+/// As a stock server is told to do it (`CVMFS_AUTO_TAG`, `CVMFS_AUTO_TAG_TIMESPAN`).
+#[test]
+fn publishes_name_revisions_if_they_are_told_to() {
+    let site = Site::new(Algorithm::Sha1);
+    let mut published = 0;
+    let mut publish = |named, kept_since: Option<&str>| {
+        let kept_since = kept_since.map(str::to_owned);
+        let fqrn = site.repository.fqrn().clone();
+        let keys = Keys::load(&site.keys, &fqrn).unwrap();
+        let repository = Repository::open(site.storage.clone(), fqrn, keys)
+            .with_auto_tags(AutoTags { named, kept_since });
+        let mut edits = Edits::default();
+        published += 1;
+        let name = format!("/{published}");
+        edits.put(&path(&name), site.file(name.as_bytes()), None);
+        let session = repository.begin()?;
+        repository.publish(&edits, &site.objects, &session)?;
+        // Neither the same again nor another signature is a new revision.
+        repository.publish(&edits, &site.objects, &session)?;
+        repository.add_tag(&site.objects, &format!("own-{published}"), "")?;
+        site.sound();
+        let tags = repository.tags()?.into_iter();
+        let automatic = tags.filter(|tag| tag.name.as_str().starts_with("generic"));
+        Ok::<_, Error>(automatic.map(|tag| tag.revision).collect::<Vec<_>>())
+    };
+    assert_eq!(publish(false, None).unwrap(), [0; 0]);
+    assert_eq!(publish(true, None).unwrap(), [3]);
+    assert_eq!(publish(true, Some("1 hour ago")).unwrap(), [3, 4]);
+    assert!(matches!(publish(true, Some("x y")), Err(Error::AutoTagTimespan { .. })));
+    assert_eq!(publish(true, Some("tomorrow")).unwrap(), [5], "the new one stays");
+    assert_eq!(publish(false, Some("tomorrow")).unwrap(), [0; 0]);
+    let own = site.repository.tags().unwrap();
+    let own = own.iter().filter(|tag| tag.name.as_str().starts_with("own"));
+    assert_eq!(own.count(), 5);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cvmfs_repository::entry::{Entry, EntryKind};
+use cvmfs_repository::link_target::{literal, without_variables};
 use layer_layout::RepositoryPath;
 use rustix::io::Errno;
 
@@ -94,6 +95,7 @@ impl Editor {
                     way.push(Step { path: join(&at.path, &name), directory });
                 }
                 EntryKind::Symlink(target) => {
+                    let target = without_variables(&target);
                     links += 1;
                     if links > MAX_SYMLINKS {
                         return Ok(Target::Nothing(Errno::LOOP));
@@ -178,7 +180,8 @@ impl TreeEditor for Editor {
         if self.resolves(&path)? {
             return Ok(());
         }
-        let entry = self.attributes(0o777).entry(EntryKind::Symlink(target.into()));
+        let target = literal(target.as_bytes()).into_owned();
+        let entry = self.attributes(0o777).entry(EntryKind::Symlink(target));
         self.put(&path, entry)
     }
 

@@ -7,8 +7,6 @@ use crate::repository::shortfalls;
 pub(super) enum Shortfall {
     /// The format keeps this name for itself.
     ReservedName,
-    /// A link's target has a `$(…)`, in which clients put a variable of theirs.
-    Variable,
     /// A `user.*` attribute of something that Linux gives none.
     NoUserXattr(Vec<u8>),
     /// A name or value over 255 bytes, or a 256th attribute.
@@ -25,11 +23,6 @@ impl shortfalls::Shortfall for Shortfall {
         match self {
             Self::ReservedName => {
                 "names are left out, because CernVM-FS marks its catalogs with them".to_owned()
-            }
-            Self::Variable => {
-                "symlinks have $(…) in their target, where clients put a variable of their own \
-                 environment"
-                    .to_owned()
             }
             Self::NoUserXattr(name) => format!(
                 "names lack the extended attribute {}, which Linux gives to files and directories only",
@@ -59,12 +52,6 @@ pub(super) type Shortfalls = shortfalls::Shortfalls<Shortfall>;
 /// The shortfalls of a transaction.
 pub(super) type Tally = shortfalls::Tally<Shortfall>;
 
-/// Whether clients would put something else in place of a part of this link target: `$(…)`.
-pub(super) fn has_variable(target: &[u8]) -> bool {
-    let begin = target.windows(2).position(|window| window == b"$(");
-    begin.is_some_and(|at| target[at..].contains(&b')'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,21 +79,5 @@ mod tests {
             "{lines:?}"
         );
         assert!(lines[1].ends_with(": /a, /b, /c, …"), "{lines:?}");
-    }
-
-    #[test]
-    fn variables_of_clients_are_found() {
-        for (target, expected) in [
-            ("$(HOME)", true),
-            ("/a/$(X:-y)/b", true),
-            ("$()", true),
-            (")$(", false),
-            ("$(open", false),
-            ("$HOME", false),
-            ("(x)", false),
-            ("", false),
-        ] {
-            assert_eq!(has_variable(target.as_bytes()), expected, "{target}");
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! Published trees, to compare them.
 
 use cvmfs_repository::entry::{Content, Device, Entry, EntryKind};
+use cvmfs_repository::link_target::without_variables;
 use cvmfs_repository::path::TreePath;
 use cvmfs_repository::snapshot::Snapshot;
 
@@ -33,7 +34,7 @@ fn tree_entry(name: Vec<u8>, entry: &Entry) -> Result<TreeEntry> {
         EntryKind::File(file) => {
             TreeNode::File { size: file.size, content: ContentId::Objects(objects(&file.content)) }
         }
-        EntryKind::Symlink(target) => TreeNode::Symlink(target.clone()),
+        EntryKind::Symlink(target) => TreeNode::Symlink(without_variables(target).into_owned()),
         EntryKind::Character(Device { major, minor }) => TreeNode::CharacterDevice(*major, *minor),
         EntryKind::Block(Device { major, minor }) => TreeNode::BlockDevice(*major, *minor),
         EntryKind::Fifo => TreeNode::Fifo,

@@ -17,7 +17,7 @@ use layer_layout::path::{self, ImageMetadata};
 use layer_layout::{ChainId, ImagePlace, LayerPath};
 
 use self::scene::{Scene, image, native};
-use super::{Difference, Fault, ImageRepair, RepairPlan, Verdict, verify};
+use super::{Difference, Fault, ImageRepair, RepairPlan, Verdict, chain_faults, verify};
 use crate::inventory::tests::model::{diff_id, layer};
 use crate::inventory::tests::{golden, place};
 use crate::inventory::{Inventory, places};
@@ -97,6 +97,10 @@ fn what_is_damaged_is_named() {
                 found: elsewhere.clone(),
                 expected: link.link_to(&layerfs),
             }],
+        ),
+        (
+            Box::new(|scene| scene.link(link.as_str(), "nowhere")),
+            vec![Fault::Dangling { path: link.clone(), target: "nowhere".to_owned() }],
         ),
         (
             Box::new(|scene| scene.write(config.as_str(), "{}")),
@@ -224,4 +228,54 @@ fn scenes_are_what_they_seem() {
         std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
     };
     assert_eq!((of(&flat), of(&path::layerfs(&layer("b")))), (0o700, 0o4755));
+}
+
+/// What `ducc repository check` tells of chains, whether or not an image has them.
+#[test]
+fn chains_that_lead_nowhere_are_named() {
+    let (rootfs, link) = (path::chain_rootfs(&top()), path::chain_layer(&top()));
+    let base = path::chain_layer(&ChainId::base(diff_id("a")));
+    let manifest = at().metadata(ImageMetadata::Manifest);
+    let own = path::layerfs(&layer("a"));
+    type Damage<'a> = Box<dyn Fn(&Scene) + 'a>;
+    let dangling = |path: &layer_layout::RepositoryPath, target: &str| Fault::Dangling {
+        path: path.clone(),
+        target: target.to_owned(),
+    };
+    let cases: Vec<(Damage<'_>, Vec<Fault>)> = vec![
+        (Box::new(|_| {}), vec![]),
+        (Box::new(|scene| scene.link(link.as_str(), "nowhere")), vec![dangling(&link, "nowhere")]),
+        (Box::new(|scene| scene.remove(link.as_str())), vec![Fault::Missing(link.clone())]),
+        (
+            Box::new(|scene| scene.remove(path::layer(&layer("a")).as_str())),
+            vec![dangling(&base, &base.link_to(&own))],
+        ),
+        (
+            Box::new(|scene| {
+                scene.remove(manifest.as_str());
+                scene.link(link.as_str(), "nowhere");
+            }),
+            vec![dangling(&link, "nowhere")],
+        ),
+        (Box::new(|scene| scene.remove(rootfs.as_str())), vec![Fault::Missing(rootfs.clone())]),
+        (
+            Box::new(|scene| scene.remove(&format!("{rootfs}/usr/bin/tool"))),
+            vec![Fault::Tree {
+                tree: rootfs.clone(),
+                count: 1,
+                example: clean("usr/bin/tool"),
+                what: Difference::Missing,
+            }],
+        ),
+        // The business of `ducc verify`.
+        (Box::new(|scene| scene.remove("r.io/one:1")), vec![]),
+        (Box::new(|scene| scene.remove(path::flat(&image().config()).as_str())), vec![]),
+    ];
+    for (number, (damage, expected)) in cases.into_iter().enumerate() {
+        let scene = Scene::new();
+        damage(&scene);
+        assert_eq!(chain_faults(&*scene.repository).unwrap(), expected, "case {number}");
+    }
+    let (_place, of_ducc) = golden::open();
+    assert_eq!(chain_faults(&*of_ducc).unwrap(), []);
 }

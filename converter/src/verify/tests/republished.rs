@@ -4,7 +4,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use layer_layout::path::{self, ImageMetadata, LayerMetadata, Unit};
-use layer_layout::{Architecture, Digest, ImagePlace, Platform, RepositoryPath};
+use layer_layout::{Architecture, ChainId, Digest, ImagePlace, Platform, RepositoryPath};
 
 use super::served::{
     Image, Registry, ask, directory, native, plan, publish, repair, republish, request, settings,
@@ -16,7 +16,7 @@ use crate::removal::Platforms::Only;
 use crate::removal::{Stop, Unknown, Wanted, keep_books, unwanted};
 use crate::repository::{Published, Repository};
 use crate::source::Platforms;
-use crate::verify::{Comparison, Fault, RepairPlan};
+use crate::verify::{Comparison, Fault, RepairPlan, chain_faults};
 
 /// Puts a link where another is.
 fn link(repository: &dyn Repository, at: &RepositoryPath, target: &str) {
@@ -261,4 +261,57 @@ async fn an_image_whose_manifest_cannot_be_read() {
     let again = ask(&repository, &plan(&*repository, &[found])).await;
     let [(place, reason)] = &again.unknown[..] else { panic!("{again:?}") };
     assert!(again.images.is_empty() && *place == public && reason.contains("delete-image"));
+}
+
+/// Chains that lead nowhere, and merged roots that somebody has damaged.
+#[tokio::test]
+async fn damaged_chains_are_mended() {
+    let image = Image::new("1");
+    let registry = Registry::with(&image).await;
+    let own = |at: usize| path::layerfs(&image.layer(at));
+    for damage in 0..4 {
+        let (place, repository) = directory(&registry).await;
+        let chains = Inventory::take(&*repository).unwrap().content.into_iter();
+        let chains: Vec<_> = chains
+            .filter_map(|unit| match unit {
+                Unit::Chain(chain) => Some(chain),
+                _ => None,
+            })
+            .collect();
+        let leads = |chain: &ChainId, to: &RepositoryPath| {
+            let link = path::chain_layer(chain);
+            repository.lookup(&link).unwrap() == Some(Published::Symlink(link.link_to(to)))
+        };
+        let top = chains.iter().find(|chain| leads(chain, &own(1))).unwrap();
+        let at = |path: &RepositoryPath| place.path().join(path.as_str());
+        let kind = match damage {
+            0 => {
+                link(&*repository, &path::chain_layer(top), "nowhere");
+                "dangling"
+            }
+            1 => {
+                std::fs::remove_dir_all(at(&Unit::Layer(image.layer(1)).path())).unwrap();
+                "missing"
+            }
+            2 => {
+                std::fs::remove_file(at(&path::chain_rootfs(top)).join("bin/tool")).unwrap();
+                "tree"
+            }
+            _ => {
+                std::fs::remove_dir_all(at(&path::chain_rootfs(top))).unwrap();
+                "missing"
+            }
+        };
+        let found = verdict(&repository, &settings(true, false)).await;
+        assert!(found.faults.iter().any(|it| it.kind() == kind), "{damage}: {found:?}");
+        assert_ne!(chain_faults(&*repository).unwrap(), [], "{damage}");
+        // A conversion looks at links and trees, and not at what is in them.
+        if kind != "tree" {
+            publish(&repository, &request(&registry)).await;
+        } else {
+            repair(&repository, &registry, &[found]).await;
+        }
+        assert_eq!(verdict(&repository, &settings(true, true)).await.faults, [], "{damage}");
+        assert_eq!(chain_faults(&*repository).unwrap(), [], "{damage}");
+    }
 }

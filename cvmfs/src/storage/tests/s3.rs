@@ -201,19 +201,45 @@ fn what_is_set_up_wrongly_is_named() {
 
 #[test]
 fn a_server_that_ignores_conditions_is_refused() {
+    side_by_side(["if-none-match", "if-match"], |condition| {
+        let server = FaultyS3::start().unwrap();
+        let storage = open(url(&server));
+        let (id, stored) = object(b"one");
+        storage.put_if_absent(id, stored).unwrap();
+        server.fail(move |request| {
+            request.headers.contains_key(condition).then_some(Fault::Status(200))
+        });
+        let one = Bytes::from_static(b"1");
+        for _ in 0..2 {
+            let error = storage.replace_file(MANIFEST, one.clone(), Expected::Absent).unwrap_err();
+            assert!(error.to_string().contains("ignores conditions"), "{condition}: {error}");
+        }
+        assert!(storage.replace_file(MANIFEST, one, Expected::Any).unwrap().is_some());
+    });
+}
+
+/// What tells whether conditions are heeded changes nothing.
+#[test]
+fn a_server_is_tried_with_an_object_that_stays_as_it_is() {
     let server = FaultyS3::start().unwrap();
     let storage = open(url(&server));
     let (id, stored) = object(b"one");
-    storage.put_if_absent(id, stored).unwrap();
-    server.fail(|request| {
-        request.headers.contains_key("if-none-match").then_some(Fault::Status(200))
-    });
-    for _ in 0..2 {
-        let error =
-            storage.replace_file(MANIFEST, Bytes::from_static(b"1"), Expected::Absent).unwrap_err();
-        assert!(error.to_string().contains("ignores conditions"), "{error}");
+    storage.put_if_absent(id, stored.clone()).unwrap();
+    server.requests();
+    for (content, expected) in [(b"1", Expected::Absent), (b"2", Expected::Any)] {
+        let content = Bytes::copy_from_slice(content);
+        assert!(storage.replace_file(MANIFEST, content, expected).unwrap().is_some());
     }
-    assert!(
-        storage.replace_file(MANIFEST, Bytes::from_static(b"1"), Expected::Any).unwrap().is_some()
-    );
+    let tried: Vec<_> = server
+        .requests()
+        .into_iter()
+        .filter(|request| request.uri.path().ends_with(&id.path()))
+        .map(|request| {
+            let asked = |name| request.headers.contains_key(name);
+            assert_eq!(request.method, Method::PUT);
+            (asked("if-none-match"), asked("if-match"))
+        })
+        .collect();
+    assert_eq!(tried, [(true, false), (false, true)], "each condition once");
+    assert_eq!(storage.get(id).unwrap(), stored);
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use cvmfs_repository::catalog::MARKER;
 use cvmfs_repository::entry::Device;
+use cvmfs_repository::link_target::literal;
 use cvmfs_repository::objects::{Objects, Upload};
 
 use super::database::{
@@ -13,7 +14,7 @@ use super::{Place, Staged};
 use crate::layer::{Content, LayerPath, Metadata};
 use crate::repository::byte_path::split;
 use crate::repository::cvmfs::attributes::{NodeType, pack};
-use crate::repository::cvmfs::shortfall::{Shortfall, Shortfalls, has_variable};
+use crate::repository::cvmfs::shortfall::{Shortfall, Shortfalls};
 use crate::repository::layer_rules::{
     self, LayerStore, Leaf, Linked, Marks, Obstacle, Subdirectory,
 };
@@ -186,7 +187,7 @@ impl LayerStore for Layer {
         };
         let mut shortfalls = Shortfalls::default();
         let attributes = pack(metadata, node_type, at.path, &mut shortfalls);
-        let target = target.map(<[u8]>::to_vec);
+        let target = target.map(|target| literal(target).into_owned());
         let number = self.next;
         if !self.insert(at, &Inode { number, kind, attributes, value, target, flags: 0 })? {
             return Ok(false);
@@ -195,9 +196,6 @@ impl LayerStore for Layer {
         match leaf {
             Leaf::File { size: 0 } => self.has_empty_files = true,
             Leaf::File { size } => self.send(at.path, number, size, content)?,
-            Leaf::Symlink { target } if has_variable(target) => {
-                self.shortfalls.count_at(Shortfall::Variable, at.path);
-            }
             _ => {}
         }
         Ok(true)

@@ -14,6 +14,7 @@ use cvmfs_repository::compression::Compression;
 use cvmfs_repository::entry::{Entry, EntryKind};
 use cvmfs_repository::hash::Algorithm;
 use cvmfs_repository::keys::Keys;
+use cvmfs_repository::link_target::without_variables;
 use cvmfs_repository::path::TreePath;
 use cvmfs_repository::snapshot::{Directory, Snapshot};
 use cvmfs_repository::storage::Storage;
@@ -156,7 +157,7 @@ fn node(from: &Snapshot, path: &str, entry: &Entry) -> snapshot::Node {
     let (kind, rdev, content) = match &entry.kind {
         EntryKind::Directory => (0o040_000, 0, Vec::new()),
         EntryKind::File(file) => (0o100_000, 0, from.read(file).unwrap()),
-        EntryKind::Symlink(target) => (0o120_000, 0, target.clone()),
+        EntryKind::Symlink(target) => (0o120_000, 0, without_variables(target).into_owned()),
         EntryKind::Character(device) => (0o020_000, device.packed(), Vec::new()),
         EntryKind::Block(device) => (0o060_000, device.packed(), Vec::new()),
         EntryKind::Fifo => (0o010_000, 0, Vec::new()),

@@ -1,8 +1,11 @@
 //! What the format cannot hold, or clients do not show.
 
-use layer_layout::RepositoryPath;
+use std::path::Path;
 
-use super::Scene;
+use cvmfs_repository::entry::EntryKind;
+use layer_layout::{RepositoryPath, path};
+
+use super::{Scene, tree_path};
 use crate::repository::tests::describe::{With, dir, fifo, file, gone, link, symlink};
 use crate::repository::tests::{Described, Target, layerfs, rootfs, unpack};
 
@@ -55,14 +58,56 @@ fn attributes_without_room_are_told() {
     }
 }
 
+/// Clients put the values of their variables into `$(NAME)`; those in images are none of theirs.
 #[test]
-fn link_targets_with_variables_are_kept_and_told() {
-    let (scene, paths, told) = published(&[symlink("s", "/$(ARCH)/lib")]);
-    assert_eq!(told.len(), 1);
-    assert!(told[0].starts_with("1 symlinks have $(…)") && told[0].ends_with(": /s"), "{told:?}");
-    for path in paths {
-        assert_eq!(scene.tree(&path)["s"].content, b"/$(ARCH)/lib");
+fn link_targets_are_shown_as_they_are() {
+    for (target, stored) in [
+        ("/$(ARCH)/lib", "/$(:-$)(ARCH)/lib"),
+        ("$(HOME:-/x)", "$(:-$)(HOME:-/x)"),
+        ("$HOME/(x)", "$HOME/(x)"),
+    ] {
+        let (scene, paths, told) = published(&[symlink("s", target), link("t", "s")]);
+        assert_eq!(told, [""; 0]);
+        for path in paths {
+            for name in ["s", "t"] {
+                let entry = scene.newest().lookup(&tree_path(&path).join(name.as_bytes())).unwrap();
+                assert_eq!(entry.unwrap().kind, EntryKind::Symlink(stored.into()), "{path}/{name}");
+                assert_eq!(scene.tree(&path)[name].content, target.as_bytes());
+            }
+        }
     }
+}
+
+/// Variables that this program wants to be replaced stay what they are.
+#[test]
+fn links_for_all_platforms_keep_their_variable() {
+    let scene = Scene::new();
+    let (transaction, link) = (scene.begin(), RepositoryPath::parse("r.io/x:1").unwrap());
+    let target = "../.multiarch/$(CVMFS_ARCH:-amd64)/r.io/x:1";
+    transaction.symlink(&link, target).unwrap();
+    transaction.commit().unwrap();
+    let entry = scene.newest().lookup(&tree_path(&link)).unwrap().unwrap();
+    assert_eq!(entry.kind, EntryKind::Symlink(target.into()));
+}
+
+/// What is added through a link with such a target is where the link leads in a container.
+#[test]
+fn link_targets_are_followed_as_they_are() {
+    let scene = Scene::new();
+    let transaction = scene.begin();
+    let below = [dir("$(LIB)"), file("$(LIB)/low", "1"), symlink("lib", "$(LIB)")];
+    unpack(&*transaction, &layerfs("x"), &below).unwrap();
+    transaction.merge(&rootfs("x"), &[layerfs("x")]).unwrap();
+    let flat = path::flat(&layer_layout::Digest::of(b"x").into());
+    let mut editor = transaction.share(&flat, &rootfs("x")).unwrap();
+    editor.write_file(Path::new("lib/high"), 0o644, b"2").unwrap();
+    editor.ensure_symlink(Path::new("own"), "$(LIB)/low").unwrap();
+    drop(editor);
+    transaction.commit().unwrap();
+    let tree = scene.tree(&flat);
+    assert_eq!(tree["$(LIB)/high"].content, b"2");
+    assert_eq!(tree["lib"].content, b"$(LIB)");
+    assert_eq!(tree["own"].content, b"$(LIB)/low");
 }
 
 #[test]

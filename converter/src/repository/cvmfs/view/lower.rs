@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use cvmfs_repository::entry::EntryKind;
+use cvmfs_repository::link_target::without_variables;
 
 use super::dir::Dir;
 use super::read_directory::{Child, ReadDirectory};
@@ -101,7 +102,7 @@ impl Layers for Lower {
 
     fn symlink(&self, layer: usize, path: &[u8]) -> Result<Option<Vec<u8>>> {
         Ok(self.find(layer, path)?.and_then(|child| match child.entry.kind {
-            EntryKind::Symlink(target) => Some(target),
+            EntryKind::Symlink(target) => Some(without_variables(&target).into_owned()),
             _ => None,
         }))
     }
