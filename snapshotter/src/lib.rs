@@ -16,6 +16,7 @@ pub mod error;
 pub mod filter;
 pub mod idmap;
 pub mod kernel;
+pub mod log;
 pub mod mounts;
 pub mod proto;
 pub mod repository;

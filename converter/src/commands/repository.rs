@@ -21,13 +21,14 @@ use super::advice;
 use crate::cli::repository::{
     Check, Create, Gc, ImportKeys, Info, Keep, List, RepositoryCommand, Resign, Tag, Target,
 };
+use crate::screen;
 
 /// In place of a time that a manifest does not have, or that no calendar has.
 const UNKNOWN: &str = "?";
 
 /// Runs one of the commands and prints its results to standard output.
 pub(crate) fn run(command: RepositoryCommand) -> anyhow::Result<()> {
-    let out = &mut std::io::stdout().lock();
+    let out = &mut screen::stdout();
     match command {
         RepositoryCommand::Create(arguments) => create(arguments, out),
         RepositoryCommand::Info(arguments) => info(arguments, out),
@@ -231,7 +232,7 @@ fn check(Check { target, data, json }: Check, out: &mut dyn Write) -> anyhow::Re
             Some(advice) => format!("{fault}; {advice}"),
             None => fault.to_string(),
         };
-        eprintln!("{word}: {text}");
+        screen::warn(format_args!("{word}: {text}"));
         if json {
             told.push(text);
         }
