@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 
+use prost::Message;
 use tokio_stream::{Stream, iter};
 use tonic::{Request, Response, Status};
 
@@ -22,13 +23,16 @@ use crate::proto::snapshots::{
     UsageResponse, ViewSnapshotRequest, ViewSnapshotResponse,
 };
 use crate::proto::types::Mount as MountMessage;
-use crate::snapshot::{Info, SnapshotKind, Timestamp};
+use crate::snapshot::{Info, SnapshotKind, Timestamp, shown};
 use crate::snapshots::{SnapshotRequest, Snapshots};
 use crate::store::LabelChange;
 
-/// Snapshots in one message of a `List` stream, as many as the reference server sends. With any labels this stays
-/// far below the 16 MiB that a client accepts.
+/// Snapshots in one message of a `List` stream, as many as the reference server sends.
 const LIST_CHUNK: usize = 100;
+
+/// A message of a `List` stream ends with the snapshot that makes it larger than this, in bytes: far below the 16 MiB
+/// that a client of containerd accepts, and a single snapshot is far smaller than what is left.
+const LIST_MESSAGE: usize = 4 << 20;
 
 /// The field that `Update` can change.
 const LABELS: &str = "labels";
@@ -97,7 +101,8 @@ fn label_change(info: InfoMessage, mask: Option<prost_types::FieldMask>) -> Resu
                 single.insert(key.to_owned(), info.labels.get(key).cloned());
             }
             _ => {
-                let message = format!("cannot update {path:?} of snapshot {:?}", info.name);
+                let (path, name) = (shown(&path), shown(&info.name));
+                let message = format!("cannot update {path} of snapshot {name}");
                 return Err(Error::InvalidArgument(message));
             }
         }
@@ -107,6 +112,22 @@ fn label_change(info: InfoMessage, mask: Option<prost_types::FieldMask>) -> Resu
         LabelChange::Replace(info.labels.into_iter().collect())
     } else {
         LabelChange::Set(single)
+    })
+}
+
+/// The messages of a `List` stream.
+fn list_messages(
+    mut infos: impl Iterator<Item = InfoMessage>,
+) -> impl Iterator<Item = ListSnapshotsResponse> {
+    std::iter::from_fn(move || {
+        let mut message = ListSnapshotsResponse::default();
+        let mut size = 0;
+        while message.info.len() < LIST_CHUNK && size <= LIST_MESSAGE {
+            let Some(info) = infos.next() else { break };
+            size += info.encoded_len();
+            message.info.push(info);
+        }
+        (!message.info.is_empty()).then_some(message)
     })
 }
 
@@ -194,13 +215,9 @@ impl Service for Handler {
         request: Request<ListSnapshotsRequest>,
     ) -> std::result::Result<Response<ListStream>, Status> {
         let filters = Filters::parse(&request.into_inner().filters)?;
-        let mut infos = self.0.list(filters).await?.into_iter().map(info_message).peekable();
+        let infos = self.0.list(filters).await?.into_iter().map(info_message);
         // All records have been read already, so nothing is locked while the client reads the stream.
-        let chunks = std::iter::from_fn(move || {
-            infos.peek()?;
-            Some(Ok(ListSnapshotsResponse { info: infos.by_ref().take(LIST_CHUNK).collect() }))
-        });
-        Ok(Response::new(Box::pin(iter(chunks))))
+        Ok(Response::new(Box::pin(iter(list_messages(infos).map(Ok)))))
     }
 
     async fn usage(

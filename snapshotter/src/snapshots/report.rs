@@ -3,7 +3,7 @@
 use super::Snapshots;
 use crate::error::{Error, Result};
 use crate::filter::Filters;
-use crate::snapshot::{Info, SnapshotKind, Usage};
+use crate::snapshot::{Info, SnapshotKind, Usage, shown};
 
 impl Snapshots {
     /// One snapshot.
@@ -31,10 +31,15 @@ impl Snapshots {
         self.on_disk(move |inner| {
             let record = inner.store.get(&key)?;
             match record.info.kind {
-                SnapshotKind::Active => inner.directories.usage(record.id),
+                SnapshotKind::Active => {
+                    let usage = inner.directories.usage(record.id);
+                    // If it was removed meanwhile, the count is wrong or has failed.
+                    inner.store.confirm(&key, record.id)?;
+                    usage
+                }
                 SnapshotKind::Committed => record.usage.ok_or_else(|| {
-                    let message =
-                        format!("committed snapshot {key:?} has no record of its disk use");
+                    let key = shown(&key);
+                    let message = format!("committed snapshot {key} has no record of its disk use");
                     Error::Internal(message)
                 }),
                 SnapshotKind::View => Ok(Usage::default()),

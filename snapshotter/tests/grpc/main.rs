@@ -14,6 +14,7 @@ mod lifecycle;
 mod lookup;
 mod lowers;
 mod mount;
+mod races;
 mod remote;
 mod repository;
 mod space;
