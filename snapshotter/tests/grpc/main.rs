@@ -9,6 +9,8 @@ mod client;
 mod codes;
 mod conformance;
 mod daemon;
+mod faults;
+mod faulty;
 mod hung;
 mod lifecycle;
 mod lookup;
