@@ -81,6 +81,11 @@ impl Repositories {
         self.0.is_empty()
     }
 
+    /// The names of all repositories, and their states.
+    pub fn states(&self) -> Vec<(String, State)> {
+        self.0.iter().map(|repository| (repository.name.clone(), repository.state())).collect()
+    }
+
     /// The repository with this name.
     pub fn get(&self, name: &str) -> Option<&Arc<Repository>> {
         self.0.iter().find(|repository| repository.name == name)
