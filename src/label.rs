@@ -31,6 +31,9 @@ const CRI_IMAGE_REF: &str = "containerd.io/snapshot/cri.image-ref";
 /// Set by stargz's `ctr-remote`, and by BuildKit with a suffix `.<id>`: digest of the layer blob.
 pub const STARGZ_LAYER_DIGEST: &str = "containerd.io/snapshot/remote/stargz.digest";
 
+/// No client names a layer in more ways; an image's author can, and each is some work for a repository.
+const MOST_LAYERS: usize = 8;
+
 /// Maps user ids of a container's user namespace, `container:host:length`.
 pub const UID_MAPPING: &str = "containerd.io/snapshot/uidmapping";
 
@@ -43,7 +46,7 @@ pub const GID_MAPPING: &str = "containerd.io/snapshot/gidmapping";
 pub struct WantedLayer {
     /// The ChainID of the stack, from [`TARGET`].
     pub chain: Option<ChainId>,
-    /// Digests of the layer blob, most trustworthy first, without repetition. A thin image's annotation comes
+    /// Digests of the layer blob, most trustworthy first, without repetition and at most eight. A thin image's annotation comes
     /// first: in such an image, all other labels name the placeholder.
     pub layers: Vec<LayerDigest>,
     /// The repository that a thin image names.
@@ -69,7 +72,7 @@ impl WantedLayer {
             .chain(suffixed.into_iter().map(|(_, value)| value.as_str()));
         let mut layers = Vec::new();
         for layer in candidates.filter_map(|text| text.parse::<LayerDigest>().ok()) {
-            if !layers.contains(&layer) {
+            if layers.len() < MOST_LAYERS && !layers.contains(&layer) {
                 layers.push(layer);
             }
         }

@@ -14,6 +14,7 @@
 //! | [`label`] | snapshot labels and layer annotations |
 //! | [`layer_path`] | paths inside a layer |
 //! | [`overlay`] | how a whiteout and an opaque directory are stored |
+//! | [`text`] | how texts from outside are shown |
 //! | [`thin`] | `thin.json`, placeholder layers and the thin manifest |
 
 pub mod digest;
@@ -27,6 +28,7 @@ pub mod path;
 pub mod platform;
 pub mod record;
 pub mod reference;
+pub mod text;
 pub mod thin;
 
 pub use digest::{ChainId, ConfigDigest, DiffId, Digest, LayerDigest};

@@ -1,8 +1,12 @@
 //! `ducc`: parses the command line, wires the rooms together, reports.
 
+// What is printed goes through `screen`.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod cli;
 mod commands;
 mod logging;
+mod screen;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -4,6 +4,7 @@
 //! noticed.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
@@ -55,6 +56,8 @@ pub struct Config {
     pub repository_timeout_ms: u64,
     /// After how many seconds a repository that did not answer in time is tried again.
     pub repository_retry_s: u64,
+    /// Where metrics and health are served over HTTP; nowhere if it is not set.
+    pub status_address: Option<SocketAddr>,
     /// The repositories, in the order of preference.
     #[serde(rename = "repository")]
     pub repositories: Vec<ConfiguredRepository>,
@@ -69,6 +72,7 @@ impl Default for Config {
             log_level: LogLevel::Info,
             repository_timeout_ms: 2000,
             repository_retry_s: 10,
+            status_address: None,
             repositories: Vec::new(),
         }
     }
@@ -228,6 +232,7 @@ mod tests {
             log-level = "debug"
             repository-timeout-ms = 500
             repository-retry-s = 3
+            status-address = "[::1]:9137"
             [[repository]]
             name = "a.org"
             [[repository]]
@@ -243,6 +248,7 @@ mod tests {
             log_level: LogLevel::Debug,
             repository_timeout_ms: 500,
             repository_retry_s: 3,
+            status_address: Some("[::1]:9137".parse().unwrap()),
             repositories: vec![
                 ConfiguredRepository { name: "a.org".to_owned(), path: None },
                 ConfiguredRepository::new("b.org", Path::new("/mnt/b")),
@@ -266,6 +272,7 @@ mod tests {
             ("log-format = 3", "log-format"),
             ("repository-timeout-ms = 0", "repository-timeout-ms"),
             ("repository-retry-s = 0", "repository-retry-s"),
+            ("status-address = \":9137\"", "status-address"),
             ("[[repository]]", "missing field `name`"),
             ("[[repository]]\nname = \"a/b\"", "repository name \"a/b\""),
             ("[[repository]]\nname = \"a\"\npath = \"b\"", "path of a repository \"b\""),

@@ -22,6 +22,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown, syml
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use layer_layout::overlay;
 use tracing::{error, warn};
@@ -41,6 +42,10 @@ const PRIVATE_MODE: u32 = 0o700;
 const UPPER_MODE: u32 = 0o755;
 /// Mode of a work directory, as in containerd's overlayfs snapshotter.
 const WORK_MODE: u32 = 0o711;
+
+/// How long a daemon waits for the lock and the socket of the one before it. That one's end is not quite the end: a
+/// reader process that it was just about to start holds them for a moment, until it runs its own program.
+pub(crate) const HANDOVER: Duration = Duration::from_secs(3);
 
 /// The root directory, locked.
 #[derive(Debug)]
@@ -138,7 +143,13 @@ impl Directories {
             .write(true)
             .open(&path)
             .map_err(Error::io("open", &path))?;
-        lock.try_lock().map_err(|error| match error {
+        let deadline = Instant::now() + HANDOVER;
+        let mut locked = lock.try_lock();
+        while matches!(locked, Err(TryLockError::WouldBlock)) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
+            locked = lock.try_lock();
+        }
+        locked.map_err(|error| match error {
             TryLockError::WouldBlock => Error::FailedPrecondition(format!(
                 "another cvmfs-snapshotter is using {}: stop it, or give this one another root",
                 root.display()

@@ -11,7 +11,7 @@ use regex::Regex;
 
 use self::scan::Scanner;
 use crate::error::{Error, Result};
-use crate::snapshot::Info;
+use crate::snapshot::{Info, shown};
 
 /// Any number of filters. They match what any of them matches, or everything if there are none.
 #[derive(Debug)]
@@ -121,7 +121,8 @@ fn parse_filter(text: &str) -> Result<Vec<Selector>> {
         Ok(selectors)
     };
     parse().map_err(|error: scan::SyntaxError| {
-        Error::InvalidArgument(format!("filter {text:?}: {} at byte {}", error.expected, error.at))
+        let (text, at) = (shown(text), error.at);
+        Error::InvalidArgument(format!("filter {text}: {} at byte {at}", error.expected))
     })
 }
 

@@ -6,7 +6,7 @@
 use layer_layout::label;
 
 use crate::error::{Error, Result};
-use crate::snapshot::Labels;
+use crate::snapshot::{Labels, shown};
 
 /// The mapping of one snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +59,8 @@ impl IdMapping {
 impl Map {
     /// `container:host:length`, several joined by commas.
     fn parse(label: &str, text: &str) -> Result<Self> {
-        let bad = |reason| Error::InvalidArgument(format!("label {label}={text:?}: {reason}"));
+        let bad =
+            |reason| Error::InvalidArgument(format!("label {label}={}: {reason}", shown(text)));
         let mut root = None;
         for range in text.split(',') {
             let numbers: Option<Vec<u32>> =

@@ -7,7 +7,7 @@
 //!
 //! A request passes through [`service`] (gRPC) and [`snapshots`] (what each call does) to [`store`] (records),
 //! [`directories`] (what is on disk) and [`repository`] (what the repositories have); [`mounts`] turns a chain of
-//! layers into what containerd mounts. The paths of a repository, its JSON files and the names of labels come from
+//! layers into what containerd mounts. [`metrics`] counts, and [`status`] tells monitoring. The paths of a repository, its JSON files and the names of labels come from
 //! `layer-layout`.
 
 pub mod config;
@@ -16,6 +16,8 @@ pub mod error;
 pub mod filter;
 pub mod idmap;
 pub mod kernel;
+pub mod log;
+pub mod metrics;
 pub mod mounts;
 pub mod proto;
 pub mod repository;
@@ -23,6 +25,7 @@ pub mod server;
 pub mod service;
 pub mod snapshot;
 pub mod snapshots;
+pub mod status;
 pub mod store;
 
 pub use error::{Error, Result};

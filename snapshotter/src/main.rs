@@ -4,13 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use cvmfs_snapshotter::config::{Config, DEFAULT_FILE, LogFormat};
+use cvmfs_snapshotter::config::{Config, DEFAULT_FILE};
+use cvmfs_snapshotter::log;
 use cvmfs_snapshotter::repository::reader;
 use cvmfs_snapshotter::server;
+use layer_layout::text::lines;
 use tracing::error;
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 
 /// A containerd snapshotter that serves image layers from CernVM-FS repositories.
 ///
@@ -45,11 +44,11 @@ fn main() -> ExitCode {
     let config = match Config::load(&arguments.config) {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("cvmfs-snapshotter: {error}");
+            eprintln!("cvmfs-snapshotter: {}", lines(&error.to_string()));
             return ExitCode::from(2);
         }
     };
-    start_log(&config);
+    log::start(&config);
     match run(&config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -65,18 +64,4 @@ fn run(config: &Config) -> anyhow::Result<()> {
     // An interrupted deletion in the trash goes on at the next start.
     runtime.shutdown_background();
     result
-}
-
-fn start_log(config: &Config) {
-    let level = LevelFilter::from_level(config.log_level.into());
-    // Other crates log only warnings and errors.
-    let targets = Targets::new()
-        .with_default(level.min(LevelFilter::WARN))
-        .with_target("cvmfs_snapshotter", level);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
-    let registry = tracing_subscriber::registry().with(targets);
-    match config.log_format {
-        LogFormat::Text => registry.with(lines.with_ansi(false)).init(),
-        LogFormat::Json => registry.with(lines.json().flatten_event(true)).init(),
-    }
 }

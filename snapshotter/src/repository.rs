@@ -3,15 +3,17 @@
 //! A repository is a network file system. Any access to it may take a long time or never return, and a process
 //! that waits for a hung FUSE server cannot even be killed. So the daemon itself never touches one: a few child
 //! processes per repository do (see [`reader`]), and the daemon waits for their answers no longer than the
-//! configured time. A repository that does not answer in time is not asked again for a while; see [`Repository`].
+//! configured time. A repository that does not answer in time is not asked again for a while; see [`health`].
 
 mod child;
+mod health;
 mod question;
 pub mod reader;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use layer_layout::label::WantedLayer;
@@ -19,6 +21,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tracing::{info, warn};
 
 use self::child::Child;
+pub use self::health::State;
+use self::health::{Change, Health};
 pub use self::question::{Answer, Found, FoundBy, Miss, Parent, Question};
 use crate::config::Config;
 use crate::snapshot::Remote;
@@ -65,7 +69,8 @@ impl Repositories {
                 retry: config.repository_retry(),
                 permits: Arc::new(Semaphore::new(MAX_CHILDREN)),
                 idle: Mutex::default(),
-                silent: Mutex::default(),
+                health: Mutex::new(Health::new(config.repository_retry())),
+                probing: AtomicBool::new(false),
             })
         };
         Self(config.repositories.iter().map(new).collect())
@@ -74,6 +79,11 @@ impl Repositories {
     /// Whether no repository is configured.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The names of all repositories, and their states.
+    pub fn states(&self) -> Vec<(String, State)> {
+        self.0.iter().map(|repository| (repository.name.clone(), repository.state())).collect()
     }
 
     /// The repository with this name.
@@ -172,11 +182,7 @@ impl Repositories {
     }
 }
 
-/// One repository.
-///
-/// A circuit breaker: when an answer does not come in time, the repository is considered silent. It is then asked
-/// nothing but, every few seconds and by one child, whether it is there, until an answer comes, however late.
-/// Errors that come quickly (not mounted, I/O error) do not trip the breaker; the next question is asked as usual.
+/// One repository. While it is not usable (see [`health`]), one child looks every few seconds whether it is there.
 #[derive(Debug)]
 pub struct Repository {
     name: String,
@@ -186,8 +192,9 @@ pub struct Repository {
     /// One for every child that is busy. A stuck child holds its permit until it is really gone.
     permits: Arc<Semaphore>,
     idle: Mutex<Vec<Child>>,
-    /// Since when the repository has been silent.
-    silent: Mutex<Option<Instant>>,
+    health: Mutex<Health>,
+    /// Whether a task looks every few seconds.
+    probing: AtomicBool,
 }
 
 impl Repository {
@@ -211,14 +218,20 @@ impl Repository {
         Unavailable { repository: self.name.clone(), path, reason: reason.into() }
     }
 
-    fn silent_since(&self) -> Option<Instant> {
-        *self.silent.lock().unwrap_or_else(PoisonError::into_inner)
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is usable, as far as is known.
+    pub fn state(&self) -> State {
+        self.health().state().clone()
     }
 
     /// Asks a question, and waits for the answer no longer than the time-out.
     async fn ask(self: &Arc<Self>, question: Question) -> Result<Answer, Unavailable> {
         const ADVICE: &str = "check the mount (`cvmfs_config probe`, the log of the CVMFS client)";
-        if let Some(since) = self.silent_since() {
+        let silent_since = self.health().silent_since();
+        if let Some(since) = silent_since {
             let seconds = since.elapsed().as_secs();
             let reason = format!("it has not answered for {seconds} s: {ADVICE}");
             return Err(self.unavailable("", reason));
@@ -231,7 +244,7 @@ impl Repository {
             return Err(self.unavailable("", reason));
         };
         let (sender, receiver) = oneshot::channel();
-        tokio::spawn(Arc::clone(self).exchange(question, permit, sender));
+        tokio::spawn(Arc::clone(self).exchange(question, permit, Some(sender)));
         match tokio::time::timeout_at(deadline, receiver).await {
             Ok(Ok(Answer::Broken { reason })) => {
                 Err(self.unavailable("", format!("{reason}: {ADVICE}")))
@@ -239,7 +252,8 @@ impl Repository {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) => Err(self.unavailable("", "its reader process ended unexpectedly")),
             Err(_) => {
-                self.trip();
+                let change = self.health().timed_out(Instant::now());
+                self.tell(&change);
                 let reason = format!("it did not answer within {milliseconds} ms: {ADVICE}");
                 Err(self.unavailable("", reason))
             }
@@ -248,12 +262,12 @@ impl Repository {
 
     /// Has one question answered by a child. Goes on after the asker has given up, because even a late answer
     /// shows that the repository works. A child that still has no answer after the retry time is killed, and
-    /// the permit is held until it is gone.
+    /// the permit is held until it is gone. Without an asker, only the state of the repository is of interest.
     async fn exchange(
         self: Arc<Self>,
         question: Question,
         _permit: OwnedSemaphorePermit,
-        asker: oneshot::Sender<Answer>,
+        asker: Option<oneshot::Sender<Answer>>,
     ) {
         // An idle child may have been killed since its last question, so a failure gives a new child a chance.
         for fresh in [false, true] {
@@ -271,9 +285,17 @@ impl Repository {
             match tokio::time::timeout(self.child_timeout(), child.ask(&question)).await {
                 Ok(Ok(answer)) => {
                     self.keep_idle(child);
-                    self.recover();
-                    // Fails if the asker has given up.
-                    let _ = asker.send(answer);
+                    let in_time = asker.as_ref().is_some_and(|asker| !asker.is_closed());
+                    let result = match &answer {
+                        Answer::Broken { reason } => Err(reason.as_str()),
+                        _ => Ok(()),
+                    };
+                    let change = self.health().answered(Instant::now(), result, in_time);
+                    self.tell(&change);
+                    if let Some(asker) = asker {
+                        // Fails if the asker has given up.
+                        let _ = asker.send(answer);
+                    }
                     return;
                 }
                 Ok(Err(error)) if fresh => {
@@ -298,65 +320,66 @@ impl Repository {
         }
     }
 
-    fn trip(self: &Arc<Self>) {
-        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
-        if silent.is_none() {
-            *silent = Some(Instant::now());
-            warn!(
-                repository = self.name,
-                path = %self.root.display(),
+    /// Logs a change of the state, and sees to it that the end of a bad one is noticed.
+    fn tell(self: &Arc<Self>, change: &Change) {
+        let (repository, path) = (&self.name, self.root.display());
+        match change {
+            Change::None => return,
+            Change::Recovered(time) => {
+                info!(repository, seconds = time.as_secs(), "the repository answers again");
+                return;
+            }
+            Change::Silenced => warn!(
+                repository,
+                %path,
                 timeout = ?self.timeout,
                 "the repository does not answer; not asking it until it does"
-            );
+            ),
+            Change::Failed(reason) => warn!(
+                repository,
+                %path,
+                reason,
+                "the repository cannot be used; its layers will be downloaded"
+            ),
+        }
+        if !self.probing.swap(true, Ordering::SeqCst) {
             tokio::spawn(Arc::clone(self).probe());
         }
     }
 
-    fn recover(&self) {
-        let since = self.silent.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(since) = since {
-            info!(
-                repository = self.name,
-                seconds = since.elapsed().as_secs(),
-                "the repository answers again"
-            );
-        }
-    }
-
-    /// Asks a silent repository every few seconds whether it is there, until it answers.
+    /// Asks an unusable repository every few seconds whether it is there, until it is.
     async fn probe(self: Arc<Self>) {
-        while self.silent_since().is_some() {
+        loop {
             tokio::time::sleep(self.retry).await;
+            {
+                let health = self.health();
+                if health.state().unusable_since().is_none() {
+                    // Under the lock, so that whoever makes it unusable again starts a new task.
+                    self.probing.store(false, Ordering::SeqCst);
+                    return;
+                }
+            }
             // If no permit is free, children are already waiting, and the late answer of one of them will do.
             if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
-                let (sender, receiver) = oneshot::channel();
                 let question = Question::Check { paths: Vec::new() };
-                tokio::spawn(Arc::clone(&self).exchange(question, permit, sender));
-                // Any answer has already ended the silence (`exchange`); there is nothing to do with it here.
-                let _ = tokio::time::timeout(self.child_timeout(), receiver).await;
+                let look = Arc::clone(&self).exchange(question, permit, None);
+                let _ = tokio::time::timeout(self.child_timeout(), tokio::spawn(look)).await;
             }
         }
     }
 
+    /// Asks once whether the repository is there, so that its state is known from the start.
     async fn announce(self: Arc<Self>) {
         let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else { return };
-        let (sender, receiver) = oneshot::channel();
         let started = Instant::now();
-        tokio::spawn(Arc::clone(&self).exchange(
-            Question::Check { paths: Vec::new() },
-            permit,
-            sender,
-        ));
-        let (repository, path) = (&self.name, self.root.display());
-        let reason = match receiver.await {
-            Ok(Answer::Present) => {
-                info!(repository, %path, after = ?started.elapsed(), "the repository is there");
-                return;
-            }
-            Ok(Answer::Broken { reason }) => reason,
-            Ok(other) => format!("{other:?}"),
-            Err(_) => "no answer".to_owned(),
-        };
-        warn!(repository, %path, reason, "the repository is not there; its layers will be downloaded");
+        let question = Question::Check { paths: Vec::new() };
+        let look = tokio::spawn(Arc::clone(&self).exchange(question, permit, None));
+        if tokio::time::timeout(self.timeout, look).await.is_err() {
+            let change = self.health().timed_out(Instant::now());
+            self.tell(&change);
+        } else if self.state() == State::Usable {
+            let (repository, path) = (&self.name, self.root.display());
+            info!(repository, %path, after = ?started.elapsed(), "the repository is there");
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::Mode;
@@ -21,8 +21,10 @@ use tonic::transport::Server;
 use tracing::{info, warn};
 
 use crate::config::Config;
+use crate::directories::HANDOVER;
 use crate::service::Handler;
 use crate::snapshots::Snapshots;
+use crate::status;
 
 /// How long running calls may take after a signal. containerd repeats calls that were cut off.
 const GRACE: Duration = Duration::from_secs(2);
@@ -39,8 +41,17 @@ pub async fn run(config: &Config) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     // After the root directory was locked, because a socket that exists is then that of a daemon that was killed.
-    let listener = listen(&config.socket)?;
+    let (listener, is_kept) = match inherited()? {
+        Some(listener) => (listener, true),
+        None => (listen(&config.socket)?, false),
+    };
     snapshots.start();
+    if let Some(address) = config.status_address {
+        tokio::spawn(status::serve(address, snapshots.clone()));
+    }
+    if let Some(interval) = sd_notify::watchdog_enabled() {
+        tokio::spawn(keep_watchdog(snapshots.clone(), interval / 2));
+    }
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = Server::builder()
         .add_service(Handler::service(snapshots))
@@ -49,7 +60,8 @@ pub async fn run(config: &Config) -> Result<()> {
             let _ = stopped.await;
         });
     let mut serving = tokio::spawn(serving);
-    info!(socket = %config.socket.display(), root = %config.root.display(), "ready");
+    let socket = config.socket.display();
+    info!(%socket, is_kept, root = %config.root.display(), "ready");
     notify(NotifyState::Ready);
     let name = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
@@ -59,7 +71,7 @@ pub async fn run(config: &Config) -> Result<()> {
     info!(signal = name, "ending; snapshots and mounts stay as they are");
     notify(NotifyState::Stopping);
     // A client that finds no socket waits for one, but a client whose connection is refused gives up at once.
-    if let Err(error) = fs::remove_file(&config.socket) {
+    if !is_kept && let Err(error) = fs::remove_file(&config.socket) {
         warn!(%error, "cannot remove the socket");
     }
     drop(stop);
@@ -84,6 +96,46 @@ fn notify(state: NotifyState<'_>) {
     }
 }
 
+/// The socket that the service manager listens on, if it does (sd_listen_fds(3)). It keeps it while the daemon is away,
+/// so that clients wait for the next one instead of being turned away.
+fn inherited() -> Result<Option<UnixListener>> {
+    let mut passed = listenfd::ListenFd::from_env();
+    if passed.len() > 1 {
+        bail!("the service manager has passed {} sockets: pass one", passed.len());
+    }
+    let listener = passed.take_unix_listener(0).context(
+        "the service manager has passed something else than a listening unix socket: ListenStream= in \
+         the socket unit has to be a path",
+    )?;
+    let Some(listener) = listener else { return Ok(None) };
+    listener.set_nonblocking(true)?;
+    Ok(Some(UnixListener::from_std(listener)?))
+}
+
+/// Tells the service manager now and then that calls are answered (sd_watchdog_enabled(3)), as long as that is so. It
+/// says nothing of repositories: without one the daemon works, and a restart would not bring it back.
+async fn keep_watchdog(snapshots: Snapshots, interval: Duration) {
+    loop {
+        match snapshots.answers().await {
+            Ok(()) => notify(NotifyState::Watchdog),
+            Err(error) => warn!(%error, "the records cannot be read"),
+        }
+        tokio::time::sleep(interval).await;
+    }
+}
+
+/// Whether somebody listens on the socket, who does not stop soon.
+fn is_served(socket: &Path) -> bool {
+    let deadline = Instant::now() + HANDOVER;
+    while UnixStream::connect(socket).is_ok() {
+        if Instant::now() >= deadline {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    false
+}
+
 /// Listens on a socket of mode 0600. The socket of a dead daemon is replaced; anything else in its place is an error.
 fn listen(socket: &Path) -> Result<UnixListener> {
     if let Some(directory) = socket.parent() {
@@ -101,7 +153,7 @@ fn listen(socket: &Path) -> Result<UnixListener> {
         Ok(found) if !found.file_type().is_socket() => {
             bail!("{} is not a socket: remove it, or choose another path", socket.display());
         }
-        Ok(_) if UnixStream::connect(socket).is_ok() => {
+        Ok(_) if is_served(socket) => {
             bail!(
                 "another process is serving {}: stop it, or choose another socket",
                 socket.display()

@@ -6,9 +6,11 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Instant;
 
+use prost::Message;
 use tokio_stream::{Stream, iter};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use crate::error::{Error, Result};
 use crate::filter::Filters;
@@ -22,13 +24,16 @@ use crate::proto::snapshots::{
     UsageResponse, ViewSnapshotRequest, ViewSnapshotResponse,
 };
 use crate::proto::types::Mount as MountMessage;
-use crate::snapshot::{Info, SnapshotKind, Timestamp};
+use crate::snapshot::{Info, SnapshotKind, Timestamp, shown};
 use crate::snapshots::{SnapshotRequest, Snapshots};
 use crate::store::LabelChange;
 
-/// Snapshots in one message of a `List` stream, as many as the reference server sends. With any labels this stays
-/// far below the 16 MiB that a client accepts.
+/// Snapshots in one message of a `List` stream, as many as the reference server sends.
 const LIST_CHUNK: usize = 100;
+
+/// A message of a `List` stream ends with the snapshot that makes it larger than this, in bytes: far below the 16 MiB
+/// that a client of containerd accepts, and a single snapshot is far smaller than what is left.
+const LIST_MESSAGE: usize = 4 << 20;
 
 /// The field that `Update` can change.
 const LABELS: &str = "labels";
@@ -41,6 +46,19 @@ impl Handler {
     /// A service for a server to add.
     pub fn service(snapshots: Snapshots) -> SnapshotsServer<Self> {
         SnapshotsServer::new(Self(snapshots))
+    }
+
+    /// Waits for the answer to a call, and counts it.
+    async fn measured<T>(
+        &self,
+        call: &'static str,
+        answer: impl Future<Output = Result<T>>,
+    ) -> std::result::Result<Response<T>, Status> {
+        let started = Instant::now();
+        let answer = answer.await;
+        let code = answer.as_ref().map_or_else(Error::code, |_| Code::Ok);
+        self.0.metrics().call(call, code, started.elapsed());
+        Ok(Response::new(answer?))
     }
 }
 
@@ -97,7 +115,8 @@ fn label_change(info: InfoMessage, mask: Option<prost_types::FieldMask>) -> Resu
                 single.insert(key.to_owned(), info.labels.get(key).cloned());
             }
             _ => {
-                let message = format!("cannot update {path:?} of snapshot {:?}", info.name);
+                let (path, name) = (shown(&path), shown(&info.name));
+                let message = format!("cannot update {path} of snapshot {name}");
                 return Err(Error::InvalidArgument(message));
             }
         }
@@ -107,6 +126,22 @@ fn label_change(info: InfoMessage, mask: Option<prost_types::FieldMask>) -> Resu
         LabelChange::Replace(info.labels.into_iter().collect())
     } else {
         LabelChange::Set(single)
+    })
+}
+
+/// The messages of a `List` stream.
+fn list_messages(
+    mut infos: impl Iterator<Item = InfoMessage>,
+) -> impl Iterator<Item = ListSnapshotsResponse> {
+    std::iter::from_fn(move || {
+        let mut message = ListSnapshotsResponse::default();
+        let mut size = 0;
+        while message.info.len() < LIST_CHUNK && size <= LIST_MESSAGE {
+            let Some(info) = infos.next() else { break };
+            size += info.encoded_len();
+            message.info.push(info);
+        }
+        (!message.info.is_empty()).then_some(message)
     })
 }
 
@@ -122,8 +157,10 @@ impl Service for Handler {
         let PrepareSnapshotRequest { key, parent, labels, .. } = request.into_inner();
         let request = SnapshotRequest { key, parent, labels: labels.into_iter().collect() };
         let snapshots = self.0.clone();
-        let mounts = detached(async move { snapshots.prepare(request).await }).await?;
-        Ok(Response::new(PrepareSnapshotResponse { mounts: mount_messages(mounts) }))
+        let mounts = detached(async move { snapshots.prepare(request).await });
+        let response =
+            async { Ok(PrepareSnapshotResponse { mounts: mount_messages(mounts.await?) }) };
+        self.measured("Prepare", response).await
     }
 
     async fn view(
@@ -133,16 +170,18 @@ impl Service for Handler {
         let ViewSnapshotRequest { key, parent, labels, .. } = request.into_inner();
         let request = SnapshotRequest { key, parent, labels: labels.into_iter().collect() };
         let snapshots = self.0.clone();
-        let mounts = detached(async move { snapshots.view(request).await }).await?;
-        Ok(Response::new(ViewSnapshotResponse { mounts: mount_messages(mounts) }))
+        let mounts = detached(async move { snapshots.view(request).await });
+        let response = async { Ok(ViewSnapshotResponse { mounts: mount_messages(mounts.await?) }) };
+        self.measured("View", response).await
     }
 
     async fn mounts(
         &self,
         request: Request<MountsRequest>,
     ) -> std::result::Result<Response<MountsResponse>, Status> {
-        let mounts = self.0.mounts(request.into_inner().key).await?;
-        Ok(Response::new(MountsResponse { mounts: mount_messages(mounts) }))
+        let mounts = self.0.mounts(request.into_inner().key);
+        let response = async { Ok(MountsResponse { mounts: mount_messages(mounts.await?) }) };
+        self.measured("Mounts", response).await
     }
 
     async fn commit(
@@ -151,8 +190,8 @@ impl Service for Handler {
     ) -> std::result::Result<Response<()>, Status> {
         let CommitSnapshotRequest { name, key, labels, parent, .. } = request.into_inner();
         let (snapshots, labels) = (self.0.clone(), labels.into_iter().collect());
-        detached(async move { snapshots.commit(name, key, labels, parent).await }).await?;
-        Ok(Response::new(()))
+        let change = async move { snapshots.commit(name, key, labels, parent).await };
+        self.measured("Commit", detached(change)).await
     }
 
     async fn remove(
@@ -160,16 +199,17 @@ impl Service for Handler {
         request: Request<RemoveSnapshotRequest>,
     ) -> std::result::Result<Response<()>, Status> {
         let snapshots = self.0.clone();
-        detached(async move { snapshots.remove(request.into_inner().key).await }).await?;
-        Ok(Response::new(()))
+        let change = async move { snapshots.remove(request.into_inner().key).await };
+        self.measured("Remove", detached(change)).await
     }
 
     async fn stat(
         &self,
         request: Request<StatSnapshotRequest>,
     ) -> std::result::Result<Response<StatSnapshotResponse>, Status> {
-        let info = self.0.stat(request.into_inner().key).await?;
-        Ok(Response::new(StatSnapshotResponse { info: Some(info_message(info)) }))
+        let info = self.0.stat(request.into_inner().key);
+        let response = async { Ok(StatSnapshotResponse { info: Some(info_message(info.await?)) }) };
+        self.measured("Stat", response).await
     }
 
     async fn update(
@@ -177,14 +217,17 @@ impl Service for Handler {
         request: Request<UpdateSnapshotRequest>,
     ) -> std::result::Result<Response<UpdateSnapshotResponse>, Status> {
         let UpdateSnapshotRequest { info, update_mask, .. } = request.into_inner();
-        let info = info.ok_or_else(|| {
-            Error::InvalidArgument("the request has no snapshot record".to_owned())
-        })?;
-        let name = info.name.clone();
-        let change = label_change(info, update_mask)?;
         let snapshots = self.0.clone();
-        let info = detached(async move { snapshots.update(name, change).await }).await?;
-        Ok(Response::new(UpdateSnapshotResponse { info: Some(info_message(info)) }))
+        let response = async move {
+            let info = info.ok_or_else(|| {
+                Error::InvalidArgument("the request has no snapshot record".to_owned())
+            })?;
+            let name = info.name.clone();
+            let change = label_change(info, update_mask)?;
+            let info = detached(async move { snapshots.update(name, change).await }).await?;
+            Ok(UpdateSnapshotResponse { info: Some(info_message(info)) })
+        };
+        self.measured("Update", response).await
     }
 
     type ListStream = ListStream;
@@ -193,22 +236,26 @@ impl Service for Handler {
         &self,
         request: Request<ListSnapshotsRequest>,
     ) -> std::result::Result<Response<ListStream>, Status> {
-        let filters = Filters::parse(&request.into_inner().filters)?;
-        let mut infos = self.0.list(filters).await?.into_iter().map(info_message).peekable();
-        // All records have been read already, so nothing is locked while the client reads the stream.
-        let chunks = std::iter::from_fn(move || {
-            infos.peek()?;
-            Some(Ok(ListSnapshotsResponse { info: infos.by_ref().take(LIST_CHUNK).collect() }))
-        });
-        Ok(Response::new(Box::pin(iter(chunks))))
+        let response = async {
+            let filters = Filters::parse(&request.into_inner().filters)?;
+            let infos = self.0.list(filters).await?.into_iter().map(info_message);
+            // All records have been read already, so nothing is locked while the client reads the stream.
+            let stream: ListStream = Box::pin(iter(list_messages(infos).map(Ok)));
+            Ok(stream)
+        };
+        self.measured("List", response).await
     }
 
     async fn usage(
         &self,
         request: Request<UsageRequest>,
     ) -> std::result::Result<Response<UsageResponse>, Status> {
-        let usage = self.0.usage(request.into_inner().key).await?;
-        Ok(Response::new(UsageResponse { size: usage.bytes, inodes: usage.inodes }))
+        let usage = self.0.usage(request.into_inner().key);
+        let response = async {
+            let usage = usage.await?;
+            Ok(UsageResponse { size: usage.bytes, inodes: usage.inodes })
+        };
+        self.measured("Usage", response).await
     }
 
     async fn cleanup(
@@ -216,8 +263,7 @@ impl Service for Handler {
         _request: Request<CleanupRequest>,
     ) -> std::result::Result<Response<()>, Status> {
         let snapshots = self.0.clone();
-        detached(async move { snapshots.cleanup().await }).await?;
-        Ok(Response::new(()))
+        self.measured("Cleanup", detached(async move { snapshots.cleanup().await })).await
     }
 }
 

@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use layer_layout::label;
+use layer_layout::text::one_line;
 use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
 
 /// The number of a snapshot, which is also the name of its directory. No number is used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,6 +44,67 @@ impl SnapshotKind {
 
 /// Labels, sorted by key. A label without a value is never kept: containerd says "absent" that way.
 pub type Labels = BTreeMap<String, String>;
+
+/// The longest label, key and value together, in bytes. Rule: containerd, `pkg/labels`, `Validate`.
+const LONGEST_LABEL: usize = 4096;
+
+/// The most that all labels of a snapshot may have together, in bytes. What containerd and its clients set is a few
+/// labels, of which one (`cri.image-layers`) fills its 4,096 bytes; the rest are annotations that an image's author
+/// has written, and every `List` reads and sends them all.
+const MOST_LABELS: usize = 64 * 1024;
+
+/// Checks that labels, which come from clients and from the authors of images, are not too long to be kept.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] that names the label, or says how much is too much.
+pub fn check_labels(labels: &Labels) -> Result<()> {
+    let mut all = 0;
+    for (key, value) in labels {
+        let length = key.len() + value.len();
+        if length > LONGEST_LABEL {
+            return Err(Error::InvalidArgument(format!(
+                "label {} has {length} bytes with its key, and {LONGEST_LABEL} is the limit",
+                shown(key)
+            )));
+        }
+        all += length;
+    }
+    if all > MOST_LABELS {
+        return Err(Error::InvalidArgument(format!(
+            "the labels of a snapshot have {all} bytes together, and {MOST_LABELS} is the limit: the image has \
+             too many annotations that begin with {}",
+            label::INHERITED_PREFIX
+        )));
+    }
+    Ok(())
+}
+
+/// The longest key or name of a snapshot, in bytes: what containerd's own snapshotters can store (bbolt, `MaxKeySize`).
+const LONGEST_NAME: usize = 32_768;
+
+/// Checks the key or name of a new snapshot.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] if it is empty or too long.
+pub fn check_name(name: &str) -> Result<()> {
+    match name.len() {
+        0 => Err(Error::InvalidArgument("the key or name of a snapshot is empty".to_owned())),
+        1..=LONGEST_NAME => Ok(()),
+        length => Err(Error::InvalidArgument(format!(
+            "the key or name {} has {length} bytes, and {LONGEST_NAME} is the limit",
+            shown(name)
+        ))),
+    }
+}
+
+/// A text of a request in a message: in quotes, escaped, and cut if it is long. gRPC sends messages in headers, which
+/// have to be short.
+pub fn shown(text: &str) -> String {
+    format!("\"{}\"", one_line(text).cut(LONGEST_SHOWN))
+}
+
+/// Keys of containerd with their random parts and digests are shorter.
+const LONGEST_SHOWN: usize = 256;
 
 /// A point in time: nanoseconds since 1970-01-01 UTC. containerd compares times for equality, so they are kept in
 /// full precision.
@@ -132,4 +197,44 @@ pub struct Record {
     pub usage: Option<Usage>,
     /// Set if the content is in a repository.
     pub remote: Option<Remote>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(lengths: &[(usize, usize)]) -> Labels {
+        let label = |(number, (key, value)): (usize, &(usize, usize))| {
+            (format!("{number:0>key$}"), "v".repeat(*value))
+        };
+        lengths.iter().enumerate().map(label).collect()
+    }
+
+    #[test]
+    fn limits_of_labels() {
+        for (given, expected) in [
+            (labels(&[]), Ok(())),
+            (labels(&[(1, 4095), (4096, 0), (2048, 2048)]), Ok(())),
+            (labels(&[(1, 4096)]), Err("label \"0\" has 4097 bytes")),
+            (labels(&[(4090, 7)]), Err("0… (4090 bytes)\" has 4097 bytes")),
+            (labels(&[(96, 4000); 16]), Ok(())),
+            (labels(&[(96, 3000); 30]), Err("together, and 65536 is the limit")),
+        ] {
+            let checked = check_labels(&given).map_err(|error| error.to_string());
+            match (checked, expected) {
+                (Ok(()), Ok(())) => {}
+                (Err(error), Err(part)) => assert!(error.contains(part), "{error}"),
+                (checked, expected) => panic!("{checked:?} instead of {expected:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn limits_of_names() {
+        for (name, fits) in [("", false), ("a", true), (&"n".repeat(32_768), true)] {
+            assert_eq!(check_name(name).is_ok(), fits);
+        }
+        let error = check_name(&"\n".repeat(32_769)).unwrap_err().to_string();
+        assert!(error.len() < 1000 && !error.contains('\n') && error.contains("32769"), "{error}");
+    }
 }

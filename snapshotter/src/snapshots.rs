@@ -17,6 +17,7 @@ use tracing::{error, info, warn};
 use crate::config::Config;
 use crate::directories::Directories;
 use crate::error::{Error, Result};
+use crate::metrics::Metrics;
 use crate::repository::{Repositories, Unavailable};
 use crate::snapshot::{Labels, Record, SnapshotId};
 use crate::store::Store;
@@ -41,6 +42,7 @@ struct Inner {
     directories: Directories,
     store: Store,
     repositories: Repositories,
+    metrics: Metrics,
     /// Whether a task is about to empty the trash.
     cleaning: AtomicBool,
 }
@@ -77,6 +79,7 @@ impl Snapshots {
             directories,
             store,
             repositories: Repositories::new(config),
+            metrics: Metrics::default(),
             cleaning: AtomicBool::new(false),
         }));
         snapshots.0.restore(highest)?;
@@ -87,6 +90,11 @@ impl Snapshots {
     pub fn start(&self) {
         self.0.repositories.announce();
         self.empty_trash_soon();
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
     }
 
     async fn on_disk<T: Send + 'static>(

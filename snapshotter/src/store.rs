@@ -64,12 +64,12 @@ impl Store {
             None => schema::open_reader(&self.path)?,
         };
         // One transaction, so that a snapshot and its labels are of the same moment.
-        let result = query(&connection.transaction()?)?;
+        let result = query(&connection.transaction()?);
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         if readers.len() < IDLE_READERS {
             readers.push(connection);
         }
-        Ok(result)
+        result
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Cli {
     match matches(arguments).and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            print!("{error}");
+            crate::screen::say_lines(error);
             std::process::exit(0)
         }
         Err(error) => error.exit(),

@@ -7,6 +7,7 @@ use layer_layout::RegistryReference;
 use serde_json::json;
 
 use crate::cli::wish::CheckImageSyntax;
+use crate::screen;
 
 /// The rows of the table, and the columns of the line for machines, are DUCC's. User and thin image are not part of a
 /// name; DUCC prints what they are by default.
@@ -28,13 +29,13 @@ pub(crate) fn run(arguments: CheckImageSyntax) -> anyhow::Result<()> {
         Ok(image) => image,
         Err(error) => {
             if arguments.json {
-                println!("{}", json!({ "error": format!("{error}") }));
+                screen::say(json!({ "error": format!("{error}") }));
             }
             return Err(anyhow::Error::from(error));
         }
     };
     if arguments.json {
-        println!("{}", parts(&image));
+        screen::say(parts(&image));
         return Ok(());
     }
     let values = [
@@ -48,9 +49,10 @@ pub(crate) fn run(arguments: CheckImageSyntax) -> anyhow::Result<()> {
         "false".to_owned(),
     ];
     if arguments.machine_friendly {
-        println!("{}\n{}", ROWS.map(|(_, column)| column).join(","), values.join(","));
+        screen::say(ROWS.map(|(_, column)| column).join(","));
+        screen::say(values.join(","));
     } else {
-        print!("{}", table(&values));
+        screen::say_lines(table(&values));
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use super::signals::Interruption;
 use super::source_options::source_options;
 use crate::cli::global::Verbosity;
 use crate::cli::{ConvertSingleImage, ThinName};
-use crate::{EXIT_FAILED, EXIT_NO_REPOSITORY, logging};
+use crate::{EXIT_FAILED, EXIT_NO_REPOSITORY, logging, screen};
 
 /// Converts one image and gives the exit status.
 pub(crate) async fn run(
@@ -50,7 +50,7 @@ pub(crate) async fn run(
     if json {
         print_json(&report);
     } else if !quiet && report.status != Status::Failed {
-        println!("{}", summary(&report));
+        screen::say(summary(&report));
     }
     status
 }
@@ -141,8 +141,8 @@ fn public_name(request: &Request, report: &Report) -> String {
 
 fn print_json(report: &Report) {
     match serde_json::to_string(report) {
-        Ok(json) => println!("{json}"),
-        Err(error) => eprintln!("ducc: cannot write the report: {error}"),
+        Ok(json) => screen::say(json),
+        Err(error) => screen::warn(format_args!("ducc: cannot write the report: {error}")),
     }
 }
 

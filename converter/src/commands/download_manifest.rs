@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::source_options::source_options;
 use crate::cli::wish::DownloadManifest;
+use crate::screen;
 
 /// A manifest with the names that Go gives to members without names of their own.
 #[derive(Serialize)]
@@ -60,6 +61,6 @@ pub(crate) async fn run(arguments: DownloadManifest) -> anyhow::Result<()> {
     }
     let source = Source::open(&ImageReference::Registry(reference), &options).await?;
     let manifest = Manifest::from(source.resolve(None).await?);
-    println!("{}", serde_json::to_string_pretty(&manifest)?);
+    screen::say(serde_json::to_string_pretty(&manifest)?);
     Ok(())
 }

@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::advice;
 use super::source_options::{list_options, source_options};
 use crate::cli::wish::ExpandWildcard;
+use crate::screen;
 
 /// The report for programs (`--json`).
 #[derive(Debug, Default, Serialize)]
@@ -30,7 +31,7 @@ pub(crate) async fn run(arguments: ExpandWildcard) -> anyhow::Result<()> {
     let mut report = Report::default();
     let result = expand(&arguments, &mut report).await;
     if !arguments.json {
-        report.errors.iter().for_each(|error| eprintln!("ducc: {error}"));
+        report.errors.iter().for_each(|error| screen::warn(format_args!("ducc: {error}")));
     }
     let result = result.and_then(|()| report.is_complete(&arguments));
     let ExpandWildcard { output, lines, json, .. } = arguments;
@@ -40,13 +41,13 @@ pub(crate) async fn run(arguments: ExpandWildcard) -> anyhow::Result<()> {
         {
             report.errors.push(advice::explain(error));
         }
-        println!("{}", serde_json::to_string(&report)?);
+        screen::say(serde_json::to_string(&report)?);
     } else if lines {
-        report.images.iter().for_each(|image| println!("{image}"));
+        report.images.iter().for_each(screen::say);
     } else if result.is_ok() {
         match &output {
             Some(path) => write(path, &report.images)?,
-            None => print!("{}", yaml(&report.images)),
+            None => screen::say_lines(yaml(&report.images)),
         }
     }
     result
@@ -124,7 +125,7 @@ pub(super) async fn read(
     for fault in &faults {
         let text = format!("{name}:{fault}");
         match fault.severity {
-            Severity::Remark => eprintln!("ducc: {text}"),
+            Severity::Remark => screen::warn(format_args!("ducc: {text}")),
             Severity::Entry | Severity::List => errors.push(text),
         }
     }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::advice;
 use super::repository::ObjectsRemoved;
 use super::signals::blocking;
+use crate::screen;
 
 /// The report, for people and for programs (`--json`).
 #[derive(Debug, Serialize)]
@@ -150,10 +151,10 @@ pub(super) fn finish(
 ) -> anyhow::Result<()> {
     if json {
         report.error = result.as_ref().err().map(advice::explain);
-        println!("{}", serde_json::to_string(&report)?);
+        screen::say(serde_json::to_string(&report)?);
     } else if result.is_ok() || !report.paths.is_empty() {
         for line in report.lines() {
-            println!("{line}");
+            screen::say(line);
         }
     }
     result

@@ -22,13 +22,14 @@ use super::advice;
 use crate::cli::repository::{
     Check, Create, Gc, ImportKeys, Info, Keep, List, RepositoryCommand, Resign, Tag, Target,
 };
+use crate::screen;
 
 /// In place of a time that a manifest does not have, or that no calendar has.
 const UNKNOWN: &str = "?";
 
 /// Runs one of the commands and prints its results to standard output.
 pub(crate) fn run(command: RepositoryCommand) -> anyhow::Result<()> {
-    let out = &mut std::io::stdout().lock();
+    let out = &mut screen::stdout();
     match command {
         RepositoryCommand::Create(arguments) => create(arguments, out),
         RepositoryCommand::Info(arguments) => told(arguments.json, info(arguments, out), out),
@@ -278,7 +279,7 @@ fn check_into(target: Target, report: &mut CheckReport) -> anyhow::Result<String
             Some(advice) => format!("{fault}; {advice}"),
             None => fault.to_string(),
         };
-        eprintln!("{word}: {text}");
+        screen::warn(format_args!("{word}: {text}"));
         told.push(text);
     })?;
     let Checked { revision, catalogs, entries, objects, mut faults } = checked;
@@ -287,7 +288,7 @@ fn check_into(target: Target, report: &mut CheckReport) -> anyhow::Result<String
     if faults == 0 {
         for fault in chain_faults(&*locator.open(None, &access)?)? {
             let text = format!("{fault}; `ducc verify --repair` mends the chains of images");
-            eprintln!("fault: {text}");
+            screen::warn(format_args!("fault: {text}"));
             faults += 1;
             report.faults.push(text);
         }

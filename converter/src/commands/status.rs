@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::list_troubles::{self, Trouble};
 use super::round_report;
 use crate::cli::round::Status;
-use crate::{EXIT_FAILED, EXIT_PARTIAL};
+use crate::{EXIT_FAILED, EXIT_PARTIAL, screen};
 
 /// What is known of one repository.
 #[derive(Debug, Serialize)]
@@ -40,11 +40,11 @@ impl Known {
 
 /// Shows what the last rounds did, and gives the exit status.
 pub(crate) fn run(arguments: Status) -> u8 {
-    match show(arguments, &mut std::io::stdout().lock()) {
+    match show(arguments, &mut screen::stdout()) {
         Ok(true) => 0,
         Ok(false) => EXIT_PARTIAL,
         Err(error) => {
-            eprintln!("ducc: {error:#}");
+            screen::warn(format_args!("ducc: {error:#}"));
             EXIT_FAILED
         }
     }

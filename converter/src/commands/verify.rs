@@ -25,6 +25,7 @@ use super::advice;
 use super::signals::{COMMIT_PATIENCE, blocking};
 use super::source_options::source_options;
 use crate::cli::verify::Verify;
+use crate::screen;
 
 /// How many images are compared with their registries at a time; each registry has a limit of its own besides.
 const COMPARISONS: usize = 64;
@@ -82,9 +83,9 @@ pub(crate) async fn run(
     let result = verify_and_repair(arguments, notifications, &cancel, &mut report).await;
     if json {
         report.error = result.as_ref().err().map(advice::explain);
-        println!("{}", serde_json::to_string(&report)?);
+        screen::say(serde_json::to_string(&report)?);
     } else {
-        report.lines(result.is_ok()).iter().for_each(|line| println!("{line}"));
+        report.lines(result.is_ok()).iter().for_each(screen::say);
     }
     result
 }

@@ -2,6 +2,6 @@
 
 /// Prints the version alone, as DUCC does.
 pub(crate) fn run() -> anyhow::Result<()> {
-    println!("{}", env!("CARGO_PKG_VERSION"));
+    crate::screen::say(env!("CARGO_PKG_VERSION"));
     Ok(())
 }

@@ -16,6 +16,7 @@ use layer_layout::PublicName;
 use super::expand_wildcard::read;
 use super::source_options::{list_options, source_options};
 use crate::cli::removal::{PruneImages, image};
+use crate::screen;
 
 /// The file with the sources, if none is named and it is there. The name is DUCC's.
 const CONFIG: &str = "ducc-prune.yaml";
@@ -40,7 +41,7 @@ pub(super) async fn wanted_from(arguments: &PruneImages) -> anyhow::Result<Wante
     let expander = Expander::new(tags, Timestamp::now(), IgnoreErrors::default());
     for list in &wish_lists {
         let (name, list, errors) = read(list, &list_options(&arguments.download)).await?;
-        errors.iter().for_each(|error| eprintln!("ducc: {error}"));
+        errors.iter().for_each(|error| screen::warn(format_args!("ducc: {error}")));
         let expansion = expander.expand(&name, &list).await;
         for (entry, error) in expansion.failed() {
             tracing::warn!(list = name, line = entry.line, "{}", super::advice::with_causes(error));

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::advice;
 use crate::cli::wish::{CheckWishlist, WishlistCommand};
+use crate::screen;
 
 /// What was found, for programs.
 #[derive(Serialize)]
@@ -71,7 +72,7 @@ async fn check(arguments: CheckWishlist) -> anyhow::Result<()> {
         report.lists.push(list);
     }
     if arguments.json {
-        println!("{}", serde_json::to_string(&report)?);
+        screen::say(serde_json::to_string(&report)?);
     }
     match report.lists.iter().filter(|list| !list.sound).count() {
         0 => Ok(()),
@@ -109,12 +110,12 @@ fn show(report: &ListReport) {
     let list = &report.list;
     for FaultReport { line, column, severity, problem } in &report.faults {
         let remark = if *severity == "remark" { "remark: " } else { "" };
-        println!("{list}:{line}:{column}: {remark}{problem}");
+        screen::say(format_args!("{list}:{line}:{column}: {remark}{problem}"));
     }
     if let Some(error) = &report.error {
-        println!("{error}");
+        screen::say(error);
     }
     if let Some(entries) = report.entries.filter(|_| report.sound) {
-        println!("{list}: sound, {entries} entries");
+        screen::say(format_args!("{list}: sound, {entries} entries"));
     }
 }

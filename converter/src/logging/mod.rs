@@ -2,13 +2,19 @@
 
 mod logrus;
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
 use ducc::progress::{Progress, Style};
+use layer_layout::text::one_line;
+use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{self, Writer};
 
 use crate::cli::global::Verbosity;
+use crate::screen;
 
 /// Bars on a terminal, lines elsewhere.
 pub(crate) fn style(quiet: bool) -> Style {
@@ -37,6 +43,7 @@ pub(crate) fn start(progress: &Progress, quiet: bool, verbosity: Option<Verbosit
         .with_env_filter(filter)
         .with_target(false)
         .with_ansi(io::stderr().is_terminal())
+        .fmt_fields(format::debug_fn(write_field).delimited(" "))
         .with_writer(BesideBars(progress.clone()));
     if crate::stands_in_for_ducc() {
         lines.event_format(logrus::Logrus).init();
@@ -45,12 +52,21 @@ pub(crate) fn start(progress: &Progress, quiet: bool, verbosity: Option<Verbosit
     }
 }
 
+/// Writes a field of an event on the event's line: it may hold any text of a registry or an image.
+fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    match field.name() {
+        "message" => {}
+        name => write!(writer, "{name}=")?,
+    }
+    write!(writer, "{}", one_line(&format!("{value:?}")))
+}
+
 /// Tells a person what has gone wrong, in the form that those look for who have called DUCC.
 pub(crate) fn complain(text: &str) {
     if crate::stands_in_for_ducc() {
-        eprintln!("{}", logrus::line(tracing::Level::ERROR, text, &[]));
+        screen::warn(logrus::line(tracing::Level::ERROR, text, &[]));
     } else {
-        eprintln!("ducc: {text}");
+        screen::warn(format_args!("ducc: {text}"));
     }
 }
 

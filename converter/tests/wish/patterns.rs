@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::ducc;
-use super::registry::{Registry, TAGS, manifest};
+use super::registry::{RUDE, Registry, TAGS, manifest};
 
 #[test]
 fn a_pattern_is_expanded_over_all_pages() {
@@ -145,4 +145,38 @@ fn download_manifest_spells_as_go_does() {
     }
     let run = ducc(directory.path(), &["download-manifest", "-u", "robot", "r.io/a:1"]);
     assert!(run.status == 1 && run.stderr.contains("DUCC_OUTPUT_REGISTRY_PASS"), "{}", run.stderr);
+}
+
+/// Whatever a registry says: it must not command the terminal, nor forge a line.
+#[test]
+fn what_a_registry_says_is_shown_escaped() {
+    let (directory, registry) = (tempfile::tempdir().unwrap(), Registry::start());
+    let (image, pattern) = (registry.name("org/rude:1"), registry.name("org/rude:*"));
+    let list = directory.path().join("list.yaml");
+    fs::write(&list, format!("input:\n- '{image}'\n")).unwrap();
+    let (list, place) = (list.to_str().unwrap(), directory.path().join("repository"));
+    fs::create_dir(&place).unwrap();
+    let (place, state) = (place.to_str().unwrap(), directory.path().to_str().unwrap());
+    for arguments in [
+        &["expand-wildcard", pattern.as_str()][..],
+        &["expand-wildcard", "--json", &pattern],
+        &["download-manifest", &image],
+        &["convert-single-image", &image, place],
+        &["convert-single-image", "--json", &image, place],
+        &["convert", "--skip-thin-image", "--json", "--state", state, "--repository", place, list],
+        &["convert", "--skip-thin-image", "--state", state, "--repository", place, list],
+    ] {
+        let run = ducc(directory.path(), arguments);
+        let said = format!("{}{}", run.stdout, run.stderr);
+        assert_ne!(run.status, 0, "{arguments:?}: {said}");
+        assert!(said.contains("no\\u001b[2J\\u009b2J\\u007f\\u202e"), "{arguments:?}: {said}");
+        let bare = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!said.contains(bare), "{arguments:?}: {said}");
+        assert!(!said.contains("\nducc: everything is done"), "{arguments:?}: {said}");
+        if arguments.contains(&"--json") {
+            let report: Value = serde_json::from_str(&run.stdout).unwrap();
+            let words = RUDE.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(report.to_string().contains(&json!(words).to_string()[1..20]), "{report}");
+        }
+    }
 }

@@ -57,6 +57,13 @@ pub(crate) fn manifest(created: &str) -> String {
         .to_string()
 }
 
+/// What the registry says of `org/rude`: it tries to clear the screen and to write over a line.
+pub(crate) const RUDE: &str = "no\u{1b}[2J\u{9b}2J\u{7f}\u{202e}\r\nducc: everything is done";
+
+fn rude() -> serde_json::Value {
+    json!({"errors": [{"code": "DENIED", "message": RUDE}]})
+}
+
 fn answer(request: &Received) -> Answer {
     let missing = || Answer::new(404, "{}");
     match request.path().strip_prefix("/v2/org/") {
@@ -74,6 +81,7 @@ fn answer(request: &Received) -> Answer {
                 _ => answer,
             }
         }
+        Some(path) if path.starts_with("rude/") => Answer::new(403, rude().to_string()),
         Some("empty/tags/list") => Answer::new(200, r#"{"name":"org/empty","tags":null}"#),
         Some(path) => {
             let Some((kind, name)) = path.strip_prefix("tool/").and_then(|it| it.split_once('/'))

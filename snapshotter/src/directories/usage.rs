@@ -34,8 +34,16 @@ impl Count {
     /// Adds what is in `directory`, and returns the names of its subdirectories.
     fn contents(&mut self, directory: &OwnedFd) -> Result<Vec<std::ffi::CString>, Errno> {
         let mut subdirectories = Vec::new();
-        for entry in Dir::read_from(directory)? {
-            let entry = entry?;
+        let entries = match Dir::read_from(directory) {
+            // It has been removed since it was opened.
+            Err(Errno::NOENT) => return Ok(subdirectories),
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = match entry {
+                Err(Errno::NOENT) => break,
+                entry => entry?,
+            };
             let name = entry.file_name();
             if matches!(name.to_bytes(), b"." | b"..") {
                 continue;

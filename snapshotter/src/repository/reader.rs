@@ -22,7 +22,7 @@ use super::question::{Answer, Found, FoundBy, Miss, Parent, Question};
 /// The subcommand that makes this program a reader process.
 pub const COMMAND: &str = "repository-reader";
 
-/// No more than this is read of a `layers.json`, which has a few hundred bytes.
+/// The most bytes of a `layers.json`, which has a few hundred.
 const MAX_METADATA: u64 = 64 * 1024;
 
 /// openat2(2) fails with EAGAIN on a path with `..` (the links of chains have them) if anything is renamed or
@@ -68,6 +68,15 @@ impl Failure {
             Errno::XDEV => Miss::LeadsOutside { path }.into(),
             Errno::LOOP => Miss::LeadsInCircle { path }.into(),
             error => Self::Broken(format!("{path}: {error}")),
+        }
+    }
+}
+
+impl From<Failure> for String {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Miss(miss) => miss.to_string(),
+            Failure::Broken(reason) => reason,
         }
     }
 }
@@ -203,25 +212,44 @@ impl OpenRepository {
         Ok(layer)
     }
 
-    /// The DiffID that was recorded when the layer was published, if it was in overlayfs form.
+    /// The DiffID that was recorded when the layer was published, if it was in overlayfs form. Whatever is wrong with
+    /// the record, it is wrong with this layer only.
     fn diff_id(&self, digest: &LayerDigest) -> Result<DiffId, Failure> {
         let path = path::layer_metadata(digest, LayerMetadata::Layers);
-        let unknown = |reason: &dyn std::fmt::Display| {
-            let (path, reason) = (path.to_string(), reason.to_string());
+        let unknown = |reason: String| {
+            let path = path.to_string();
             Failure::from(Miss::NoDiffId { layer: *digest, path, reason })
         };
-        let file = match self.open_beneath(path.as_str(), OFlags::RDONLY | OFlags::CLOEXEC) {
-            Err(Failure::Miss(Miss::Absent)) => return Err(unknown(&Miss::Absent)),
-            other => other?,
-        };
-        let mut json = Vec::new();
-        file.take(MAX_METADATA).read_to_end(&mut json).map_err(|error| unknown(&error))?;
-        let recorded = RecordedLayer::parse(&json).map_err(|error| unknown(&error))?;
+        let json = self.read(&path).map_err(unknown)?;
+        let recorded = RecordedLayer::parse(&json).map_err(|error| unknown(error.to_string()))?;
         if recorded.is_overlayfs {
             Ok(recorded.diff_id)
         } else {
             Err(Miss::OtherForm { layer: *digest }.into())
         }
+    }
+
+    /// Reads a small regular file. Neither the file nor its name is trusted: opening a FIFO waits for somebody who
+    /// writes, and opening a device may do anything. So it is looked at before it is opened, and opened in a way that
+    /// does not wait if it has been replaced in between.
+    fn read(&self, path: &RepositoryPath) -> Result<Vec<u8>, String> {
+        const OPEN: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+        let mut content = Vec::new();
+        for flags in [OFlags::PATH, OPEN] {
+            let file = self.open_beneath(path.as_str(), flags | OFlags::CLOEXEC)?;
+            let metadata = file.metadata().map_err(|error| error.to_string())?;
+            if !metadata.is_file() {
+                return Err("it is not a regular file".to_owned());
+            }
+            if metadata.len() > MAX_METADATA {
+                return Err(format!("it has {} bytes, too many", metadata.len()));
+            }
+            if flags == OPEN {
+                let read = file.take(MAX_METADATA).read_to_end(&mut content);
+                read.map_err(|error| error.to_string())?;
+            }
+        }
+        Ok(content)
     }
 
     fn check(&self, paths: &[String]) -> Result<Answer, Failure> {

@@ -54,3 +54,24 @@ fn times_keep_their_nanoseconds() {
         assert_eq!((message.seconds, message.nanos), (seconds, rest));
     }
 }
+
+/// A snapshot may have been recorded before there were limits.
+#[test]
+fn messages_of_a_list_fit_into_what_clients_accept() {
+    let info = |length: usize| InfoMessage {
+        labels: [("k".to_owned(), "v".repeat(length))].into(),
+        ..InfoMessage::default()
+    };
+    for (lengths, expected) in [
+        (vec![], vec![]),
+        (vec![10; 250], vec![100, 100, 50]),
+        (vec![65_536; 70], vec![64, 6]),
+        (vec![4_000_000; 5], vec![2, 2, 1]),
+        (vec![4_000_000, 10, 10, 10, 4_000_000, 10], vec![5, 1]),
+    ] {
+        let messages: Vec<_> = list_messages(lengths.iter().map(|length| info(*length))).collect();
+        let sizes: Vec<_> = messages.iter().map(|message| message.info.len()).collect();
+        assert_eq!(sizes, expected, "{} of {:?}", lengths.len(), lengths.first());
+        assert!(messages.iter().all(|message| message.encoded_len() < 16 << 20));
+    }
+}

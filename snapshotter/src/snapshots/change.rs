@@ -2,11 +2,20 @@
 
 use tracing::debug;
 
-use super::Snapshots;
-use crate::error::{Error, Result};
+use super::{Inner, Snapshots};
+use crate::error::Result;
 use crate::kernel::Kernel;
-use crate::snapshot::{Info, Labels, SnapshotKind};
+use crate::snapshot::{
+    Info, Labels, LayerRoot, SnapshotId, SnapshotKind, Usage, check_labels, check_name,
+};
 use crate::store::{Commit, LabelChange};
+
+impl Inner {
+    fn measure(&self, id: SnapshotId) -> Result<(Usage, LayerRoot)> {
+        let root = self.directories.layer_root(id, Kernel::running().userxattr)?;
+        Ok((self.directories.usage(id)?, root))
+    }
+}
 
 impl Snapshots {
     /// Makes the active snapshot `key` the committed snapshot `name`, with these labels and no others.
@@ -16,8 +25,8 @@ impl Snapshots {
     /// directory is measured, before the store is locked, and the record is changed.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::AlreadyExists`] if the name is taken; [`Error::FailedPrecondition`] if
-    /// `key` is not active.
+    /// `NotFound`; `AlreadyExists` if the name is taken; `FailedPrecondition` if `key` is not active;
+    /// `InvalidArgument` if name or labels are too long.
     pub async fn commit(
         &self,
         name: String,
@@ -25,21 +34,24 @@ impl Snapshots {
         labels: Labels,
         parent: String,
     ) -> Result<()> {
-        if name.is_empty() {
-            return Err(Error::InvalidArgument("the name of a snapshot is empty".to_owned()));
-        }
+        check_name(&name)?;
+        check_labels(&labels)?;
         self.on_disk(move |inner| {
             let record = inner.store.get(&key)?;
+            let id = record.id;
             let (usage, root) = if record.info.kind == SnapshotKind::Active {
-                let root = inner.directories.layer_root(record.id, Kernel::running().userxattr)?;
-                (inner.directories.usage(record.id)?, root)
+                inner.measure(id).or_else(|error| {
+                    // Its directory goes when it is removed or committed and removed, which is then what to answer.
+                    inner.store.confirm(&key, id)?;
+                    Err(error)
+                })?
             } else {
                 // Does not matter: the store will refuse to commit this.
                 Default::default()
             };
-            let commit =
-                Commit { name: &name, key: &key, labels: &labels, parent: &parent, usage, root };
-            inner.store.commit(&commit)?;
+            let (name, key) = (&name, &key);
+            let (labels, parent) = (&labels, &parent);
+            inner.store.commit(&Commit { name, key, id, labels, parent, usage, root })?;
             debug!(key, name, bytes = usage.bytes, inodes = usage.inodes, "committed");
             Ok(())
         })
@@ -50,7 +62,7 @@ impl Snapshots {
     /// it is only logged, because an error would stop containerd's garbage collection.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::FailedPrecondition`] if it is a parent.
+    /// `NotFound`; `FailedPrecondition` if it is a parent.
     pub async fn remove(&self, key: String) -> Result<()> {
         self.on_disk(move |inner| {
             let id = inner.store.remove(&key)?;
@@ -66,7 +78,7 @@ impl Snapshots {
     /// Changes labels.
     ///
     /// # Errors
-    /// [`Error::NotFound`].
+    /// `NotFound`; `InvalidArgument` if the labels become too long.
     pub async fn update(&self, name: String, change: LabelChange) -> Result<Info> {
         self.on_disk(move |inner| inner.store.update(&name, &change)).await
     }

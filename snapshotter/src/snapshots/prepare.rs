@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::idmap::IdMapping;
 use crate::kernel::Kernel;
 use crate::mounts::{self, Mount};
-use crate::snapshot::{Layer, Record, SnapshotId, SnapshotKind};
+use crate::snapshot::{Layer, Record, SnapshotId, SnapshotKind, check_labels, check_name, shown};
 use crate::store::NewSnapshot;
 
 impl Inner {
@@ -36,14 +36,15 @@ impl Snapshots {
     ///
     /// # Errors
     /// [`Error::AlreadyExists`] if the key is taken *or the layer is there*. [`Error::NotFound`] or
-    /// [`Error::InvalidArgument`] for a parent that is missing or not committed. [`Error::Unavailable`] if
+    /// [`Error::InvalidArgument`] for a parent that is missing or not committed, the latter also for a key or labels
+    /// that are too long. [`Error::Unavailable`] if
     /// a layer below is in a repository that cannot be reached.
     pub async fn prepare(&self, request: SnapshotRequest) -> Result<Vec<Mount>> {
         let (parent, chain) = self.layers_below(&request).await?;
         if let Some(target) = request.labels.get(label::TARGET).filter(|target| !target.is_empty())
             && self.serve_remotely(&request, target, parent.as_ref()).await?
         {
-            return Err(Error::AlreadyExists(format!("target snapshot {target:?}")));
+            return Err(Error::AlreadyExists(format!("target snapshot {}", shown(target))));
         }
         self.make(request, SnapshotKind::Active, parent, chain).await
     }
@@ -68,13 +69,18 @@ impl Snapshots {
             .on_disk(move |inner| {
                 let (record, chain) = inner.store.get_with_chain(&key)?;
                 if record.info.kind != SnapshotKind::Committed {
-                    inner.check_directories(Some(record.id), &chain)?;
+                    inner.check_directories(Some(record.id), &chain).or_else(|error| {
+                        // While it exists, so do all below it. If it was removed meanwhile, nothing is damaged.
+                        inner.store.confirm(&key, record.id)?;
+                        Err(error)
+                    })?;
                 }
                 Ok((record, chain))
             })
             .await?;
         if record.info.kind == SnapshotKind::Committed {
-            let message = format!("snapshot {:?} is committed and has no mounts", record.info.name);
+            let name = shown(&record.info.name);
+            let message = format!("snapshot {name} is committed and has no mounts");
             return Err(Error::FailedPrecondition(message));
         }
         let mapping = IdMapping::from_labels(&record.info.labels)?;
@@ -95,9 +101,8 @@ impl Snapshots {
         &self,
         request: &SnapshotRequest,
     ) -> Result<(Option<Record>, Vec<Layer>)> {
-        if request.key.is_empty() {
-            return Err(Error::InvalidArgument("the key of a snapshot is empty".to_owned()));
-        }
+        check_name(&request.key)?;
+        check_labels(&request.labels)?;
         let (key, parent) = (request.key.clone(), request.parent.clone());
         self.on_disk(move |inner| inner.store.get_for_child(&key, &parent)).await
     }
@@ -125,7 +130,13 @@ impl Snapshots {
             let (uid, gid) =
                 mapping.as_ref().map_or((parent_root.uid, parent_root.gid), IdMapping::root);
             let content = Content::Local { uid, gid, writable: kind == SnapshotKind::Active };
-            inner.check_directories(None, &chain)?;
+            inner.check_directories(None, &chain).or_else(|error| {
+                if let Some(parent) = &parent {
+                    // As above, with the parent.
+                    inner.store.confirm_parent(&request.parent, parent.id)?;
+                }
+                Err(error)
+            })?;
             let pending = inner.directories.create(&content)?;
             let id = pending.id();
             // Before the record is made, so that a failed call leaves nothing behind.

@@ -43,6 +43,7 @@ impl Snapshots {
         });
         if let Some(name) = existing.await? {
             let ms = milliseconds(started);
+            self.metrics().layer("present", "");
             info!(chain = target, outcome = "present", name, ms, "layer");
             return Ok(true);
         }
@@ -58,6 +59,7 @@ impl Snapshots {
         let Some((repository, found)) = search.hit else {
             let outcome = if search.unavailable { "unavailable" } else { "miss" };
             let ms = milliseconds(started);
+            self.metrics().layer(outcome, "");
             info!(chain = target, layer, image, outcome, why, ms, "layer");
             return Ok(false);
         };
@@ -65,6 +67,7 @@ impl Snapshots {
         let name = repository.name().to_owned();
         let committed = self.commit_remote(request, target, parent, &repository, found).await;
         let ms = milliseconds(started);
+        self.metrics().layer(if committed.is_ok() { "hit" } else { "error" }, &name);
         match committed {
             Ok(()) => {
                 info!(

@@ -3,9 +3,40 @@
 use super::Snapshots;
 use crate::error::{Error, Result};
 use crate::filter::Filters;
-use crate::snapshot::{Info, SnapshotKind, Usage};
+use crate::metrics::Present;
+use crate::repository::State;
+use crate::snapshot::{Info, SnapshotKind, Usage, shown};
 
 impl Snapshots {
+    /// Reads a record as calls do, to see whether they would be answered.
+    ///
+    /// # Errors
+    /// Only of the store.
+    pub async fn answers(&self) -> Result<()> {
+        self.on_disk(|inner| inner.store.last_id()).await.map(|_| ())
+    }
+
+    /// The names of all repositories in their order, and their states.
+    pub fn repository_states(&self) -> Vec<(String, State)> {
+        self.0.repositories.states()
+    }
+
+    /// All metrics in Prometheus' text format.
+    ///
+    /// # Errors
+    /// Only of the store.
+    pub async fn metrics_page(&self) -> Result<String> {
+        let repositories = self.repository_states();
+        self.on_disk(move |inner| {
+            let mut present = Present { repositories, ..Present::default() };
+            for record in inner.store.records()? {
+                present.count(record.info.kind, record.remote.is_some());
+            }
+            Ok(inner.metrics.text(&present))
+        })
+        .await
+    }
+
     /// One snapshot.
     ///
     /// # Errors
@@ -31,10 +62,15 @@ impl Snapshots {
         self.on_disk(move |inner| {
             let record = inner.store.get(&key)?;
             match record.info.kind {
-                SnapshotKind::Active => inner.directories.usage(record.id),
+                SnapshotKind::Active => {
+                    let usage = inner.directories.usage(record.id);
+                    // If it was removed meanwhile, the count is wrong or has failed.
+                    inner.store.confirm(&key, record.id)?;
+                    usage
+                }
                 SnapshotKind::Committed => record.usage.ok_or_else(|| {
-                    let message =
-                        format!("committed snapshot {key:?} has no record of its disk use");
+                    let key = shown(&key);
+                    let message = format!("committed snapshot {key} has no record of its disk use");
                     Error::Internal(message)
                 }),
                 SnapshotKind::View => Ok(Usage::default()),

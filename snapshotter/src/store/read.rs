@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::filter::Filters;
 use crate::snapshot::{
     Info, Labels, Layer, LayerRoot, Record, Remote, SnapshotId, SnapshotKind, Timestamp, Usage,
+    shown,
 };
 
 /// The columns that [`record`] reads, and the tables they come from.
@@ -81,23 +82,33 @@ pub(super) fn find(db: &Transaction<'_>, name: &str) -> Result<Option<Record>> {
 }
 
 pub(super) fn get(db: &Transaction<'_>, name: &str) -> Result<Record> {
-    find(db, name)?.ok_or_else(|| Error::NotFound(format!("snapshot {name:?} does not exist")))
+    find(db, name)?.ok_or_else(|| missing(name))
+}
+
+pub(super) fn missing(name: &str) -> Error {
+    Error::NotFound(format!("snapshot {} does not exist", shown(name)))
+}
+
+fn missing_parent(name: &str) -> Error {
+    Error::NotFound(format!("parent snapshot {} does not exist", shown(name)))
 }
 
 /// The committed snapshot that is to be a parent.
 pub(super) fn parent(db: &Transaction<'_>, name: &str) -> Result<Record> {
-    let parent = find(db, name)?
-        .ok_or_else(|| Error::NotFound(format!("parent snapshot {name:?} does not exist")))?;
+    let parent = find(db, name)?.ok_or_else(|| missing_parent(name))?;
     if parent.info.kind != SnapshotKind::Committed {
-        let message =
-            format!("parent snapshot {name:?} is {}, not committed", parent.info.kind.as_str());
+        let message = format!(
+            "parent snapshot {} is {}, not committed",
+            shown(name),
+            parent.info.kind.as_str()
+        );
         return Err(Error::InvalidArgument(message));
     }
     Ok(parent)
 }
 
 pub(super) fn taken(name: &str) -> Error {
-    Error::AlreadyExists(format!("snapshot {name:?}"))
+    Error::AlreadyExists(format!("snapshot {}", shown(name)))
 }
 
 fn chain(db: &Transaction<'_>, top: Option<i64>) -> Result<Vec<Layer>> {
@@ -214,6 +225,30 @@ impl Store {
                 }
             }
             Ok(infos)
+        })
+    }
+
+    /// Whether `name` is still the snapshot with this number.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if it is not.
+    pub fn confirm(&self, name: &str, id: SnapshotId) -> Result<()> {
+        self.read(|db| {
+            let there: bool = db
+                .prepare_cached("SELECT EXISTS (SELECT 1 FROM snapshot WHERE name = ? AND id = ?)")?
+                .query_row(params![name, id.0], |row| row.get(0))?;
+            if there { Ok(()) } else { Err(missing(name)) }
+        })
+    }
+
+    /// Whether the parent `name` is still the snapshot with this number.
+    ///
+    /// # Errors
+    /// As for a parent that is missing.
+    pub fn confirm_parent(&self, name: &str, id: SnapshotId) -> Result<()> {
+        self.confirm(name, id).map_err(|error| match error {
+            Error::NotFound(_) => missing_parent(name),
+            other => other,
         })
     }
 

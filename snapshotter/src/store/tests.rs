@@ -32,7 +32,8 @@ fn new<'a>(id: i64, name: &'a str, parent: i64, labels: &'a Labels) -> NewSnapsh
 
 fn commit(store: &Store, key: &str, name: &str) -> Result<()> {
     let (usage, root) = (Usage { bytes: 512, inodes: 1 }, LayerRoot::default());
-    store.commit(&Commit { name, key, labels: &Labels::new(), parent: "", usage, root })
+    let id = store.get(key)?.id;
+    store.commit(&Commit { name, key, id, labels: &Labels::new(), parent: "", usage, root })
 }
 
 #[test]

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use rusqlite::{Transaction, TransactionBehavior, params};
 
 use super::Store;
-use super::read::{find, get, kind_number, parent, taken};
+use super::read::{find, get, kind_number, missing, parent, taken};
 use crate::error::{Error, Result};
 use crate::snapshot::{
-    Info, Labels, LayerRoot, Remote, SnapshotId, SnapshotKind, Timestamp, Usage,
+    Info, Labels, LayerRoot, Remote, SnapshotId, SnapshotKind, Timestamp, Usage, check_labels,
+    shown,
 };
 
 /// A snapshot that is to be added.
@@ -44,6 +45,8 @@ pub struct Commit<'a> {
     pub name: &'a str,
     /// The key it has.
     pub key: &'a str,
+    /// Its number, because it must still be the snapshot that the caller has measured.
+    pub id: SnapshotId,
     /// The labels it gets; those it has are dropped.
     pub labels: &'a Labels,
     /// The parent that a snapshot without one gets (rebase); empty for none.
@@ -64,6 +67,7 @@ pub enum LabelChange {
 }
 
 fn put_labels(db: &Transaction<'_>, id: SnapshotId, labels: &Labels) -> Result<()> {
+    check_labels(labels)?;
     db.prepare_cached("DELETE FROM label WHERE snapshot = ?")?.execute([id.0])?;
     let mut insert =
         db.prepare_cached("INSERT INTO label (snapshot, key, value) VALUES (?, ?, ?)")?;
@@ -85,7 +89,8 @@ impl Store {
     /// Adds a snapshot.
     ///
     /// # Errors
-    /// [`Error::AlreadyExists`] if the name is taken, [`Error::NotFound`] if the parent has gone.
+    /// [`Error::AlreadyExists`] if the name is taken, [`Error::NotFound`] if the parent has gone,
+    /// [`Error::InvalidArgument`] if the labels are too long.
     pub fn create(&self, new: &NewSnapshot<'_>) -> Result<()> {
         self.write(|db| {
             if let Some(parent) = new.parent {
@@ -97,7 +102,8 @@ impl Store {
                         row.get(0)
                     })?;
                 if !there {
-                    let message = format!("the parent of snapshot {:?} has been removed", new.name);
+                    let name = shown(new.name);
+                    let message = format!("the parent of snapshot {name} has been removed");
                     return Err(Error::NotFound(message));
                 }
             }
@@ -139,26 +145,28 @@ impl Store {
     /// # Errors
     /// [`Error::NotFound`]; [`Error::AlreadyExists`] if the name is taken; [`Error::FailedPrecondition`] if the
     /// snapshot is not active, or the parent that it is to get is not committed; [`Error::InvalidArgument`] if it
-    /// has another parent already.
+    /// has another parent already, or the labels are too long.
     pub fn commit(&self, commit: &Commit<'_>) -> Result<()> {
         self.write(|db| {
             let record = get(db, commit.key)?;
+            if record.id != commit.id {
+                return Err(missing(commit.key));
+            }
             if find(db, commit.name)?.is_some() {
                 return Err(taken(commit.name));
             }
             if record.info.kind != SnapshotKind::Active {
-                let message = format!(
-                    "snapshot {:?} is {}, not active",
-                    commit.key,
-                    record.info.kind.as_str()
-                );
+                let (key, kind) = (shown(commit.key), record.info.kind.as_str());
+                let message = format!("snapshot {key} is {kind}, not active");
                 return Err(Error::FailedPrecondition(message));
             }
             if !commit.parent.is_empty() && commit.parent != record.info.parent {
                 if !record.info.parent.is_empty() {
                     let message = format!(
-                        "snapshot {:?} has the parent {:?}, which cannot become {:?}",
-                        commit.key, record.info.parent, commit.parent
+                        "snapshot {} has the parent {}, which cannot become {}",
+                        shown(commit.key),
+                        shown(&record.info.parent),
+                        shown(commit.parent)
                     );
                     return Err(Error::InvalidArgument(message));
                 }
@@ -194,7 +202,7 @@ impl Store {
                 .prepare_cached("SELECT EXISTS (SELECT 1 FROM snapshot WHERE parent = ?)")?
                 .query_row([record.id.0], |row| row.get(0))?;
             if child {
-                let message = format!("cannot remove snapshot {name:?}, which is a parent");
+                let message = format!("cannot remove snapshot {}, which is a parent", shown(name));
                 return Err(Error::FailedPrecondition(message));
             }
             db.prepare_cached("DELETE FROM snapshot WHERE id = ?")?.execute([record.id.0])?;
@@ -205,7 +213,7 @@ impl Store {
     /// Changes labels, and returns the changed record.
     ///
     /// # Errors
-    /// [`Error::NotFound`].
+    /// [`Error::NotFound`]; [`Error::InvalidArgument`] if the labels become too long.
     pub fn update(&self, name: &str, change: &LabelChange) -> Result<Info> {
         self.write(|db| {
             let record = get(db, name)?;

@@ -122,7 +122,7 @@ async fn labels_are_replaced_at_commit_and_empty_ones_dropped() {
     let client = &daemon.client;
     client.prepare("a", "", &[("one", "1"), ("empty", "")]).await.unwrap();
     assert_eq!(client.stat("a").await.unwrap().labels, labels(&[("one", "1")]));
-    let long = "x".repeat(5000);
+    let long = "x".repeat(4000);
     client.commit("c", "a", &[("two", &long), ("empty", "")]).await.unwrap();
     let committed = client.stat("c").await.unwrap();
     assert_eq!(committed.labels, labels(&[("two", &long)]));
@@ -154,4 +154,64 @@ async fn a_parent_given_at_commit() {
     let mount = crate::mount::mounted(&mounts, &daemon.work("m"));
     assert!(mount.join("low").exists());
     assert_eq!(code(client.remove("base").await), Code::FailedPrecondition);
+}
+
+/// An image's author can write any number of annotations of any length, and containerd hands them on. `List` sends
+/// them all, every time.
+#[tokio::test]
+async fn labels_and_names_have_limits() {
+    let daemon = Daemon::plain().await;
+    let client = &daemon.client;
+    layer(&daemon, "base", "", &[]).await;
+    client.prepare("a", "base", &[]).await.unwrap();
+    let state = client.list(&[]).await.unwrap();
+    let directories = daemon.directories();
+    let value = "v".repeat(4000);
+    let keys: Vec<_> = (0..900).map(|n| format!("containerd.io/snapshot/x{n}")).collect();
+    let many: Vec<_> = keys.iter().map(|key| (key.as_str(), value.as_str())).collect();
+    let long = "v".repeat(4096);
+    let name = "n".repeat(40_000);
+    for (what, labels, part) in [
+        ("one", &[("k", long.as_str())][..], "label \"k\" has 4097 bytes"),
+        ("many", &many[..], "and 65536 is the limit: the image has too many annotations"),
+    ] {
+        let info = |mut info: cvmfs_snapshotter::proto::snapshots::Info| {
+            info.labels = crate::client::labels(labels);
+            info
+        };
+        for answer in [
+            client.prepare("new", "base", labels).await.map(|_| ()),
+            client.commit("new", "a", labels).await,
+            client.update(info(state[0].clone()), &[]).await.map(|_| ()),
+        ] {
+            let status = answer.unwrap_err();
+            assert_eq!(status.code(), Code::InvalidArgument, "{what}: {status}");
+            assert!(status.message().contains(part), "{what}: {status}");
+        }
+    }
+    // Each change is small enough, and what comes of it is not.
+    for (number, piece) in many[..20].iter().enumerate() {
+        let mut info = state[0].clone();
+        info.labels = labels(&[*piece]);
+        let answer = client.update(info, &[&format!("labels.{}", piece.0)]).await;
+        assert_eq!(code(answer), if number < 16 { Code::Ok } else { Code::InvalidArgument });
+    }
+    client.update(state[0].clone(), &[]).await.unwrap();
+    for answer in [
+        client.prepare(&name, "base", &[]).await.map(|_| ()),
+        client.view(&name, "base").await.map(|_| ()),
+        client.commit(&name, "a", &[]).await,
+    ] {
+        assert_eq!(code(answer), Code::InvalidArgument);
+    }
+    // Nothing of all that is left, and no message is as long as what it complains about.
+    assert_eq!(client.names(&[]).await.unwrap(), ["a", "base"]);
+    assert_eq!(daemon.directories(), directories);
+    let unknown = client.stat(&name).await.unwrap_err();
+    assert!(unknown.code() == Code::NotFound && unknown.message().len() < 1000, "{unknown}");
+    // The longest name that fits is in no line of the log as a whole.
+    client.prepare(&name[..32_768], "base", &[]).await.unwrap();
+    client.remove(&name[..32_768]).await.unwrap();
+    let longest = daemon.log().lines().map(str::len).max().unwrap();
+    assert!(longest < 4000, "{longest}");
 }

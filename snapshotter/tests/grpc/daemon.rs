@@ -79,6 +79,12 @@ impl Daemon {
         fs::write(&self.config, text).unwrap();
     }
 
+    /// Adds lines to the configuration, for the next start.
+    pub fn configure_also(&self, lines: &str) {
+        let text = fs::read_to_string(&self.config).unwrap();
+        fs::write(&self.config, format!("{lines}\n{text}")).unwrap();
+    }
+
     pub async fn start(&mut self) {
         self.start_with(&[]).await;
     }

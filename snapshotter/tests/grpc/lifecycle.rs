@@ -88,6 +88,29 @@ async fn one_daemon_for_one_root_and_one_socket() {
     assert_eq!(mode(&root.join("metadata.db")), 0o600);
 }
 
+/// A reader process that a daemon was about to start when it was killed has the daemon's files for a moment.
+#[tokio::test]
+async fn what_a_killed_daemon_still_holds_is_waited_for() {
+    let mut daemon = Daemon::plain().await;
+    daemon.kill();
+    let lock = fs::File::open(daemon.root().join("lock")).unwrap();
+    lock.lock().unwrap();
+    fs::remove_file(daemon.socket()).unwrap();
+    let listener = UnixListener::bind(daemon.socket()).unwrap();
+    let release = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(500));
+        drop(lock);
+        std::thread::sleep(Duration::from_millis(500));
+        drop(listener);
+    });
+    let started = Instant::now();
+    // The first call waits in the queue of the socket that nobody serves any more, and is repeated.
+    daemon.start().await;
+    release.join().unwrap();
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    daemon.client.prepare("a", "", &[]).await.unwrap();
+}
+
 #[tokio::test]
 async fn ready_means_that_the_socket_answers() {
     let mut daemon = Daemon::plain().await;

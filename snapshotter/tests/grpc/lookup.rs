@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use cvmfs_snapshotter::proto::snapshots::Kind;
 use layer_layout::label::{
@@ -11,6 +12,7 @@ use layer_layout::label::{
 };
 use layer_layout::path::{self, LayerMetadata};
 use layer_layout::{ChainId, Digest};
+use rustix::fs::FileType;
 use tonic::Code;
 
 use crate::client::code;
@@ -239,4 +241,96 @@ async fn errors_of_prepare_come_before_the_layer() {
         pull(client, "ns", &chains).await,
         [Pulled { name: format!("ns/0/{target}"), remote: false }]
     );
+}
+
+/// What stands in a repository in place of a layer's record is nobody's but that layer's problem.
+#[tokio::test]
+async fn one_bad_record_is_a_miss_for_its_layer() {
+    let repository = Repository::new();
+    let good = repository.add("good");
+    let record =
+        |layer: &Layer| repository.at(&path::layer_metadata(&layer.digest, LayerMetadata::Layers));
+    let node = |file: &Path, kind: FileType, device: (u32, u32)| {
+        let device = rustix::fs::makedev(device.0, device.1);
+        rustix::fs::mknodat(rustix::fs::CWD, file, kind, 0o644.into(), device).unwrap();
+    };
+    let bad: Vec<_> = [
+        "a FIFO",
+        "a socket",
+        "a terminal",
+        "an empty device",
+        "a directory",
+        "a directory above",
+        "too large",
+        "not JSON",
+        "empty",
+        "unreadable text",
+    ]
+    .map(|name| (name, repository.add(name)))
+    .into();
+    for (name, layer) in &bad {
+        let file = record(layer);
+        fs::remove_file(&file).unwrap();
+        match *name {
+            "a FIFO" => node(&file, FileType::Fifo, (0, 0)),
+            "a socket" => node(&file, FileType::Socket, (0, 0)),
+            "a terminal" => node(&file, FileType::CharacterDevice, (5, 0)),
+            "an empty device" => node(&file, FileType::CharacterDevice, (250, 250)),
+            "a directory" => fs::create_dir(&file).unwrap(),
+            "a directory above" => {
+                fs::remove_dir(file.parent().unwrap()).unwrap();
+                node(file.parent().unwrap(), FileType::Fifo, (0, 0));
+            }
+            "too large" => {
+                let text = fs::read(record(&good)).unwrap();
+                fs::write(&file, [text, vec![b' '; 10 << 20]].concat()).unwrap();
+            }
+            "not JSON" => fs::write(&file, "{\"\u{1b}[2J\n".repeat(1000)).unwrap(),
+            "empty" => fs::write(&file, "").unwrap(),
+            _ => fs::write(&file, [0xff; 5000]).unwrap(),
+        }
+    }
+    let daemon = Daemon::with(&[("r.org", repository.path())]).await;
+    let started = Instant::now();
+    let by_digest = |layer: &Layer| (CRI_LAYER_DIGEST, layer.digest.to_string());
+    for (name, layer) in &bad {
+        let image = [(ChainId::base(layer.diff), vec![by_digest(layer)])];
+        assert_eq!(remotes(&pull_with(&daemon.client, name, &image).await), [false], "{name}");
+        // Whoever also names a good one is served.
+        let labels = vec![by_digest(&good), (THIN_LAYER_DIGEST, layer.digest.to_string())];
+        let image = [(ChainId::base(good.diff), labels)];
+        let pulled = pull_with(&daemon.client, name, &image).await;
+        assert_eq!(remotes(&pulled), [true], "{name}");
+        daemon.client.remove(top(&pulled)).await.unwrap();
+    }
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    assert_eq!(daemon.logged(&["\"outcome\":\"miss\"", "no usable DiffID"]), bad.len());
+    assert_eq!(daemon.logged(&["\"outcome\":\"hit\""]), bad.len());
+    for silence in ["\"outcome\":\"unavailable\"", "does not answer"] {
+        assert_eq!(daemon.logged(&[silence]), 0, "{silence}");
+    }
+    assert!(daemon.log().lines().all(|line| line.len() < 4000));
+}
+
+/// Each digest costs the repository some questions; an image's author must not keep it busy with hundreds of them.
+#[tokio::test]
+async fn only_a_few_digests_are_looked_for() {
+    let repository = Repository::new();
+    let good = repository.add("good");
+    let daemon = Daemon::with(&[("r.org", repository.path())]).await;
+    let unknown = |number: usize| {
+        let digest = Digest::of(format!("unknown {number}").as_bytes()).to_string();
+        (format!("{STARGZ_LAYER_DIGEST}.{number:03}"), digest)
+    };
+    for (others, expected) in [(3, true), (300, false)] {
+        let mut labels: Vec<_> = (0..others).map(unknown).collect();
+        labels.push((format!("{STARGZ_LAYER_DIGEST}.z"), good.digest.to_string()));
+        let labels: Vec<_> =
+            labels.iter().map(|(key, value)| (key.as_str(), value.clone())).collect();
+        let pulled =
+            pull_with(&daemon.client, &others.to_string(), &[(ChainId::base(good.diff), labels)])
+                .await;
+        assert_eq!(remotes(&pulled), [expected], "{others}");
+        daemon.client.remove(top(&pulled)).await.unwrap();
+    }
 }

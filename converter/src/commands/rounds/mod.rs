@@ -30,7 +30,7 @@ use crate::cli::global::Verbosity;
 use crate::cli::round::{Convert, Loop, RoundOptions};
 use crate::{
     EXIT_FAILED, EXIT_LIST_BROKEN, EXIT_LIST_UNREADABLE, EXIT_NO_PASSWORD, EXIT_NO_REPOSITORY,
-    EXIT_PARTIAL, logging,
+    EXIT_PARTIAL, logging, screen,
 };
 
 /// What came of a round over all lists.
@@ -323,8 +323,8 @@ impl Publisher {
 fn show(summary: &Summary, json: bool, quiet: bool) {
     if json {
         match serde_json::to_string(summary) {
-            Ok(json) => println!("{json}"),
-            Err(error) => eprintln!("ducc: cannot write the report: {error}"),
+            Ok(json) => screen::say(json),
+            Err(error) => screen::warn(format_args!("ducc: cannot write the report: {error}")),
         }
         return;
     }
@@ -334,14 +334,14 @@ fn show(summary: &Summary, json: bool, quiet: bool) {
             (lines.next(), lines)
         };
         if !quiet {
-            figures.into_iter().for_each(|line| println!("{line}"));
+            figures.into_iter().for_each(screen::say);
         }
         for line in rest {
             // Images that have failed are in the log.
             if line.starts_with(round_report::ERROR) {
                 logging::complain(&line);
             } else {
-                eprintln!("ducc: {line}");
+                screen::warn(format_args!("ducc: {line}"));
             }
         }
     }
