@@ -36,6 +36,7 @@ mod generation;
 pub mod hash;
 pub mod history;
 pub mod keys;
+mod last_seen;
 pub mod manifest;
 mod marks;
 pub mod objects;
@@ -57,5 +58,6 @@ pub mod xattr;
 
 pub use creation::Creation;
 pub use error::{Activity, CollectionStop, Distrust, Error, Result, TagError};
+pub use last_seen::{LastSeen, Progress};
 pub use repository::{Repository, Session};
 pub use turn::Turn;
