@@ -93,12 +93,16 @@ impl Native {
         Convert::into_locator(image, self.locator())
             .env("DUCC_KEYS", self.keys())
             .env("DUCC_CACHE", self.dir.path().join("cache"))
+            .env("DUCC_STATE", self.dir.path().join("state"))
     }
 
     /// `ducc` with this repository's keys and a cache of its own.
     pub fn ducc(&self) -> Result<Command> {
         let mut command = Command::new(tools::ducc()?);
-        command.env("DUCC_KEYS", self.keys()).env("DUCC_CACHE", self.dir.path().join("cache"));
+        command
+            .env("DUCC_KEYS", self.keys())
+            .env("DUCC_CACHE", self.dir.path().join("cache"))
+            .env("DUCC_STATE", self.dir.path().join("state"));
         Ok(command)
     }
 
