@@ -33,13 +33,13 @@ Exit status:
 
 const EXAMPLES: &str = "\
 Examples:
-  ducc convert-single-image registry.hub.docker.com/library/debian:12 /srv/unpacked.example.org
+  ducc convert-single-image registry.hub.docker.com/library/debian:12 /srv/ducc/unpacked.example.org
   ducc convert-single-image --thin-image-name registry.example.org/thin/tool:1 \\
-      quay.io/org/tool:1 /srv/unpacked.example.org
+      quay.io/org/tool:1 /srv/ducc/unpacked.example.org
   ducc repository create unpacked.example.org --storage file:///srv/cvmfs/unpacked.example.org
   ducc convert-single-image quay.io/org/tool:1 cvmfs+file:///srv/cvmfs/unpacked.example.org
   ducc convert-single-image --public-name registry.example.org/org/tool:dev \\
-      docker-archive:tool.tar /srv/unpacked.example.org";
+      docker-archive:tool.tar /srv/ducc/unpacked.example.org";
 
 /// Publishes container images into CernVM-FS repositories.
 #[derive(Debug, Parser)]

@@ -12,7 +12,7 @@ use crate::compression::Compression;
 use crate::entry::{Content, EntryKind};
 use crate::hash::{ContentHash, ObjectId, ObjectKind};
 use crate::manifest::{self, Manifest};
-use crate::marks::Marks;
+use crate::marks::{ContentSize, Marks};
 use crate::reflog::{self, Reflog, references};
 use crate::repository::Repository;
 use crate::snapshot::{Snapshot, read_object};
@@ -305,34 +305,47 @@ impl Walk<'_> {
             checked.entries += 1;
             if let EntryKind::File(file) = &row.entry.kind {
                 for object in file.content.objects() {
-                    marks.add(object)?;
+                    let size = size_of(object.hash, &file.content, file.size);
+                    marks.add_sized(object, ContentSize::new(size, file.compression))?;
                 }
             }
             Ok(())
         })
     }
 
-    /// The objects: whether each is there, and with `data` whether it is intact.
+    /// The objects: whether each is there and can hold what the catalogs say, and with `data` whether it is intact.
     fn objects(&mut self, depth: Depth) -> Result<()> {
         let mut damaged: HashMap<ObjectId, String> = HashMap::new();
         for shard in 0..=u8::MAX {
-            let marked = self.marks.shard(shard)?;
-            self.checked.objects += marked.len() as u64;
+            let marked = self.marks.sized_shard(shard)?;
             if marked.is_empty() {
                 continue;
             }
-            let mut stored = HashSet::new();
+            let mut stored = HashMap::new();
             self.storage.list(shard, &mut |listed| {
-                stored.extend(ObjectId::from_path(&listed.path));
+                stored
+                    .extend(ObjectId::from_path(&listed.path).map(|object| (object, listed.size)));
                 Ok(())
             })?;
-            for object in marked {
-                if !stored.contains(&object) {
-                    damaged.insert(object, "it is missing".to_owned());
-                } else if depth.data
-                    && let Err(error) = self.storage.get(object)
-                {
-                    damaged.insert(object, fault_or(error)?);
+            let mut last = None;
+            for (object, sized) in marked {
+                let is_new = last.replace(object) != Some(object);
+                self.checked.objects += u64::from(is_new);
+                match stored.get(&object) {
+                    None => {
+                        damaged.insert(object, "it is missing".to_owned());
+                    }
+                    Some(_) if depth.data && !is_new => {}
+                    Some(_) if depth.data => {
+                        if let Err(error) = self.storage.get(object) {
+                            damaged.insert(object, fault_or(error)?);
+                        }
+                    }
+                    Some(&size) if sized.is_some_and(|sized| !sized.allows(size)) => {
+                        let reason = format!("its {size} bytes cannot hold the content");
+                        damaged.insert(object, reason);
+                    }
+                    Some(_) => {}
                 }
             }
         }

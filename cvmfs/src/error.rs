@@ -211,6 +211,30 @@ pub enum Error {
     /// Somebody else has put something at a path since the author of an edit looked there.
     #[error("{0} was changed by another publisher while this was being prepared")]
     Conflict(TreePath),
+    /// The storage holds an older revision than it has held.
+    #[error("the newest revision of {fqrn} in its storage is {found}, but {evidence}")]
+    RolledBack {
+        /// The repository.
+        fqrn: Fqrn,
+        /// The number of the revision in the storage.
+        found: u64,
+        /// What says that there has been a later one.
+        evidence: String,
+    },
+    /// Nothing but an unverified manifest says which repository is in a storage.
+    #[error(
+        "the manifest in {storage} claims to be that of {claimed}, and nothing else says which repository this is: there are \
+         keys of {}",
+        join(known)
+    )]
+    Unnamed {
+        /// The storage.
+        storage: String,
+        /// The name in the manifest.
+        claimed: Fqrn,
+        /// The repositories whose keys are at hand.
+        known: Vec<Fqrn>,
+    },
     /// A change that depends on a revision was to be applied to another one.
     #[error("revision {newest} was published while this was being prepared from revision {seen}")]
     Superseded {
@@ -275,6 +299,10 @@ pub enum Error {
     /// its result any more.
     #[error("{0}")]
     Stopped(String),
+}
+
+fn join(names: &[Fqrn]) -> String {
+    names.iter().map(Fqrn::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// Why something is not trusted.

@@ -2,7 +2,6 @@
 //! now. It is kept in a state file, which the collector writes and publishers read.
 
 use std::fs::File;
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -106,14 +105,9 @@ pub(crate) fn is_dead(storage: &Storage, state: &CollectionState) -> Result<bool
 
 /// The lock of a directory's collector; `None` if another one holds it.
 pub(crate) fn lock(storage: &Storage) -> Result<Option<File>> {
-    storage.local_directory().map_or(Ok(None), |directory| lock_file(&directory.join(LOCK)))
-}
-
-/// Locks a file, which is made if it is not there; `None` if somebody else has locked it.
-fn lock_file(path: &Path) -> Result<Option<File>> {
-    let failed = |cause| Error::System { action: "lock", path: path.to_owned(), cause };
-    let file =
-        File::options().create(true).truncate(false).write(true).open(path).map_err(failed)?;
+    let Some(directory) = storage.local_directory() else { return Ok(None) };
+    let failed = |cause| Error::System { action: "lock", path: directory.join(LOCK), cause };
+    let Some(file) = storage.lock_file(LOCK).map_err(failed)? else { return Ok(None) };
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),

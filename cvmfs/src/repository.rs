@@ -21,6 +21,7 @@ use crate::generation::Generation;
 use crate::hash::ObjectKind;
 use crate::history::History;
 use crate::keys::{Certificate, Keys, Publisher};
+use crate::last_seen::{self, LastSeen};
 use crate::manifest::{self, Manifest, SignedManifest};
 use crate::objects::{Objects, Settings};
 use crate::publication::Edits;
@@ -40,6 +41,8 @@ pub(crate) const NOT_COMPRESSED: &str = "none";
 
 /// How often a publisher tries to replace the reflog of its own manifest.
 const REFLOG_ATTEMPTS: u32 = 20;
+/// How many later root catalogs are looked at to find out whether a revision was put back.
+const TRACES: usize = 3;
 /// How long a publisher waits until another one that has replaced the manifest has replaced the reflog, too.
 const REFLOG_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -49,6 +52,8 @@ pub struct Repository {
     fqrn: Fqrn,
     keys: Keys,
     auto_tags: AutoTags,
+    /// What was seen of it; `None` if nothing is remembered.
+    last_seen: Option<LastSeen>,
 }
 
 /// A publish that has begun. Ending it shows whether a garbage collection came in between.
@@ -75,13 +80,83 @@ impl Repository {
     /// Opens the repository of a name in a storage. The public keys say whose signatures count; the others
     /// are needed to publish. Nothing is read yet.
     pub fn open(storage: Storage, fqrn: Fqrn, keys: Keys) -> Self {
-        Self { storage, fqrn, keys, auto_tags: AutoTags::default() }
+        Self { storage, fqrn, keys, auto_tags: AutoTags::default(), last_seen: None }
     }
 
     /// The same with names that publishes give revisions, and take away again, by themselves.
     #[must_use]
     pub fn with_auto_tags(self, auto_tags: AutoTags) -> Self {
         Self { auto_tags, ..self }
+    }
+
+    /// The same for a publisher that remembers what it has seen, and refuses to build on something older.
+    #[must_use]
+    pub fn remembering(self, last_seen: LastSeen) -> Self {
+        Self { last_seen: Some(last_seen), ..self }
+    }
+
+    /// Checks that a verified manifest is not older than what this machine has seen of the repository, and takes note of it.
+    ///
+    /// # Errors
+    /// [`Error::RolledBack`] if it is older. That nothing can be noted is none.
+    pub fn check_progress(&self, manifest: &Manifest) -> Result<()> {
+        let Some(last_seen) = &self.last_seen else { return Ok(()) };
+        match last_seen.check(manifest) {
+            Err(error @ Error::RolledBack { .. }) => return Err(error),
+            checked => self.noted(checked.and_then(|()| last_seen.note(manifest))),
+        }
+        Ok(())
+    }
+
+    fn noted(&self, result: Result<()>) {
+        if let Err(error) = result {
+            let repository = &self.fqrn;
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            let cause = cause.unwrap_or_default();
+            tracing::warn!(%repository, "nothing protects from older revisions: {error} {cause}");
+        }
+    }
+
+    /// The number after which a new revision is numbered, whatever older one it is made from.
+    fn highest(&self, base: &Manifest) -> u64 {
+        let seen = self.last_seen.as_ref();
+        let seen = seen.and_then(|last_seen| last_seen.highest(&self.fqrn).ok().flatten());
+        base.revision.max(seen.unwrap_or_default())
+    }
+
+    /// Checks that the storage itself does not tell of a later revision than its manifest: in a reference log that is not
+    /// that of the manifest, or by a tag.
+    fn check_traces(&self, draft: &Draft<'_>, reflog_fits: bool, version: &Version) -> Result<()> {
+        if self.last_seen.as_ref().is_none_or(LastSeen::accepts_rollback) {
+            return Ok(());
+        }
+        let manifest = draft.base.manifest();
+        let rolled_back = |evidence: String| {
+            let (fqrn, found) = (self.fqrn.clone(), manifest.revision);
+            Err(Error::RolledBack { fqrn, found, evidence })
+        };
+        if let Some(tag) = draft.history.tags().find(|tag| tag.revision > manifest.revision) {
+            return rolled_back(format!("its tag {} is revision {}", tag.name, tag.revision));
+        }
+        if reflog_fits {
+            return Ok(());
+        }
+        for root in
+            last_seen::later_roots(&draft.reflog.entries(), manifest).into_iter().take(TRACES)
+        {
+            let later = draft.base.another(Manifest { root, ..manifest.clone() });
+            let Ok(later) = later.map(|later| later.root_catalog().revision()) else { continue };
+            // Another publisher may be between the two files.
+            let unchanged = || -> Result<bool> {
+                let stored = self.storage.read_file(manifest::NAME)?;
+                Ok(stored.is_some_and(|(_, stored)| stored == *version))
+            };
+            if later > manifest.revision && unchanged()? {
+                let name = reflog::NAME;
+                return rolled_back(format!("{name} there lists revision {later} ({root})"));
+            }
+        }
+        Ok(())
     }
 
     /// The name that the manifest in a storage claims, with nothing verified.
@@ -277,7 +352,7 @@ impl Repository {
     pub fn publish(&self, edits: &Edits, objects: &Objects, session: &Session) -> Result<Manifest> {
         self.revise_since(edits.seen(), objects, &mut |draft| {
             session.generation.check(&self.storage)?;
-            let revision = draft.base.manifest().revision + 1;
+            let revision = self.highest(draft.base.manifest()) + 1;
             let Some(root) = edits.apply(draft.base, objects, revision, draft.now)? else {
                 return Ok(false);
             };
@@ -313,7 +388,8 @@ impl Repository {
         let mut seen = seen.cloned();
         loop {
             let (base, version) = self.newest(seen.as_ref())?;
-            let (reflog, reflog_version) = self.reflog(base.manifest())?;
+            self.check_progress(base.manifest())?;
+            let (reflog, reflog_version, reflog_fits) = self.reflog(base.manifest())?;
             let mut draft = Draft {
                 manifest: base.manifest().clone(),
                 history: self.history(base.manifest())?,
@@ -321,6 +397,7 @@ impl Repository {
                 now: SystemTime::now(),
                 base: &base,
             };
+            self.check_traces(&draft, reflog_fits, &version)?;
             if !change(&mut draft)? {
                 return Ok(draft.manifest);
             }
@@ -329,6 +406,9 @@ impl Repository {
             let signed = Bytes::from(manifest.sign(&publisher.key)?);
             let expected = Expected::Version(version);
             if self.storage.replace_file(manifest::NAME, signed.clone(), expected)?.is_some() {
+                if let Some(last_seen) = &self.last_seen {
+                    self.noted(last_seen.signed(&manifest));
+                }
                 self.replace_reflog(&signed, reflog, reflog_version)?;
                 return Ok(manifest);
             }
@@ -342,8 +422,9 @@ impl Repository {
         }
     }
 
-    /// The reference log that belongs to a manifest, and the version of the file.
-    fn reflog(&self, manifest: &Manifest) -> Result<(Reflog, Option<Version>)> {
+    /// The reference log that belongs to a manifest, the version of the file, and whether it is the one that the manifest
+    /// names.
+    fn reflog(&self, manifest: &Manifest) -> Result<(Reflog, Option<Version>, bool)> {
         let begun = Instant::now();
         loop {
             let stored = self.storage.read_file(reflog::NAME)?;
@@ -357,13 +438,13 @@ impl Repository {
                 continue;
             }
             let Some((bytes, version)) = stored else {
-                return Ok((Reflog::create(&self.fqrn), None));
+                return Ok((Reflog::create(&self.fqrn), None, fits));
             };
             if !fits {
                 tracing::warn!(repository = %self.fqrn,
                     "{} is not the one of the newest revision; completing it", reflog::NAME);
             }
-            return Ok((Reflog::open(&bytes)?, Some(version)));
+            return Ok((Reflog::open(&bytes)?, Some(version), fits));
         }
     }
 

@@ -80,8 +80,8 @@ impl Turn {
     pub(crate) fn take(storage: &Storage, wants: &mut dyn FnMut() -> bool) -> Self {
         let (mut watched, mut watched_lock) = (None, None);
         Self::wait(TIMES.patience, wants, || match storage.local_directory() {
-            Some(directory) => {
-                let lock = Lock::take(&directory.join(LOCK), TIMES.turn, &mut watched_lock)?;
+            Some(_) => {
+                let lock = Lock::take(storage, LOCK, TIMES.turn, &mut watched_lock)?;
                 Ok(lock.map(|lock| Held::Lock { _lock: lock }))
             }
             None => Ok(sign(storage, TIMES, &mut watched)?.map(Held::Sign)),

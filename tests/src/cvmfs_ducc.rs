@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use tempfile::TempDir;
 
+use crate::ducc::closed_dir_in;
 use crate::process::{Output, run_any};
 use crate::tools;
 
@@ -28,7 +29,7 @@ impl CvmfsDucc {
     /// Makes the link.
     pub fn install() -> Result<Self> {
         // Not in /tmp, which the program may not see as others do.
-        let dir = TempDir::new_in("/dev/shm")?;
+        let dir = closed_dir_in("/dev/shm")?;
         for name in ["bin", "private-tmp"] {
             fs::create_dir(dir.path().join(name))?;
         }

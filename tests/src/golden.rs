@@ -7,6 +7,7 @@ use anyhow::Result;
 use tempfile::TempDir;
 
 use crate::check_out::check_out;
+use crate::ducc::closed_dir;
 use crate::image::{Image, push, read_layout};
 use crate::native::Native;
 use crate::registry::Registry;
@@ -34,7 +35,7 @@ pub struct Golden {
 impl Golden {
     /// Starts the registry.
     pub fn new() -> Result<Self> {
-        let (registry, dir) = (Registry::start()?, TempDir::new()?);
+        let (registry, dir) = (Registry::start()?, closed_dir()?);
         let image = read_layout(&data("image"), "v1")?;
         push(&registry, IN_REGISTRY, &image)?;
         let registries_conf = dir.path().join("registries.conf");

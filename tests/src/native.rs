@@ -135,17 +135,23 @@ impl Native {
 
     /// A conversion into it.
     pub fn convert(&self, image: &str) -> Convert {
-        let convert = Convert::into_locator(image, self.locator())
-            .env("DUCC_CACHE", self.dir.path().join("cache"));
+        let convert = Convert::into_locator(image, self.locator());
         let set = |convert: Convert, (name, value)| convert.env(name, value);
-        self.environment().into_iter().fold(convert, set)
+        self.own_environment().fold(convert, set)
     }
 
-    /// `ducc` with this repository's keys and a cache of its own.
+    /// `ducc` with this repository's keys, and a cache and a memory of its own.
     pub fn ducc(&self) -> Result<Command> {
         let mut command = Command::new(tools::ducc()?);
-        command.envs(self.environment()).env("DUCC_CACHE", self.dir.path().join("cache"));
+        command.envs(self.own_environment());
         Ok(command)
+    }
+
+    /// The same with a cache and a memory of what was published that lie beside the repository.
+    fn own_environment(&self) -> impl Iterator<Item = (&'static str, OsString)> {
+        let beside = [("DUCC_CACHE", "cache"), ("DUCC_STATE", "state")];
+        let beside = beside.map(|(name, directory)| (name, self.dir.path().join(directory).into()));
+        self.environment().into_iter().chain(beside)
     }
 
     /// Runs `ducc repository COMMAND` on it.

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::containerd::{Containerd, Settings, Version};
 use crate::docker::Docker;
-use crate::ducc::Convert;
+use crate::ducc::{Convert, closed_dir};
 use crate::image::{Artifact, Image, push};
 use crate::node::Node;
 use crate::registry::Registry;
@@ -43,7 +43,7 @@ impl Site {
     /// Starts the registry and makes the repository.
     pub fn new() -> Result<Self> {
         let registry = Registry::start()?;
-        let dir = tempfile::Builder::new().prefix("e2e-site-").tempdir()?;
+        let dir = closed_dir()?;
         fs::create_dir(dir.path().join("repository"))?;
         let sandbox = busybox::push_sandbox(&registry, &dir.path().join("blobs"))?;
         Ok(Self { registry, sandbox, dir })

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
+use crate::ducc::closed_dir_in;
 use crate::native::{self, Native};
 use crate::rounds::Publisher;
 use crate::tree::Tree;
@@ -21,7 +22,7 @@ pub enum Target {
 impl Target {
     /// An empty directory in `place`.
     pub fn directory_in(place: &Path) -> Result<Self> {
-        Ok(Self::Directory(TempDir::new_in(place)?))
+        Ok(Self::Directory(closed_dir_in(place)?))
     }
 
     /// An empty directory in memory, where making something durable does not wait for the machine's disk.

@@ -332,7 +332,8 @@ fn as_a_native_repository() -> Result<()> {
     let (golden, native) = (Golden::new()?, golden::native()?);
     let publisher = publisher(&golden, native.locator())
         .env("DUCC_KEYS", native.keys())
-        .env("DUCC_CACHE", golden.dir().join("cache"));
+        .env("DUCC_CACHE", golden.dir().join("cache"))
+        .env("DUCC_STATE", golden.dir().join("state"));
     let read = || native.tree("");
     let revision = || native.revision().map(Some);
     Place { publisher, read: &read, revision: &revision, markers: 0 }.taken_over(&golden)?;
@@ -412,7 +413,8 @@ fn a_new_image_on_layers_of_ducc() -> Result<()> {
     let ((golden, derived), native) = (with_derived()?, golden::native()?);
     let publisher = publisher(&golden, native.locator())
         .env("DUCC_KEYS", native.keys())
-        .env("DUCC_CACHE", golden.dir().join("cache"));
+        .env("DUCC_CACHE", golden.dir().join("cache"))
+        .env("DUCC_STATE", golden.dir().join("state"));
     publisher.wish([golden.source(), golden.source().replace(":v1", ":v2")])?;
     let before = native.tree(FLAT)?;
     let (round, traffic) = golden.registry.watch(|| publisher.round(&[]))?;

@@ -13,6 +13,7 @@ use e2e::busybox;
 use e2e::containerd::{Settings, Version};
 use e2e::cvmfs_ducc::CvmfsDucc;
 use e2e::docker::Docker;
+use e2e::ducc::closed_dir_in;
 use e2e::image::{Compression, Config, Entry, Format, Image, Layer, push};
 use e2e::native::Native;
 use e2e::node::Node;
@@ -149,7 +150,7 @@ fn test_403_wildcards() -> Result<()> {
         ("*t", &["latest", "test"]),
         ("2.0", &["2.0"]),
     ] {
-        let repository = tempfile::TempDir::new_in("/dev/shm")?;
+        let repository = closed_dir_in("/dev/shm")?;
         let source = registry.source(&format!("org/many:{pattern}"));
         let locator = repository.path().display().to_string();
         let list = ducc.wish_list("recipe.yaml", &locator, &[&source])?;

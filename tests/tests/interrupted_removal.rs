@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use e2e::ducc::{closed_dir, closed_dir_in};
 use e2e::image::{Compression, Config, Entry, Format, Image, Layer, push};
 use e2e::native::{FQRN, Native};
 use e2e::process::run;
@@ -75,7 +76,7 @@ fn wait_for(what: &str, mut ready: impl FnMut() -> bool) -> Result<()> {
 /// Who waits for another publisher ends at once, and has changed nothing.
 #[test]
 fn while_waiting() -> Result<()> {
-    let (repository, work) = (TempDir::new()?, TempDir::new()?);
+    let (repository, work) = (closed_dir()?, TempDir::new()?);
     let locator = repository.path().display().to_string();
     let publisher = Publisher::new(work.path(), locator.clone());
     let registry = published(&publisher, work.path(), 1)?;
@@ -147,7 +148,7 @@ fn at_any_time(publisher: &Publisher, locator: &str, work: &Path) -> Result<()> 
 
 #[test]
 fn at_any_time_in_a_directory() -> Result<()> {
-    let (repository, work) = (TempDir::new_in("/dev/shm")?, TempDir::new()?);
+    let (repository, work) = (closed_dir_in("/dev/shm")?, TempDir::new()?);
     let locator = repository.path().display().to_string();
     let publisher = Publisher::new(work.path(), locator.clone());
     at_any_time(&publisher, &locator, work.path())?;

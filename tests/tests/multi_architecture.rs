@@ -350,7 +350,8 @@ fn in_a_native_repository() -> Result<()> {
     let (scene, native) = (Scene::new()?, Native::create()?);
     let publisher = Publisher::new(scene.work.path(), native.locator())
         .env("DUCC_KEYS", native.keys())
-        .env("DUCC_CACHE", native.dir().join("cache"));
+        .env("DUCC_CACHE", native.dir().join("cache"))
+        .env("DUCC_STATE", native.dir().join("state"));
     scene.publish(&publisher)?;
     let link = scene.link();
     let public = format!(".multiarch/$(CVMFS_ARCH:-{})/{link}", host_architecture());
@@ -389,7 +390,8 @@ fn of_a_single_platform() -> Result<()> {
     push(&registry, "org/list:1", &Index::new(Format::Docker, vec![image])?)?;
     let publisher = Publisher::new(work.path(), native.locator())
         .env("DUCC_KEYS", native.keys())
-        .env("DUCC_CACHE", native.dir().join("cache"));
+        .env("DUCC_CACHE", native.dir().join("cache"))
+        .env("DUCC_STATE", native.dir().join("state"));
     let names = ["org/image:1", "org/list:1"];
     publisher.wish(names.map(|name| registry.source(name)))?;
     let round = publisher.round(&["--multi-arch"])?;

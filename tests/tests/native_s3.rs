@@ -35,6 +35,7 @@ impl Bucket {
             .args(args)
             .env("DUCC_KEYS", self.dir.path().join("keys"))
             .env("DUCC_CACHE", self.dir.path().join("cache"))
+            .env("DUCC_STATE", self.dir.path().join("state"))
             .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
             .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
         Ok(command)

@@ -1,5 +1,6 @@
 //! A policy that begins to hold after images were published.
 
+use e2e::ducc::closed_dir;
 use e2e::image::{Compression, Config, Entry, Format, Image, Layer, push};
 use e2e::registry::Registry;
 use e2e::rounds::Publisher;
@@ -16,7 +17,7 @@ MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=
 
 #[test]
 fn applies_to_unchanged_images_which_stay() -> Result<()> {
-    let (work, repository, registry) = (TempDir::new()?, TempDir::new()?, Registry::start()?);
+    let (work, repository, registry) = (TempDir::new()?, closed_dir()?, Registry::start()?);
     let layer = Layer::build(work.path(), Compression::Gzip, &[Entry::file("tool", "1")])?;
     push(&registry, NAME, &Image::new(Format::Oci, Config::with_cmd(["true"]), &[layer])?)?;
     let publisher = Publisher::new(work.path(), repository.path().display().to_string());

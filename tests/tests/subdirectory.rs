@@ -42,7 +42,8 @@ fn holds_everything() -> Result<()> {
         std::fs::create_dir(&dir)?;
         Ok(Publisher::new(&dir, locator)
             .env("DUCC_KEYS", native.keys())
-            .env("DUCC_CACHE", work.path().join("cache")))
+            .env("DUCC_CACHE", work.path().join("cache"))
+            .env("DUCC_STATE", work.path().join("state")))
     };
     let below = publisher("below", format!("{}#sub/dir", native.locator()))?;
     below.wish([image(0), image(1)])?;

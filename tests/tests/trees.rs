@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use e2e::cases::{base, nasty};
 use e2e::debian::{self, Debian};
-use e2e::ducc::Convert;
+use e2e::ducc::{Convert, closed_dir};
 use e2e::image::{
     Compression, Config, Entry, Format, Image, Layer, write_docker_archive, write_layout,
 };
@@ -33,7 +33,7 @@ struct Published {
 }
 
 fn publish(source: &str, name: Option<&str>) -> Result<Published> {
-    let repository = TempDir::new()?;
+    let repository = closed_dir()?;
     let mut convert = Convert::new(source, repository.path());
     if let Some(name) = name {
         convert = convert.public_name(name);
@@ -219,7 +219,7 @@ fn layers_that_need_their_parents() -> Result<()> {
         Entry::dir("usr/lib").mode(0o711),
         Entry::symlink("lib", "usr/lib"),
     ])?;
-    let repository = TempDir::new()?;
+    let repository = closed_dir()?;
     for (at, (base, mode, owner, content)) in
         [(&first, 0o2750, (1, 2), "f"), (&second, 0o1777, (9, 9), "another f")]
             .into_iter()

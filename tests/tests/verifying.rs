@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use e2e::ducc::closed_dir;
 use e2e::image::{
     Compression, Config, Entry, Format, Image, Index, Layer, host_architecture, push,
 };
@@ -111,7 +112,7 @@ fn flip(path: &Path) -> Result<()> {
 
 #[test]
 fn a_directory() -> Result<()> {
-    let (repository, dir) = (TempDir::new()?, TempDir::new()?);
+    let (repository, dir) = (closed_dir()?, TempDir::new()?);
     let publisher = Publisher::new(dir.path(), repository.path().display().to_string());
     let damage = |layer: &str| {
         let layerfs = repository.path().join(".layers").join(&layer[..2]).join(layer);
@@ -174,11 +175,12 @@ fn an_image_for_several_platforms() -> Result<()> {
     };
     let images = vec![of(host_architecture(), 1)?, of("s390x", 2)?];
     push(&registry, NAME, &Index::new(Format::Oci, images)?)?;
-    let (native, repository, dir) = (Native::create()?, TempDir::new()?, TempDir::new()?);
+    let (native, repository, dir) = (Native::create()?, closed_dir()?, TempDir::new()?);
     for locator in [native.locator(), repository.path().display().to_string()] {
         let publisher = Publisher::new(dir.path(), locator)
             .env("DUCC_KEYS", native.keys())
-            .env("DUCC_CACHE", dir.path().join("cache"));
+            .env("DUCC_CACHE", dir.path().join("cache"))
+            .env("DUCC_STATE", dir.path().join("state"));
         publisher.wish([registry.source(NAME)])?;
         let round = publisher.round(&["--multi-arch"])?;
         ensure!(round.status == Some(0), "{}", round.output.both());
@@ -192,7 +194,7 @@ fn an_image_for_several_platforms() -> Result<()> {
 /// A platform is mended and the public path stays; and where it leads to another platform than it should, that is told.
 #[test]
 fn one_platform_of_several_in_a_directory() -> Result<()> {
-    let (work, registry, repository) = (TempDir::new()?, Registry::start()?, TempDir::new()?);
+    let (work, registry, repository) = (TempDir::new()?, Registry::start()?, closed_dir()?);
     let of = |architecture: &str, seed| -> Result<Image> {
         let config = Config { architecture: architecture.to_owned(), ..Config::with_cmd(["true"]) };
         let layer = [Entry::dir("usr"), Entry::noise("usr/library", 1000, seed)];
@@ -239,7 +241,7 @@ fn one_platform_of_several_in_a_directory() -> Result<()> {
 /// Images without flat roots stay so, and an image is not replaced by the one that has its tag now.
 #[test]
 fn what_is_mended_stays_what_it_was() -> Result<()> {
-    let (work, registry, repository) = (TempDir::new()?, Registry::start()?, TempDir::new()?);
+    let (work, registry, repository) = (TempDir::new()?, Registry::start()?, closed_dir()?);
     let publisher = Publisher::new(work.path(), repository.path().display().to_string());
     let image = |seed| -> Result<Image> {
         let layers = [("base", 1), ("own", seed)].map(|(name, seed)| {
@@ -280,7 +282,7 @@ fn what_is_mended_stays_what_it_was() -> Result<()> {
 /// While a publisher is at work an image can seem to be faulty, but its layers are not fetched for every look.
 #[test]
 fn beside_a_publisher() -> Result<()> {
-    let (work, registry, repository) = (TempDir::new()?, Registry::start()?, TempDir::new()?);
+    let (work, registry, repository) = (TempDir::new()?, Registry::start()?, closed_dir()?);
     let publisher = Publisher::new(work.path(), repository.path().display().to_string());
     let image = image(work.path(), 1)?;
     push(&registry, NAME, &image)?;

@@ -25,7 +25,7 @@ const LARGE_SIZE: u64 = 256 << 20;
 
 pub(crate) fn run(rounds: usize, out: Option<&Path>) -> Result<()> {
     let target = tools::target_dir()?;
-    let dir = tempfile::tempdir_in(out.unwrap_or(&target))?;
+    let dir = harness::ducc::closed_dir_in(out.unwrap_or(&target))?;
     let debian = Debian::get()?;
     compare(
         rounds,

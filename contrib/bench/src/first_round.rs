@@ -20,7 +20,7 @@ const OWN: u64 = 2;
 const FILES: (u32, u32, usize) = (2, 25, 4_000);
 
 pub(crate) fn run(rounds: usize, out: Option<&Path>) -> Result<()> {
-    let dir = tempfile::tempdir_in(out.unwrap_or(Path::new(crate::native::MEMORY)))?;
+    let dir = harness::ducc::closed_dir_in(out.unwrap_or(Path::new(crate::native::MEMORY)))?;
     let registry = Registry::start()?;
     let layer = |seed: u64| distinct(dir.path(), seed, FILES.0, FILES.1, FILES.2);
     let shared = (0..SHARED).map(layer).collect::<Result<Vec<Layer>>>()?;

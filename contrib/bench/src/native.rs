@@ -24,7 +24,7 @@ pub(crate) const MEMORY: &str = "/dev/shm";
 const TAG: &str = "bench";
 
 pub(crate) fn run(rounds: usize, out: Option<&Path>) -> Result<()> {
-    let dir = tempfile::tempdir_in(out.unwrap_or(Path::new(MEMORY)))?;
+    let dir = harness::ducc::closed_dir_in(out.unwrap_or(Path::new(MEMORY)))?;
     let debian = Debian::get()?;
     compare(
         rounds,

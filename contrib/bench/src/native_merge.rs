@@ -13,7 +13,7 @@ use crate::native_repository::Repository;
 use crate::table;
 
 pub(crate) fn run(rounds: usize, out: Option<&Path>, entries: u64) -> Result<()> {
-    let dir = tempfile::tempdir_in(out.unwrap_or(Path::new(crate::native::MEMORY)))?;
+    let dir = harness::ducc::closed_dir_in(out.unwrap_or(Path::new(crate::native::MEMORY)))?;
     let layers = TallAndFlat::build(dir.path(), entries)?;
     let layout = dir.path().join("layout");
     let config = || Config::with_cmd(["true"]);

@@ -30,7 +30,7 @@ struct Shape {
 }
 
 pub(crate) fn run(rounds: usize, out: Option<&Path>, images: u64) -> Result<()> {
-    let dir = tempfile::tempdir_in(out.unwrap_or(Path::new(crate::native::MEMORY)))?;
+    let dir = harness::ducc::closed_dir_in(out.unwrap_or(Path::new(crate::native::MEMORY)))?;
     let full = Repository::create(&dir.path().join("full"))?;
     let layout = dir.path().join("layout");
     let source = format!("oci:{}:{TAG}", layout.display());

@@ -22,7 +22,7 @@ pub(crate) fn run(rounds: usize) -> Result<()> {
     let debian = Debian::get()?;
     let registry = Registry::start()?;
     push(&registry, FULL, &debian.image)?;
-    let repository = tempfile::tempdir_in(harness::tools::target_dir()?)?;
+    let repository = harness::ducc::closed_dir_in(harness::tools::target_dir()?)?;
     Convert::new(&registry.source(FULL), repository.path()).thin(&registry.source(THIN)).run()?;
 
     let sides = [

@@ -32,7 +32,7 @@ const TURN: &str = "/.ducc-turn";
 const ON_TOP: &str = "putting the group on top";
 
 pub(crate) fn run(out: Option<&Path>, images: u64) -> Result<()> {
-    let dir = tempfile::tempdir_in(out.unwrap_or(Path::new(crate::native::MEMORY)))?;
+    let dir = harness::ducc::closed_dir_in(out.unwrap_or(Path::new(crate::native::MEMORY)))?;
     let registry = Registry::start()?;
     let names = small_images(&registry, dir.path(), images)?;
     let mut rows = Vec::new();

@@ -40,7 +40,7 @@ struct Case {
 
 /// Measures all cases with this build and with `other`.
 pub(crate) fn run(rounds: usize, out: Option<&Path>, other: &Path) -> Result<()> {
-    let dir = tempfile::tempdir_in(out.unwrap_or(Path::new(crate::native::MEMORY)))?;
+    let dir = harness::ducc::closed_dir_in(out.unwrap_or(Path::new(crate::native::MEMORY)))?;
     let builds = [tools::ducc()?, other.to_owned()];
     let mut rows = Vec::new();
     for case in cases(dir.path())? {

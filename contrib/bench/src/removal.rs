@@ -17,7 +17,7 @@ use crate::table;
 const FILES: (u32, u32, usize) = (2, 10, 1_000);
 
 pub(crate) fn run(rounds: usize, out: Option<&Path>, images: u64) -> Result<()> {
-    let dir = tempfile::tempdir_in(out.unwrap_or(Path::new(crate::native::MEMORY)))?;
+    let dir = harness::ducc::closed_dir_in(out.unwrap_or(Path::new(crate::native::MEMORY)))?;
     let registry = Registry::start()?;
     let names = small_images(&registry, dir.path(), images)?;
     let unwanted = names.len() / 2;

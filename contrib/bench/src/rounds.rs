@@ -20,7 +20,7 @@ const LATENCIES: [u64; 3] = [0, 20, 100];
 const REPOSITORIES: u64 = 7;
 
 pub(crate) fn run(rounds: usize, out: Option<&Path>, images: u64) -> Result<()> {
-    let dir = tempfile::tempdir_in(out.unwrap_or(Path::new(crate::native::MEMORY)))?;
+    let dir = harness::ducc::closed_dir_in(out.unwrap_or(Path::new(crate::native::MEMORY)))?;
     let registry = Registry::start()?;
     let layer =
         Layer::build(dir.path(), Compression::Gzip, &[Entry::file("etc/motd", "unchanged\n")])?;

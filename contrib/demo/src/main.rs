@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use harness::apptainer::{Mode, apptainer};
 use harness::cold_start::ColdStart;
 use harness::debian::{Debian, PRINT_VERSION};
-use harness::ducc::Convert;
+use harness::ducc::{Convert, closed_dir_in};
 use harness::image::push;
 use harness::node::Node;
 use harness::process::show;
@@ -42,7 +42,7 @@ fn demo() -> Result<()> {
     println!("  {}", registry.source(FULL));
 
     step("The publisher: convert it into a repository, push a thin image");
-    let dir = tempfile::Builder::new().prefix("demo-").tempdir_in(tools::target_dir()?)?;
+    let dir = closed_dir_in(tools::target_dir()?)?;
     let repository = dir.path().join("unpacked.example.org");
     fs::create_dir(&repository)?;
     let convert = Convert::new(&registry.source(FULL), &repository).thin(&registry.source(THIN));

@@ -62,6 +62,21 @@ pub(crate) struct AccessOptions {
         value_parser = BoolishValueParser::new()
     )]
     pub(crate) ducc_lock: Option<bool>,
+
+    /// Publish set-id programs, file capabilities and devices also into a plain directory that other users of this machine
+    /// can enter, and publish into one that all of them may change.
+    #[arg(long, env = "DUCC_TRUST_LOCAL_USERS", value_parser = BoolishValueParser::new(), action = clap::ArgAction::SetTrue)]
+    pub(crate) trust_local_users: bool,
+
+    /// Publish into a CernVM-FS repository although its storage holds an older revision than this machine has seen there,
+    /// for instance because it was restored from a backup. The next revision gets a number that none has had.
+    #[arg(long)]
+    pub(crate) accept_rollback: bool,
+
+    /// Read every object that is in the storage already before a new revision refers to it, and store those that are damaged
+    /// anew. Otherwise sizes are compared, and a sample is read.
+    #[arg(long, env = "DUCC_INSPECT_OBJECTS", value_parser = BoolishValueParser::new(), action = clap::ArgAction::SetTrue)]
+    pub(crate) inspect_objects: bool,
 }
 
 impl AccessOptions {
@@ -70,6 +85,10 @@ impl AccessOptions {
             keys: self.keys,
             cache: self.cache,
             ducc_lock: self.ducc_lock.unwrap_or_else(crate::stands_in_for_ducc),
+            trust_local_users: self.trust_local_users,
+            accept_rollback: self.accept_rollback,
+            inspect_objects: self.inspect_objects,
+            state: std::env::var_os("DUCC_STATE").map(PathBuf::from),
             ..Access::default()
         }
     }

@@ -62,6 +62,11 @@ fn advice(error: &Error) -> Option<Cow<'static, str>> {
         }
         Error::CollectionStopped(CollectionStop::TooSlow) => "run the garbage collection again",
         Error::Collected | Error::Conflict(_) | Error::Superseded { .. } => "publish again",
+        Error::RolledBack { .. } => {
+            "somebody has put an old revision back: find out who can write there; if it was you who restored the storage, \
+             --accept-rollback goes on from it"
+        }
+        Error::Unnamed { .. } => "say which with ?name=NAME behind the storage",
         Error::Outpaced { .. } => "publish when fewer are at work",
         Error::Occupied { .. } => "remove it",
         Error::Tag(TagError::Exists(_)) => "remove it first, or choose another name",
@@ -76,6 +81,9 @@ pub(crate) fn about_distrust(reason: &Distrust) -> Option<&'static str> {
     match reason {
         Distrust::Expired(_) => {
             Some("`ducc repository resign` signs a new one with the master key")
+        }
+        Distrust::OtherRepository { .. } => {
+            Some("if the one that is there is meant, say so with ?name=NAME behind the storage")
         }
         Distrust::Unlisted(_) => Some("sign the whitelist again with `ducc repository resign`"),
         _ => None,
@@ -126,6 +134,18 @@ mod tests {
             (
                 Error::Busy { fqrn: fqrn(), activity: Activity::ServerTransaction },
                 "on this stock server; `cvmfs_server publish x.example.org`",
+            ),
+            (
+                Error::RolledBack { fqrn: fqrn(), found: 3, evidence: "there was 4".to_owned() },
+                "there was 4; somebody has put an old revision back",
+            ),
+            (
+                Error::Unnamed {
+                    storage: "/srv/x".to_owned(),
+                    claimed: fqrn(),
+                    known: vec![fqrn(), fqrn()],
+                },
+                "keys of x.example.org, x.example.org; say which with ?name=",
             ),
             (
                 Error::Busy { fqrn: fqrn(), activity: Activity::Collection },

@@ -52,7 +52,8 @@ fn create(arguments: Create, out: &mut dyn Write) -> anyhow::Result<()> {
     if !fqrn.is_qualified() {
         bail!("{fqrn} has no dot; clients would look for it in their own default domain");
     }
-    let directory = access.access().keys_directory();
+    let access = access.access();
+    let directory = access.keys_directory();
     let storage = Storage::open(&url)?;
     let objects = Stratum0::new_objects(&storage, hash, compression.into());
     let creation = Creation {
@@ -63,6 +64,10 @@ fn create(arguments: Create, out: &mut dyn Write) -> anyhow::Result<()> {
     Repository::refuse_existing(&storage)?;
     let keys = Keys::load_or_make(&directory, &fqrn)?;
     let repository = Repository::create(storage, fqrn, keys, &objects, &creation)?;
+    let newest = repository.snapshot()?;
+    if let Err(error) = access.last_seen(repository.storage()).begin(newest.manifest()) {
+        tracing::warn!("nothing will protect from older revisions: {error}");
+    }
     let fqrn = repository.fqrn();
     writeln!(out, "created {fqrn} in {url}")?;
     writeln!(out, "keys of {fqrn} are in {}; keep {fqrn}.masterkey safe", directory.display())?;

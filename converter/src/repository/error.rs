@@ -76,6 +76,38 @@ pub enum Error {
         /// The path that should have been reached.
         path: RepositoryPath,
     },
+    /// What only a publisher of this user should have made is not its own, or others can write there.
+    #[error(
+        "{} belongs to user {uid} or can be written by others, so what is in it cannot be relied on: if it is that of another \
+         publisher, publish as its user; otherwise remove it and run again", path.display()
+    )]
+    NotOurs {
+        /// The publisher's directory, or a file in it.
+        path: PathBuf,
+        /// Whose it is.
+        uid: u32,
+    },
+    /// Anybody on this machine may write in the repository's directory.
+    #[error(
+        "every user of this machine may write in {}, and so change what is published: `chmod o-w {}` ends that, and \
+         --trust-local-users publishes nevertheless", .0.display(), .0.display()
+    )]
+    OpenToAll(PathBuf),
+    /// A file of an image that gives rights to whoever can reach it, in a directory that other users can enter.
+    #[error(
+        "{path} is {privilege}, and all users of this machine could use it outside of containers, because they can enter \
+         {repository}: put the repository into a directory that only its owner can enter (mode 0700), or mount it over \
+         itself (`mount --bind -o nosuid,nodev {repository} {repository}`); --trust-local-users publishes nevertheless",
+        repository = repository.display()
+    )]
+    Exposed {
+        /// The file.
+        path: LayerPath,
+        /// What it gives.
+        privilege: Privilege,
+        /// The repository's directory.
+        repository: PathBuf,
+    },
     /// Something is in the way of a name.
     #[error("cannot publish {path}: {by} stands there; remove it")]
     Occupied {
@@ -142,6 +174,20 @@ pub enum Error {
         #[source]
         cause: io::Error,
     },
+}
+
+/// What a file gives to whoever can reach it, beside its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Privilege {
+    /// Its owner's or group's rights, by set-id bits.
+    #[error("a set-id program")]
+    SetId,
+    /// Capabilities, by the attribute `security.capability`.
+    #[error("a program with file capabilities")]
+    Capabilities,
+    /// A character or block device.
+    #[error("a device node")]
+    Device,
 }
 
 /// What is in the way of a name.

@@ -15,7 +15,7 @@ use super::cvmfs::Cvmfs;
 use super::stratum0::{Access, Stratum0};
 use super::{Directory, Error, Repository, Result};
 
-/// Where a repository is: `PATH` or `dir://PATH`, `cvmfs+file://DIR`, `cvmfs+s3://BUCKET/PREFIX?…`, or the
+/// Where a repository is: `PATH` or `dir://PATH`, `cvmfs+file://DIR[?name=FQRN]`, `cvmfs+s3://BUCKET/PREFIX?…`, or the
 /// name of a repository that a stock server on this machine knows. A CernVM-FS repository may be used from a directory
 /// on: `NAME/sub/dir`, `cvmfs+file://DIR#sub/dir`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub enum Locator {
     Cvmfs {
         /// The storage.
         storage: StorageUrl,
+        /// The repository's name, if it is said.
+        name: Option<Fqrn>,
         /// The directory in the repository that everything is in; `None` for its root.
         below: Option<RepositoryPath>,
     },
@@ -40,6 +42,8 @@ pub enum Locator {
 
 /// How the locator of a CernVM-FS repository begins.
 const CVMFS: &str = "cvmfs+";
+/// The setting of a storage's URL that says which repository is in it.
+const NAME: &str = "name=";
 
 impl Locator {
     /// Opens the repository to publish images into it. `name` is what it is called in thin images; the
@@ -50,7 +54,8 @@ impl Locator {
     pub fn open(&self, name: Option<&str>, access: &Access) -> Result<Arc<dyn Repository>> {
         match self {
             Self::Directory(path) => {
-                let directory = Directory::open(path, name)?;
+                let directory =
+                    Directory::open(path, name)?.trusting_local_users(access.trust_local_users);
                 Ok(Arc::new(if access.ducc_lock { directory.beside_ducc()? } else { directory }))
             }
             Self::Cvmfs { below, .. } | Self::Server { below, .. } => {
@@ -70,7 +75,9 @@ impl Locator {
     pub fn stratum0(&self, access: &Access) -> Result<Stratum0> {
         Ok(match self {
             Self::Directory(path) => return Err(Error::NotCvmfs(path.clone())),
-            Self::Cvmfs { storage, .. } => Stratum0::in_storage(storage, access)?,
+            Self::Cvmfs { storage, name, .. } => {
+                Stratum0::in_storage(storage, name.as_ref(), access)?
+            }
             Self::Server { fqrn, .. } => Stratum0::of_server(fqrn, access)?,
         })
     }
@@ -80,8 +87,15 @@ impl fmt::Display for Locator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Directory(path) => write!(f, "{}", path.display()),
-            Self::Cvmfs { storage, below: None } => write!(f, "{CVMFS}{storage}"),
-            Self::Cvmfs { storage, below: Some(below) } => write!(f, "{CVMFS}{storage}#{below}"),
+            Self::Cvmfs { storage, name, below } => {
+                let storage = storage.to_string();
+                write!(f, "{CVMFS}{storage}")?;
+                if let Some(name) = name {
+                    let mark = if storage.contains('?') { '&' } else { '?' };
+                    write!(f, "{mark}{NAME}{name}")?;
+                }
+                below.as_ref().map_or(Ok(()), |below| write!(f, "#{below}"))
+            }
             Self::Server { fqrn, below: None } => write!(f, "{fqrn}"),
             Self::Server { fqrn, below: Some(below) } => write!(f, "{fqrn}/{below}"),
         }
@@ -102,6 +116,9 @@ pub enum LocatorError {
         "{0:?} is no directory in a repository; expected names between single slashes, none of which begins with a dot"
     )]
     Below(String),
+    /// No repository can have this name.
+    #[error("{0:?} (name=) cannot be the name of a repository")]
+    Name(String),
     /// Nothing follows the scheme, or there is no text at all.
     #[error("the repository has no name; {expected}", expected = expected())]
     Empty,
@@ -124,8 +141,9 @@ impl FromStr for Locator {
                 Some((storage, below)) => (storage, Some(directory(below)?)),
                 None => (storage, None),
             };
+            let (storage, name) = named(storage)?;
             let storage = storage.parse().map_err(LocatorError::Storage)?;
-            return Ok(Self::Cvmfs { storage, below });
+            return Ok(Self::Cvmfs { storage, name, below });
         }
         let path = match text.split_once("://") {
             None => {
@@ -142,6 +160,22 @@ impl FromStr for Locator {
         }
         Ok(Self::Directory(PathBuf::from(path)))
     }
+}
+
+/// The URL of a storage without the setting that says which repository is in it, and that repository.
+fn named(storage: &str) -> Result<(String, Option<Fqrn>), LocatorError> {
+    let Some((place, settings)) = storage.split_once('?') else {
+        return Ok((storage.to_owned(), None));
+    };
+    let is_name = |setting: &&str| setting.starts_with(NAME);
+    let Some(name) = settings.split('&').find(is_name) else {
+        return Ok((storage.to_owned(), None));
+    };
+    let name = &name[NAME.len()..];
+    let fqrn = name.parse().map_err(|_| LocatorError::Name(name.to_owned()))?;
+    let others: Vec<_> = settings.split('&').filter(|setting| !is_name(setting)).collect();
+    let mark = if others.is_empty() { "" } else { "?" };
+    Ok((format!("{place}{mark}{}", others.join("&")), Some(fqrn)))
 }
 
 /// A text whose first name is that of a stock server's repository, if there is one; the rest is a directory in it.
@@ -192,6 +226,29 @@ mod tests {
         let text = "cvmfs+file:///srv/x#sub/dir";
         assert_eq!(text.parse::<Locator>().unwrap().to_string(), text);
         assert!("cvmfs+file:///srv/x#".parse::<Locator>().is_err());
+    }
+
+    #[test]
+    fn the_name_of_a_repository_in_a_storage_can_be_said() {
+        for (text, shown) in [
+            ("cvmfs+file:///srv/x?name=a.example.org", None),
+            ("cvmfs+file:///srv/x?name=a.example.org#sub", None),
+            (
+                "cvmfs+s3://b/x?name=a.example.org&endpoint=https://s3.example.org",
+                Some("cvmfs+s3://b/x?endpoint=https%3A%2F%2Fs3.example.org&name=a.example.org"),
+            ),
+        ] {
+            let locator: Locator = text.parse().unwrap();
+            let Locator::Cvmfs { name: Some(name), .. } = &locator else { panic!("{text}") };
+            assert_eq!(name.as_str(), "a.example.org");
+            assert_eq!(locator.to_string(), shown.unwrap_or(text));
+            assert_eq!(locator.to_string().parse::<Locator>().unwrap(), locator);
+        }
+        for text in ["cvmfs+file:///srv/x?name=", "cvmfs+file:///srv/x?name=a/b"] {
+            assert!(matches!(text.parse::<Locator>(), Err(LocatorError::Name(_))), "{text}");
+        }
+        let odd: Locator = "cvmfs+file:///srv/what?".parse().unwrap();
+        assert_eq!(odd.to_string(), "cvmfs+file:///srv/what?");
     }
 
     #[test]

@@ -29,7 +29,7 @@ use layer_layout::{LayerPath, RepositoryPath};
 pub use cvmfs::Cvmfs;
 pub use cvmfs_repository::Turn;
 pub use directory::Directory;
-pub use error::{EntryError, Error, JournalError, Occupant, Result, ScratchError};
+pub use error::{EntryError, Error, JournalError, Occupant, Privilege, Result, ScratchError};
 pub use layer_layout::record::{Completion, OpenEnds};
 pub use locator::{Locator, LocatorError};
 pub use stratum0::{Access, Stratum0, own_directory};

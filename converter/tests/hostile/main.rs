@@ -94,7 +94,8 @@ fn published_in_a_directory() {
     assert!(rustix::process::geteuid().is_root(), "needs root: devices, owners");
     let outside = Outside::new();
     for (number, case) in cases(outside.path()).iter().enumerate() {
-        let directory = tempfile::tempdir().unwrap();
+        let closed = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        let directory = tempfile::Builder::new().permissions(closed).tempdir().unwrap();
         let repository = Directory::open(directory.path(), None).unwrap();
         // To compare with what every publisher leaves.
         repository.begin(&mut |text| panic!("{text}")).unwrap().commit().unwrap();

@@ -41,14 +41,24 @@ impl KeyFile {
     pub(super) const ALL: [Self; 4] =
         [Self::Public, Self::Certificate, Self::Signing, Self::Master];
 
-    pub(super) fn name(self, fqrn: &Fqrn) -> String {
-        let extension = match self {
+    fn extension(self) -> &'static str {
+        match self {
             Self::Public => "pub",
             Self::Certificate => "crt",
             Self::Signing => "key",
             Self::Master => "masterkey",
-        };
-        format!("{fqrn}.{extension}")
+        }
+    }
+
+    pub(super) fn name(self, fqrn: &Fqrn) -> String {
+        format!("{fqrn}.{}", self.extension())
+    }
+
+    /// The repository that a file with this name is a key of.
+    pub(super) fn owner(name: &str) -> Option<Fqrn> {
+        let (fqrn, extension) = name.rsplit_once('.')?;
+        Self::ALL.iter().find(|file| file.extension() == extension)?;
+        fqrn.parse().ok()
     }
 
     pub(super) fn path(self, directory: &Path, fqrn: &Fqrn) -> PathBuf {

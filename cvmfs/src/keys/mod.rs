@@ -14,6 +14,7 @@ mod rsa_key;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 pub use certificate::{Certificate, Fingerprint};
@@ -99,6 +100,14 @@ impl Keys {
             publisher: key.and_then(|key| Ok(Publisher { key, certificate: certificate? })),
             master,
         })
+    }
+
+    /// The repositories of which there are keys in a directory, sorted. None if it cannot be read.
+    pub fn known_in(directory: &Path) -> Vec<Fqrn> {
+        let names = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        let known: BTreeSet<_> =
+            names.filter_map(|entry| KeyFile::owner(entry.file_name().to_str()?)).collect();
+        known.into_iter().collect()
     }
 
     /// Writes all keys at hand into a directory, which is made if it is not there (mode 0700). A key that is there

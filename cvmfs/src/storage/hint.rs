@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 use std::{fmt, io};
 
+use rustix::io::Errno;
+
 use crate::Error;
 
 type Cause = Box<dyn StdError + Send + Sync>;
@@ -43,6 +45,11 @@ pub(super) fn refused(
 
 /// What to do about an answer of the operating system.
 pub(super) fn advice(error: &io::Error) -> Option<&'static str> {
+    if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) {
+        return Some(
+            "a symlink stands there, which could lead out of the storage: remove it, or mount there what it leads to",
+        );
+    }
     Some(match error.kind() {
         io::ErrorKind::StorageFull => {
             "free some space; what is already stored is used by the next run"
@@ -57,8 +64,6 @@ pub(super) fn advice(error: &io::Error) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use rustix::io::Errno;
-
     use super::*;
 
     #[test]
@@ -69,6 +74,7 @@ mod tests {
             (Errno::ACCESS, "the user who owns the repository"),
             (Errno::ROFS, "mounted for writing"),
             (Errno::NOENT, "the right directory"),
+            (Errno::LOOP, "a symlink stands there"),
         ] {
             let cause = io::Error::from(errno);
             let advice = advice(&cause);

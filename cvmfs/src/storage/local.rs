@@ -9,59 +9,63 @@
 //! Objects are not synced one by one; [`Local::sync`] writes back the whole file system once before a revision
 //! becomes visible.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
-use rustix::io::{Errno, retry_on_intr};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
+use rustix::io::Errno;
 
+use super::beneath::{Beneath, is_regular};
 use super::file::{Expected, Listed, Version};
-use super::hint;
+use super::presence::Put;
+use super::{hint, limits};
+use crate::hash::{Algorithm, ContentHash};
 use crate::{Error, Result};
 
 /// Where objects are; relative to the storage.
 const OBJECTS: &str = "data";
 /// Where files are written before they get their names; relative to the storage.
 const UNFINISHED: &str = "data/txn";
-
 /// Beginning of the names of unfinished files, to tell them from those of stock tools.
 const UNFINISHED_PREFIX: &str = "ducc-";
-
-/// What follows that in the names of those that are to become files of the root. They are written under a lock, so whoever
-/// holds it knows that those of others are abandoned.
-const OF_ROOT: &str = "root-";
-
+/// The same of those that are to become files of the root. They are written under a lock, so whoever holds it knows that
+/// those of others are abandoned.
+const UNFINISHED_OF_ROOT: &str = "ducc-root-";
 /// Locked with flock(2) while a file of the root is replaced. It is not part of the repository: no client asks a web
 /// server for it, and stock tools search `data/` only.
 const LOCK: &str = ".ducc.lock";
-
+/// How long others may take to replace a file. That takes them milliseconds, so whoever holds the lock for longer is stopped,
+/// or no publisher.
+const LOCK_PATIENCE: Duration = Duration::from_secs(60);
+/// The longest pause before the lock is tried again.
+const LOCK_POLL: Duration = Duration::from_millis(5);
 /// Mode of new files, before the umask: readable for the web server.
-const MODE: u32 = 0o644;
+const MODE: Mode = Mode::from_raw_mode(0o644);
+/// How many levels of directories are searched for objects. There is one.
+const DEPTH: usize = 4;
+/// Files are hashed in pieces of this many bytes.
+const PIECE: usize = 128 << 10;
 
 #[derive(Debug)]
 pub(super) struct Local {
     directory: PathBuf,
     name: String,
-    handles: OnceLock<Handles>,
-}
-
-/// Directories that objects are put into. They stay open as long as the storage is in use, so that the system need not
-/// look up their paths for each object.
-#[derive(Debug)]
-struct Handles {
-    objects: OwnedFd,
-    unfinished: OwnedFd,
+    /// The directory. It stays open as long as the storage is in use, so that everything is in the same one.
+    root: OnceLock<Beneath>,
+    /// Where files are written before they get their names.
+    unfinished: OnceLock<OwnedFd>,
 }
 
 /// An unfinished file, removed unless it got its name.
 struct Unfinished {
-    path: PathBuf,
+    directory: OwnedFd,
+    name: String,
     file: File,
     named: bool,
 }
@@ -69,7 +73,8 @@ struct Unfinished {
 impl Local {
     pub(super) fn new(directory: &Path) -> Self {
         let name = directory.display().to_string();
-        Self { directory: directory.to_owned(), name, handles: OnceLock::new() }
+        let (root, unfinished) = (OnceLock::new(), OnceLock::new());
+        Self { directory: directory.to_owned(), name, root, unfinished }
     }
 
     pub(super) fn directory(&self) -> &Path {
@@ -91,45 +96,72 @@ impl Local {
         }
     }
 
-    /// Puts an object there unless one of that size is there. Returns whether it was put.
-    pub(super) fn put_if_absent(&self, path: &str, stored: &[u8]) -> Result<bool> {
+    fn root(&self) -> io::Result<&Beneath> {
+        if let Some(root) = self.root.get() {
+            return Ok(root);
+        }
+        let root = Beneath::open(&self.directory)?;
+        Ok(self.root.get_or_init(|| root))
+    }
+
+    /// The directory of unfinished files, as it was when the first object was put.
+    fn unfinished(&self) -> io::Result<&OwnedFd> {
+        if let Some(unfinished) = self.unfinished.get() {
+            return Ok(unfinished);
+        }
+        let unfinished = self.root()?.directory(UNFINISHED)?;
+        Ok(self.unfinished.get_or_init(|| unfinished))
+    }
+
+    /// Puts an object there unless one of that size is there, with the same bytes if `all` of them are compared. Returns
+    /// whether it was put.
+    pub(super) fn put_if_absent(&self, path: &str, stored: &[u8], all: bool) -> Result<Put> {
+        let mut damaged = false;
         match self.add(path, stored) {
-            Ok(()) => return Ok(true),
+            Ok(()) => return Ok(Put::New),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                if self.size(path)? == Some(stored.len() as u64) {
-                    return Ok(false);
+                let same_size = self.size(path)? == Some(stored.len() as u64);
+                if same_size && (!all || self.has_content(path, stored)?) {
+                    return Ok(Put::There);
                 }
+                damaged = same_size;
             }
             // The other way works, or its error tells why neither does.
             Err(_) => {}
         }
-        self.put(path, stored).map(|()| true)
+        self.put(path, stored).map(|()| if damaged { Put::Damaged } else { Put::New })
     }
 
-    fn handles(&self) -> io::Result<&Handles> {
-        if let Some(handles) = self.handles.get() {
-            return Ok(handles);
-        }
-        let open = |path| {
-            let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-            rustix::fs::open(self.directory.join(path), flags, Mode::empty())
+    /// Whether a file holds exactly these bytes.
+    fn has_content(&self, path: &str, expected: &[u8]) -> Result<bool> {
+        let failed = self.failed("read", path);
+        let Some(mut file) = self.root().and_then(|root| root.file(path)).map_err(&failed)? else {
+            return Ok(false);
         };
-        let handles = Handles { objects: open(OBJECTS)?, unfinished: open(UNFINISHED)? };
-        Ok(self.handles.get_or_init(|| handles))
+        let (mut rest, mut piece) = (expected, vec![0; PIECE.min(expected.len() + 1)]);
+        loop {
+            let count = retry_read(&mut file, &mut piece).map_err(&failed)?;
+            match rest.split_at_checked(count) {
+                Some((same, _)) if *same != piece[..count] => return Ok(false),
+                None => return Ok(false),
+                Some((_, [])) if count == 0 => return Ok(true),
+                Some(_) if count == 0 => return Ok(false),
+                Some((_, further)) => rest = further,
+            }
+        }
     }
 
     /// Writes an object without a name, and then gives it its name, unless that is taken.
     fn add(&self, path: &str, stored: &[u8]) -> io::Result<()> {
-        let Handles { objects, unfinished } = self.handles()?;
-        let name = Path::new(path).strip_prefix(OBJECTS).map_err(io::Error::other)?;
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-        let mut file = File::from(rustix::fs::openat(unfinished, ".", flags, MODE.into())?);
+        let mut file = File::from(rustix::fs::openat(self.unfinished()?, ".", flags, MODE)?);
         file.write_all(stored)?;
-        match rustix::fs::linkat(&file, "", objects, name, AtFlags::EMPTY_PATH) {
+        let (directory, name) = self.root()?.parent(path)?;
+        match rustix::fs::linkat(&file, "", &directory, name, AtFlags::EMPTY_PATH) {
             // Before Linux 6.10, only root may link by descriptor.
             Err(Errno::NOENT) => {
                 let file = format!("/proc/self/fd/{}", file.as_raw_fd());
-                Ok(rustix::fs::linkat(CWD, file, objects, name, AtFlags::SYMLINK_FOLLOW)?)
+                Ok(rustix::fs::linkat(CWD, file, directory, name, AtFlags::SYMLINK_FOLLOW)?)
             }
             other => Ok(other?),
         }
@@ -141,19 +173,24 @@ impl Local {
 
     /// Writes a file and gives it its name, which may be taken already. One of the root is synced.
     fn write(&self, path: &str, content: &[u8], of_root: bool) -> io::Result<()> {
-        let mut unfinished = self.unfinished(if of_root { OF_ROOT } else { "" })?;
+        let prefix = if of_root { UNFINISHED_OF_ROOT } else { UNFINISHED_PREFIX };
+        let mut unfinished = self.unfinished_file(prefix)?;
         unfinished.file.write_all(content)?;
         if of_root {
             unfinished.file.sync_data()?;
         }
-        let target = self.directory.join(path);
-        match fs::rename(&unfinished.path, &target) {
+        let root = self.root()?;
+        let rename = || -> io::Result<()> {
+            let (directory, name) = root.parent(path)?;
+            Ok(rustix::fs::renameat(&unfinished.directory, &unfinished.name, directory, name)?)
+        };
+        match rename() {
             // Stock tools make the directories beforehand, but a copy of a repository may lack the empty ones.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if let Some(parent) = target.parent() {
-                    make_directory(parent)?;
+                if let Some((parent, _)) = path.rsplit_once('/') {
+                    root.make_directory(parent)?;
                 }
-                fs::rename(&unfinished.path, &target)?;
+                rename()?;
             }
             other => other?,
         }
@@ -161,50 +198,89 @@ impl Local {
         Ok(())
     }
 
-    fn unfinished(&self, kind: &str) -> io::Result<Unfinished> {
-        let directory = self.directory.join(UNFINISHED);
+    fn unfinished_file(&self, prefix: &str) -> io::Result<Unfinished> {
+        let root = self.root()?;
+        let directory = match root.directory(UNFINISHED) {
+            // The directory is made when it is needed, but the storage itself must exist: a misspelled path or a file system
+            // that is not mounted must not be published into.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.make_unfinished(root)?;
+                root.directory(UNFINISHED)?
+            }
+            other => other?,
+        };
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         loop {
-            let name = format!("{UNFINISHED_PREFIX}{kind}{:016x}", fastrand::u64(..));
-            let path = directory.join(name);
-            match OpenOptions::new().write(true).create_new(true).mode(MODE).open(&path) {
-                Ok(file) => return Ok(Unfinished { path, file, named: false }),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    // The directory is made when it is needed, but the storage itself must exist: a misspelled path or
-                    // a file system that is not mounted must not be published into.
-                    fs::metadata(&self.directory)?;
-                    fs::create_dir_all(&directory)?;
+            let name = format!("{prefix}{:016x}", fastrand::u64(..));
+            match rustix::fs::openat(&directory, &name, flags, MODE) {
+                Ok(file) => {
+                    return Ok(Unfinished { directory, name, file: file.into(), named: false });
                 }
-                Err(error) => return Err(error),
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
             }
         }
     }
 
-    pub(super) fn size(&self, path: &str) -> Result<Option<u64>> {
-        match fs::metadata(self.directory.join(path)) {
-            Ok(metadata) => Ok(metadata.is_file().then_some(metadata.len())),
+    fn make_unfinished(&self, root: &Beneath) -> io::Result<()> {
+        root.make_directory(OBJECTS)?;
+        root.make_directory(UNFINISHED)
+    }
+
+    fn stat(&self, path: &str) -> io::Result<Option<Stat>> {
+        match self.root() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(self.failed("look for", path)(error)),
+            root => root?.stat(path),
         }
     }
 
-    pub(super) fn read(&self, path: &str) -> Result<Option<Bytes>> {
-        let open = || -> io::Result<Vec<u8>> {
-            let mut file = File::open(self.directory.join(path))?;
-            let size = usize::try_from(file.metadata()?.len()).unwrap_or_default();
-            let mut content = Vec::with_capacity(size);
-            file.read_to_end(&mut content)?;
-            Ok(content)
+    pub(super) fn size(&self, path: &str) -> Result<Option<u64>> {
+        let found = self.stat(path).map_err(self.failed("look for", path))?;
+        Ok(found.filter(is_regular).and_then(|stat| u64::try_from(stat.st_size).ok()))
+    }
+
+    /// Reads a file of at most `limit` bytes.
+    pub(super) fn read(&self, path: &str, limit: u64) -> Result<Option<Bytes>> {
+        let read = || -> io::Result<Option<Vec<u8>>> {
+            let Some(file) = self.open(path)? else { return Ok(None) };
+            let size = file.metadata()?.len();
+            limits::check(size, limit)?;
+            let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+            file.take(limit + 1).read_to_end(&mut content)?;
+            limits::check(content.len() as u64, limit)?;
+            Ok(Some(content))
         };
-        match open() {
-            Ok(content) => Ok(Some(content.into())),
+        Ok(read().map_err(self.failed("read", path))?.map(Bytes::from))
+    }
+
+    fn open(&self, path: &str) -> io::Result<Option<File>> {
+        match self.root() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(self.failed("read", path)(error)),
+            root => root?.file(path),
         }
+    }
+
+    /// The hash of a file, which is not kept in memory.
+    pub(super) fn hash(&self, path: &str, algorithm: Algorithm) -> Result<Option<ContentHash>> {
+        let hash = || -> io::Result<Option<ContentHash>> {
+            let Some(mut file) = self.open(path)? else { return Ok(None) };
+            let (mut hasher, mut piece) = (algorithm.hasher(), vec![0; PIECE]);
+            loop {
+                match retry_read(&mut file, &mut piece)? {
+                    0 => return Ok(Some(hasher.finish())),
+                    count => hasher.update(&piece[..count]),
+                }
+            }
+        };
+        hash().map_err(self.failed("read", path))
     }
 
     pub(super) fn remove(&self, path: &str) -> Result<()> {
-        match fs::remove_file(self.directory.join(path)) {
+        let remove = || -> io::Result<()> {
+            let (directory, name) = self.root()?.parent(path)?;
+            Ok(rustix::fs::unlinkat(directory, name, AtFlags::empty())?)
+        };
+        match remove() {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(self.failed("remove", path)(error))
             }
@@ -218,24 +294,38 @@ impl Local {
         directory: &str,
         each: &mut dyn FnMut(Listed) -> Result<()>,
     ) -> Result<()> {
+        self.list_below(directory, DEPTH, each)
+    }
+
+    fn list_below(
+        &self,
+        directory: &str,
+        depth: usize,
+        each: &mut dyn FnMut(Listed) -> Result<()>,
+    ) -> Result<()> {
         let failed = self.failed("list", directory);
-        let entries = match fs::read_dir(self.directory.join(directory)) {
+        let opened = match self.root().and_then(|root| root.directory(directory)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            entries => entries.map_err(&failed)?,
+            opened => opened.map_err(&failed)?,
         };
-        for entry in entries {
-            let entry = entry.map_err(&failed)?;
-            let path = format!("{directory}/{}", entry.file_name().to_string_lossy());
-            let metadata = match entry.metadata() {
+        let refused = |errno: Errno| failed(errno.into());
+        for entry in Dir::read_from(&opened).map_err(refused)? {
+            let entry = entry.map_err(refused)?;
+            let name = entry.file_name();
+            if name == c"." || name == c".." {
+                continue;
+            }
+            let stat = match rustix::fs::statat(&opened, name, AtFlags::SYMLINK_NOFOLLOW) {
                 // Removed by a garbage collection in the meantime.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                metadata => metadata.map_err(&failed)?,
+                Err(Errno::NOENT) => continue,
+                stat => stat.map_err(refused)?,
             };
-            if metadata.is_dir() {
-                self.list(&path, each)?;
-            } else {
-                let modified = metadata.modified().map_err(&failed)?;
-                each(Listed { path, size: metadata.len(), modified })?;
+            let path = format!("{directory}/{}", name.to_string_lossy());
+            if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+                let size = u64::try_from(stat.st_size).unwrap_or_default();
+                each(Listed { path, size, modified: modified(&stat) })?;
+            } else if depth > 0 {
+                self.list_below(&path, depth - 1, each)?;
             }
         }
         Ok(())
@@ -247,9 +337,10 @@ impl Local {
         content: &[u8],
         expected: &Expected,
     ) -> Result<Option<Version>> {
-        let _lock = self.lock()?;
-        self.remove_abandoned();
-        let current = self.read(name)?;
+        let _lock = self.lock(LOCK_PATIENCE)?;
+        // What cannot be removed only takes space.
+        let _ = self.remove_unfinished_where(UNFINISHED_OF_ROOT, |_| true);
+        let current = self.read(name, limits::of_file(name))?;
         let as_expected = match (expected, &current) {
             (Expected::Any, _) | (Expected::Absent, None) => true,
             (Expected::Version(version), Some(current)) => Version::of(current) == *version,
@@ -259,79 +350,99 @@ impl Local {
             return Ok(None);
         }
         self.write(name, content, true)
-            .and_then(|()| File::open(&self.directory)?.sync_all())
+            .and_then(|()| Ok(rustix::fs::fsync(self.root()?)?))
             .map_err(self.failed("replace", name))?;
         Ok(Some(Version::of(content)))
     }
 
     /// The right to replace files of the root, until it is dropped.
-    fn lock(&self) -> Result<File> {
+    pub(super) fn lock(&self, patience: Duration) -> Result<File> {
         let lock = || -> io::Result<File> {
-            let file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(MODE)
-                .open(self.directory.join(LOCK))?;
-            retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive))?;
-            Ok(file)
+            let file = self.root()?.lock_file(LOCK)?;
+            let begun = Instant::now();
+            loop {
+                match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                    Ok(()) => return Ok(file),
+                    Err(Errno::INTR) => {}
+                    Err(Errno::WOULDBLOCK) if begun.elapsed() < patience => {
+                        std::thread::sleep(LOCK_POLL.mul_f64(fastrand::f64()));
+                    }
+                    Err(Errno::WOULDBLOCK) => {
+                        return Err(io::Error::other(format!(
+                            "somebody has held it for {} seconds; end that process, or remove the file",
+                            patience.as_secs()
+                        )));
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
         };
         lock().map_err(self.failed("lock", LOCK))
     }
 
-    /// Removes what killed processes have left of files of the root. To be called under the lock. What cannot be removed only
-    /// takes space.
-    fn remove_abandoned(&self) {
-        let Ok(entries) = fs::read_dir(self.directory.join(UNFINISHED)) else { return };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            if name.strip_prefix(UNFINISHED_PREFIX).is_some_and(|rest| rest.starts_with(OF_ROOT)) {
-                let _ = fs::remove_file(entry.path());
-            }
-        }
+    /// Opens a file of the root that serves as a lock, and makes it if it is not there.
+    pub(super) fn lock_file(&self, name: &str) -> io::Result<File> {
+        self.root()?.lock_file(name)
+    }
+
+    /// Whether a file still has its name in the root.
+    pub(super) fn is_named(&self, name: &str, file: &File) -> io::Result<bool> {
+        let (held, named) = (file.metadata()?, self.stat(name)?);
+        Ok(named.is_some_and(|named| (named.st_dev, named.st_ino) == (held.dev(), held.ino())))
     }
 
     pub(super) fn sync(&self) -> Result<()> {
-        File::open(&self.directory)
+        self.root()
             .and_then(|directory| Ok(rustix::fs::syncfs(directory)?))
             .map_err(self.failed("write back", "the objects"))
     }
 
     pub(super) fn make_skeleton(&self) -> Result<()> {
         let make = || {
-            fs::create_dir_all(self.directory.join(UNFINISHED))?;
-            (0..=u8::MAX).try_for_each(|shard| {
-                make_directory(&self.directory.join(format!("{OBJECTS}/{shard:02x}")))
-            })
+            fs::create_dir_all(&self.directory)?;
+            let root = self.root()?;
+            self.make_unfinished(root)?;
+            (0..=u8::MAX)
+                .try_for_each(|shard| root.make_directory(&format!("{OBJECTS}/{shard:02x}")))
         };
         make().map_err(self.failed("make", "the directories of data/"))
     }
 
     pub(super) fn remove_unfinished(&self, before: SystemTime) -> Result<u64> {
+        self.remove_unfinished_where(UNFINISHED_PREFIX, |stat| modified(stat) < before)
+    }
+
+    fn remove_unfinished_where(
+        &self,
+        prefix: &str,
+        is_abandoned: impl Fn(&Stat) -> bool,
+    ) -> Result<u64> {
         let failed = self.failed("clean", UNFINISHED);
-        let mut removed = 0;
-        let entries = match fs::read_dir(self.directory.join(UNFINISHED)) {
+        let refused = |errno: Errno| failed(errno.into());
+        let directory = match self.root().and_then(|root| root.directory(UNFINISHED)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-            entries => entries.map_err(&failed)?,
+            directory => directory.map_err(&failed)?,
         };
-        for entry in entries {
-            let entry = entry.map_err(&failed)?;
-            if !entry.file_name().to_string_lossy().starts_with(UNFINISHED_PREFIX) {
+        let mut removed = 0;
+        for entry in Dir::read_from(&directory).map_err(refused)? {
+            let entry = entry.map_err(refused)?;
+            let name = entry.file_name();
+            if !name.to_bytes().starts_with(prefix.as_bytes()) {
                 continue;
             }
-            let remove = || -> io::Result<bool> {
-                let old = entry.metadata()?.modified()? < before;
-                if old {
-                    fs::remove_file(entry.path())?;
+            let remove = || -> rustix::io::Result<bool> {
+                let flags = AtFlags::SYMLINK_NOFOLLOW;
+                let abandoned = is_abandoned(&rustix::fs::statat(&directory, name, flags)?);
+                if abandoned {
+                    rustix::fs::unlinkat(&directory, name, AtFlags::empty())?;
                 }
-                Ok(old)
+                Ok(abandoned)
             };
             match remove() {
-                Ok(old) => removed += u64::from(old),
+                Ok(abandoned) => removed += u64::from(abandoned),
                 // It got its name in the meantime.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(failed(error)),
+                Err(Errno::NOENT) => {}
+                Err(error) => return Err(refused(error)),
             }
         }
         Ok(removed)
@@ -342,15 +453,24 @@ impl Drop for Unfinished {
     fn drop(&mut self) {
         if !self.named {
             // If this fails, a later `remove_unfinished` does it.
-            let _ = fs::remove_file(&self.path);
+            let _ = rustix::fs::unlinkat(&self.directory, &self.name, AtFlags::empty());
         }
     }
 }
 
-/// Makes a directory that may be there already.
-fn make_directory(path: &Path) -> io::Result<()> {
-    match fs::create_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other,
+/// Reads what is available, even if signals interrupt it.
+fn retry_read(file: &mut File, piece: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match file.read(piece) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
     }
+}
+
+/// When a file was changed; 1970 if that was before.
+fn modified(stat: &Stat) -> SystemTime {
+    let seconds = u64::try_from(stat.st_mtime).unwrap_or_default();
+    let nanoseconds = u32::try_from(stat.st_mtime_nsec).unwrap_or_default();
+    SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds)
 }

@@ -7,12 +7,17 @@
 //! Everything here blocks the calling thread, and may be called from any thread, including those of an asynchronous
 //! runtime.
 
+mod beneath;
 mod file;
 mod hint;
+mod limits;
 mod local;
+mod presence;
 mod s3;
 mod url;
 
+use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -24,6 +29,7 @@ use crate::{Error, Result};
 
 pub use file::{Expected, Listed, Version};
 use local::Local;
+use presence::Inspection;
 use s3::S3;
 pub(crate) use url::web;
 pub use url::{Credentials, S3Url, StorageUrl};
@@ -32,6 +38,7 @@ pub use url::{Credentials, S3Url, StorageUrl};
 #[derive(Debug, Clone)]
 pub struct Storage {
     backend: Backend,
+    inspection: Inspection,
 }
 
 #[derive(Debug, Clone)]
@@ -46,15 +53,25 @@ impl Storage {
     /// # Errors
     /// If the URL's settings make no sense together, or there are no credentials.
     pub fn open(url: &StorageUrl) -> Result<Self> {
-        match url {
-            StorageUrl::Local(directory) => Ok(Self::local(directory)),
-            StorageUrl::S3(url) => Ok(Self { backend: Backend::S3(Arc::new(S3::open(url)?)) }),
-        }
+        Ok(Self::new(match url {
+            StorageUrl::Local(directory) => Backend::Local(Arc::new(Local::new(directory))),
+            StorageUrl::S3(url) => Backend::S3(Arc::new(S3::open(url)?)),
+        }))
     }
 
     /// The storage in a directory.
     pub fn local(directory: &Path) -> Self {
-        Self { backend: Backend::Local(Arc::new(Local::new(directory))) }
+        Self::new(Backend::Local(Arc::new(Local::new(directory))))
+    }
+
+    fn new(backend: Backend) -> Self {
+        Self { backend, inspection: Inspection::default() }
+    }
+
+    /// From now on, every object that is there already is read before it is relied on, and not only a sample. Holds for all
+    /// clones.
+    pub fn inspect_all(&self) {
+        self.inspection.read_all();
     }
 
     /// The directory of a local storage.
@@ -96,13 +113,25 @@ impl Storage {
     /// The stored bytes of an object.
     ///
     /// # Errors
-    /// [`Error::Missing`] if it is not there, [`Error::Corrupt`] if the bytes do not have its hash.
+    /// [`Error::Missing`] if it is not there, [`Error::Corrupt`] if the bytes do not have its hash, [`Error::Storage`] if it
+    /// has more bytes than anything of its kind.
     pub fn get(&self, id: ObjectId) -> Result<Bytes> {
-        let stored = match &self.backend {
-            Backend::Local(local) => local.read(&id.path())?,
-            Backend::S3(s3) => s3.read(id.path())?.map(|(stored, _)| stored),
-        };
         let what = || format!("object {id} in {}", self.name());
+        let limit = limits::of_object(id.kind);
+        let stored = match &self.backend {
+            Backend::Local(local) => {
+                let path = id.path();
+                if local.size(&path)?.is_some_and(|size| size > limits::HASHED_FIRST)
+                    && let Some(found) = local.hash(&path, id.hash.algorithm)?
+                    && found != id.hash
+                {
+                    let reason = format!("it has the hash {found}");
+                    return Err(Error::Corrupt { what: what(), reason });
+                }
+                local.read(&path, limit)?
+            }
+            Backend::S3(s3) => s3.read(id.path(), limit)?.map(|(stored, _)| stored),
+        };
         let Some(stored) = stored else {
             return Err(Error::Missing {
                 object: format!("object {id}"),
@@ -120,12 +149,14 @@ impl Storage {
     }
 
     /// Puts an object there unless it is there already. Returns whether it was put. An object of another size was cut
-    /// off by a power cut, and is put again.
+    /// off by a power cut, and is put again; so is one that is [found damaged](Self::inspect_all).
     pub(crate) fn put_if_absent(&self, id: ObjectId, stored: Bytes) -> Result<bool> {
-        match &self.backend {
-            Backend::Local(local) => local.put_if_absent(&id.path(), &stored),
-            Backend::S3(s3) => s3.put_if_absent(id.path(), stored),
-        }
+        let all = self.inspection.wants(id);
+        let put = match &self.backend {
+            Backend::Local(local) => local.put_if_absent(&id.path(), &stored, all),
+            Backend::S3(s3) => s3.put_if_absent(id.path(), stored, all),
+        };
+        Ok(self.inspection.note(id, self.name(), put?))
     }
 
     /// Does what [`Self::put_if_absent`] does and calls `done` with its result; if the storage is slow, from another
@@ -137,19 +168,46 @@ impl Storage {
         done: impl FnOnce(Result<bool>) + Send + 'static,
     ) {
         match &self.backend {
-            Backend::Local(local) => done(local.put_if_absent(&id.path(), &stored)),
-            Backend::S3(s3) => s3.put_if_absent_then(id.path(), stored, done),
+            Backend::Local(_) => done(self.put_if_absent(id, stored)),
+            Backend::S3(s3) => {
+                let (all, inspection) = (self.inspection.wants(id), self.inspection.clone());
+                let name = self.name().to_owned();
+                s3.put_if_absent_then(id.path(), stored, all, move |put| {
+                    done(put.map(|put| inspection.note(id, &name, put)));
+                });
+            }
         }
     }
 
-    /// Calls `done` with the result of [`Self::stored_size`]; if the storage is slow, from another thread.
+    /// Calls `done` with the size of an object that can be relied on: what [`Self::stored_size`] gives, or `None` if the
+    /// object is [found damaged](Self::inspect_all). If the storage is slow, from another thread.
     pub(crate) fn stored_size_then(
         &self,
         id: ObjectId,
         done: impl FnOnce(Result<Option<u64>>) + Send + 'static,
     ) {
+        let all = self.inspection.wants(id);
         match &self.backend {
-            Backend::Local(_) => done(self.stored_size(id)),
+            Backend::Local(local) => {
+                let found = self.stored_size(id).and_then(|size| {
+                    let is_sound = size.is_none()
+                        || !all
+                        || local.hash(&id.path(), id.hash.algorithm)? == Some(id.hash);
+                    Ok(self.inspection.sound(id, self.name(), size, is_sound))
+                });
+                done(found);
+            }
+            Backend::S3(s3) if all => {
+                let (inspection, name) = (self.inspection.clone(), self.name().to_owned());
+                s3.read_then(id.path(), limits::of_object(id.kind), move |read| {
+                    done(read.map(|stored| {
+                        let size = stored.as_ref().map(|stored| stored.len() as u64);
+                        let hash = stored.map(|stored| id.hash.algorithm.hash(&stored));
+                        let is_sound = hash.is_none_or(|hash| hash == id.hash);
+                        inspection.sound(id, &name, size, is_sound)
+                    }));
+                });
+            }
             Backend::S3(s3) => s3.stored_size_then(id.path(), done),
         }
     }
@@ -185,11 +243,11 @@ impl Storage {
     /// If the storage refuses.
     pub fn read_file(&self, name: &str) -> Result<Option<(Bytes, Version)>> {
         match &self.backend {
-            Backend::Local(local) => Ok(local.read(name)?.map(|content| {
+            Backend::Local(local) => Ok(local.read(name, limits::of_file(name))?.map(|content| {
                 let version = Version::of(&content);
                 (content, version)
             })),
-            Backend::S3(s3) => s3.read(name.to_owned()),
+            Backend::S3(s3) => s3.read(name.to_owned(), limits::of_file(name)),
         }
     }
 
@@ -218,6 +276,23 @@ impl Storage {
         match &self.backend {
             Backend::Local(local) => local.remove(name),
             Backend::S3(s3) => s3.remove(vec![name.to_owned()]),
+        }
+    }
+
+    /// Opens a file of a directory's root that serves as a lock, and makes it if it is not there; `None` if the storage is no
+    /// directory. It is a regular file without another name, and only its owner can open it.
+    pub(crate) fn lock_file(&self, name: &str) -> io::Result<Option<File>> {
+        match &self.backend {
+            Backend::Local(local) => local.lock_file(name).map(Some),
+            Backend::S3(_) => Ok(None),
+        }
+    }
+
+    /// Whether a file of a directory's root still has its name.
+    pub(crate) fn is_named(&self, name: &str, file: &File) -> io::Result<bool> {
+        match &self.backend {
+            Backend::Local(local) => local.is_named(name, file),
+            Backend::S3(_) => Ok(false),
         }
     }
 

@@ -31,8 +31,9 @@ use tokio::task::JoinSet;
 use tokio_stream::StreamExt as _;
 
 use super::file::{Expected, Listed, Version};
-use super::hint;
+use super::presence::Put;
 use super::url::{S3Url, StorageUrl};
+use super::{hint, limits};
 use crate::{Error, Result};
 
 use answer::{UNREACHABLE, advice, is_absent};
@@ -143,9 +144,9 @@ impl S3 {
         self.wait(|bucket| async move { bucket.size(&path).await })
     }
 
-    /// Puts an object unless one of the same size is there. Returns whether it was put.
-    pub(super) fn put_if_absent(&self, path: String, stored: Bytes) -> Result<bool> {
-        self.wait(|bucket| async move { bucket.put_if_absent(&path, stored).await })
+    /// Puts an object unless one of the same size is there, with the same bytes if `all` of them are compared.
+    pub(super) fn put_if_absent(&self, path: String, stored: Bytes, all: bool) -> Result<Put> {
+        self.wait(|bucket| async move { bucket.put_if_absent(&path, stored, all).await })
     }
 
     /// The same without waiting for it: calls `done` with the result.
@@ -153,10 +154,11 @@ impl S3 {
         &self,
         path: String,
         stored: Bytes,
-        done: impl FnOnce(Result<bool>) + Send + 'static,
+        all: bool,
+        done: impl FnOnce(Result<Put>) + Send + 'static,
     ) {
         let bucket = Arc::clone(&self.bucket);
-        self.spawn(async move { done(bucket.put_if_absent(&path, stored).await) });
+        self.spawn(async move { done(bucket.put_if_absent(&path, stored, all).await) });
     }
 
     pub(super) fn stored_size_then(
@@ -168,8 +170,22 @@ impl S3 {
         self.spawn(async move { done(bucket.size(&path).await) });
     }
 
-    pub(super) fn read(&self, path: String) -> Result<Option<(Bytes, Version)>> {
-        self.wait(|bucket| async move { bucket.read(&path).await })
+    /// Reads a file of at most `limit` bytes.
+    pub(super) fn read(&self, path: String, limit: u64) -> Result<Option<(Bytes, Version)>> {
+        self.wait(|bucket| async move { bucket.read(&path, limit).await })
+    }
+
+    /// The same without waiting for it and without the version.
+    pub(super) fn read_then(
+        &self,
+        path: String,
+        limit: u64,
+        done: impl FnOnce(Result<Option<Bytes>>) + Send + 'static,
+    ) {
+        let bucket = Arc::clone(&self.bucket);
+        self.spawn(async move {
+            done(bucket.read(&path, limit).await.map(|found| found.map(|(stored, _)| stored)));
+        });
     }
 
     /// Removes files, as many at a time as the bucket's limit allows. Not with the request that removes many at once:
@@ -288,11 +304,16 @@ impl Bucket {
         Ok(())
     }
 
-    async fn put_if_absent(&self, path: &str, stored: Bytes) -> Result<bool> {
-        if self.size(path).await? == Some(stored.len() as u64) {
-            return Ok(false);
+    async fn put_if_absent(&self, path: &str, stored: Bytes, all: bool) -> Result<Put> {
+        let size = stored.len() as u64;
+        let is_there = self.size(path).await? == Some(size);
+        if is_there
+            && (!all || self.read(path, size).await?.is_some_and(|(found, _)| found == stored))
+        {
+            return Ok(Put::There);
         }
-        self.put(path, stored).await.map(|()| true)
+        self.put(path, stored).await?;
+        Ok(if is_there { Put::Damaged } else { Put::New })
     }
 
     async fn size(&self, path: &str) -> Result<Option<u64>> {
@@ -304,7 +325,9 @@ impl Bucket {
         }
     }
 
-    async fn read(&self, path: &str) -> Result<Option<(Bytes, Version)>> {
+    async fn read(&self, path: &str, limit: u64) -> Result<Option<(Bytes, Version)>> {
+        let too_large =
+            |cause: std::io::Error| hint::refused("read", path, &self.name, cause.into(), None);
         let _permit = self.permit().await;
         let key = self.key(path);
         let found = match self.store.get(&key).await {
@@ -312,11 +335,13 @@ impl Bucket {
             Err(answer) if is_absent(&answer) => return Ok(None),
             Err(answer) => return Err(self.failed("read", path)(answer)),
         };
+        limits::check(found.meta.size, limit).map_err(too_large)?;
         let version = Version::from_tag(found.meta.e_tag.clone());
         let mut content = Vec::with_capacity(usize::try_from(found.meta.size).unwrap_or_default());
         let mut stream = found.into_stream();
         while let Some(bytes) = self.within("read", path, stream.next()).await? {
             content.extend_from_slice(&bytes.map_err(self.failed("read", path))?);
+            limits::check(content.len() as u64, limit).map_err(too_large)?;
         }
         Ok(Some((content.into(), version)))
     }
@@ -354,7 +379,7 @@ impl Bucket {
             Err(answer) => answer,
         };
         // A request whose answer got lost may have been carried out, and repeating it then finds our own file.
-        if let Ok(Some((current, version))) = self.read(name).await
+        if let Ok(Some((current, version))) = self.read(name, limits::of_file(name)).await
             && current == content
         {
             return Ok(Some(version));

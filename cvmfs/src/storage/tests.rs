@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::hash::{Algorithm, ObjectKind};
 
+mod hostile;
 mod s3;
 
 const MANIFEST: &str = ".cvmfspublished";

@@ -140,6 +140,16 @@ impl S3Url {
     }
 }
 
+impl StorageUrl {
+    /// The last name of the directory or key that the repository is in.
+    pub fn last_name(&self) -> Option<&str> {
+        match self {
+            Self::Local(path) => path.file_name()?.to_str(),
+            Self::S3(s3) => s3.prefix.rsplit('/').next(),
+        }
+    }
+}
+
 /// The URL of a web server.
 pub(crate) fn web(name: &str, value: &str) -> Result<Url, String> {
     match Url::parse(value) {

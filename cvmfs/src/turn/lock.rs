@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,10 +11,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 
+use crate::storage::Storage;
 use crate::{Error, Result};
-
-/// Only its owner may open the file: a lock on it needs no right to write.
-const MODE: u32 = 0o600;
 
 /// A lock that is held. It ends when this is dropped, or by itself when it was held for too long.
 #[derive(Debug)]
@@ -39,49 +37,44 @@ impl Lock {
     /// # Errors
     /// If the system refuses.
     pub(super) fn take(
-        path: &Path,
+        storage: &Storage,
+        name: &str,
         limit: Duration,
         watched: &mut Option<Watched>,
     ) -> Result<Option<Self>> {
-        let failed = |cause| Error::System { action: "lock", path: path.to_owned(), cause };
-        Self::attempt(path, limit, watched).map_err(failed)
+        let path = storage.local_directory().unwrap_or(Path::new("")).join(name);
+        let failed = |cause| Error::System { action: "lock", path, cause };
+        Self::attempt(storage, name, limit, watched).map_err(failed)
     }
 
     fn attempt(
-        path: &Path,
+        storage: &Storage,
+        name: &str,
         limit: Duration,
         watched: &mut Option<Watched>,
     ) -> io::Result<Option<Self>> {
-        let mut file = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .mode(MODE)
-            .open(path)?;
+        let Some(mut file) = storage.lock_file(name)? else { return Ok(None) };
         let seen = file.metadata()?;
-        let is_open_to_others = seen.mode() & 0o777 & !MODE != 0;
-        if is_open_to_others && seen.uid() == rustix::process::geteuid().as_raw() {
-            file.set_permissions(std::fs::Permissions::from_mode(MODE))?;
-        }
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             // Another may have put a new file there meanwhile.
-            Ok(()) if identity(path)? != Some((seen.dev(), seen.ino())) => Ok(None),
+            Ok(()) if !storage.is_named(name, &file)? => Ok(None),
             Ok(()) => {
                 file.write_all(format!("{:016x}", fastrand::u64(..)).as_bytes())?;
                 Ok(Some(Self::hold(file, limit)))
             }
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 let mut holder = Vec::new();
-                file.take(64).read_to_end(&mut holder)?;
-                let file = (seen.dev(), seen.ino());
+                (&file).take(64).read_to_end(&mut holder)?;
+                let identity = (seen.dev(), seen.ino());
                 match watched {
-                    Some(before) if before.file == file && before.holder == holder => {
-                        if before.since.elapsed() >= limit && identity(path)? == Some(file) {
-                            std::fs::remove_file(path)?;
+                    Some(before) if before.file == identity && before.holder == holder => {
+                        if before.since.elapsed() >= limit && storage.is_named(name, &file)? {
+                            storage.remove_file(name).map_err(io::Error::other)?;
                         }
                     }
-                    _ => *watched = Some(Watched { file, holder, since: Instant::now() }),
+                    _ => {
+                        *watched = Some(Watched { file: identity, holder, since: Instant::now() });
+                    }
                 }
                 Ok(None)
             }
@@ -114,30 +107,30 @@ fn release(file: &Mutex<Option<File>>) {
     file.lock().unwrap_or_else(PoisonError::into_inner).take();
 }
 
-/// The file that has this name now.
-fn identity(path: &Path) -> io::Result<Option<(u64, u64)>> {
-    match std::fs::symlink_metadata(path) {
-        Ok(named) => Ok(Some((named.dev(), named.ino()))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     const FOREVER: Duration = Duration::from_secs(3600);
 
+    const NAME: &str = "lock";
+
+    fn take(path: &Path, limit: Duration, watched: &mut Option<Watched>) -> Option<Lock> {
+        let storage = Storage::local(path.parent().unwrap());
+        Lock::take(&storage, NAME, limit, watched).unwrap()
+    }
+
     fn once(path: &Path) -> Option<Lock> {
-        Lock::take(path, FOREVER, &mut None).unwrap()
+        take(path, FOREVER, &mut None)
     }
 
     #[test]
     fn it_ends_by_itself() {
         let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("lock");
-        let _held = Lock::take(&path, Duration::from_millis(1), &mut None).unwrap().unwrap();
+        let path = place.path().join(NAME);
+        let _held = take(&path, Duration::from_millis(1), &mut None).unwrap();
         let deadline = Instant::now() + Duration::from_secs(60);
         while once(&path).is_none() {
             assert!(Instant::now() < deadline, "it is held for ever");
@@ -148,16 +141,16 @@ mod tests {
     #[test]
     fn who_holds_it_for_too_long_is_not_respected() {
         let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("lock");
+        let path = place.path().join(NAME);
         std::fs::write(&path, "").unwrap();
         let reader = File::open(&path).unwrap();
         rustix::fs::flock(&reader, FlockOperation::NonBlockingLockExclusive).unwrap();
         let mut watched = None;
         for _ in 0..3 {
-            assert!(Lock::take(&path, FOREVER, &mut watched).unwrap().is_none(), "too early");
+            assert!(take(&path, FOREVER, &mut watched).is_none(), "too early");
         }
         // The file is put aside, once for all.
-        assert!(Lock::take(&path, Duration::ZERO, &mut watched).unwrap().is_none());
+        assert!(take(&path, Duration::ZERO, &mut watched).is_none());
         let next = once(&path).unwrap();
         assert!(once(&path).is_none(), "two at a time");
         drop(next);
@@ -167,14 +160,14 @@ mod tests {
     #[test]
     fn it_is_seen_to_change_hands() {
         let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("lock");
+        let path = place.path().join(NAME);
         let mut watched = None;
         let first = once(&path).unwrap();
-        assert!(Lock::take(&path, FOREVER, &mut watched).unwrap().is_none());
+        assert!(take(&path, FOREVER, &mut watched).is_none());
         drop(first);
         let second = once(&path).unwrap();
         // It has only just begun for the second.
-        assert!(Lock::take(&path, Duration::ZERO, &mut watched).unwrap().is_none());
+        assert!(take(&path, Duration::ZERO, &mut watched).is_none());
         drop(second);
         assert!(path.exists());
     }
@@ -182,7 +175,7 @@ mod tests {
     #[test]
     fn others_cannot_open_it() {
         let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("lock");
+        let path = place.path().join(NAME);
         let mode = || std::fs::metadata(&path).unwrap().mode() & 0o777;
         once(&path).unwrap();
         assert_eq!(mode(), 0o600);

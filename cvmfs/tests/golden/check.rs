@@ -151,10 +151,19 @@ struct Damage {
     shallow: bool,
 }
 
+/// Gives an object another size.
+fn resized(copy: &Copy, size: impl FnOnce(u64) -> u64) -> (String, &'static str) {
+    let Content::Whole(hash) = copy.file(SMALL_FILE).content else { panic!() };
+    let path = copy.unpacked.path().join(hash.object(ObjectKind::File).path());
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.set_len(size(file.metadata().unwrap().len())).unwrap();
+    (SMALL_FILE.to_owned(), "bytes")
+}
+
 /// A file whose content no other has.
 const SMALL_FILE: &str = "/README";
 
-const DAMAGES: [Damage; 10] = [
+const DAMAGES: [Damage; 12] = [
     Damage {
         name: "a flipped byte in an object",
         make: |copy| {
@@ -200,6 +209,12 @@ const DAMAGES: [Damage; 10] = [
             copy.storage.delete(vec![hash.object(ObjectKind::File).path()]).unwrap();
             (SMALL_FILE.to_owned(), "missing")
         },
+        shallow: true,
+    },
+    Damage { name: "an object that was cut off", make: |copy| resized(copy, |_| 0), shallow: true },
+    Damage {
+        name: "an object that has grown",
+        make: |copy| resized(copy, |size| size + 100_000),
         shallow: true,
     },
     Damage {

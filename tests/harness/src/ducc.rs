@@ -1,12 +1,14 @@
 //! Our converter, as a publisher calls it.
 
 use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::process::{Output, run, run_any};
 use crate::tools;
@@ -96,4 +98,15 @@ impl Convert {
             .or_else(|_| serde_json::from_str(&output.stdout))
             .with_context(|| format!("--json printed no JSON: {}", output.stdout))
     }
+}
+
+/// A directory that other users of the machine cannot enter, as images with set-id programs need it.
+pub fn closed_dir() -> std::io::Result<TempDir> {
+    closed_dir_in(std::env::temp_dir())
+}
+
+/// The same in another directory than that for temporary files.
+pub fn closed_dir_in(place: impl AsRef<Path>) -> std::io::Result<TempDir> {
+    let only_owner = std::fs::Permissions::from_mode(0o700);
+    tempfile::Builder::new().permissions(only_owner).tempdir_in(place)
 }

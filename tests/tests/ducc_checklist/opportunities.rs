@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use e2e::ducc::closed_dir;
 use e2e::faulty_registry::{Fault, FaultyRegistry};
 use e2e::golden::{self, Golden};
 use e2e::image::{
@@ -85,8 +86,8 @@ fn formats() -> Result<()> {
 
 #[test]
 fn correctness() -> Result<()> {
-    let (golden, work) = (Golden::new()?, tempfile::TempDir::new()?);
-    let repository = tempfile::TempDir::new()?;
+    let (golden, work) = (Golden::new()?, closed_dir()?);
+    let repository = closed_dir()?;
     let ducc = e2e::cvmfs_ducc::CvmfsDucc::install()?
         .env("CONTAINERS_REGISTRIES_CONF", golden.registries_conf());
     let locator = repository.path().display().to_string();
@@ -329,7 +330,7 @@ fn removal() -> Result<()> {
 /// Labels, which DUCC does not write, so that `apptainer inspect` shows them.
 #[test]
 fn engines() -> Result<()> {
-    let (golden, repository) = (Golden::new()?, tempfile::TempDir::new()?);
+    let (golden, repository) = (Golden::new()?, closed_dir()?);
     let ducc = e2e::cvmfs_ducc::CvmfsDucc::install()?
         .env("CONTAINERS_REGISTRIES_CONF", golden.registries_conf());
     let locator = repository.path().display().to_string();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use ducc::convert::{Again, BatchSettings, ThinRequest};
 use ducc::removal::{self, unwanted};
-use ducc::repository::{Locator, Repository};
+use ducc::repository::{Access, Locator, Repository};
 use ducc::round::{Common, Round, RoundReport, Settings, Wanted};
 use ducc::source;
 use ducc::state::{Memory, State};
@@ -39,7 +39,9 @@ pub(super) struct RepositoryRound<'a> {
 impl RepositoryRound<'_> {
     pub(super) async fn run(self) -> anyhow::Result<RoundReport> {
         let Self { share, options, .. } = &self;
-        let (locator, access) = (share.locator.clone(), options.access.clone().access());
+        let state = Some(options.state.directory());
+        let access = Access { state, ..options.access.clone().access() };
+        let locator = share.locator.clone();
         let opening = tokio::task::spawn_blocking(move || locator.open(None, &access));
         let opened = self.cancel.run_until_cancelled(opening).await.context("interrupted")?;
         let repository = opened??;

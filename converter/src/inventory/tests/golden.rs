@@ -24,6 +24,7 @@ pub(crate) fn open() -> (tempfile::TempDir, std::sync::Arc<dyn Repository>) {
     let access = Access {
         keys: Some(keys.join("keys")),
         cache: Some(place.path().join("cache")),
+        state: Some(place.path().join("state")),
         ..Access::default()
     };
     let locator = Locator::from_str(&format!("cvmfs+file://{}", storage.display())).unwrap();

@@ -142,6 +142,7 @@ impl Repository for Cvmfs {
         let locks = self.stratum0.lock()?;
         let session = self.stratum0.repository.begin()?;
         self.refresh()?;
+        self.stratum0.repository.check_progress(self.newest.get().manifest())?;
         let newest = Arc::clone(&self.newest);
         let stratum0 = Arc::clone(&self.stratum0);
         let area = Area::new(

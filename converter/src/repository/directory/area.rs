@@ -9,14 +9,15 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::attributes::{self, Fresh, Refusal};
-use super::beneath::{Beneath, indirect, split};
+use super::beneath::{Beneath, indirect, set_directory_mode, set_mode_of_handle, split};
+use super::guard::{self, Exposure};
 use super::lock::{self, Lock};
 use super::moves::{self, look};
 use super::remove::remove;
 use super::shortfall::Tally;
 use crate::layer::LayerPath;
 use crate::repository::ledger::{Announcement, Ledger};
-use crate::repository::{EntryError, Error, Result};
+use crate::repository::{EntryError, Error, Privilege, Result};
 
 /// What a transaction puts at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub(super) struct Area {
     asides: AtomicU64,
     pub(super) tally: Tally,
     pub(super) fresh: Fresh,
+    /// What other users of the machine could do with files of images.
+    pub(super) exposure: Exposure,
     /// Set as long as the journal decides what happens to the content.
     sealed: AtomicBool,
     lock: Lock,
@@ -65,7 +68,9 @@ impl Area {
         let bytes = path.as_str().as_bytes();
         rustix::fs::mkdirat(publisher, lock::name(&path), Mode::RWXU)
             .map_err(repository.failed("make", bytes))?;
-        let staging = repository.beneath(bytes).map_err(repository.failed("open", bytes))?;
+        let staging =
+            guard::staging(&repository, publisher).map_err(repository.failed("open", bytes))?;
+        guard::check_own(&repository, &path, &staging, FileType::Directory)?;
         // What is made in here must not inherit a group or an access control list from the repository.
         rustix::fs::fchmod(&staging, Mode::RWXU)
             .map_err(repository.failed("set the mode of", bytes))?;
@@ -82,8 +87,23 @@ impl Area {
             asides: AtomicU64::new(0),
             tally: Tally::default(),
             fresh: Fresh::of_this_process(),
+            exposure: Exposure::default(),
             sealed: AtomicBool::new(false),
             lock,
+        })
+    }
+
+    /// The same for a directory that other users of the machine can get at.
+    pub(super) fn exposed(mut self, exposure: Exposure) -> Self {
+        self.exposure = exposure;
+        self
+    }
+
+    /// Checks that a file of an image may be published if it gives others this privilege.
+    pub(super) fn admit(&self, path: &LayerPath, privilege: Option<Privilege>) -> Result<()> {
+        privilege.map_or(Ok(()), |privilege| {
+            let (path, repository) = (path.clone(), self.repository.shown(b""));
+            Err(Error::Exposed { path, privilege, repository })
         })
     }
 
@@ -139,7 +159,7 @@ impl Area {
         let parent = self.staging.handle(parent).map_err(failed)?;
         let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         if is_directory && stat.st_mode & 0o200 == 0 {
-            rustix::fs::chmodat(&parent, name, Mode::RWXU, AtFlags::empty()).map_err(failed)?;
+            set_directory_mode(&parent, name, Mode::RWXU).map_err(failed)?;
         }
         let aside = self.aside();
         rustix::fs::renameat(parent, name, self.removed()?, aside.to_string()).map_err(failed)?;
@@ -296,12 +316,10 @@ impl Area {
 fn chmod(tree: &Beneath, path: &[u8], mode: u32) -> rustix::io::Result<()> {
     let mode = Mode::from_raw_mode(mode);
     if path.is_empty() {
-        use std::os::fd::{AsFd, AsRawFd};
-        let fd = tree.as_fd().as_raw_fd();
-        return rustix::fs::chmod(format!("/proc/self/fd/{fd}"), mode);
+        return set_mode_of_handle(tree, mode);
     }
     let (parent, name) = split(path);
-    rustix::fs::chmodat(tree.handle(parent)?, name, mode, AtFlags::empty())
+    set_directory_mode(tree.handle(parent)?, name, mode)
 }
 
 impl Drop for Area {

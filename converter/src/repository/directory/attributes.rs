@@ -228,6 +228,11 @@ impl Fresh {
         self.privileged
     }
 
+    /// Whether a file of this process gets the owner that it should have, so that its set-id bits are kept.
+    pub(super) fn keeps_owner(self, metadata: &Metadata) -> bool {
+        self.privileged || metadata.uid == self.uid
+    }
+
     /// The mode with which to create a file: the final one, unless extended attributes have to be set first.
     pub(super) fn creation_mode(self, metadata: &Metadata) -> Mode {
         let extra = if metadata.xattrs.is_empty() { 0 } else { 0o600 };

@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -38,6 +38,11 @@ fn named(path: &[u8]) -> &[u8] {
 impl Beneath {
     pub(super) fn new(fd: OwnedFd, path: impl Into<PathBuf>) -> Self {
         Self { fd, path: path.into() }
+    }
+
+    /// One more handle on the same directory.
+    pub(super) fn again(&self) -> rustix::io::Result<Self> {
+        Ok(Self::new(rustix::io::fcntl_dupfd_cloexec(&self.fd, 0)?, &self.path))
     }
 
     /// The same for a directory beneath this one.
@@ -103,7 +108,8 @@ impl Beneath {
         // With the umask that `ducc` sets, the directory has this mode from the start, so that even a kill at
         // this point leaves no directory that others cannot read.
         match rustix::fs::mkdirat(&parent, name, mode) {
-            Ok(()) => rustix::fs::chmodat(&parent, name, mode, AtFlags::empty()),
+            Ok(()) if permissions(&parent, name)? == mode.bits() => Ok(()),
+            Ok(()) => set_directory_mode(&parent, name, mode),
             // Another thread has just made it.
             Err(Errno::EXIST) => Ok(()),
             Err(error) => Err(error),
@@ -125,6 +131,28 @@ impl Beneath {
         File::from(fd).read_to_end(&mut content)?;
         Ok(Some(content))
     }
+}
+
+/// The permission bits of what has a name; a symlink is not followed.
+fn permissions(parent: impl AsFd, name: &[u8]) -> rustix::io::Result<u32> {
+    let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(Mode::from_raw_mode(stat.st_mode).bits())
+}
+
+/// Sets the permission bits of a directory, even of one that cannot be opened. What is no directory is left alone, and so is
+/// what a symlink leads to, although one may take the name at any moment.
+pub(super) fn set_directory_mode(
+    parent: impl AsFd,
+    name: &[u8],
+    mode: Mode,
+) -> rustix::io::Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    set_mode_of_handle(rustix::fs::openat(parent, name, flags, Mode::empty())?, mode)
+}
+
+/// Sets the permission bits of what a handle is on. fchmod(2) does not take handles that only serve to reach something.
+pub(super) fn set_mode_of_handle(handle: impl AsFd, mode: Mode) -> rustix::io::Result<()> {
+    rustix::fs::chmod(format!("/proc/self/fd/{}", handle.as_fd().as_raw_fd()), mode)
 }
 
 impl AsFd for Beneath {

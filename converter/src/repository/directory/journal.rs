@@ -6,16 +6,17 @@
 //! the start any number of times.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 
 use layer_layout::{RepositoryPath, path};
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::area::CREATE;
 use super::beneath::Beneath;
-use super::lock;
+use super::{guard, lock};
 use crate::repository::{Error, JournalError, Result};
 
 /// A change of one name. In JSON, what does not apply is left out.
@@ -70,10 +71,13 @@ pub(super) fn write(publisher: &OwnedFd, moves: &[Move]) -> std::io::Result<()> 
     let name = lock::name(&path);
     let unfinished = [name, UNFINISHED].concat();
     let result = (|| {
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // One that a killed publisher was writing.
+        match rustix::fs::unlinkat(publisher, &unfinished, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
         let mode = Mode::RUSR | Mode::WUSR;
-        let mut file = File::from(rustix::fs::openat(publisher, &unfinished, flags, mode)?);
+        let mut file = File::from(rustix::fs::openat(publisher, &unfinished, CREATE, mode)?);
         file.write_all(&serde_json::to_vec_pretty(moves)?)?;
         file.sync_all()?;
         rustix::fs::renameat(publisher, &unfinished, publisher, name)?;
@@ -87,13 +91,23 @@ pub(super) fn write(publisher: &OwnedFd, moves: &[Move]) -> std::io::Result<()> 
 
 /// The journal that a killed publisher has left. One that was still being written does not count: its
 /// publisher had not moved anything.
-pub(super) fn read(repository: &Beneath) -> Result<Option<Vec<Move>>> {
+///
+/// It counts only if this publisher's user has made it: who can make others publish or set modes has to be trusted.
+pub(super) fn read(repository: &Beneath, publisher: &OwnedFd) -> Result<Option<Vec<Move>>> {
     let path = path::publisher_journal();
     let shown = repository.shown(path.as_str().as_bytes());
-    let content = repository
-        .read(path.as_str().as_bytes())
+    let flags =
+        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let opened = match rustix::fs::openat(publisher, lock::name(&path), flags, Mode::empty()) {
+        Ok(opened) => opened,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(cause) => return Err(Error::system("read", shown, cause)),
+    };
+    guard::check_own(repository, &path, &opened, FileType::RegularFile)?;
+    let mut content = Vec::new();
+    File::from(opened)
+        .read_to_end(&mut content)
         .map_err(|cause| Error::system("read", &shown, cause))?;
-    let Some(content) = content else { return Ok(None) };
     let damaged = |reason: JournalError| Error::Journal { path: shown.clone(), reason };
     let moves: Vec<Move> =
         serde_json::from_slice(&content).map_err(|error| damaged(JournalError::Json(error)))?;

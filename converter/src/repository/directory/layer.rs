@@ -113,6 +113,8 @@ impl LayerTree {
         metadata: &Metadata,
         content: &mut Content<'_>,
     ) -> Result<bool> {
+        let keeps = self.area.fresh.keeps_owner(metadata);
+        self.area.admit(at.path, self.area.exposure.of_file(metadata, keeps))?;
         let mode = self.area.fresh.creation_mode(metadata);
         let made = rustix::fs::openat(self.parent(at)?, at.name, CREATE, mode);
         let Some(file) = self.made(at, made)?.map(File::from) else { return Ok(false) };
@@ -158,7 +160,10 @@ impl LayerTree {
             return Ok(true);
         }
         match self.made(at, made)? {
-            Some(()) => self.dress(Holder::Special(parent.as_fd(), at.name), at, metadata),
+            Some(()) => {
+                self.area.admit(at.path, self.area.exposure.of_special(kind))?;
+                self.dress(Holder::Special(parent.as_fd(), at.name), at, metadata)
+            }
             None => Ok(false),
         }
     }

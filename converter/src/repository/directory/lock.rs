@@ -9,11 +9,15 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 
 use layer_layout::{RepositoryPath, path};
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::beneath::{Beneath, indirect, split};
+use super::guard;
 use crate::repository::{Error, Result};
+
+/// Whoever can read the file can lock it and keep publishers waiting, so only its owner may.
+const MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// The right to change a repository, held until it is dropped.
 #[derive(Debug)]
@@ -42,14 +46,21 @@ impl Lock {
         };
         loop {
             let Some(directory) = own_directory(&repository)? else { continue };
-            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
-            let mut file = match rustix::fs::openat(&directory, file_name, flags, mode) {
+            let flags = OFlags::RDWR
+                | OFlags::CREATE
+                | OFlags::NOFOLLOW
+                | OFlags::NONBLOCK
+                | OFlags::NOCTTY
+                | OFlags::CLOEXEC;
+            let mut file = match rustix::fs::openat(&directory, file_name, flags, MODE) {
                 Ok(fd) => File::from(fd),
                 // The previous publisher has just removed its directory.
                 Err(Errno::NOENT) => continue,
                 Err(error) => return Err(failed("open")(error)),
             };
+            guard::check_own(&repository, &lock_path, &file, FileType::RegularFile)?;
+            // Another version let everybody read it.
+            rustix::fs::fchmod(&file, MODE).map_err(failed("set the mode of"))?;
             match retry_on_intr(|| {
                 rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
             }) {
@@ -106,7 +117,10 @@ fn own_directory(repository: &Beneath) -> Result<Option<OwnedFd>> {
     let path = path::publisher();
     let bytes = path.as_str().as_bytes();
     match repository.make_directories(bytes).and_then(|()| repository.directory(bytes)) {
-        Ok(directory) => Ok(Some(directory)),
+        Ok(directory) => {
+            guard::check_own(repository, &path, &directory, FileType::Directory)?;
+            Ok(Some(directory))
+        }
         Err(Errno::NOENT) => Ok(None),
         Err(error) => Err(indirect(repository, &path, "make the publisher's directory")(error)),
     }

@@ -17,6 +17,7 @@
 //! | `editor`, `unchanged` | adding files to a tree |
 //! | `tree`, `content` | reading published trees with all attributes, and their files |
 //! | `attributes`, `shortfall` | modes, owners, times and extended attributes, and which of them are missing |
+//! | `guard` | what other users of the machine can do, and what is the publisher's alone |
 //! | `beneath`, `remove` | opening and removing without ever leaving a directory |
 
 mod area;
@@ -27,6 +28,7 @@ mod complete;
 mod content;
 mod copy;
 mod editor;
+mod guard;
 mod journal;
 mod layer;
 mod listing;
@@ -47,13 +49,15 @@ mod unchanged;
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use layer_layout::{Digest, LayerPath, RepositoryPath, path};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use self::area::Area;
 use self::beneath::Beneath;
+use self::guard::{Exposure, Neighbours};
 use self::journal::Move;
 use self::lock::Lock;
 use self::moves::Places;
@@ -70,6 +74,9 @@ pub struct Directory {
     path: PathBuf,
     /// Held by each transaction, if DUCC runs on this machine, too.
     ducc: Option<DuccLock>,
+    trusts_local_users: bool,
+    /// Done when doubts about other users have been told.
+    told: Once,
 }
 
 impl Directory {
@@ -90,7 +97,7 @@ impl Directory {
             Some(name) => name.to_owned(),
             None => path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
         };
-        Ok(Self { name, path, ducc: None })
+        Ok(Self { name, path, ducc: None, trusts_local_users: false, told: Once::new() })
     }
 
     /// The same beside DUCC: nothing is published while DUCC does.
@@ -103,10 +110,32 @@ impl Directory {
         Ok(Self { ducc: Some(DuccLock::of_this_machine(Some(owner))), ..self })
     }
 
+    /// The same where other users of the machine may have what images give to whoever can enter the directory: set-id
+    /// programs, file capabilities and devices. They may also write into it.
+    #[must_use]
+    pub fn trusting_local_users(self, trusts: bool) -> Self {
+        Self { trusts_local_users: trusts, ..self }
+    }
+
+    /// What other users of the machine could do with what is published.
+    fn neighbours(&self, repository: &Beneath) -> Result<Exposure> {
+        if self.trusts_local_users {
+            return Ok(Exposure::default());
+        }
+        let Neighbours { exposure, doubts, everybody_writes } = Neighbours::of(repository)?;
+        if everybody_writes {
+            return Err(Error::OpenToAll(self.path.clone()));
+        }
+        self.told.call_once(|| doubts.iter().for_each(|doubt| tracing::warn!("{doubt}")));
+        Ok(exposure)
+    }
+
     /// A handle on the repository's root.
     fn root(&self) -> Result<Beneath> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(&self.path, flags, Mode::empty())
+        // The path had no symlink in it when the repository was opened.
+        let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let fd = rustix::fs::openat2(CWD, &self.path, flags, Mode::empty(), resolve)
             .map_err(|cause| Error::system("open the repository", &self.path, cause))?;
         Ok(Beneath::new(fd, &self.path))
     }
@@ -120,13 +149,16 @@ impl Repository for Directory {
     fn begin(&self, wait: &mut dyn FnMut(&str) -> bool) -> Result<Box<dyn Transaction>> {
         let beside = self.ducc.as_ref().map(|ducc| ducc.acquire(wait)).transpose()?;
         let repository = self.root()?;
-        let lock = Lock::acquire(self.root()?, wait)?;
-        if let Some(moves) = journal::read(&repository)? {
+        let exposure = self.neighbours(&repository)?;
+        let again = repository.again().map_err(repository.failed("open", b""))?;
+        let lock = Lock::acquire(again, wait)?;
+        if let Some(moves) = journal::read(&repository, lock.directory())? {
             finish(&repository, lock.directory(), &moves)?;
         }
         journal::remove(lock.directory())
             .map_err(repository.failed("remove", path::publisher_journal().as_str().as_bytes()))?;
-        Ok(Box::new(Change::new(Area::new(repository, lock)?, beside)))
+        let area = Area::new(repository, lock)?.exposed(exposure);
+        Ok(Box::new(Change::new(area, beside)))
     }
 
     fn finish_abandoned(&self) -> Result<()> {
@@ -211,12 +243,13 @@ impl Repository for Directory {
 
 /// Does the moves that a killed publisher has not done.
 fn finish(repository: &Beneath, publisher: &OwnedFd, moves: &[Move]) -> Result<()> {
-    let staging = path::publisher_staging();
-    let staging = staging.as_str().as_bytes();
-    match repository.beneath(staging) {
+    match guard::staging(repository, publisher) {
         Ok(staging) => Places { repository, staging: &staging, publisher }.work_off(moves),
         // An earlier version was killed between the removal of the staging area and that of the journal.
         Err(Errno::NOENT) => Ok(()),
-        Err(error) => Err(repository.failed("open", staging)(error)),
+        Err(error) => {
+            let path = path::publisher_staging();
+            Err(repository.failed("open", path.as_str().as_bytes())(error))
+        }
     }
 }

@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::{Errno, Result as SystemResult};
 
 use super::attributes::mode_of;
-use super::beneath::{Beneath, split};
+use super::beneath::{Beneath, set_directory_mode, split};
 use super::journal::Move;
 use super::lock;
 use crate::repository::Result;
@@ -78,7 +78,11 @@ impl Places<'_> {
         let Some(mode) = step.mode else { return Ok(()) };
         let (parent, name) = split(step.path.as_bytes());
         let parent = self.repository.handle(parent)?;
-        rustix::fs::chmodat(parent, name, Mode::from_raw_mode(mode), AtFlags::empty())
+        match set_directory_mode(parent, name, Mode::from_raw_mode(mode)) {
+            // Journals of earlier versions also name files, whose mode is in nobody's way.
+            Err(Errno::NOTDIR) => Ok(()),
+            done => done,
+        }
     }
 
     /// Moves something prepared to its name.
@@ -190,5 +194,5 @@ fn open_up(base: &Beneath, path: &str) -> SystemResult<()> {
     }
     let (parent, name) = split(path.as_bytes());
     let mode = Mode::from_raw_mode(mode_of(&stat) | 0o200);
-    rustix::fs::chmodat(base.handle(parent)?, name, mode, AtFlags::empty())
+    set_directory_mode(base.handle(parent)?, name, mode)
 }

@@ -6,11 +6,11 @@
 use std::collections::HashSet;
 
 use layer_layout::RepositoryPath;
-use rustix::fs::{AtFlags, FileType, Mode, Stat};
+use rustix::fs::{FileType, Mode, Stat};
 
 use super::area::{Area, ItemKind};
 use super::attributes::mode_of;
-use super::beneath::{indirect, split};
+use super::beneath::{indirect, set_directory_mode, split};
 use super::journal::Move;
 use super::moves::look;
 use crate::repository::ledger::{Selected, Selection};
@@ -48,7 +48,7 @@ impl Plan {
             let mode = Mode::from_raw_mode(mode(own));
             area.staging
                 .handle(parent)
-                .and_then(|parent| rustix::fs::chmodat(parent, name, mode, AtFlags::empty()))
+                .and_then(|parent| set_directory_mode(parent, name, mode))
                 .map_err(area.staging.failed("set the mode of", path))?;
         }
         Ok(())

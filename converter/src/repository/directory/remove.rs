@@ -9,6 +9,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::{Errno, Result};
 
+use super::beneath::set_directory_mode;
+
 /// How many directories may be open at once. What lies deeper is moved up and removed there.
 const DEPTH: usize = 64;
 
@@ -46,7 +48,7 @@ fn open(parent: impl AsFd, name: &[u8]) -> Result<OwnedFd> {
             Ok(fd)
         }
         Err(Errno::ACCESS) => {
-            rustix::fs::chmodat(&parent, name, Mode::RWXU, AtFlags::empty())?;
+            set_directory_mode(&parent, name, Mode::RWXU)?;
             rustix::fs::openat(&parent, name, flags, Mode::empty())
         }
         Err(error) => Err(error),

@@ -120,7 +120,8 @@ impl Scene {
     pub(crate) fn new() -> Self {
         let memory = Path::new("/dev/shm");
         let below = if memory.is_dir() { memory } else { Path::new("/tmp") };
-        let directory = tempfile::tempdir_in(below).unwrap();
+        let closed = PermissionsExt::from_mode(0o700);
+        let directory = tempfile::Builder::new().permissions(closed).tempdir_in(below).unwrap();
         let repository = Directory::open(directory.path(), None).unwrap();
         publish(&repository, &at(), &image());
         Self { directory, repository: Box::new(repository) }

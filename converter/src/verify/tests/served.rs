@@ -326,7 +326,8 @@ pub(super) async fn repair(
 pub(super) async fn directory(registry: &Registry) -> (tempfile::TempDir, Arc<dyn Repository>) {
     let memory = Path::new("/dev/shm");
     let below = if memory.is_dir() { memory } else { Path::new("/tmp") };
-    let place = tempfile::tempdir_in(below).unwrap();
+    let closed = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    let place = tempfile::Builder::new().permissions(closed).tempdir_in(below).unwrap();
     let repository: Arc<dyn Repository> = Arc::new(Directory::open(place.path(), None).unwrap());
     publish(&repository, &request(registry)).await;
     (place, repository)

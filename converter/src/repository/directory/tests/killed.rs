@@ -268,7 +268,8 @@ fn any_publish_is_finished_from_any_point_and_nobody_sees_half_of_anything() {
                 // The next one may be killed as well.
                 if let Some(second) = (done + 1 < moves && random.bool()).then_some(done + 1) {
                     let root = scene.repository.root().unwrap();
-                    let journal = super::super::journal::read(&root).unwrap().unwrap();
+                    let publisher = root.directory(b".ducc").unwrap();
+                    let journal = super::super::journal::read(&root, &publisher).unwrap().unwrap();
                     let again = second + random.usize(..=moves - second);
                     let places = PlacesOf::new(&scene);
                     places.get().perform(&journal[..again]).unwrap();

@@ -7,6 +7,7 @@ mod forbidden;
 mod holes;
 mod killed;
 mod merging;
+mod neighbours;
 mod ordinary_user;
 mod publishing;
 
@@ -47,7 +48,9 @@ impl TestDirectory {
             rustix::process::geteuid().is_root(),
             "tests of the directory target need root: owners, devices, overlay mounts"
         );
-        let directory = tempfile::tempdir_in(directory).unwrap();
+        // Others cannot enter, so that everything may be published.
+        let closed = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        let directory = tempfile::Builder::new().permissions(closed).tempdir_in(directory).unwrap();
         let path = directory.path().join("repository");
         std::fs::create_dir(&path).unwrap();
         let repository = Directory::open(&path, None).unwrap();

@@ -11,6 +11,7 @@ use crate::repository::{Directory, Error, Repository};
 /// Runs `f` as an ordinary user who owns the repository.
 fn as_owner<T: Send>(scene: &TestDirectory, f: impl FnOnce() -> T + Send) -> T {
     chown(scene.path(), Some(USER), Some(USER)).unwrap();
+    fs::set_permissions(scene.path(), fs::Permissions::from_mode(0o700)).unwrap();
     as_user(scene, f)
 }
 
