@@ -54,7 +54,7 @@ async fn a_flat_root_without_its_files_is_made_again_when_somebody_looks() {
         {
             let transaction = repository.begin(&mut |text| panic!("{text}")).unwrap();
             transaction.replace(&flat).unwrap();
-            let mut tree = transaction.share(&flat, &rootfs).unwrap();
+            let mut tree = transaction.share(&flat, Some(&rootfs)).unwrap();
             if is_open {
                 tree.open_root().unwrap();
             }

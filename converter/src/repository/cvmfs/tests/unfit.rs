@@ -99,7 +99,7 @@ fn link_targets_are_followed_as_they_are() {
     unpack(&*transaction, &layerfs("x"), &below).unwrap();
     transaction.merge(&rootfs("x"), &[layerfs("x")]).unwrap();
     let flat = path::flat(&layer_layout::Digest::of(b"x").into());
-    let mut editor = transaction.share(&flat, &rootfs("x")).unwrap();
+    let mut editor = transaction.share(&flat, Some(&rootfs("x"))).unwrap();
     editor.write_file(Path::new("lib/high"), 0o644, b"2").unwrap();
     editor.ensure_symlink(Path::new("own"), "$(LIB)/low").unwrap();
     drop(editor);
