@@ -279,6 +279,46 @@ fn what_is_mended_stays_what_it_was() -> Result<()> {
     Ok(())
 }
 
+/// Nothing takes the place of an image that its registry does not have any more, or of which nobody knows which it was.
+#[test]
+fn what_cannot_be_mended_stays_and_is_told() -> Result<()> {
+    let (work, registry, repository) = (TempDir::new()?, Registry::start()?, TempDir::new()?);
+    let publisher = Publisher::new(work.path(), repository.path().display().to_string());
+    let (first, newer) = (image(work.path(), 1)?, image(work.path(), 2)?);
+    push(&registry, NAME, &first)?;
+    publisher.wish([registry.source(NAME)])?;
+    let round = publisher.round(&[])?;
+    ensure!(round.status == Some(0), "{}", round.output.both());
+    let public = repository.path().join(registry.reference(NAME));
+    let right = fs::read_link(&public)?;
+    let repair = |status: i32, words: &[&str]| -> Result<()> {
+        let output = publisher.on_repository("verify", &["--repair"])?;
+        ensure!(output.status.code() == Some(status), "{}", output.both());
+        for word in words {
+            ensure!(output.stderr.contains(word), "nothing of {word:?}: {}", output.both());
+        }
+        Ok(())
+    };
+    fs::remove_file(&public)?;
+    std::os::unix::fs::symlink("nowhere", &public)?;
+    push(&registry, NAME, &newer)?;
+    fs::remove_file(registry.blob_file(&first.manifest.digest)?)?;
+    let words = [&*first.manifest.digest, "could not be compared", "1 of 1 images could not"];
+    repair(1, &words)?;
+    ensure!(fs::read_link(&public)? == Path::new("nowhere"), "something was published");
+    push(&registry, NAME, &first)?;
+    repair(0, &[])?;
+    ensure!(fs::read_link(&public)? == right);
+
+    let metadata = repository.path().join(".metadata").join(registry.reference(NAME));
+    fs::write(metadata.join("manifest.json"), "{")?;
+    fs::remove_file(metadata.join("config.json"))?;
+    fs::remove_file(&public)?;
+    repair(1, &["ducc delete-image", "1 of 1 images could not"])?;
+    ensure!(fs::read_link(&public).is_err(), "something was published");
+    Ok(())
+}
+
 /// While a publisher is at work an image can seem to be faulty, but its layers are not fetched for every look.
 #[test]
 fn beside_a_publisher() -> Result<()> {
