@@ -5,7 +5,9 @@
 
 use bytes::Bytes;
 use layer_layout::Digest;
-use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
+use oci_spec::image::{Descriptor, ImageManifest};
+use serde::Deserialize as _;
+use serde_json::Value;
 
 use super::pull::Registry;
 use super::referrers;
@@ -95,15 +97,18 @@ impl Registry {
                 break;
             }
         }
-        let index = index.and_then(|bytes| serde_json::from_slice::<ImageIndex>(&bytes).ok());
-        let entries = index.map(|index| index.manifests().clone()).unwrap_or_default();
+        let index = index.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+        let entries = index.as_ref().and_then(|index| index.get("manifests")?.as_array());
+        // One that is odd is no reason to overlook the others.
+        let entries =
+            entries.into_iter().flatten().filter_map(|it| Descriptor::deserialize(it).ok());
         // Some clients that write the fallback's list give the configuration's type, or none.
         let kinds = [SIMPLE_SIGNING_ARTIFACT, BUNDLE, EMPTY];
         let is_signature = |entry: &Descriptor| {
             let kind = entry.artifact_type().as_ref();
             kind.is_none_or(|kind| kinds.contains(&kind.as_ref()))
         };
-        Ok(entries.into_iter().filter(is_signature).take(MOST).collect())
+        Ok(entries.filter(is_signature).take(MOST).collect())
     }
 
     async fn any_layer(

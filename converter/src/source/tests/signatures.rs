@@ -31,14 +31,15 @@ async fn registry(
     fixture
         .registry(move |request, _| {
             let path = request.path();
-            let entries: Vec<_> = signatures
-                .iter()
-                .map(|(signature, kind)| {
-                    let mut entry = descriptor(media_type::OCI_MANIFEST, &signature.manifest);
-                    entry["artifactType"] = json!(kind);
-                    entry
-                })
-                .collect();
+            let entries = signatures.iter().map(|(signature, kind)| {
+                let mut entry = descriptor(media_type::OCI_MANIFEST, &signature.manifest);
+                entry["artifactType"] = json!(kind);
+                entry
+            });
+            // Others may write into the list what they like.
+            let mut odd = descriptor(media_type::OCI_MANIFEST, b"odd");
+            odd["platform"] = json!({"os": "linux"});
+            let entries: Vec<_> = std::iter::once(odd).chain(entries).collect();
             let index =
                 json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": entries});
             let index = || served(index.to_string().as_bytes(), media_type::OCI_INDEX);
