@@ -4,6 +4,7 @@
 //! become nested catalogs, until few enough are left. So a catalog is cut off as soon as its size is known, and goes to
 //! other threads while more of the tree comes. What is waiting at the end is the tree's own catalog.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::mpsc::sync_channel;
@@ -166,16 +167,17 @@ impl TreeWriter {
     ///
     /// # Errors
     /// If `name` cannot be a name, or the entry differs from other names of its inode.
-    pub fn leaf(&mut self, name: &[u8], entry: Entry) -> Result<()> {
+    pub fn leaf(&mut self, name: &[u8], entry: impl Borrow<Entry>) -> Result<()> {
+        let entry = entry.borrow();
         if entry.is_directory() {
-            self.enter(name, entry)?;
+            self.enter(name, entry.clone())?;
             return self.leave();
         }
         if self.skipping > 0 || self.leave_out(name)? {
             return Ok(());
         }
         let open = self.stack.last_mut().unwrap_or(&mut self.root);
-        self.uncounted += open.add(name, &entry, Mount::None, 1)?;
+        self.uncounted += open.add(name, entry, Mount::None, 1)?;
         self.relieve()
     }
 

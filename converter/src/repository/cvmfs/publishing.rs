@@ -14,7 +14,7 @@ use layer_layout::{RepositoryPath, path};
 use super::area::{Area, ItemContent, Small, Tree, seconds};
 use super::deferred::Deferred;
 use super::recipe::{Currency, Recipe};
-use super::view::{self, Destination};
+use super::view::{self, Destination, Walk};
 use crate::repository::ledger::{Ledger, Selected, Selection};
 use crate::repository::{Error, Occupant, Result};
 
@@ -232,24 +232,22 @@ impl Area {
             return Ok(written);
         }
         let threads = self.objects.settings().threads.max(1);
-        // One more than threads, since a tree yields catalogs only at the ends of its larger directories.
-        let writers = (threads + 1).min(MAX_WRITERS).min(trees.len());
         let sink = CatalogSink::new(Arc::new(self.objects.clone()), &self.scratch, threads)?;
-        let modified = seconds(SystemTime::now());
-        let next = AtomicUsize::new(0);
+        let walks = together(&trees);
+        // One more than threads, since a tree yields catalogs only at the ends of its larger directories.
+        let writers = (threads + 1).min(MAX_WRITERS).min(walks.len());
+        let (modified, next) = (seconds(SystemTime::now()), AtomicUsize::new(0));
         let work = || -> Result<Vec<_>> {
             let mut written = Vec::new();
             loop {
                 let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some(&(selected, recipe)) = trees.get(at) else { return Ok(written) };
-                let (mount, sink) = (self.home.path(&selected.path), sink.clone());
-                let destination = Destination { mount, sink, split: self.split, modified };
-                let tree = self.write_tree(selected, recipe, destination);
-                if tree.is_err() {
+                let Some(walk) = walks.get(at) else { return Ok(written) };
+                let trees = self.walk(walk, &sink, modified);
+                if trees.is_err() {
                     // The others are of no use any more.
-                    next.store(trees.len(), Ordering::Relaxed);
+                    next.store(walks.len(), Ordering::Relaxed);
                 }
-                written.push((selected, tree?));
+                written.extend(trees?);
             }
         };
         std::thread::scope(|scope| {
@@ -264,15 +262,150 @@ impl Area {
         })
     }
 
-    fn write_tree(
+    /// Writes the trees of a walk, and notes that.
+    fn walk<'a>(
         &self,
-        selected: &Selected<ItemContent>,
-        recipe: &Recipe,
-        destination: Destination,
-    ) -> Result<Arc<NestedTree>> {
-        let tree = Arc::new(view::write(self.open(recipe)?, destination)?);
-        let noted = Tree { recipe: recipe.clone(), written: Some(Arc::clone(&tree)) };
-        self.ledger().amend(selected, ItemContent::Tree(noted));
-        Ok(tree)
+        walk: &Together<'a>,
+        sink: &CatalogSink,
+        modified: i64,
+    ) -> Result<Vec<(&'a Selected<ItemContent>, Arc<NestedTree>)>> {
+        let destination = |selected: &Selected<ItemContent>| Destination {
+            mount: self.home.path(&selected.path),
+            sink: sink.clone(),
+            split: self.split,
+            modified,
+        };
+        let Together { tree: (tree, recipe), seen, above } = walk;
+        let above_it = above.as_ref().map(|(selected, _, additions)| {
+            Ok::<_, Error>((self.open(additions)?, destination(selected)))
+        });
+        let written = view::write(Walk {
+            tree: self.open(recipe)?,
+            destination: destination(tree),
+            seen: seen.map(|(selected, _)| destination(selected)),
+            above: above_it.transpose()?,
+        })?;
+        let seen = seen.map(|(selected, recipe)| (selected, recipe));
+        let above = above.map(|(selected, recipe, _)| (selected, recipe));
+        let all = [
+            (Some((*tree, *recipe)), Some(written.tree)),
+            (seen, written.seen),
+            (above, written.above),
+        ];
+        let noted = all.into_iter().filter_map(|(of, tree)| {
+            let ((selected, recipe), tree) = (of?, Arc::new(tree?));
+            let noted = Tree { recipe: recipe.clone(), written: Some(Arc::clone(&tree)) };
+            self.ledger().amend(selected, ItemContent::Tree(noted));
+            Some((selected, tree))
+        });
+        Ok(noted.collect())
+    }
+}
+
+/// A tree that is selected, with where it is.
+type Planned<'a> = (&'a Selected<ItemContent>, &'a Recipe);
+
+/// Trees that have most of their directories in common.
+struct Together<'a> {
+    tree: Planned<'a>,
+    /// The merged root of this one tree.
+    seen: Option<Planned<'a>>,
+    /// What is seen when something lies on it, with what lies on it.
+    above: Option<(&'a Selected<ItemContent>, &'a Recipe, &'a Recipe)>,
+}
+
+/// Puts those together that can be written in one walk.
+fn together<'a>(trees: &[Planned<'a>]) -> Vec<Together<'a>> {
+    let mut walks: Vec<Together<'a>> = Vec::new();
+    let (mut roots, mut shared) = (Vec::new(), Vec::new());
+    for &(selected, recipe) in trees {
+        match recipe.layers() {
+            Some([_]) => roots.push((selected, recipe)),
+            Some([_, Recipe::Merged(_)]) => shared.push((selected, recipe)),
+            _ => walks.push(Together { tree: (selected, recipe), seen: None, above: None }),
+        }
+    }
+    for (selected, recipe) in roots {
+        let is_of = |walk: &&mut Together<'_>| {
+            walk.seen.is_none() && matches!(recipe.layers(), Some([layer]) if layer.is(walk.tree.1))
+        };
+        match walks.iter_mut().find(is_of) {
+            Some(walk) => walk.seen = Some((selected, recipe)),
+            None => walks.push(Together { tree: (selected, recipe), seen: None, above: None }),
+        }
+    }
+    for (selected, recipe) in shared {
+        let Some([additions, source]) = recipe.layers() else { continue };
+        let is_of = |walk: &&mut Together<'_>| {
+            let (_, root) = walk.seen.unwrap_or(walk.tree);
+            walk.above.is_none() && matches!(source.layers(), Some([of]) if of.is(root))
+        };
+        match walks.iter_mut().find(is_of) {
+            Some(walk) => walk.above = Some((selected, recipe, additions)),
+            None => walks.push(Together { tree: (selected, recipe), seen: None, above: None }),
+        }
+    }
+    walks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::staged::{Attributes, Staged};
+    use super::*;
+
+    /// The walks for some trees, each walk with the paths of what it writes.
+    fn walks(trees: &[(&str, &Recipe)]) -> Vec<String> {
+        let mut ledger = Ledger::default();
+        for (path, recipe) in trees {
+            let announced = ledger.announce(&RepositoryPath::parse(path).unwrap());
+            let tree = Tree { recipe: (*recipe).clone(), written: None };
+            ledger.complete(&announced, ItemContent::Tree(tree));
+        }
+        let selection = ledger.select_all().unwrap();
+        let planned: Vec<_> = selection
+            .items
+            .iter()
+            .map(|selected| match &selected.content {
+                ItemContent::Tree(tree) => (selected, &tree.recipe),
+                ItemContent::Small(_) => panic!("{} is a tree", selected.path),
+            })
+            .collect();
+        let mut walks: Vec<_> = together(&planned)
+            .iter()
+            .map(|Together { tree, seen, above }| {
+                let seen = seen.map(|(selected, _)| selected);
+                let above = above.map(|(selected, ..)| selected);
+                let all = [Some(tree.0), seen, above].into_iter().flatten();
+                all.map(|selected| selected.path.as_str()).collect::<Vec<_>>().join(" ")
+            })
+            .collect();
+        walks.sort();
+        walks
+    }
+
+    #[test]
+    fn what_is_mostly_the_same_is_read_once() {
+        let place = tempfile::tempdir().unwrap();
+        let staged = |name: &str| {
+            let tree = Staged::create(&place.path().join(name), &Attributes::implied());
+            Recipe::Staged(Arc::new(tree.unwrap()))
+        };
+        let merged = |layers: &[&Recipe]| {
+            Recipe::Merged(layers.iter().map(|&layer| layer.clone()).collect())
+        };
+        let (one, two, additions) = (&staged("1"), &staged("2"), &staged("additions"));
+        let root = &merged(&[one]);
+        let flat = &merged(&[additions, &merged(&[root])]);
+        assert_eq!(walks(&[("l", one), ("r", root), ("f", flat)]), ["l r f"]);
+        assert_eq!(walks(&[("r", root), ("f", flat)]), ["r f"]);
+        assert_eq!(walks(&[("l", one), ("f", flat)]), ["f", "l"], "the root may be published");
+        assert_eq!(walks(&[("r", root), ("m", two)]), ["m", "r"]);
+        let tall = &merged(&[two, one]);
+        let flat = &merged(&[additions, &merged(&[tall])]);
+        let all = [("l", one), ("m", two), ("r", tall), ("f", flat)];
+        assert_eq!(walks(&all), ["l", "m", "r f"]);
+        // Another image with the same layers.
+        let second = &merged(&[additions, &merged(&[tall])]);
+        assert_eq!(walks(&[("r", tall), ("f", flat), ("g", second)]), ["g", "r f"]);
     }
 }

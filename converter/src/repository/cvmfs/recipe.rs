@@ -22,6 +22,25 @@ pub(super) enum Recipe {
     Merged(Arc<[Recipe]>),
 }
 
+impl Recipe {
+    /// What lies on each other, topmost first, if it is not stored.
+    pub(super) fn layers(&self) -> Option<&[Self]> {
+        match self {
+            Self::Merged(layers) => Some(layers),
+            _ => None,
+        }
+    }
+
+    /// Whether it is the same tree of the same change.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Staged(one), Self::Staged(other)) => Arc::ptr_eq(one, other),
+            (Self::Merged(one), Self::Merged(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+}
+
 /// Tells whether published trees still are what they were. Remembers what it has found out.
 pub(super) struct Currency<'a> {
     newest: &'a Snapshot,

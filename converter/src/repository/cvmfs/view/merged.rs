@@ -117,7 +117,7 @@ impl<D: ReadDirectory> Merged<D> {
 }
 
 /// What is seen of a name; `child` is from the topmost directory that has it.
-fn shown(mut child: Child) -> Result<Option<Child>> {
+pub(super) fn shown(mut child: Child) -> Result<Option<Child>> {
     match tree::Merged::from((class(&child.entry)?, ())) {
         tree::Merged::Whiteout => return Ok(None),
         tree::Merged::Leaf(()) => {}

@@ -18,4 +18,4 @@ pub(super) use dir::Dir;
 pub(super) use lower::{Identity, Lower};
 pub(super) use merged::Merged;
 pub(super) use read_directory::{Child, ReadDirectory};
-pub(super) use write::{Destination, write};
+pub(super) use write::{Destination, Walk, write};
