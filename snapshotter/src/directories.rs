@@ -47,7 +47,7 @@ const WORK_MODE: u32 = 0o711;
 /// reader process that it was just about to start holds them for a moment, until it runs its own program.
 pub(crate) const HANDOVER: Duration = Duration::from_secs(3);
 
-/// The root directory, locked.
+/// The root directory, locked unless it is only looked at.
 #[derive(Debug)]
 pub struct Directories {
     root: PathBuf,
@@ -55,7 +55,7 @@ pub struct Directories {
     /// Numbers whose directory may exist before its record does.
     pending: Mutex<HashSet<SnapshotId>>,
     emptying: Mutex<()>,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 /// What a new snapshot's directory holds.
@@ -163,8 +163,19 @@ impl Directories {
             next: AtomicI64::new(1),
             pending: Mutex::default(),
             emptying: Mutex::default(),
-            _lock: lock,
+            _lock: Some(lock),
         })
+    }
+
+    /// The root directory of a daemon that may be running, to be looked at only. Nothing is made or locked.
+    pub fn unlocked(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            next: AtomicI64::new(1),
+            pending: Mutex::default(),
+            emptying: Mutex::default(),
+            _lock: None,
+        }
     }
 
     fn pending(&self) -> std::sync::MutexGuard<'_, HashSet<SnapshotId>> {
@@ -267,6 +278,21 @@ impl Directories {
     pub fn is_whole(&self, id: SnapshotId, remote: bool) -> bool {
         fs::symlink_metadata(self.fs(id))
             .is_ok_and(|found| if remote { found.is_symlink() } else { found.is_dir() })
+    }
+
+    /// The same, as an answer to people.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the directory is not whole.
+    pub fn check_whole(&self, id: SnapshotId, remote: bool) -> Result<()> {
+        if self.is_whole(id, remote) {
+            return Ok(());
+        }
+        Err(Error::Unavailable(format!(
+            "{} is missing or damaged: remove the container and the image that use it, and pull the image \
+             again",
+            self.fs(id).display()
+        )))
     }
 
     /// Disk use of a local snapshot, without its parents.

@@ -7,9 +7,10 @@
 //!
 //! A request passes through [`service`] (gRPC) and [`snapshots`] (what each call does) to [`store`] (records),
 //! [`directories`] (what is on disk) and [`repository`] (what the repositories have); [`mounts`] turns a chain of
-//! layers into what containerd mounts. [`metrics`] counts, and [`status`] tells monitoring. The paths of a repository, its JSON files and the names of labels come from
+//! layers into what containerd mounts. [`metrics`] counts, and [`status`] tells monitoring; [`check`] is a command of its own. The paths of a repository, its JSON files and the names of labels come from
 //! `layer-layout`.
 
+pub mod check;
 pub mod config;
 pub mod directories;
 pub mod error;

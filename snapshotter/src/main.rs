@@ -1,13 +1,13 @@
 //! `cvmfs-snapshotter`: parses the command line, sets up the log, runs the server.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use cvmfs_snapshotter::config::{Config, DEFAULT_FILE};
-use cvmfs_snapshotter::log;
 use cvmfs_snapshotter::repository::reader;
 use cvmfs_snapshotter::server;
+use cvmfs_snapshotter::{check, log};
 use layer_layout::text::lines;
 use tracing::error;
 
@@ -28,6 +28,18 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Tell which snapshots cannot be mounted, and what to do
+    ///
+    /// Looks for every snapshot at its directory or, with the usual deadline, into its repository. It only reads, beside
+    /// the daemon or without one. Exit status: 0 if all can be mounted, 1 if not, 2 if that cannot be found out.
+    Check {
+        /// Configuration file (TOML)
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE)]
+        config: PathBuf,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
     /// Started by the daemon to look into a repository
     #[command(name = reader::COMMAND, hide = true)]
     RepositoryReader { root: PathBuf },
@@ -35,18 +47,46 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Some(Command::RepositoryReader { root }) = arguments.command {
-        return match reader::serve(&root) {
+    match arguments.command {
+        None => serve(&arguments.config),
+        Some(Command::RepositoryReader { root }) => match reader::serve(&root) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,
-        };
+        },
+        Some(Command::Check { config, json }) => match look(&config, json) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => unusable(&format!("{error:#}")),
+        },
     }
-    let config = match Config::load(&arguments.config) {
+}
+
+/// Says why nothing could be done at all.
+fn unusable(error: &str) -> ExitCode {
+    eprintln!("cvmfs-snapshotter: {}", lines(error));
+    ExitCode::from(2)
+}
+
+/// Prints what `check` finds, and returns whether all is well.
+fn look(config: &Path, json: bool) -> anyhow::Result<bool> {
+    let config = Config::load(config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let report = runtime.block_on(check::check(&config));
+    // A process that is stuck in a repository is not waited for.
+    runtime.shutdown_background();
+    let report = report?;
+    let text = match json {
+        true => serde_json::to_string(&report)?,
+        false => report.lines().join("\n"),
+    };
+    println!("{}", lines(&text));
+    Ok(report.broken.is_empty())
+}
+
+fn serve(config: &Path) -> ExitCode {
+    let config = match Config::load(config) {
         Ok(config) => config,
-        Err(error) => {
-            eprintln!("cvmfs-snapshotter: {}", lines(&error.to_string()));
-            return ExitCode::from(2);
-        }
+        Err(error) => return unusable(&error.to_string()),
     };
     log::start(&config);
     match run(&config) {

@@ -47,6 +47,19 @@ impl Store {
         })
     }
 
+    /// Opens the store at `path`, which the daemon may be using, to read from it.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open), and if there is none.
+    pub fn open_existing(path: &Path) -> std::result::Result<Self, OpenError> {
+        if path.exists() {
+            // Of a store that exists, the number is not used.
+            Self::open(path, SnapshotId(0))
+        } else {
+            Err(OpenError::Missing(path.to_owned()))
+        }
+    }
+
     /// Whether [`open`](Self::open) found no store.
     pub fn is_new(&self) -> bool {
         self.new

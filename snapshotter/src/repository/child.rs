@@ -31,6 +31,8 @@ impl Child {
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            // A process that is stuck would keep open what others read to its end.
+            .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()?;
         let missing = || io::Error::other("the reader process has no pipes");

@@ -18,13 +18,7 @@ impl Inner {
         let own = own.map(|id| (id, false));
         let below = mounts::lowers(chain).into_iter().map(|l| (l.id, l.remote.is_some()));
         for (id, remote) in own.into_iter().chain(below) {
-            if !self.directories.is_whole(id, remote) {
-                return Err(Error::Unavailable(format!(
-                    "{} is missing or damaged: remove the container and the image that use it, and pull \
-                     the image again",
-                    self.directories.fs(id).display()
-                )));
-            }
+            self.directories.check_whole(id, remote)?;
         }
         Ok(())
     }

@@ -66,6 +66,11 @@ pub enum OpenError {
          the snapshots directory is deleted by that"
     )]
     Damaged(PathBuf, String),
+    /// There is no file.
+    #[error(
+        "there are no records: {0} does not exist; is `root` in the configuration that of the daemon?"
+    )]
+    Missing(PathBuf),
     /// The file is some other database.
     #[error("{0} is not a metadata store of cvmfs-snapshotter: choose another root")]
     Foreign(PathBuf),
