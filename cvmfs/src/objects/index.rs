@@ -26,7 +26,7 @@
 //! open, which saves the system calls of a new transaction for each query, while another process writes.
 
 use std::collections::HashMap;
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -62,7 +62,7 @@ const BUSY: Duration = Duration::from_secs(1);
 /// Objects by their content.
 pub struct Index {
     /// Rows that are not written yet. If both locks are needed, that of the database is taken first.
-    fresh: Mutex<HashMap<Key, Known>>,
+    fresh: Mutex<Fresh>,
     state: Mutex<State>,
 }
 
@@ -83,6 +83,29 @@ pub(super) struct Key {
     algorithm: Algorithm,
     compression: Compression,
     kind: ObjectKind,
+}
+
+/// Rows that are not written yet.
+type Fresh = HashMap<Key, Known, BuildHasherDefault<Start>>;
+
+/// Takes the first bytes of a digest for its hash.
+#[derive(Default)]
+struct Start(u64);
+
+impl Hasher for Start {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0 << 8 | u64::from(byte);
+        }
+    }
+
+    fn write_i64(&mut self, start: i64) {
+        self.0 = start.cast_unsigned();
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// An object that was stored.
@@ -121,7 +144,7 @@ impl Index {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn fresh(&self) -> MutexGuard<'_, HashMap<Key, Known>> {
+    fn fresh(&self) -> MutexGuard<'_, Fresh> {
         self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -188,7 +211,7 @@ impl State {
     }
 
     /// Writes rows.
-    fn write(&mut self, fresh: HashMap<Key, Known>) {
+    fn write(&mut self, fresh: Fresh) {
         let mut fresh: Vec<_> = fresh.into_iter().collect();
         // In the order of the index, so that neighbours change the same page.
         fresh.sort_unstable_by_key(|(key, _)| key.start());
