@@ -2,10 +2,10 @@
 
 use libdeflater::{CompressionError, CompressionLvl};
 
+use super::buffers::{self, LARGE};
+
 /// Clients take any zlib stream.
 const LEVEL: i32 = 6;
-/// Bytes of content up to which its stream goes through a buffer that is kept.
-const KEPT: usize = 64 << 10;
 /// For catalogs and other databases, which are full of hashes: a higher level takes almost twice the time for a stream
 /// of the same size.
 const LEVEL_DATABASES: i32 = 5;
@@ -13,7 +13,7 @@ const LEVEL_DATABASES: i32 = 5;
 /// Compresses one content after the other.
 pub(super) struct Compressor {
     deflate: libdeflater::Compressor,
-    /// Takes a stream whose length is not known yet.
+    /// Takes a stream whose length is not known yet, unless it may be large.
     buffer: Vec<u8>,
 }
 
@@ -34,11 +34,10 @@ impl Compressor {
     /// A zlib stream of all of `content`.
     pub(super) fn zlib(&mut self, content: &[u8]) -> Vec<u8> {
         let bound = self.deflate.zlib_compress_bound(content.len());
-        if content.len() > KEPT {
-            let mut stored = vec![0; bound];
+        if bound > LARGE {
+            let mut stored = buffers::room_for(bound);
             let size = compress(&mut self.deflate, content, &mut stored);
             stored.truncate(size);
-            stored.shrink_to_fit();
             return stored;
         }
         if self.buffer.len() < bound {

@@ -24,7 +24,10 @@ pub(super) struct Core {
     pub(super) storage: Storage,
     pub(super) settings: Settings,
     pub(super) index: Option<Index>,
+    /// For large files and chunks.
     pub(super) budget: Arc<Budget>,
+    /// For small files: thousands of them need not wait to keep the threads busy.
+    small: Arc<Budget>,
     pub(super) buffers: Arc<Buffers>,
     pub(super) queue: Queue<Job>,
     pub(super) statistics: LiveStatistics,
@@ -36,7 +39,8 @@ pub(super) struct Core {
 impl Core {
     pub(super) fn new(storage: Storage, settings: Settings, index: Option<Index>) -> Self {
         Self {
-            budget: Budget::new(settings.memory),
+            budget: Budget::new(settings.memory - settings.memory / SMALL),
+            small: Budget::new(settings.memory / SMALL),
             buffers: Arc::default(),
             storage,
             settings,
@@ -84,6 +88,16 @@ impl Core {
         }
     }
 
+    /// Where the memory for so many bytes comes from.
+    pub(super) fn budget_for(&self, bytes: u64) -> &Arc<Budget> {
+        if bytes <= self.settings.memory / SMALL / SMALL { &self.small } else { &self.budget }
+    }
+
+    /// The most memory that was reserved, in bytes.
+    pub(super) fn peak(&self) -> u64 {
+        self.budget.peak() + self.small.peak()
+    }
+
     /// The memory that a chunk or a file of this many bytes takes until it is stored.
     pub(super) fn need(&self, content: u64) -> u64 {
         content + self.beside(content)
@@ -106,6 +120,9 @@ impl Core {
         wanted.within(self.settings.memory / 4)
     }
 }
+
+/// Which part of the memory is for small files, and which part of that one of them may take.
+const SMALL: u64 = 8;
 
 /// About what a piece of content takes in addition to its bytes. It limits how many empty files can wait.
 pub(super) const OVERHEAD: u64 = 1024;

@@ -147,7 +147,7 @@ impl Objects {
 
     /// What was done so far.
     pub fn statistics(&self) -> Statistics {
-        self.core.statistics.snapshot(self.core.budget.peak())
+        self.core.statistics.snapshot(self.core.peak())
     }
 
     /// How content is stored.

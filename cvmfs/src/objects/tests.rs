@@ -220,6 +220,19 @@ fn several_uploads_share_the_memory() {
     assert_eq!(objects.core.budget.reserve(memory).bytes(), memory, "all is given back");
 }
 
+/// A thread that compresses is slower than the reader, which would fill all memory with files that wait.
+#[test]
+fn small_files_take_a_small_part_of_the_memory() {
+    let (_directory, storage) = storage();
+    let memory = 16 * MIB as u64;
+    let settings = Settings { memory, threads: 1, ..Settings::default() };
+    let objects = Objects::new(storage, settings, None);
+    let files: Vec<_> = (0..1000).map(|number| content(8 << 10, number)).collect();
+    upload(&objects, &files);
+    let peak = objects.statistics().memory;
+    assert!(peak > 0 && peak <= memory / 8, "{peak}");
+}
+
 #[test]
 fn the_largest_chunk_passes_through_the_least_memory() {
     let (_directory, storage) = storage();

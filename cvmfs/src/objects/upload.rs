@@ -134,7 +134,12 @@ impl Upload {
         let mut offset = 0;
         let mut position = 0;
         let mut memory = core.budget.reserve(core.need(maximum.min(file.size)));
-        let mut chunk = Vec::with_capacity(in_memory(maximum.min(file.size)));
+        let empty = |bytes: u64| {
+            let mut chunk = buffers::room_for(in_memory(bytes));
+            chunk.clear();
+            chunk
+        };
+        let mut chunk = empty(maximum.min(file.size));
         while position < file.size {
             let wanted = in_memory(file.size - position).min(PIECE);
             let got = read(content, &mut self.piece[..wanted])?;
@@ -150,12 +155,11 @@ impl Upload {
                 let size = chunk.len() as u64;
                 let rest = maximum.min(file.size - offset - size);
                 memory.shrink(core.need(size));
-                chunk.shrink_to_fit();
                 let part = Part::new(file, kind, offset, size);
                 core.queue.push(vec![Job::new(mem::take(&mut chunk).into(), part, memory.into())]);
                 offset += size;
                 memory = core.budget.reserve(core.need(rest));
-                chunk.reserve_exact(in_memory(rest));
+                chunk = empty(rest);
                 self.progress.check()?;
             }
             chunk.extend_from_slice(piece);
@@ -196,7 +200,8 @@ impl Batch {
     /// Waits for memory for a buffer and a first file.
     fn new(core: &Core, size: u64) -> Self {
         let held = size.max(buffers::SIZE as u64);
-        let memory = core.budget.reserve(held + core.beside(size));
+        let needed = held + core.beside(size);
+        let memory = core.budget_for(needed).reserve(needed);
         let content = core.buffers.take(in_memory(size));
         Self { files: Vec::with_capacity(BATCH), content, memory }
     }

@@ -16,7 +16,7 @@ use crate::layer::Timestamp;
 use crate::repository::{Error, Result, ScratchError};
 
 /// Pages in memory while a tree is written, in KiB.
-const WRITING_CACHE: u32 = 16 << 10;
+const WRITING_CACHE: u32 = 4 << 10;
 /// … and while it is read.
 const READING_CACHE: u32 = 2 << 10;
 
