@@ -95,14 +95,19 @@ impl Repository {
         Self { last_seen: Some(last_seen), ..self }
     }
 
-    /// Checks that a verified manifest is not older than what this machine has seen of the repository, and takes note of it.
+    /// Checks that a verified manifest, or else the one that is in the storage by now, is not older than what this machine has
+    /// seen of the repository, and takes note of it.
     ///
     /// # Errors
     /// [`Error::RolledBack`] if it is older. That nothing can be noted is none.
     pub fn check_progress(&self, manifest: &Manifest) -> Result<()> {
         let Some(last_seen) = &self.last_seen else { return Ok(()) };
         match last_seen.check(manifest) {
-            Err(error @ Error::RolledBack { .. }) => return Err(error),
+            // Another publisher on this machine notes what it has signed, perhaps after this manifest was read.
+            Err(Error::RolledBack { .. }) => {
+                let (newest, _) = self.newest(None)?;
+                last_seen.check(newest.manifest())?;
+            }
             checked => self.noted(checked.and_then(|()| last_seen.note(manifest))),
         }
         Ok(())

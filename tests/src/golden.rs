@@ -1,6 +1,7 @@
 //! A repository that DUCC itself has filled, and a registry with the image in it; see `tests/golden`.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -79,6 +80,8 @@ pub fn native() -> Result<Native> {
 pub fn directory() -> Result<TempDir> {
     let directory = TempDir::new_in("/dev/shm")?;
     check_out(&native()?.snapshot()?, "x86_64", directory.path())?;
+    // Its images have set-id programs.
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700))?;
     Ok(directory)
 }
 

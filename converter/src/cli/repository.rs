@@ -88,7 +88,7 @@ impl AccessOptions {
             trust_local_users: self.trust_local_users,
             accept_rollback: self.accept_rollback,
             inspect_objects: self.inspect_objects,
-            state: std::env::var_os("DUCC_STATE").map(PathBuf::from),
+            state: std::env::var_os("DUCC_STATE").filter(|it| !it.is_empty()).map(PathBuf::from),
             ..Access::default()
         }
     }

@@ -92,7 +92,10 @@ fn an_older_revision_is_not_built_upon() {
     let ours = scene.publisher("ours");
     assert_eq!(scene.publish(&ours, "two").unwrap(), 2);
     let old = scene.old();
+    let second = ours.snapshot().unwrap();
     assert_eq!(scene.publish(&ours, "three").unwrap(), 3);
+    // Who has read it before another one was signed has only been slow.
+    ours.check_progress(second.manifest()).unwrap();
     scene.put_back(&old, true);
     // A new process has the same memory.
     let ours = scene.publisher("ours");

@@ -20,6 +20,9 @@ pub(super) use crate::repository::byte_path::{components, join, split};
 const STRICT: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
+/// The most bytes of a small file: documents of images have some MiB at most, lists of all images a few more.
+const LARGEST: u64 = 256 << 20;
+
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// A directory and everything beneath it.
@@ -116,7 +119,7 @@ impl Beneath {
         }
     }
 
-    /// The content of a regular file; `None` if nothing is there.
+    /// The content of a small regular file; `None` if nothing is there.
     pub(super) fn read(&self, path: &[u8]) -> std::io::Result<Option<Vec<u8>>> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let fd = match rustix::fs::openat2(&self.fd, path, flags, Mode::empty(), STRICT) {
@@ -124,11 +127,17 @@ impl Beneath {
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        if FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) != FileType::RegularFile {
+        let stat = rustix::fs::fstat(&fd)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(std::io::Error::other("it is not a regular file"));
         }
         let mut content = Vec::new();
-        File::from(fd).read_to_end(&mut content)?;
+        File::from(fd).take(LARGEST + 1).read_to_end(&mut content)?;
+        if content.len() as u64 > LARGEST {
+            let reason =
+                format!("it has more than {LARGEST} bytes, which no document of an image has");
+            return Err(std::io::Error::other(reason));
+        }
         Ok(Some(content))
     }
 }

@@ -243,3 +243,32 @@ fn a_server_is_tried_with_an_object_that_stays_as_it_is() {
     assert_eq!(tried, [(true, false), (false, true)], "each condition once");
     assert_eq!(storage.get(id).unwrap(), stored);
 }
+
+/// Who may write in the bucket can exchange objects, and make files of any size.
+#[test]
+fn a_bucket_is_not_taken_on_trust() {
+    let server = FaultyS3::start().unwrap();
+    let storage = open(url(&server));
+    let at = |path: &str| server.directory("repo").join(path);
+    let size = |id| {
+        let (tell, told) = std::sync::mpsc::channel();
+        storage.stored_size_then(id, move |size| tell.send(size.unwrap()).unwrap());
+        told.recv().unwrap()
+    };
+    storage.inspect_all();
+    for kind in [ObjectKind::File, ObjectKind::Catalog] {
+        let stored = Bytes::from_static(b"one");
+        let id = Algorithm::Sha1.hash(&stored).object(kind);
+        assert!(storage.put_if_absent(id, stored.clone()).unwrap());
+        assert!(!storage.put_if_absent(id, stored.clone()).unwrap(), "it is sound");
+        assert_eq!(size(id), Some(3));
+        fs::write(at(&id.path()), "?ne").unwrap();
+        assert_eq!(size(id), None);
+        assert!(storage.put_if_absent(id, stored.clone()).unwrap(), "{kind:?}");
+        assert_eq!(storage.get(id).unwrap(), stored);
+        assert_eq!(size(id), Some(3));
+    }
+    File::create(at(MANIFEST)).unwrap().set_len(2 << 20).unwrap();
+    let error = text(&storage.read_file(MANIFEST).unwrap_err());
+    assert!(error.contains("more than 1048576 bytes"), "{error}");
+}

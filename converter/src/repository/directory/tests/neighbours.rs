@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
 use layer_layout::path;
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::{CAPABILITY, TestDirectory, layerfs, names, unpack};
+use crate::layer::{Entry, Kind};
 use crate::repository::tests::Described;
 use crate::repository::tests::describe::{With, device, dir, fifo, file};
 use crate::repository::tests::user::{USER, as_ordinary_user};
@@ -148,6 +150,44 @@ fn mounts_keep_privileges_from_others() {
             assert_eq!(privilege_of(result), expected, "{flags:?}");
         }
     }
+}
+
+/// What a program prints when another user runs it.
+fn run_as_other(program: &Path, argument: &str) -> String {
+    let output = std::process::Command::new(program).arg(argument).uid(USER).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// The mount keeps the privileges of a program from others on the host; in a container, on an overlay, it has them.
+#[test]
+fn containers_keep_what_the_host_does_not_get() {
+    let scene = open_scene();
+    let path = scene.path();
+    let _mounted = Mounted::new(&path, MountFlags::NOSUID | MountFlags::NODEV);
+    let transaction = scene.begin();
+    let id = fs::read("/usr/bin/id").unwrap();
+    let (entry, _) = file("id", "").mode(0o4755);
+    let size = id.len() as u64;
+    let kind = Kind::File { size };
+    let entry = Entry { kind, ..entry };
+    unpack(&*transaction, &layerfs("x"), &[dir("").mode(0o755), (entry, id)]).unwrap();
+    transaction.commit().unwrap();
+    let layer = scene.host(&layerfs("x"));
+    assert_eq!(fs::metadata(layer.join("id")).unwrap().mode() & 0o7777, 0o4755);
+    assert_eq!(run_as_other(&layer.join("id"), "-u"), USER.to_string());
+    let container = tempfile::tempdir().unwrap();
+    let at = |name: &str| container.path().join(name);
+    set_mode(container.path(), 0o755);
+    for name in ["empty", "root"] {
+        fs::create_dir(at(name)).unwrap();
+    }
+    let options = format!("lowerdir={}:{}", layer.display(), at("empty").display());
+    let options = std::ffi::CString::new(options).unwrap();
+    rustix::mount::mount("overlay", at("root"), "overlay", MountFlags::empty(), Some(&*options))
+        .unwrap();
+    let printed = run_as_other(&at("root").join("id"), "-u");
+    rustix::mount::unmount(at("root"), UnmountFlags::DETACH).unwrap();
+    assert_eq!(printed, "0");
 }
 
 #[test]
