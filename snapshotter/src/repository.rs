@@ -139,7 +139,8 @@ impl Repositories {
     }
 
     /// Makes sure that all these layers can be mounted now. The flag says whether a layer's merged root file
-    /// system will be mounted instead of the layer itself.
+    /// system will be mounted instead of the layer itself. All repositories are asked at once, so that several that
+    /// hang cost one time-out.
     ///
     /// # Errors
     /// For the first layer that cannot be mounted.
@@ -152,6 +153,7 @@ impl Repositories {
             let path = remote.rootfs.as_ref().filter(|_| merged).unwrap_or(&remote.layer);
             paths.entry(&remote.repository).or_default().push(path.clone());
         }
+        let mut answers = Vec::new();
         for (name, paths) in paths {
             let Some(repository) = self.get(name) else {
                 return Err(Unavailable {
@@ -163,7 +165,13 @@ impl Repositories {
                             .to_owned(),
                 });
             };
-            match repository.ask(Question::Check { paths }).await? {
+            let asked = Arc::clone(repository);
+            let answer = tokio::spawn(async move { asked.ask(Question::Check { paths }).await });
+            answers.push((repository, answer));
+        }
+        for (repository, answer) in answers {
+            let answer = answer.await.map_err(|e| repository.unavailable("", e.to_string()))?;
+            match answer? {
                 Answer::Present => {}
                 Answer::Gone { path } => {
                     return Err(repository.unavailable(
