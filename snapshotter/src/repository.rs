@@ -55,13 +55,22 @@ pub struct Search {
 }
 
 /// All configured repositories, in their order.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Repositories(Vec<Arc<Repository>>);
 
 impl Repositories {
-    /// The repositories of the configuration. None of them is asked anything yet.
-    pub fn new(config: &Config) -> Self {
+    /// The repositories of the configuration. None of them is asked anything yet. Those among `known` that are
+    /// configured as before stay as they are, with what is known of their state.
+    pub fn new(config: &Config, known: &Self) -> Self {
         let new = |entry: &crate::config::ConfiguredRepository| {
+            let same = known.get(&entry.name).filter(|repository| {
+                repository.root == entry.path()
+                    && repository.timeout == config.repository_timeout()
+                    && repository.retry == config.repository_retry()
+            });
+            if let Some(same) = same {
+                return Arc::clone(same);
+            }
             Arc::new(Repository {
                 name: entry.name.clone(),
                 root: entry.path(),
@@ -91,10 +100,10 @@ impl Repositories {
         self.0.iter().find(|repository| repository.name == name)
     }
 
-    /// Asks every repository once whether it is there. That makes an automounter mount it, and the log tells
+    /// Asks every repository that has not been asked once whether it is there. That makes an automounter mount it, and the log tells
     /// the answer.
     pub fn announce(&self) {
-        for repository in &self.0 {
+        for repository in self.0.iter().filter(|repository| repository.state() == State::Unknown) {
             tokio::spawn(Arc::clone(repository).announce());
         }
     }
@@ -160,8 +169,8 @@ impl Repositories {
                     repository: name.to_owned(),
                     path: paths.into_iter().next().expect("added with the repository").into(),
                     reason:
-                        "it is not configured any more: add it to the configuration and restart \
-                             cvmfs-snapshotter, or remove the image and pull it again"
+                        "it is not configured any more: add it to the configuration and reload \
+                             cvmfs-snapshotter (SIGHUP), or remove the image and pull it again"
                             .to_owned(),
                 });
             };
