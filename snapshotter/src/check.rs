@@ -57,7 +57,7 @@ impl Report {
 pub async fn check(config: &Config) -> anyhow::Result<Report> {
     let directories = Directories::unlocked(&config.root);
     let store = Store::open_existing(&directories.database())?;
-    let repositories = Repositories::new(config);
+    let repositories = Repositories::new(config, &Repositories::default());
     let mut records = store.records()?;
     records.sort_by(|a, b| a.info.name.cmp(&b.info.name));
     let mut report = Report { snapshots: records.len(), remote: 0, broken: Vec::new() };

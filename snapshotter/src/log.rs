@@ -8,7 +8,7 @@ use std::fmt::{self, Write};
 use layer_layout::text::one_line;
 use serde_json::Value;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
@@ -16,8 +16,9 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, reload};
 
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, LogFormat, LogLevel};
 
 /// The longest text of a field, in characters. Reasons and advice are shorter.
 const LONGEST: usize = 1024;
@@ -25,18 +26,35 @@ const LONGEST: usize = 1024;
 /// The field that says what has happened.
 const MESSAGE: &str = "message";
 
-/// Starts logging as configured.
-pub fn start(config: &Config) {
-    let level = LevelFilter::from_level(config.log_level.into());
+/// How much is logged, to be changed while the daemon runs.
+#[derive(Debug)]
+pub struct Level(reload::Handle<Targets, Registry>);
+
+impl Level {
+    /// Logs as much as this from now on.
+    pub fn set(&self, level: LogLevel) {
+        // Fails only if there is no log any more.
+        let _ = self.0.reload(targets(level));
+    }
+}
+
+fn targets(level: LogLevel) -> Targets {
+    let level = LevelFilter::from_level(level.into());
     // Other crates log only warnings and errors.
-    let targets = Targets::new()
+    Targets::new()
         .with_default(level.min(LevelFilter::WARN))
-        .with_target("cvmfs_snapshotter", level);
+        .with_target("cvmfs_snapshotter", level)
+}
+
+/// Starts logging as configured.
+pub fn start(config: &Config) -> Level {
+    let (targets, handle) = reload::Layer::new(targets(config.log_level));
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .event_format(Lines(config.log_format))
         .with_writer(std::io::stderr);
     tracing_subscriber::registry().with(targets).with(lines).init();
+    Level(handle)
 }
 
 struct Lines(LogFormat);
@@ -70,14 +88,14 @@ impl Fields {
         self.0.push((field.name(), value.into(), true));
     }
 
-    fn line(self, format: LogFormat, time: &str, level: Level) -> String {
+    fn line(self, format: LogFormat, time: &str, level: tracing::Level) -> String {
         match format {
             LogFormat::Text => self.text(time, level),
             LogFormat::Json => self.json(time, level),
         }
     }
 
-    fn text(self, time: &str, level: Level) -> String {
+    fn text(self, time: &str, level: tracing::Level) -> String {
         let mut line = format!("{time} {level:>5}");
         for (name, value, is_quoted) in self.0 {
             // Writing to a string cannot fail.
@@ -91,7 +109,7 @@ impl Fields {
         line
     }
 
-    fn json(self, time: &str, level: Level) -> String {
+    fn json(self, time: &str, level: tracing::Level) -> String {
         let first = [("timestamp", time.into(), true), ("level", level.as_str().into(), true)];
         let members = first.into_iter().chain(self.0);
         let members = members.map(|(name, value, _)| format!("{}:{value}", Value::from(name)));

@@ -83,13 +83,13 @@ fn look(config: &Path, json: bool) -> anyhow::Result<bool> {
     Ok(report.broken.is_empty())
 }
 
-fn serve(config: &Path) -> ExitCode {
-    let config = match Config::load(config) {
+fn serve(file: &Path) -> ExitCode {
+    let config = match Config::load(file) {
         Ok(config) => config,
         Err(error) => return unusable(&error.to_string()),
     };
-    log::start(&config);
-    match run(&config) {
+    let log = log::start(&config);
+    match run(file, &config, &log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{error:#}");
@@ -98,9 +98,9 @@ fn serve(config: &Path) -> ExitCode {
     }
 }
 
-fn run(config: &Config) -> anyhow::Result<()> {
+fn run(file: &Path, config: &Config, log: &log::Level) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(server::run(config));
+    let result = runtime.block_on(server::run(file, config, log));
     // An interrupted deletion in the trash goes on at the next start.
     runtime.shutdown_background();
     result

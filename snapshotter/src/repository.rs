@@ -55,13 +55,22 @@ pub struct Search {
 }
 
 /// All configured repositories, in their order.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Repositories(Vec<Arc<Repository>>);
 
 impl Repositories {
-    /// The repositories of the configuration. None of them is asked anything yet.
-    pub fn new(config: &Config) -> Self {
+    /// The repositories of the configuration. None of them is asked anything yet. Those among `known` that are
+    /// configured as before stay as they are, with what is known of their state.
+    pub fn new(config: &Config, known: &Self) -> Self {
         let new = |entry: &crate::config::ConfiguredRepository| {
+            let same = known.get(&entry.name).filter(|repository| {
+                repository.root == entry.path()
+                    && repository.timeout == config.repository_timeout()
+                    && repository.retry == config.repository_retry()
+            });
+            if let Some(same) = same {
+                return Arc::clone(same);
+            }
             Arc::new(Repository {
                 name: entry.name.clone(),
                 root: entry.path(),
@@ -91,10 +100,10 @@ impl Repositories {
         self.0.iter().find(|repository| repository.name == name)
     }
 
-    /// Asks every repository once whether it is there. That makes an automounter mount it, and the log tells
+    /// Asks every repository that has not been asked once whether it is there. That makes an automounter mount it, and the log tells
     /// the answer.
     pub fn announce(&self) {
-        for repository in &self.0 {
+        for repository in self.0.iter().filter(|repository| repository.state() == State::Unknown) {
             tokio::spawn(Arc::clone(repository).announce());
         }
     }
@@ -139,7 +148,8 @@ impl Repositories {
     }
 
     /// Makes sure that all these layers can be mounted now. The flag says whether a layer's merged root file
-    /// system will be mounted instead of the layer itself.
+    /// system will be mounted instead of the layer itself. All repositories are asked at once, so that several that
+    /// hang cost one time-out.
     ///
     /// # Errors
     /// For the first layer that cannot be mounted.
@@ -152,18 +162,25 @@ impl Repositories {
             let path = remote.rootfs.as_ref().filter(|_| merged).unwrap_or(&remote.layer);
             paths.entry(&remote.repository).or_default().push(path.clone());
         }
+        let mut answers = Vec::new();
         for (name, paths) in paths {
             let Some(repository) = self.get(name) else {
                 return Err(Unavailable {
                     repository: name.to_owned(),
                     path: paths.into_iter().next().expect("added with the repository").into(),
                     reason:
-                        "it is not configured any more: add it to the configuration and restart \
-                             cvmfs-snapshotter, or remove the image and pull it again"
+                        "it is not configured any more: add it to the configuration and reload \
+                             cvmfs-snapshotter (SIGHUP), or remove the image and pull it again"
                             .to_owned(),
                 });
             };
-            match repository.ask(Question::Check { paths }).await? {
+            let asked = Arc::clone(repository);
+            let answer = tokio::spawn(async move { asked.ask(Question::Check { paths }).await });
+            answers.push((repository, answer));
+        }
+        for (repository, answer) in answers {
+            let answer = answer.await.map_err(|e| repository.unavailable("", e.to_string()))?;
+            match answer? {
                 Answer::Present => {}
                 Answer::Gone { path } => {
                     return Err(repository.unavailable(

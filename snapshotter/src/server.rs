@@ -18,10 +18,11 @@ use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::config::Config;
 use crate::directories::HANDOVER;
+use crate::log::Level;
 use crate::service::Handler;
 use crate::snapshots::Snapshots;
 use crate::status;
@@ -29,17 +30,19 @@ use crate::status;
 /// How long running calls may take after a signal. containerd repeats calls that were cut off.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Serves until SIGTERM or SIGINT.
+/// Serves until SIGTERM or SIGINT. SIGHUP makes it read the configuration `file` again, of which `config` is the
+/// content at the start.
 ///
 /// # Errors
 /// If the root directory or the socket cannot be used.
-pub async fn run(config: &Config) -> Result<()> {
+pub async fn run(file: &Path, config: &Config, log: &Level) -> Result<()> {
     raise_file_limit();
     // By default only root can use what is created; what containers see gets its mode explicitly.
     umask(Mode::from_raw_mode(0o077));
     let snapshots = Snapshots::open(config)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     // After the root directory was locked, because a socket that exists is then that of a daemon that was killed.
     let (listener, is_kept) = match inherited()? {
         Some(listener) => (listener, true),
@@ -52,6 +55,7 @@ pub async fn run(config: &Config) -> Result<()> {
     if let Some(interval) = sd_notify::watchdog_enabled() {
         tokio::spawn(keep_watchdog(snapshots.clone(), interval / 2));
     }
+    let reloaded = snapshots.clone();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = Server::builder()
         .add_service(Handler::service(snapshots))
@@ -63,10 +67,13 @@ pub async fn run(config: &Config) -> Result<()> {
     let socket = config.socket.display();
     info!(%socket, is_kept, root = %config.root.display(), "ready");
     notify(NotifyState::Ready);
-    let name = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-        ended = &mut serving => return ended?.context("the gRPC server ended"),
+    let name = loop {
+        tokio::select! {
+            _ = terminate.recv() => break "SIGTERM",
+            _ = interrupt.recv() => break "SIGINT",
+            _ = hangup.recv() => reload(file, config, &reloaded, log).await,
+            ended = &mut serving => return ended?.context("the gRPC server ended"),
+        }
     };
     info!(signal = name, "ending; snapshots and mounts stay as they are");
     notify(NotifyState::Stopping);
@@ -93,6 +100,30 @@ fn raise_file_limit() {
 fn notify(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         warn!(%error, "cannot notify the service manager");
+    }
+}
+
+/// Reads the configuration again, and uses the repositories and the log level in it. If it is wrong, everything stays
+/// as it is: a mistake must not take a node's repositories away.
+async fn reload(file: &Path, config: &Config, snapshots: &Snapshots, log: &Level) {
+    let new = match Config::load(file) {
+        Ok(new) => new,
+        Err(error) => {
+            error!(%error, "the configuration is wrong; going on with the one before");
+            return;
+        }
+    };
+    log.set(new.log_level);
+    if let Err(error) = snapshots.reload(&new).await {
+        error!(%error, "cannot look at the snapshots with the new configuration");
+    }
+    let repositories = new.repositories.len();
+    info!(repositories, "the configuration was read again");
+    let fixed = |config: &Config| {
+        (config.root.clone(), config.socket.clone(), config.log_format, config.status_address)
+    };
+    if fixed(&new) != fixed(config) {
+        warn!("root, socket, log-format and status-address need a restart");
     }
 }
 

@@ -9,8 +9,8 @@ mod prepare;
 mod remote;
 mod report;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use tracing::{error, info, warn};
 
@@ -41,7 +41,7 @@ pub struct Snapshots(Arc<Inner>);
 struct Inner {
     directories: Directories,
     store: Store,
-    repositories: Repositories,
+    repositories: RwLock<Arc<Repositories>>,
     metrics: Metrics,
     /// Whether a task is about to empty the trash.
     cleaning: AtomicBool,
@@ -78,7 +78,10 @@ impl Snapshots {
         let snapshots = Self(Arc::new(Inner {
             directories,
             store,
-            repositories: Repositories::new(config),
+            repositories: RwLock::new(Arc::new(Repositories::new(
+                config,
+                &Repositories::default(),
+            ))),
             metrics: Metrics::default(),
             cleaning: AtomicBool::new(false),
         }));
@@ -88,8 +91,27 @@ impl Snapshots {
 
     /// Asks the repositories whether they are there, and deletes leftovers, both in the background.
     pub fn start(&self) {
-        self.0.repositories.announce();
+        self.0.repositories().announce();
         self.empty_trash_soon();
+    }
+
+    /// Uses the repositories of another configuration from now on; nothing else of it matters here. The links of
+    /// snapshots are pointed to where their repositories are now.
+    ///
+    /// # Errors
+    /// Of the store. The repositories are those of the new configuration all the same.
+    pub async fn reload(&self, config: &Config) -> Result<()> {
+        let repositories = {
+            let mut current = self.0.repositories.write().unwrap_or_else(PoisonError::into_inner);
+            *current = Arc::new(Repositories::new(config, &current));
+            Arc::clone(&current)
+        };
+        repositories.announce();
+        self.on_disk(|inner| {
+            inner.store.records()?.iter().for_each(|record| inner.inspect(record));
+            Ok(())
+        })
+        .await
     }
 
     /// What is counted.
@@ -119,6 +141,11 @@ impl Snapshots {
 }
 
 impl Inner {
+    /// The repositories as they are configured now.
+    fn repositories(&self) -> Arc<Repositories> {
+        Arc::clone(&self.repositories.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Compares records and directories at the start of the daemon. `highest` is the highest number of a
     /// directory.
     fn restore(&self, highest: SnapshotId) -> Result<()> {
@@ -154,7 +181,8 @@ impl Inner {
             return;
         }
         let Some(remote) = &record.remote else { return };
-        let Some(repository) = self.repositories.get(&remote.repository) else {
+        let repositories = self.repositories();
+        let Some(repository) = repositories.get(&remote.repository) else {
             warn!(
                 name, %id, repository = remote.repository,
                 "the repository of this snapshot is not configured any more; it cannot be mounted"

@@ -106,7 +106,7 @@ impl Snapshots {
     async fn check_lowers(&self, chain: &[Layer]) -> Result<()> {
         let lowers = mounts::lowers(chain);
         let remote = lowers.iter().filter_map(|lower| Some((lower.remote?, lower.merged)));
-        Ok(self.0.repositories.check(remote).await?)
+        Ok(self.0.repositories().check(remote).await?)
     }
 
     async fn make(

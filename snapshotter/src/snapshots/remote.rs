@@ -47,14 +47,14 @@ impl Snapshots {
             info!(chain = target, outcome = "present", name, ms, "layer");
             return Ok(true);
         }
-        if self.0.repositories.is_empty() {
+        if self.0.repositories().is_empty() {
             return Ok(false);
         }
         let labels: HashMap<_, _> = request.labels.clone().into_iter().collect();
         let wanted = WantedLayer::from_labels(&labels);
         let (layer, image) =
             (wanted.layers.first().map(ToString::to_string), wanted.image.as_deref());
-        let search = self.0.repositories.find(&wanted, parent_chain(parent)).await;
+        let search = self.0.repositories().find(&wanted, parent_chain(parent)).await;
         let why = search.misses.join("; ");
         let Some((repository, found)) = search.hit else {
             let outcome = if search.unavailable { "unavailable" } else { "miss" };

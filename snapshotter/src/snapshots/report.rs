@@ -18,7 +18,7 @@ impl Snapshots {
 
     /// The names of all repositories in their order, and their states.
     pub fn repository_states(&self) -> Vec<(String, State)> {
-        self.0.repositories.states()
+        self.0.repositories().states()
     }
 
     /// All metrics in Prometheus' text format.

@@ -99,6 +99,12 @@ impl Daemon {
         }
     }
 
+    /// Tells it to read its configuration again.
+    pub fn reload(&self) {
+        let process = Pid::from_child(self.process.as_ref().unwrap());
+        kill_process(process, Signal::HUP).unwrap();
+    }
+
     fn signal(&mut self, signal: Signal) -> ExitStatus {
         let mut process = self.process.take().unwrap();
         kill_process(Pid::from_child(&process), signal).unwrap();

@@ -14,6 +14,7 @@ use crate::conformance::layer;
 use crate::daemon::{Daemon, command};
 use crate::mount::mounted;
 use crate::remote::names;
+use crate::repository::{Repository, pull, remotes, top};
 use crate::tree::Op;
 
 /// The test holds the socket, as a socket unit does, and passes it to each daemon as its file 3 (sd_listen_fds(3)).
@@ -135,4 +136,51 @@ async fn the_units_capabilities_are_those_that_are_needed() {
         assert_eq!(done.is_ok(), without.is_none(), "without {without:?}: {done:?}");
         drop(mounted(&daemon.client.prepare("last", "", &[]).await.unwrap(), &daemon.work("m")));
     }
+}
+
+/// Repositories come, move and go without a restart, and a mistake changes nothing.
+#[tokio::test]
+async fn the_configuration_is_read_again() {
+    let (one, two) = (Repository::new(), Repository::new());
+    let (_, of_one) = one.image(&["a"]);
+    let (_, of_two) = two.image(&["b", "c"]);
+    let daemon = Daemon::with(&[("one.org", one.path())]).await;
+    let client = &daemon.client;
+    let reloaded = async |number: usize, message: &str| {
+        daemon.reload();
+        let started = Instant::now();
+        while daemon.logged(&[message]) < number {
+            assert!(started.elapsed() < Duration::from_secs(10), "{message}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    const AGAIN: &str = "the configuration was read again";
+    let pulled = pull(client, "ns", &of_one).await;
+    client.prepare("container", top(&pulled), &[]).await.unwrap();
+    assert_eq!(remotes(&pull(client, "before", &of_two[..1]).await), [false]);
+    client.remove(&format!("before/0/{}", of_two[0])).await.unwrap();
+    daemon.configure(&[("one.org", one.path()), ("two.org", two.path())]);
+    reloaded(1, AGAIN).await;
+    assert_eq!(remotes(&pull(client, "after", &of_two).await), [true, true]);
+    // A mistake.
+    let text = fs::read_to_string(daemon.config()).unwrap();
+    fs::write(daemon.config(), format!("{text}nonsense = 1\n")).unwrap();
+    reloaded(1, "going on with the one before").await;
+    client.mounts("container").await.unwrap();
+    // One moves, the other goes; and less is logged.
+    let elsewhere = one.path().with_extension("elsewhere");
+    fs::rename(one.path(), &elsewhere).unwrap();
+    daemon.configure(&[("one.org", &elsewhere)]);
+    let text = fs::read_to_string(daemon.config()).unwrap();
+    fs::write(daemon.config(), text.replace("\"debug\"", "\"info\"")).unwrap();
+    reloaded(2, AGAIN).await;
+    assert_eq!(names(&daemon, "container").await, ["a"]);
+    assert_eq!(daemon.logged(&["WARN", "two.org", "not configured any more"]), 2);
+    let lines = daemon.logged(&["DEBUG"]);
+    client.prepare("quiet", "", &[]).await.unwrap();
+    assert_eq!(daemon.logged(&["DEBUG"]), lines);
+    // What needs a restart says so.
+    daemon.configure_also("status-address = \"127.0.0.1:0\"");
+    reloaded(1, "need a restart").await;
+    fs::rename(&elsewhere, one.path()).unwrap();
 }

@@ -148,6 +148,38 @@ async fn a_repository_that_hangs() {
     assert_eq!(remotes(&pull(&daemon.client, "ns", &more).await), [true]);
 }
 
+#[tokio::test]
+async fn several_repositories_that_hang_cost_one_time_out() {
+    let repositories = [Repository::new(), Repository::new(), Repository::new()];
+    let names = ["a", "b", "c"];
+    // Of each chain, the first repository that has it is the one with the same number.
+    let chains: Vec<_> = repositories
+        .iter()
+        .enumerate()
+        .map(|(number, repository)| repository.image(&names[..=number]).1)
+        .collect();
+    let [one, two, three] = &repositories;
+    let daemon = Daemon::with(&[
+        ("one.org", one.path()),
+        ("two.org", two.path()),
+        ("three.org", three.path()),
+    ])
+    .await;
+    let pulled = pull(&daemon.client, "ns", &chains[2]).await;
+    assert_eq!(remotes(&pulled), [true; 3]);
+    for name in ["one.org", "two.org", "three.org"] {
+        let repository = format!("\"repository\":\"{name}\",\"path\"");
+        assert_eq!(daemon.logged(&["\"outcome\":\"hit\"", &repository]), 1, "{name}");
+    }
+    daemon.client.prepare("container", top(&pulled), &[]).await.unwrap();
+    let _hung = repositories.each_ref().map(|repository| Hung::over(repository.path()));
+    let started = Instant::now();
+    let status = daemon.client.mounts("container").await.unwrap_err();
+    assert_helpful(&status, &["did not answer within"]);
+    // The time-out is 1 s.
+    assert!(started.elapsed() < Duration::from_millis(1900), "{:?}", started.elapsed());
+}
+
 /// A call whose client goes away is not left half done.
 #[tokio::test]
 async fn a_cancelled_prepare_is_finished() {
