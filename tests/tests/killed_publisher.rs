@@ -3,6 +3,7 @@
 //! caches.
 
 use std::collections::BTreeSet;
+use std::fs::DirEntry;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -197,15 +198,19 @@ fn unfinished(target: &Target) -> PathBuf {
     target.root().join("data/txn")
 }
 
-/// What is in a directory; nothing if it is not there.
+/// What is in a directory; nothing if it is not there. The two files that SQLite has beside a database as long as it is open,
+/// and now and then after that, count as the database.
 fn names(directory: &Path) -> Result<BTreeSet<String>> {
-    match std::fs::read_dir(directory) {
-        Ok(entries) => entries
-            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-            .collect::<Result<_>>(),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeSet::new()),
-        Err(error) => Err(error.into()),
-    }
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        entries => entries?,
+    };
+    let name = |entry: std::io::Result<DirEntry>| {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let database = ["-wal", "-shm"].iter().find_map(|suffix| name.strip_suffix(suffix));
+        Ok(database.map_or(name.clone(), str::to_owned))
+    };
+    entries.map(name).collect()
 }
 
 /// Without the books, whose content tells of the past, without the directories that content is spread over, which a
