@@ -224,7 +224,10 @@ impl LastSeen {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
-            File::create_new(&unfinished)?.write_all(&bytes)?;
+            let mut file = File::create_new(&unfinished)?;
+            file.write_all(&bytes)?;
+            // After a power failure it must not be empty: nothing would protect from older revisions then.
+            file.sync_all()?;
             fs::rename(&unfinished, &self.path)
         };
         write().map_err(failed)

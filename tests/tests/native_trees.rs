@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use e2e::cases::{base, nasty};
 use e2e::debian::{self, Debian};
-use e2e::ducc::Convert;
+use e2e::ducc::{Convert, closed_dir};
 use e2e::engine_cases::{builders, oddities, refused_by_engines};
 use e2e::image::{Compression, Config, Entry, Format, Image, Layer, write_layout};
 use e2e::native::Native;
@@ -106,7 +106,7 @@ fn ensure_equal(directory: &Path, native: &Native, public: &str) -> Result<()> {
 
 /// Publishes an image into both targets and compares.
 fn compare(source: &str, native: &Native, public: &str) -> Result<()> {
-    let directory = TempDir::new()?;
+    let directory = closed_dir()?;
     Convert::new(source, directory.path()).public_name(public).run()?;
     native.convert(source).public_name(public).run()?;
     ensure_equal(directory.path(), native, public)
@@ -197,7 +197,7 @@ fn layers_that_need_their_parents() -> Result<()> {
         Entry::symlink("lib", "usr/lib"),
     ])?;
     let native = Native::create()?;
-    let directory = TempDir::new()?;
+    let directory = closed_dir()?;
     for (at, base) in [build(&base())?, second].into_iter().enumerate() {
         let dir = TempDir::new()?;
         let source = layout(&dir, &[base, bare.clone()])?;
@@ -222,7 +222,7 @@ fn an_ordinary_user_publishes_the_same() -> Result<()> {
         .map(|entries| Layer::build(dir.path(), Compression::Gzip, entries))
         .collect::<Result<Vec<_>>>()?;
     let source = layout(&dir, &layers)?;
-    let by_root = TempDir::new()?;
+    let by_root = closed_dir()?;
     Convert::new(&source, by_root.path()).public_name(NAME).run()?;
 
     let native = Native::create()?;

@@ -320,7 +320,7 @@ fn a_full_disk_is_named_and_nothing_is_left() -> Result<()> {
     write_layout(&layout, "t", &image)?;
     let disk = work.path().join("disk");
     fs::create_dir(&disk)?;
-    run(Command::new("mount").args(["-t", "tmpfs", "-o", "size=8m", "e2e"]).arg(&disk))?;
+    run(Command::new("mount").args(["-t", "tmpfs", "-o", "size=8m,mode=0755", "e2e"]).arg(&disk))?;
     let output = Convert::new(&format!("oci:{}:t", layout.display()), &disk).run_any();
     let left = fs::read_dir(&disk)?.count();
     run(Command::new("umount").arg(&disk))?;

@@ -282,7 +282,7 @@ fn what_is_mended_stays_what_it_was() -> Result<()> {
 /// Nothing takes the place of an image that its registry does not have any more, or of which nobody knows which it was.
 #[test]
 fn what_cannot_be_mended_stays_and_is_told() -> Result<()> {
-    let (work, registry, repository) = (TempDir::new()?, Registry::start()?, TempDir::new()?);
+    let (work, registry, repository) = (TempDir::new()?, Registry::start()?, closed_dir()?);
     let publisher = Publisher::new(work.path(), repository.path().display().to_string());
     let (first, newer) = (image(work.path(), 1)?, image(work.path(), 2)?);
     push(&registry, NAME, &first)?;
