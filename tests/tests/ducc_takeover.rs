@@ -328,29 +328,28 @@ fn publisher(golden: &Golden, locator: String) -> Publisher {
         .env("CONTAINERS_REGISTRIES_CONF", golden.registries_conf())
 }
 
-#[test]
-fn as_a_native_repository() -> Result<()> {
-    let (golden, native) = (Golden::new()?, golden::native()?);
-    let publisher = publisher(&golden, native.locator())
-        .env("DUCC_KEYS", native.keys())
-        .env("DUCC_CACHE", golden.dir().join("cache"))
-        .env("DUCC_STATE", golden.dir().join("state"));
-    let read = || native.tree("");
-    let revision = || native.revision().map(Some);
-    Place { publisher, read: &read, revision: &revision, markers: 0 }.taken_over(&golden)?;
-    native.check()
-}
-
-#[test]
-fn made_again_in_a_native_repository() -> Result<()> {
-    let ((golden, _), native) = (with_derived()?, golden::native()?);
-    let publisher = publisher(&golden, native.locator())
+/// Does something with DUCC's repository in its native form, which is sound afterwards.
+fn natively(golden: &Golden, task: impl FnOnce(&Place<'_>) -> Result<()>) -> Result<()> {
+    let native = golden::native()?;
+    let publisher = publisher(golden, native.locator())
         .env("DUCC_KEYS", native.keys())
         .env("DUCC_CACHE", golden.dir().join("cache"));
     let read = || native.tree("");
     let revision = || native.revision().map(Some);
-    Place { publisher, read: &read, revision: &revision, markers: 0 }.made_again(&golden)?;
+    task(&Place { publisher, read: &read, revision: &revision, markers: 0 })?;
     native.check()
+}
+
+#[test]
+fn as_a_native_repository() -> Result<()> {
+    let golden = Golden::new()?;
+    natively(&golden, |place| place.taken_over(&golden))
+}
+
+#[test]
+fn made_again_in_a_native_repository() -> Result<()> {
+    let (golden, _) = with_derived()?;
+    natively(&golden, |place| place.made_again(&golden))
 }
 
 #[test]
