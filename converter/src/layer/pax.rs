@@ -99,16 +99,8 @@ impl Records {
 
     /// Size of the member's content in the tar, in bytes.
     pub(super) fn size(&self, entry: &[u8]) -> Result<Option<u64>> {
-        let Some(value) = self.get(SIZE) else {
-            return Ok(None);
-        };
-        let wrong = || Error::Field {
-            entry: EntryName::new(entry),
-            field: "PAX size",
-            value: EntryName::new(value),
-            reason: "not a decimal number from 0 to 18446744073709551615",
-        };
-        number::decimal(value).ok_or_else(wrong).map(Some)
+        let reason = "not a decimal number from 0 to 18446744073709551615";
+        self.parsed(entry, SIZE, "PAX size", reason, number::decimal)
     }
 
     pub(super) fn uid(&self, entry: &[u8]) -> Result<Option<i64>> {
@@ -120,6 +112,24 @@ impl Records {
     }
 
     fn owner(&self, entry: &[u8], keyword: &[u8], field: &'static str) -> Result<Option<i64>> {
+        let reason = "not a decimal number of 64 bits with a sign";
+        self.parsed(entry, keyword, field, reason, number::integer)
+    }
+
+    pub(super) fn mtime(&self, entry: &[u8]) -> Result<Option<Timestamp>> {
+        let reason = "not a decimal number of seconds, or out of range";
+        self.parsed(entry, MTIME, "PAX mtime", reason, number::time)
+    }
+
+    /// The value of a keyword; `None` if there is none. `reason` tells what is wrong with one that is not understood.
+    fn parsed<T>(
+        &self,
+        entry: &[u8],
+        keyword: &[u8],
+        field: &'static str,
+        reason: &'static str,
+        parse: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>> {
         let Some(value) = self.get(keyword) else {
             return Ok(None);
         };
@@ -127,22 +137,9 @@ impl Records {
             entry: EntryName::new(entry),
             field,
             value: EntryName::new(value),
-            reason: "not a decimal number of 64 bits with a sign",
+            reason,
         };
-        number::integer(value).ok_or_else(wrong).map(Some)
-    }
-
-    pub(super) fn mtime(&self, entry: &[u8]) -> Result<Option<Timestamp>> {
-        let Some(value) = self.get(MTIME) else {
-            return Ok(None);
-        };
-        let wrong = || Error::Field {
-            entry: EntryName::new(entry),
-            field: "PAX mtime",
-            value: EntryName::new(value),
-            reason: "not a decimal number of seconds, or out of range",
-        };
-        number::time(value).ok_or_else(wrong).map(Some)
+        parse(value).ok_or_else(wrong).map(Some)
     }
 
     /// The record with the keyword `GNU.sparse.` and `name`; for `map` in the form of version 0.1, even if
