@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Error, Result};
 
+use crate::connections::Connections;
 use crate::image::{Artifact, Image};
 
 /// What goes wrong with every response that carries a layer.
@@ -43,7 +44,7 @@ pub enum Fault {
 /// A running registry; it ends when dropped.
 #[derive(Debug)]
 pub struct FaultyRegistry {
-    port: u16,
+    connections: Connections,
     state: Arc<State>,
 }
 
@@ -51,7 +52,7 @@ pub struct FaultyRegistry {
 struct State {
     shelf: Mutex<Shelf>,
     layer_answers: AtomicUsize,
-    over: AtomicBool,
+    over: Arc<AtomicBool>,
 }
 
 /// What there is, and what is wrong with it.
@@ -84,25 +85,15 @@ const ONLY: &str = "faulty/image:1";
 impl FaultyRegistry {
     /// Serves nothing yet.
     pub fn empty() -> Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0))?;
-        let port = listener.local_addr()?.port();
+        let over = Arc::default();
         let state = Arc::new(State {
             shelf: Mutex::default(),
             layer_answers: AtomicUsize::new(0),
-            over: AtomicBool::new(false),
+            over: Arc::clone(&over),
         });
-        let shared = Arc::clone(&state);
-        thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                if shared.over.load(Ordering::Relaxed) {
-                    break;
-                }
-                let shared = Arc::clone(&shared);
-                // An error, such as a client that goes away, ends only its own connection.
-                thread::spawn(move || shared.serve(stream));
-            }
-        });
-        Ok(Self { port, state })
+        let serving = Arc::clone(&state);
+        let connections = Connections::accept(&over, move |stream| serving.serve(stream))?;
+        Ok(Self { connections, state })
     }
 
     /// Serves one image, with a fault.
@@ -125,7 +116,7 @@ impl FaultyRegistry {
 
     /// The reference of `name` as container runtimes write it.
     pub fn reference(&self, name: &str) -> String {
-        format!("127.0.0.1:{}/{name}", self.port)
+        format!("127.0.0.1:{}/{name}", self.connections.port())
     }
 
     /// Puts an image under `name`, in place of what is there.
@@ -157,13 +148,6 @@ impl FaultyRegistry {
     /// How many requests for layers there were.
     pub fn layer_requests(&self) -> usize {
         self.state.layer_answers.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for FaultyRegistry {
-    fn drop(&mut self) {
-        self.state.over.store(true, Ordering::Relaxed);
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
     }
 }
 

@@ -12,6 +12,7 @@
 pub mod busybox;
 pub mod cases;
 pub mod check_out;
+mod connections;
 pub mod cri;
 pub mod cvmfs_ducc;
 pub mod docker;

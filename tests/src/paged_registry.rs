@@ -3,15 +3,15 @@
 //! It only reads: images are pushed to the real one.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
 use reqwest::blocking::Client;
 use serde_json::{Value, json};
 
+use crate::connections::Connections;
 use crate::registry::Registry;
 
 /// Tags of a page, whatever is asked for.
@@ -20,7 +20,7 @@ const PAGE: usize = 3;
 /// A running front; it ends when dropped.
 #[derive(Debug)]
 pub struct PagedRegistry {
-    port: u16,
+    connections: Connections,
     shared: Arc<Shared>,
 }
 
@@ -30,37 +30,25 @@ struct Shared {
     /// URL of the real one.
     behind: String,
     pages: AtomicUsize,
-    over: AtomicBool,
 }
 
 impl PagedRegistry {
     /// Serves what a registry over plain HTTP has.
     pub fn start(registry: &Registry) -> Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0))?;
-        let port = listener.local_addr()?.port();
         let shared = Arc::new(Shared {
             client: Client::builder().no_proxy().build()?,
             behind: registry.url(),
             pages: AtomicUsize::new(0),
-            over: AtomicBool::new(false),
         });
         let serving = Arc::clone(&shared);
-        thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                if serving.over.load(Ordering::Relaxed) {
-                    break;
-                }
-                let serving = Arc::clone(&serving);
-                // An error, such as a client that goes away, ends only its own connection.
-                thread::spawn(move || serving.serve(stream));
-            }
-        });
-        Ok(Self { port, shared })
+        let connections =
+            Connections::accept(&Arc::default(), move |stream| serving.serve(stream))?;
+        Ok(Self { connections, shared })
     }
 
     /// The reference of `name` as container runtimes write it.
     pub fn reference(&self, name: &str) -> String {
-        format!("127.0.0.1:{}/{name}", self.port)
+        format!("127.0.0.1:{}/{name}", self.connections.port())
     }
 
     /// The reference of `name` as the converter takes it.
@@ -71,13 +59,6 @@ impl PagedRegistry {
     /// How many pages of tags were given.
     pub fn pages(&self) -> usize {
         self.shared.pages.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for PagedRegistry {
-    fn drop(&mut self) {
-        self.shared.over.store(true, Ordering::Relaxed);
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
     }
 }
 
